@@ -6,7 +6,6 @@ model of the catalogue, both conventions, and hardware with every loss and overl
 
 import dataclasses
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -24,6 +23,7 @@ from qsjax.numerics.intervals import (
     fingerprint,
     range_of,
 )
+from qsjax.numerics.namespace import xp
 from qsjax.numerics.safe import at_least, blend, ceil, floor
 from qsjax.records.specs import CONVENTIONS
 
@@ -43,27 +43,27 @@ def laws():
         "quotient of what changes sign": (lambda x, y: x / (y + 4.0), mixed),
         "harmonic sum": (lambda x, y: 1.0 / (1.0 / x + 1.0 / y), positive),
         "saturating": (lambda x, y: x / (x + y), positive),
-        "roof": (lambda x, y: jnp.maximum(x, y) + jnp.minimum(x, 1.0), positive),
-        "exposed": (lambda x, y: x + jnp.maximum(0.0, y - 0.7 * x), positive),
+        "roof": (lambda x, y: xp.maximum(x, y) + xp.minimum(x, 1.0), positive),
+        "exposed": (lambda x, y: x + xp.maximum(0.0, y - 0.7 * x), positive),
         "blend": (lambda x, y: (x**2.5 + y**2.5) ** (1.0 / 2.5), positive),
         "partly added": (lambda x, y: blend(x, y, 0.3), positive),
         "partly added, by a share that varies": (
             lambda x, y: blend(2.0 * x, x * y, y / 3),
             positive,
         ),
-        "apart": (lambda x, y: jnp.abs(x - y) + 0.1 * x, mixed),
-        "size of a product": (lambda x, y: jnp.abs(x * y), mixed),
-        "cheaper law": (lambda x, y: jnp.minimum(1.0 + x, 0.2 + 3.0 * x) * y, positive),
-        "coverage": (lambda x, y: 1.0 - jnp.exp(-x * y), positive),
-        "logarithms": (lambda x, y: jnp.log(x) * jnp.log1p(y), positive),
-        "roots": (lambda x, y: jnp.sqrt(x * y) + x**3 - y**-2, positive),
-        "squares": (lambda x, y: jnp.square(x) - x**3 * y**2, mixed),
+        "apart": (lambda x, y: xp.abs(x - y) + 0.1 * x, mixed),
+        "size of a product": (lambda x, y: xp.abs(x * y), mixed),
+        "cheaper law": (lambda x, y: xp.minimum(1.0 + x, 0.2 + 3.0 * x) * y, positive),
+        "coverage": (lambda x, y: 1.0 - xp.exp(-x * y), positive),
+        "logarithms": (lambda x, y: xp.log(x) * xp.log1p(y), positive),
+        "roots": (lambda x, y: xp.sqrt(x * y) + x**3 - y**-2, positive),
+        "squares": (lambda x, y: xp.square(x) - x**3 * y**2, mixed),
         "whole": (lambda x, y: floor(3.0 * x) / at_least(ceil(2.0 * y), 1.0), positive),
         "floor of what changes sign": (lambda x, y: floor(3.0 * x) + y, mixed),
-        "choice": (lambda x, y: jnp.where(x < y, x * y, 5.0 + x), positive),
-        "flags": (lambda x, y: jnp.where((x < 1) & ~(y > 2) | (x == y), 1.0, 0.0) + x, positive),
+        "choice": (lambda x, y: xp.where(x < y, x * y, 5.0 + x), positive),
+        "flags": (lambda x, y: xp.where((x < 1) & ~(y > 2) | (x == y), 1.0, 0.0) + x, positive),
         "clipped": (
-            lambda x, y: jnp.where(x >= 1.0, x, 1.0) * jnp.where(y > 2.0, 2.0, y),
+            lambda x, y: xp.where(x >= 1.0, x, 1.0) * xp.where(y > 2.0, 2.0, y),
             positive,
         ),
     }
@@ -107,18 +107,18 @@ def test_bounds_are_exact_where_a_law_is_monotone():
 
 
 def test_what_jumps_has_no_mean_value():
-    found, _ = enclose(lambda x: jnp.where(x > 2.0, 1.0, 0.0), (1.0,), (3.0,), (0,))
+    found, _ = enclose(lambda x: xp.where(x > 2.0, 1.0, 0.0), (1.0,), (3.0,), (0,))
     assert range_of(found) == (0.0, 1.0)
     assert absolute_slopes(found)[0] == (-np.inf, np.inf)
 
 
 def test_equal_functions_have_equal_fingerprints():
     def law(x, a, b, c):
-        return x * a / b + c * jnp.sqrt(x)
+        return x * a / b + c * xp.sqrt(x)
 
     a, b, c = np.array([2.0, 4.0, 2.0, 2.0]), np.array([1.0, 2.0, 1.0, 1.0]), np.zeros(4)
     c[2:] = 1e-3, 2e-3
-    same = fingerprint(lambda x, a, c: x * a + c * jnp.sqrt(x), (1.0, a / b, c), (2.0, a / b, c),
+    same = fingerprint(lambda x, a, c: x * a + c * xp.sqrt(x), (1.0, a / b, c), (2.0, a / b, c),
                        (0, EXACT, EXACT))  # fmt: skip
     assert same[0] == same[1]
     assert len(set(same.tolist())) == 3

@@ -1,4 +1,4 @@
-"""Single questions from the prompt with nothing compiled before: no program, little time."""
+"""Single questions from the prompt: JAX is not loaded, and little time is taken."""
 
 import os
 import resource
@@ -11,14 +11,12 @@ import pytest
 
 from qsjax.cli import compare, explain, explore
 
-# Processor time over that of importing JAX alone, the quicker of two runs: 2 to 7 when idle,
-# up to 8 beside other tests; 16 with compiled programs.
-MOST_OF_IMPORT = 8.5
+# Processor time over that of importing JAX alone, the quicker of two runs: 0.8 to 2.5.
+MOST_OF_IMPORT = 4.0
 # The package imports nothing before it is used, and the help of the command needs nothing.
 MOST_OF_NAMES = 0.3
 # Wall seconds: 3 is promised on two idle cores; shared machines are slower.
 MOST_SECONDS = 12.0
-LOGGED = "Finished XLA compilation"
 
 
 def examples():
@@ -36,7 +34,7 @@ def timed(*arguments):
         [sys.executable, *arguments],
         capture_output=True,
         text=True,
-        env=environment | {"JAX_LOG_COMPILES": "1"},
+        env=environment,
         timeout=MOST_SECONDS,
         check=True,
     )
@@ -44,7 +42,11 @@ def timed(*arguments):
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done
 
 
-EXAMPLES = list(examples())
+EXAMPLES = [
+    *examples(),
+    *("qsjax models", "qsjax models show deepseek-v3", "qsjax hardware show h200-sxm"),
+    *("qsjax pareto mixtral-8x7b --gpus 8 --context 8k", "qsjax speculate deepseek-v3 --gpus 8"),
+]
 # The file that the help of `explain` names.
 MANIFEST = """
 apiVersion: apps/v1
@@ -68,29 +70,32 @@ def test_there_are_examples():
     assert len(EXAMPLES) >= 9
 
 
+def loads_jax(*arguments):
+    told = timed("-X", "importtime", *arguments)[1].stderr
+    return any(line.endswith((" jax", " jax._src")) for line in told.splitlines())
+
+
+def test_jax_would_be_seen():
+    assert loads_jax("-c", "import jax")
+    assert loads_jax("-c", "import qsjax as qs; qs.model('deepseek-v3')")
+
+
 @pytest.mark.parametrize("arguments", [("-c", "import qsjax"), ("-m", "qsjax", "--help")])
 def test_names_and_help_need_no_jax(arguments, importing):
     assert min(timed(*arguments)[0] for _ in range(2)) < MOST_OF_NAMES * importing
-    assert not any(
-        " jax" in line for line in timed("-X", "importtime", *arguments)[1].stderr.splitlines()
-    )
+    assert not loads_jax(*arguments)
 
 
 @pytest.mark.parametrize("command", EXAMPLES)
-def test_nothing_is_compiled_and_little_time_taken(command, importing, tmp_path, monkeypatch):
+def test_jax_is_not_loaded_and_little_time_taken(command, importing, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("deploy.yaml").write_text(MANIFEST, "utf-8")
+    assert not loads_jax("-m", *shlex.split(command))
     seconds, done = timed("-m", *shlex.split(command))
-    assert LOGGED not in done.stderr
     assert done.stdout
     if seconds >= MOST_OF_IMPORT * importing:  # what else the machine did then
         seconds, _ = timed("-m", *shlex.split(command))
     assert seconds < MOST_OF_IMPORT * importing
-
-
-def test_a_compiled_program_would_be_seen():
-    program = "import qsjax, jax; jax.jit(lambda x: x + 1)(2.0).block_until_ready()"
-    assert LOGGED in timed("-c", program)[1].stderr
 
 
 @pytest.mark.parametrize("stream", ["1", "2"])

@@ -48,10 +48,9 @@ FILES = {
     "numerics.programs",
     *("streaming.store", "streaming.results", "streaming.hosts"),
 }
-JIT = {
-    *("grid", "numerics.numpy_backend", "streaming", "questions", "evidence"),
-    "numerics.safe",  # operations that bounds over boxes take whole need a name of their own
-}
+JIT = {"grid", "numerics.loading", "streaming", "questions", "evidence"}
+# JAX comes through `numerics.jax`, which tells it the records; others may take its parts after it.
+JAX = {"numerics.jax", "numerics.namespace"}
 
 # They load what is below them late: verbs, and the rooms that are public as they are.
 DYNAMIC_IMPORTS = {"cli", "__init__"}
@@ -126,6 +125,8 @@ def import_problems(module, tree):
             yield f"line {line}: matplotlib belongs in {sorted(MATPLOTLIB)}"
         elif root in ("panel", "bokeh") and not covers(PANEL, module):
             yield f"line {line}: {root} belongs in {sorted(PANEL)}"
+        elif name in {"jax", "jax.numpy", "jax.typing"} and not covers(JAX, module):
+            yield f"line {line}: import jax through numerics.jax"
         elif root == "__future__":
             yield f"line {line}: no __future__ imports"
 
@@ -200,9 +201,11 @@ def test_module(module):
         ("plotting.style", "from bokeh.plotting import figure"),
         ("grid.optimum", "from __future__ import annotations"),
         ("grid.optimum", "import importlib\nimportlib.import_module('qsjax.cli')"),
-        ("cost.decode", "import jax\nf = jax.jit(abs)"),
-        ("cost.decode", "from jax import jit"),
-        ("cost.decode", "import jax\n@jax.jit\ndef f(x): ..."),
+        ("cost.decode", "from qsjax.numerics.jax import jax\nf = jax.jit(abs)"),
+        ("cost.decode", "from qsjax.numerics.jax import jax\n@jax.jit\ndef f(x): ..."),
+        ("grid.optimum", "import jax"),
+        ("grid.optimum", "from jax import jit"),
+        ("grid.optimum", "def late():\n    import jax.numpy as jnp"),
         ("cost.decode", "text = open('numbers').read()"),
         ("sweep", "path.write_text('')"),
         ("plotting", "figure.savefig('a.png')"),
@@ -226,7 +229,7 @@ def test_a_violation_is_caught(module, source):
         ),
         ("output.tables", "from qsjax.plotting import render\nfrom ..grid import axes"),
         ("plotting.heatmap", "import matplotlib\nfrom ..cost import ledger"),
-        ("grid.optimum", "import jax\nf = jax.jit(abs)"),
+        ("grid.optimum", "from qsjax.numerics.jax import jax\nf = jax.jit(abs)"),
         ("streaming.store", "from qsjax.streaming.run import chunks\npath.write_text('')"),
     ],
 )

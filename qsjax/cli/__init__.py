@@ -16,6 +16,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from qsjax.numerics import loading
+
 # Verb -> what it answers. Each is the `command` of the module of its name.
 VERBS: dict[str, str] = {
     "explore": "Best split of a model and its dense twins, over every partition.",
@@ -157,6 +159,7 @@ def main() -> None:
     """Run the command line; mistakes of the user end with one message and exit code 2."""
     # Tracing makes many objects and few cycles; looking for these at every 700 took a fifth of it.
     gc.set_threshold(50_000, 20, 20)
+    loading.wait()
     # Python has no streams where a shell closed them (`>&-`): what is printed goes nowhere.
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115

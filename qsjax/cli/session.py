@@ -50,9 +50,8 @@ def _set(name: str) -> Any:
 
 
 def _report(start: float) -> None:
-    import jax  # late, as `programs`: it takes longer than all of `--help`
-
-    from qsjax.numerics import programs
+    from qsjax.numerics import programs  # late, with JAX: it takes longer than all of `--help`
+    from qsjax.numerics.jax import jax
 
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or programs.folder() or "off"
     device = jax.devices()[0]

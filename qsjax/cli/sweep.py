@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-import jax
 
 from qsjax.cli import session
 from qsjax.cli.help import Verb
 from qsjax.cli.options import COUNT, FOLDER, OLD_FILE, flag
+from qsjax.numerics.jax import jax
 from qsjax.records.units import GIB
 from qsjax.streaming import hosts
 from qsjax.streaming.question import sweep

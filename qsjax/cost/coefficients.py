@@ -7,21 +7,19 @@ leaves only the arithmetic with the batch for every cell.
 
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-
 from qsjax.cost.laws import communication, compute, memory, traffic
 from qsjax.cost.laws.collectives import Cost
 from qsjax.cost.laws.sharding import Context
+from qsjax.numerics.namespace import Array, xp
 
 
 class Phases(NamedTuple):
     """One value for each phase of a layer, and for the output head [s]."""
 
-    attention: jax.Array
-    projection: jax.Array
-    ffn: jax.Array
-    head: jax.Array
+    attention: Array
+    projection: Array
+    ffn: Array
+    head: Array
 
 
 class Families(NamedTuple):
@@ -52,19 +50,19 @@ class Rates(NamedTuple):
     """
 
     compute: Phases
-    compute_routed: jax.Array
-    kv: jax.Array
+    compute_routed: Array
+    kv: Array
     activations: Phases
     weights: Phases
-    pool: jax.Array
+    pool: Array
     comm: Families
     reduction: communication.Reduction
     p2p: Cost
 
 
-def _compute(ctx: Context) -> tuple[Phases, jax.Array]:
+def _compute(ctx: Context) -> tuple[Phases, Array]:
     model, hardware, part, work, conv, lay = ctx
-    tokens = jnp.asarray(work.query_tokens)
+    tokens = xp.asarray(work.query_tokens)
     weights = memory.attention_weights_per_gpu(model, part, lay)
     gemm = hardware.eff_gemm
     ffn = compute.peak_flops(hardware, work.ffn_dtype, conv) * gemm
@@ -77,14 +75,14 @@ def _compute(ctx: Context) -> tuple[Phases, jax.Array]:
         head=compute.head_flops(ctx, tokens)
         / (compute.peak_flops(hardware, work.head_dtype, conv) * gemm),
     )
-    return phases, compute.routed_flops(ctx, tokens, jnp.ones(())) / experts
+    return phases, compute.routed_flops(ctx, tokens, xp.ones(())) / experts
 
 
-def _activations(ctx: Context, streaming: jax.Array) -> Phases:
-    tokens = jnp.asarray(ctx.workload.query_tokens)
+def _activations(ctx: Context, streaming: Array) -> Phases:
+    tokens = xp.asarray(ctx.workload.query_tokens)
     experts = streaming * compute.of_experts(ctx.model, ctx.hardware.expert_read_ratio)
     if ctx.convention.activations == "none":
-        return Phases(*(jnp.zeros(()),) * 4)
+        return Phases(*(xp.zeros(()),) * 4)
     return Phases(
         traffic.attention_activation_bytes(ctx, tokens) / streaming,
         traffic.projection_activation_bytes(ctx, tokens) / streaming,
@@ -93,13 +91,13 @@ def _activations(ctx: Context, streaming: jax.Array) -> Phases:
     )
 
 
-def _weights(ctx: Context, streaming: jax.Array) -> Phases:
-    attention = jnp.zeros(())
+def _weights(ctx: Context, streaming: Array) -> Phases:
+    attention = xp.zeros(())
     if ctx.convention.scope == "full_model":
         per_gpu = memory.attention_weights_per_gpu(ctx.model, ctx.partition, ctx.lay)
-        attention = jnp.asarray(ctx.workload.bytes_attn_weight) * per_gpu / streaming
+        attention = xp.asarray(ctx.workload.bytes_attn_weight) * per_gpu / streaming
     return Phases(
-        attention=jnp.zeros(()),
+        attention=xp.zeros(()),
         projection=attention,
         ffn=traffic.always_read_bytes(ctx) / streaming,
         head=traffic.head_bytes(ctx) / streaming,
@@ -109,9 +107,9 @@ def _weights(ctx: Context, streaming: jax.Array) -> Phases:
 def rates(ctx: Context) -> Rates:
     """Every coefficient of a step, each with the axes that it depends on [s]."""
     model, hardware, part, work, conv, _ = ctx
-    one, tokens = jnp.ones(()), jnp.asarray(work.query_tokens)
+    one, tokens = xp.ones(()), xp.asarray(work.query_tokens)
     phases, routed = _compute(ctx)
-    bandwidth = jnp.asarray(hardware.hbm_bw)
+    bandwidth = xp.asarray(hardware.hbm_bw)
     streaming = bandwidth * hardware.eff_weight_read
     attended = compute.attended_tokens(model, work)
     kv = traffic.kv_bytes(ctx, attended, one)

@@ -3,16 +3,14 @@
 import dataclasses
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jax.typing import ArrayLike
-
 from qsjax.cost.coefficients import Families, Phases, Rates, rates
 from qsjax.cost.feasibility import REASONS, Capacity, bits_of, broken_rules, capacity, replicas_of
 from qsjax.cost.laws import communication, compute, overheads, traffic
 from qsjax.cost.laws.collectives import Cost
 from qsjax.cost.laws.overlap import exposed_bandwidth, exposed_startup
 from qsjax.cost.laws.sharding import Context, context_of
+from qsjax.numerics import trees
+from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.safe import at_least, blend
 from qsjax.records.scenario import Records
 from qsjax.records.specs import KV_CP, Convention, HardwareSpec, ModelSpec, Workload
@@ -21,11 +19,11 @@ from qsjax.records.specs import KV_CP, Convention, HardwareSpec, ModelSpec, Work
 class Hbm(NamedTuple):
     """HBM time by source of the bytes [s]."""
 
-    kv: jax.Array
-    attention_weights: jax.Array
-    routed: jax.Array
-    always: jax.Array
-    head: jax.Array
+    kv: Array
+    attention_weights: Array
+    routed: Array
+    always: Array
+    head: Array
     activations: Phases
 
     def phases(self) -> Phases:
@@ -42,25 +40,25 @@ class Hbm(NamedTuple):
 class Exposed(NamedTuple):
     """What overlap leaves of each communication family [s]."""
 
-    tp: jax.Array
-    kv: jax.Array
-    ep: jax.Array
-    layout: jax.Array
+    tp: Array
+    kv: Array
+    ep: Array
+    layout: Array
 
 
 class Bound(NamedTuple):
     """Time before communication, and the windows in which communication may hide [s]."""
 
-    t_bound: jax.Array
+    t_bound: Array
     windows: Phases
 
 
 class BatchState(NamedTuple):
     """A microbatch's sequences, the load of its busiest expert rank, and its share of the pool."""
 
-    microbatch: jax.Array
-    load: jax.Array
-    coverage: jax.Array
+    microbatch: Array
+    load: Array
+    coverage: Array
 
 
 def compute_times(rate: Rates, at: BatchState) -> Phases:
@@ -100,18 +98,18 @@ def phase_times(rate: Rates, at: BatchState) -> tuple[Phases, Phases]:
 
 def blends(model: ModelSpec, hardware: HardwareSpec) -> Phases:
     """How far arithmetic and bytes of a phase add up, 0 to 1; attention takes the slower."""
-    dense = jnp.asarray(hardware.gemm_blend)
-    ffn = jnp.where(jnp.asarray(model.experts) > 1, hardware.expert_blend, dense)
-    return Phases(jnp.zeros(()), dense, ffn, dense)
+    dense = xp.asarray(hardware.gemm_blend)
+    ffn = xp.where(xp.asarray(model.experts) > 1, hardware.expert_blend, dense)
+    return Phases(xp.zeros(()), dense, ffn, dense)
 
 
 def bottleneck(rate: Rates, at: BatchState, convention: Convention, share: Phases) -> Bound:
     """Arithmetic and HBM over the whole step (eq. 19) or in every phase, blended [s]."""
     arithmetic, hbm = phase_times(rate, at)
     if convention.bottleneck == "global":
-        return Bound(jnp.maximum(sum(arithmetic), sum(hbm)), arithmetic)
+        return Bound(xp.maximum(sum(arithmetic), sum(hbm)), arithmetic)
     # Attention has no fixed part: the slower side does not depend on the batch.
-    attention = at.microbatch * jnp.maximum(
+    attention = at.microbatch * xp.maximum(
         rate.compute.attention, rate.kv + rate.activations.attention
     )
     others = map(blend, arithmetic[1:], hbm[1:], share[1:])
@@ -135,11 +133,11 @@ def exposed_times(
 ) -> tuple[Exposed, Exposed]:
     """What overlap leaves of the bandwidth part and of the start-ups of every family [s]."""
     hardware, windows = ctx.hardware, bound.windows
-    is_ring = jnp.where(jnp.equal(ctx.partition.kv_mode, KV_CP), 1.0, 0.0)
+    is_ring = xp.where(xp.equal(ctx.partition.kv_mode, KV_CP), 1.0, 0.0)
     tail = is_ring * hardware.cp_ring_tail
     attention = rate.compute.attention
     if ctx.convention.bottleneck == "per_phase":
-        attention = jnp.maximum(attention, rate.kv + rate.activations.attention)
+        attention = xp.maximum(attention, rate.kv + rate.activations.attention)
     around_ffn = windows.projection + windows.ffn
     seen = Exposed(
         tp=exposed_bandwidth(comm.tp.bandwidth, around_ffn, hardware.overlap_tp),
@@ -153,11 +151,11 @@ def exposed_times(
         # The exchange of one half of the batch runs, start-ups included, beside the other half.
         exchange = comm.ep.bandwidth + comm.ep.startup
         seen = seen._replace(ep=exposed_bandwidth(exchange, bound.t_bound, 1.0))
-        startups = startups._replace(ep=jnp.zeros(()))
+        startups = startups._replace(ep=xp.zeros(()))
     return seen, startups
 
 
-@jax.tree_util.register_dataclass
+@trees.record
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class StepCost:
     """Every term of one decode step.
@@ -186,25 +184,25 @@ class StepCost:
         tokens_per_s_per_user: of each sequence, 1/TPOT.
     """
 
-    reasons: jax.Array
+    reasons: Array
     capacity: Capacity
-    microbatch: jax.Array
-    gpus: jax.Array
-    replicas: jax.Array
+    microbatch: Array
+    gpus: Array
+    replicas: Array
     compute: Phases
     hbm: Hbm
     comm: Families
     exposed: Exposed
     windows: Phases
-    t_bound: jax.Array
-    t_overhead: jax.Array
-    t_stage: jax.Array
-    t_p2p: jax.Array
-    busy: jax.Array
-    tpot: jax.Array
-    tokens_per_s: jax.Array
-    tokens_per_s_per_gpu: jax.Array
-    tokens_per_s_per_user: jax.Array
+    t_bound: Array
+    t_overhead: Array
+    t_stage: Array
+    t_p2p: Array
+    busy: Array
+    tpot: Array
+    tokens_per_s: Array
+    tokens_per_s_per_gpu: Array
+    tokens_per_s_per_user: Array
 
 
 def decode_step(records: Records, convention: Convention) -> StepCost:
@@ -222,19 +220,19 @@ def decode_step(records: Records, convention: Convention) -> StepCost:
     return decode_parts(records, convention)[0]
 
 
-def _busy(rate: Rates, at: BatchState) -> jax.Array:
+def _busy(rate: Rates, at: BatchState) -> Array:
     """Mean of the times in which arithmetic and HBM of a stage run for a microbatch [s]."""
     parts = (*compute_times(rate, at), *hbm_times(rate, at).phases())
     return 0.5 * sum(parts[1:], parts[0])
 
 
-def once_a_step(hardware: HardwareSpec | ArrayLike, workload: Workload) -> jax.Array:
+def once_a_step(hardware: HardwareSpec | ArrayLike, workload: Workload) -> Array:
     """What a step takes besides its stages, of each token that it yields [s]: drafts too."""
     overhead = hardware.step_overhead if isinstance(hardware, HardwareSpec) else hardware
-    return (jnp.asarray(overhead) + workload.draft_time) / workload.tokens_per_step
+    return (xp.asarray(overhead) + workload.draft_time) / workload.tokens_per_step
 
 
-def decode_parts(records: Records, convention: Convention) -> tuple[StepCost, dict[str, jax.Array]]:
+def decode_parts(records: Records, convention: Convention) -> tuple[StepCost, dict[str, Array]]:
     """`decode_step`, and each rule that may make a design infeasible with the axes of its own.
 
     Terms that do not depend on the batch are added up among themselves first, so that a grid spends
@@ -243,7 +241,7 @@ def decode_parts(records: Records, convention: Convention) -> tuple[StepCost, di
     model, hardware, partition, workload, gpus = records
     ctx = context_of(records, convention)
     lay, cap, rate = ctx.lay, capacity(ctx), rates(ctx)
-    pp = jnp.asarray(partition.pp)
+    pp = xp.asarray(partition.pp)
     rounds = 2.0 * pp if convention.two_batch_overlap else pp
     microbatch = at_least(cap.batch * (1.0 / rounds), 1.0)
     tokens = microbatch * (lay.pool_replicas * workload.query_tokens)
@@ -256,13 +254,13 @@ def decode_parts(records: Records, convention: Convention) -> tuple[StepCost, di
     comm = communication_times(rate, at)
     seen, startups = exposed_times(ctx, rate, comm, at, bound)
     launched = overheads.overhead(model, hardware, partition, workload)
-    per_sequence = jnp.asarray(hardware.sequence_overhead)
+    per_sequence = xp.asarray(hardware.sequence_overhead)
     fixed = sum(startups[1:], startups[0]) + launched
     varying = bound.t_bound + (seen.tp + seen.ep + seen.layout + seen.kv)
     per_token = rounds / workload.tokens_per_step
     unhidden = per_token * (fixed + rate.p2p.startup) + once_a_step(hardware, workload)
     tpot = per_token * (varying + microbatch * (rate.p2p.bandwidth + per_sequence)) + unhidden
-    copies, streams = replicas_of(partition, lay, gpus), jnp.asarray(partition.dp)
+    copies, streams = replicas_of(partition, lay, gpus), xp.asarray(partition.dp)
     broken = broken_rules(ctx, cap, gpus)
     step = StepCost(
         reasons=bits_of(broken, REASONS),

@@ -2,14 +2,13 @@
 
 import dataclasses
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.prefill import ContextParallel, prefill_step
 from qsjax.cost.shared import Filling, shared_steps
+from qsjax.numerics import trees
+from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.scenario import Records
@@ -67,11 +66,11 @@ class Companion:
 @on_host
 def _busy(
     records: Records, prompt: ArrayLike, output: ArrayLike, *, convention: Convention
-) -> jax.Array:
+) -> Array:
     read = prefill_step(records, convention, prompt)
     step = decode_step(records, convention)
     each = step.busy * step.tpot / step.capacity.batch
-    return read.t_busy + jnp.asarray(output) * each
+    return read.t_busy + xp.asarray(output) * each
 
 
 def busy_seconds(
@@ -86,7 +85,7 @@ def busy_seconds(
         convention: accounting.
     """
     numbers = [np.asarray(x, np.float64) for x in (prompt, output)]
-    plain = jax.tree.map(lambda x: np.asarray(x, np.float64), records._replace(gpus=None))
+    plain = trees.map(lambda x: np.asarray(x, np.float64), records._replace(gpus=None))
     return float(_busy(plain, *numbers, convention=convention))
 
 
@@ -99,7 +98,7 @@ def _both(
     cached: ArrayLike,
     *,
     context_parallel: ContextParallel,
-) -> tuple[jax.Array, ...]:
+) -> tuple[Array, ...]:
     """Prefill by itself, and what it shares with decoding."""
     alone = prefill_step(
         records, PHYSICAL, prompt, context_parallel=context_parallel, cached=cached
@@ -138,7 +137,7 @@ def companion(
     tpot, busy = scalar(step.tpot), scalar(step.busy)
     tokens_per_s_per_gpu = scalar(step.tokens_per_s_per_gpu)
     given = (records._replace(gpus=None), prompt, output, rules, cached)
-    plain, read, made, filling, hit = jax.tree.map(lambda x: np.asarray(x, np.float64), given)
+    plain, read, made, filling, hit = trees.map(lambda x: np.asarray(x, np.float64), given)
     found = _both(plain, read, made, filling, hit, context_parallel=context_parallel)
     ttft, rate, alone, shared, first, decoding, served, load = (float(x) for x in found)
     ratio = tokens_per_s_per_gpu * float(read) / float(made) / rate

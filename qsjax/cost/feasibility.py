@@ -3,12 +3,9 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jax.typing import ArrayLike
-
 from qsjax.cost.laws import memory
 from qsjax.cost.laws.sharding import Context, Layout, weight_ranks
+from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.safe import at_least
 from qsjax.records.specs import KV_CP, KV_NONE, Partition
 
@@ -41,11 +38,11 @@ MEMORY_REASONS = sum(REASONS[text] for text in MEMORY_RULES)
 class Capacity(NamedTuple):
     """Memory side of a step: bytes per GPU and the batches that follow [B, 1]."""
 
-    usable: jax.Array
-    weights: jax.Array
-    kv_per_sequence: jax.Array
-    max_batch: jax.Array
-    batch: jax.Array
+    usable: Array
+    weights: Array
+    kv_per_sequence: Array
+    max_batch: Array
+    batch: Array
 
 
 def capacity(ctx: Context) -> Capacity:
@@ -55,31 +52,31 @@ def capacity(ctx: Context) -> Capacity:
     weights = memory.weights_bytes(model, partition, workload, lay)
     per_sequence = memory.kv_bytes_per_sequence(model, partition, workload, convention)
     largest = memory.max_batch(usable, weights, per_sequence, convention)
-    batch = largest if workload.batch is None else jnp.asarray(workload.batch)
+    batch = largest if workload.batch is None else xp.asarray(workload.batch)
     return Capacity(usable, weights, per_sequence, largest, at_least(batch, 1.0))
 
 
-def _divides(divisor: ArrayLike, number: ArrayLike) -> jax.Array:
+def _divides(divisor: ArrayLike, number: ArrayLike) -> Array:
     # Exact for whole numbers, and a tenth of the cost of a remainder.
-    number = jnp.asarray(number)
-    return jnp.equal(jnp.floor(number / divisor) * divisor, number)
+    number = xp.asarray(number)
+    return xp.equal(xp.floor(number / divisor) * divisor, number)
 
 
-def replicas_of(partition: Partition, lay: Layout, gpus: ArrayLike | None) -> jax.Array:
+def replicas_of(partition: Partition, lay: Layout, gpus: ArrayLike | None) -> Array:
     """Independent copies of a deployment: as given, or as many as the GPUs have room for [1]."""
     if partition.replicas is not None:
-        return jnp.asarray(partition.replicas)
+        return xp.asarray(partition.replicas)
     if gpus is None:
-        return jnp.ones(())
-    return at_least(jnp.floor(jnp.asarray(gpus) / lay.gpus), 1.0)
+        return xp.ones(())
+    return at_least(xp.floor(xp.asarray(gpus) / lay.gpus), 1.0)
 
 
-def broken_rules(ctx: Context, cap: Capacity, gpus: ArrayLike | None) -> dict[str, jax.Array]:
+def broken_rules(ctx: Context, cap: Capacity, gpus: ArrayLike | None) -> dict[str, Array]:
     """Where each reason of `REASONS` holds; every array has only the axes that it depends on."""
     model, _, part, workload, convention, lay = ctx
     fits = cap.weights <= cap.usable
-    ep = jnp.asarray(part.ep)
-    pool = jnp.round(jnp.asarray(model.experts) * lay.expert_copies)
+    ep = xp.asarray(part.ep)
+    pool = xp.round(xp.asarray(model.experts) * lay.expert_copies)
     expert_ranks = ep if convention.ffn_sharding == "stage" else ep * part.tp
     broken = {
         "weights do not fit": ~fits,
@@ -87,31 +84,31 @@ def broken_rules(ctx: Context, cap: Capacity, gpus: ArrayLike | None) -> dict[st
         "tp does not divide the query heads": ~_divides(weight_ranks(part), model.heads),
         "ep exceeds or does not divide the experts": ~_divides(ep, pool),
         "ep does not divide the stage": ~_divides(expert_ranks, lay.stage_gpus),
-        "pp exceeds the layers": jnp.asarray(part.pp) > model.layers,
-        "KV mode not applicable": jnp.where(
-            jnp.asarray(part.kvp) > 1,
-            jnp.equal(part.kv_mode, KV_NONE),
-            jnp.equal(part.kv_mode, KV_CP),
+        "pp exceeds the layers": xp.asarray(part.pp) > model.layers,
+        "KV mode not applicable": xp.where(
+            xp.asarray(part.kvp) > 1,
+            xp.equal(part.kv_mode, KV_NONE),
+            xp.equal(part.kv_mode, KV_CP),
         ),
     }
     if gpus is not None and part.replicas is None:
         broken["wrong GPU count"] = ~_divides(lay.gpus, gpus)
     elif gpus is not None:
-        broken["wrong GPU count"] = ~jnp.equal(lay.gpus * jnp.asarray(part.replicas), gpus)
+        broken["wrong GPU count"] = ~xp.equal(lay.gpus * xp.asarray(part.replicas), gpus)
     if workload.batch is not None:
-        broken["batch does not fit"] = jnp.asarray(workload.batch) > cap.max_batch
+        broken["batch does not fit"] = xp.asarray(workload.batch) > cap.max_batch
     return broken
 
 
-def bits_of(broken: Mapping[str, jax.Array], places: Mapping[str, int]) -> jax.Array:
+def bits_of(broken: Mapping[str, Array], places: Mapping[str, int]) -> Array:
     """What is broken as a set of the bits of its names [int32]; 0 where nothing is."""
-    bits = jnp.zeros((), jnp.int32)
+    bits = xp.zeros((), xp.int32)
     for name, is_broken in broken.items():
-        bits = bits + jnp.where(is_broken, jnp.int32(places[name]), jnp.int32(0))
+        bits = bits + xp.where(is_broken, xp.int32(places[name]), xp.int32(0))
     return bits
 
 
-def reasons(ctx: Context, cap: Capacity, gpus: ArrayLike | None) -> jax.Array:
+def reasons(ctx: Context, cap: Capacity, gpus: ArrayLike | None) -> Array:
     """Bit set of the reasons why a design is infeasible [int32]."""
     return bits_of(broken_rules(ctx, cap, gpus), REASONS)
 

@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost, once_a_step
+from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.safe import safe_divide
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
@@ -28,24 +26,24 @@ RESOURCES: dict[str, tuple[str, ...]] = {
 }
 
 
-def bound_terms(step: StepCost, convention: Convention) -> dict[str, jax.Array]:
+def bound_terms(step: StepCost, convention: Convention) -> dict[str, Array]:
     """The terms of `t_bound` [s]: of every phase (or of the step) the slower side counts."""
     arithmetic, hbm = step.compute, step.hbm
     phases = hbm.phases()
     if convention.bottleneck == "global":
-        is_compute = jnp.asarray(sum(arithmetic)) >= jnp.asarray(sum(phases))
+        is_compute = xp.asarray(sum(arithmetic)) >= xp.asarray(sum(phases))
         slower = [is_compute] * 4
     else:
         slower = [c >= h for c, h in zip(arithmetic, phases, strict=True)]
     # What a blend adds to the slower side counts with it.
-    longest = [jnp.maximum(c, h) for c, h in zip(arithmetic, phases, strict=True)]
-    grown = [jnp.ones(())] * 4
+    longest = [xp.maximum(c, h) for c, h in zip(arithmetic, phases, strict=True)]
+    grown = [xp.ones(())] * 4
     if convention.bottleneck == "per_phase":
         grown = [safe_divide(t, x, 1.0) for t, x in zip(step.windows, longest, strict=True)]
     by_compute = [
-        jnp.where(s, c * g, 0.0) for s, c, g in zip(slower, arithmetic, grown, strict=True)
+        xp.where(s, c * g, 0.0) for s, c, g in zip(slower, arithmetic, grown, strict=True)
     ]
-    by_hbm = [jnp.where(s, 0.0, g) for s, g in zip(slower, grown, strict=True)]
+    by_hbm = [xp.where(s, 0.0, g) for s, g in zip(slower, grown, strict=True)]
     attention, projection, ffn, head = by_hbm
     act = hbm.activations
     return {
@@ -65,7 +63,7 @@ def bound_terms(step: StepCost, convention: Convention) -> dict[str, jax.Array]:
     }
 
 
-def time_ledger(step: StepCost, records: Records, convention: Convention) -> dict[str, jax.Array]:
+def time_ledger(step: StepCost, records: Records, convention: Convention) -> dict[str, Array]:
     """Terms that sum to TPOT [s].
 
     Args:
@@ -84,16 +82,16 @@ def time_ledger(step: StepCost, records: Records, convention: Convention) -> dic
         "overhead": step.t_overhead,
     }
     halves = 2.0 if convention.two_batch_overlap else 1.0
-    times = halves * jnp.asarray(records.partition.pp) / records.workload.tokens_per_step
+    times = halves * xp.asarray(records.partition.pp) / records.workload.tokens_per_step
     terms = {name: times * t for name, t in per_stage.items()}
     terms["overhead"] = terms["overhead"] + once_a_step(records.hardware, records.workload)
     return terms
 
 
-def resource_times(terms: Mapping[str, ArrayLike]) -> dict[str, jax.Array]:
+def resource_times(terms: Mapping[str, ArrayLike]) -> dict[str, Array]:
     """The ledger summed by resource [s]."""
     return {
-        resource: jnp.asarray(sum(terms[name] for name in names))
+        resource: xp.asarray(sum(terms[name] for name in names))
         for resource, names in RESOURCES.items()
     }
 

@@ -5,12 +5,12 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost
+from qsjax.numerics import trees
+from qsjax.numerics.jaxpr import on_host_by_jax
+from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import safe_log
 from qsjax.records.fields import near
@@ -23,7 +23,7 @@ NO_SLOPE = 1e-12  # a slope below is the rounding of two that cancel
 OF_HARDWARE = ("usd_per_hour", "watts", "power_base", "power_gain", "power_exponent")
 
 
-@jax.tree_util.register_dataclass
+@trees.record
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Economy:
     """Price and power of a GPU, and the share of the time in which it serves at full rate.
@@ -107,17 +107,17 @@ def check_economy(economy: Economy) -> None:
         raise ValueError("\n".join(["economy:", *problems]))
 
 
-def usd_per_million_tokens(tokens_per_s_per_gpu: ArrayLike, economy: Economy) -> jax.Array:
+def usd_per_million_tokens(tokens_per_s_per_gpu: ArrayLike, economy: Economy) -> Array:
     """Price of a million output tokens [USD]: GPU-hours paid over tokens made.
 
     >>> float(usd_per_million_tokens(1000.0, Economy(usd_per_hour=3.6, watts=0.0)))
     1.0
     """
-    made = jnp.asarray(tokens_per_s_per_gpu) * economy.utilisation
-    return TOKENS_PER_PRICE * jnp.asarray(economy.usd_per_hour) / (HOUR * made)
+    made = xp.asarray(tokens_per_s_per_gpu) * economy.utilisation
+    return TOKENS_PER_PRICE * xp.asarray(economy.usd_per_hour) / (HOUR * made)
 
 
-def busy_share(load: ArrayLike, economy: Economy) -> jax.Array:
+def busy_share(load: ArrayLike, economy: Economy) -> Array:
     """Share of `watts` that a GPU draws while it serves [1].
 
     Idle plus a power of the load, at most all; the form, with the arithmetic alone as load, is that
@@ -131,15 +131,15 @@ def busy_share(load: ArrayLike, economy: Economy) -> jax.Array:
     >>> float(busy_share(0.25, economy)), float(busy_share(1.0, economy))
     (0.5, 1.0)
     """
-    is_loaded = jnp.greater(load, 0)
-    grown = jnp.where(is_loaded, jnp.exp(economy.power_exponent * safe_log(load)), 0.0)
+    is_loaded = xp.greater(load, 0)
+    grown = xp.where(is_loaded, xp.exp(economy.power_exponent * safe_log(load)), 0.0)
     share = economy.power_base + economy.power_gain * grown
-    return jnp.where(share < 1.0, share, 1.0)
+    return xp.where(share < 1.0, share, 1.0)
 
 
 def joules_per_token(
     tokens_per_s_per_gpu: ArrayLike, economy: Economy, load: ArrayLike = 1.0
-) -> jax.Array:
+) -> Array:
     """Energy of an output token, idle time and facility included [J].
 
     Args:
@@ -150,10 +150,10 @@ def joules_per_token(
     >>> float(joules_per_token(1000.0, Economy(usd_per_hour=0.0, watts=700.0)))
     0.7
     """
-    used = jnp.asarray(economy.utilisation)
+    used = xp.asarray(economy.utilisation)
     share = busy_share(load, economy) * used + economy.idle_power * (1.0 - used)
-    made = jnp.asarray(tokens_per_s_per_gpu) * used
-    return jnp.asarray(economy.pue) * (jnp.asarray(economy.watts) * share) / made
+    made = xp.asarray(tokens_per_s_per_gpu) * used
+    return xp.asarray(economy.pue) * (xp.asarray(economy.watts) * share) / made
 
 
 class Metric(NamedTuple):
@@ -194,7 +194,7 @@ TARGETS = tuple(name for name in METRICS if name not in ("gpus", "headroom"))
 PRICES = {"usd_per_million_tokens": "usd_per_hour", "joules_per_token": "watts"}
 
 
-def metric_value(name: str, step: StepCost, economy: Economy) -> jax.Array:
+def metric_value(name: str, step: StepCost, economy: Economy) -> Array:
     """A metric of `METRICS` of every design, in its unit."""
     cap, rate = step.capacity, step.tokens_per_s_per_gpu
     match name:
@@ -210,7 +210,7 @@ def metric_value(name: str, step: StepCost, economy: Economy) -> jax.Array:
             return getattr(step, name)
 
 
-def score_of(name: str, step: StepCost, economy: Economy) -> jax.Array:
+def score_of(name: str, step: StepCost, economy: Economy) -> Array:
     """A metric turned so that more is better."""
     value = metric_value(name, step, economy)
     return -value if METRICS[name].less_is_better else value  # type: ignore[index]  # checked
@@ -258,14 +258,15 @@ def follows_load(economy: Economy) -> bool:
     return bool(np.any(np.asarray(economy.power_gain) > 0))
 
 
-@on_host
+@on_host_by_jax
 def _slopes(
-    values: dict[str, jax.Array], rate: jax.Array, load: jax.Array
-) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    values: dict[str, Array], rate: Array, load: Array
+) -> tuple[dict[str, Array], dict[str, Array]]:
     """dy/dx x/y of price and energy for every input x."""
+    from qsjax.numerics.jax import jax
 
-    def slopes(law: Any) -> dict[str, jax.Array]:
-        def cost(at: dict[str, jax.Array]) -> jax.Array:
+    def slopes(law: Any) -> dict[str, Array]:
+        def cost(at: dict[str, Array]) -> Array:
             fields: dict[str, Any] = {name: x for name, x in at.items() if name != "rate"}
             return law(at["rate"], Economy(**fields))
 
@@ -288,7 +289,7 @@ def elasticities(
     }
     usd, joules = _slopes(values, tokens_per_s_per_gpu, load)  # type: ignore[arg-type]  # numbers
 
-    def kept(slopes: dict[str, jax.Array], needs: str) -> dict[str, float]:
+    def kept(slopes: dict[str, Array], needs: str) -> dict[str, float]:
         if values[needs] <= 0:
             return {}
         return {name: float(x) for name, x in slopes.items() if abs(x) > NO_SLOPE}

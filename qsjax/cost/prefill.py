@@ -10,15 +10,13 @@ section "Prefill".
 import dataclasses
 from typing import Literal, NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jax.typing import ArrayLike
-
 from qsjax.cost.coefficients import Phases, Rates, rates
 from qsjax.cost.decode import blends
 from qsjax.cost.laws import collectives, compute, memory, overheads, params, traffic
 from qsjax.cost.laws.overlap import exposed_bandwidth, exposed_startup
 from qsjax.cost.laws.sharding import Context, context_of, kv_head_split
+from qsjax.numerics import trees
+from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.safe import blend
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention, ModelSpec, Workload
@@ -26,7 +24,7 @@ from qsjax.records.specs import Convention, ModelSpec, Workload
 ContextParallel = Literal["pass_kv", "pass_q"]
 
 
-@jax.tree_util.register_dataclass
+@trees.record
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PrefillCost:
     """Every term of one forward pass over prompts; times are per pipeline stage.
@@ -46,14 +44,14 @@ class PrefillCost:
 
     compute: Phases
     hbm: Phases
-    comm: jax.Array
-    t_overhead: jax.Array
-    t_stage: jax.Array
-    t_busy: jax.Array
-    busy: jax.Array
-    ttft: jax.Array
-    tokens_per_s: jax.Array
-    tokens_per_s_per_gpu: jax.Array
+    comm: Array
+    t_overhead: Array
+    t_stage: Array
+    t_busy: Array
+    busy: Array
+    ttft: Array
+    tokens_per_s: Array
+    tokens_per_s_per_gpu: Array
 
 
 class Answers(NamedTuple):
@@ -72,19 +70,19 @@ class Answers(NamedTuple):
     fixed: ArrayLike = 0.0
 
 
-def mean_attended(prompt: ArrayLike, limit: ArrayLike) -> jax.Array:
+def mean_attended(prompt: ArrayLike, limit: ArrayLike) -> Array:
     """Tokens that a token of a prompt attends to on average, at most `limit` of them [1].
 
     Token i attends to min(i, limit), so the mean is limit - limit^2 / (2 prompt) once the prompt is
     the longer of the two, and half of the prompt before.
     """
-    reach = jnp.minimum(jnp.asarray(prompt), limit)
-    return reach - reach * reach / (2.0 * jnp.asarray(prompt))
+    reach = xp.minimum(xp.asarray(prompt), limit)
+    return reach - reach * reach / (2.0 * xp.asarray(prompt))
 
 
 def attention_flops_per_token(
     model: ModelSpec, workload: Workload, prompt: ArrayLike, padding: ArrayLike = 1.0
-) -> jax.Array:
+) -> Array:
     """Causal scores and values of a token, averaged over a prompt, before any split [FLOP].
 
     Latent attention is counted with keys and values of every head, as prefill kernels run it. Where
@@ -92,26 +90,26 @@ def attention_flops_per_token(
     tiles as in a decode step, `padding` times as many, and latents stay absorbed. Source: FlashMLA
     (https://github.com/deepseek-ai/FlashMLA), sparse prefill in multi-query mode.
     """
-    topk = jnp.asarray(model.sparse_topk)
-    latent = jnp.asarray(model.kv_latent)
-    per_head = jnp.where(
+    topk = xp.asarray(model.sparse_topk)
+    latent = xp.asarray(model.kv_latent)
+    per_head = xp.where(
         latent > 0,
-        2.0 * (jnp.asarray(model.qk_nope_dim) + model.rope_dim + model.v_head_dim),
-        4.0 * jnp.asarray(model.head_dim),
+        2.0 * (xp.asarray(model.qk_nope_dim) + model.rope_dim + model.v_head_dim),
+        4.0 * xp.asarray(model.head_dim),
     )
-    full = mean_attended(prompt, jnp.where(topk > 0, topk, jnp.inf))
+    full = mean_attended(prompt, xp.where(topk > 0, topk, xp.inf))
     chosen = mean_attended(params.index_keys(model, prompt), topk)
     pooled = params.pooled_entries(model, prompt) / 2.0
-    window = mean_attended(prompt, jnp.asarray(model.window, float))
+    window = mean_attended(prompt, xp.asarray(model.window, float))
     window = window + params.beside_window(model, chosen, pooled)
     layers = params.full_layers(model)
-    indexer = compute.index_flops(model, workload) * (jnp.asarray(prompt) / 2.0)
-    is_chosen = (topk > 0) & (jnp.asarray(prompt) > topk)
-    each = jnp.where(is_chosen, compute.flops_per_score(model) * padding, per_head)
-    softmax = jnp.asarray(model.heads) * (
+    indexer = compute.index_flops(model, workload) * (xp.asarray(prompt) / 2.0)
+    is_chosen = (topk > 0) & (xp.asarray(prompt) > topk)
+    each = xp.where(is_chosen, compute.flops_per_score(model) * padding, per_head)
+    softmax = xp.asarray(model.heads) * (
         each * layers * full + per_head * model.window_layers * window
     )
-    linear = 4.0 * jnp.asarray(model.linear_state) * model.linear_layers
+    linear = 4.0 * xp.asarray(model.linear_state) * model.linear_layers
     return softmax + indexer + linear
 
 
@@ -129,33 +127,33 @@ class _Pass(NamedTuple):
             that share them.
     """
 
-    prompts: jax.Array
-    prompt: jax.Array
-    cached: jax.Array
-    read: jax.Array
-    answers: jax.Array
-    tokens: jax.Array
-    routed: jax.Array
+    prompts: Array
+    prompt: Array
+    cached: Array
+    read: Array
+    answers: Array
+    tokens: Array
+    routed: Array
 
 
 def _ring(ctx: Context, one: _Pass, context_parallel: ContextParallel) -> collectives.Cost:
     """Context parallelism of prompts in one stage: keys and values, or queries, go round [s]."""
     model, hardware, part, work, conv, _ = ctx
     if part.gathers_queries:  # every rank has the keys and values of its heads
-        return collectives.Cost(jnp.zeros(()), jnp.zeros(()))
-    kvp, latent = jnp.asarray(part.kvp), jnp.asarray(model.kv_latent)
+        return collectives.Cost(xp.zeros(()), xp.zeros(()))
+    kvp, latent = xp.asarray(part.kvp), xp.asarray(model.kv_latent)
     ranks = collectives.group(kvp, part.tp, hardware, conv)
     sent = one.prompt if context_parallel == "pass_kv" else one.prompt - one.cached
     share = sent * work.bytes_act * (kvp - 1.0) / kvp
-    heads = jnp.asarray(model.heads) / part.tp
+    heads = xp.asarray(model.heads) / part.tp
     if context_parallel == "pass_kv":
-        split = jnp.where(latent > 0, 1.0, kv_head_split(model, part.tp))
-        grouped = 2.0 * jnp.asarray(model.kv_heads) * model.head_dim
-        width = jnp.where(latent > 0, latent + model.rope_dim, grouped) / split
+        split = xp.where(latent > 0, 1.0, kv_head_split(model, part.tp))
+        grouped = 2.0 * xp.asarray(model.kv_heads) * model.head_dim
+        width = xp.where(latent > 0, latent + model.rope_dim, grouped) / split
     else:
-        query = jnp.asarray(model.qk_nope_dim) + model.rope_dim
-        query = jnp.where(latent > 0, query, model.head_dim)
-        output = jnp.where(latent > 0, model.v_head_dim, model.head_dim)
+        query = xp.asarray(model.qk_nope_dim) + model.rope_dim
+        query = xp.where(latent > 0, query, model.head_dim)
+        output = xp.where(latent > 0, model.v_head_dim, model.head_dim)
         width = heads * (query + output + 1.0) / kvp
     once = collectives.point_to_point(ranks.outer <= 1, share * width, hardware)
     layers = params.softmax_layers(model) / part.pp
@@ -163,23 +161,23 @@ def _ring(ctx: Context, one: _Pass, context_parallel: ContextParallel) -> collec
     return collectives.Cost(startup, one.prompts * (layers * once.bandwidth))
 
 
-def _phases(ctx: Context, rate: Rates, one: _Pass, load: jax.Array) -> tuple[Phases, Phases]:
+def _phases(ctx: Context, rate: Rates, one: _Pass, load: Array) -> tuple[Phases, Phases]:
     """Arithmetic and HBM time of each phase [s]; `load` is that of the busiest expert rank.
 
     Answers meet the head, all of them, and their attention is left out. The cache of a whole prompt
     passes the HBM: that of its `cached` tokens is read, the rest written.
     """
     model, hardware, part, work, conv, lay = ctx
-    ranks, shards = jnp.asarray(part.kvp), jnp.asarray(part.tp) * part.pp * part.kvp
+    ranks, shards = xp.asarray(part.kvp), xp.asarray(part.tp) * part.pp * part.kvp
     # Ranks that share the weights project all tokens of a prompt, each to its own heads.
-    own = jnp.ones(()) if part.gathers_queries else ranks
+    own = xp.ones(()) if part.gathers_queries else ranks
     peak = compute.peak_flops(hardware, work.attn_dtype, conv) * hardware.eff_attention
     prompts, prompt, cached, read, answers, tokens, routed = one
     heads = prompts + answers
     padding = compute.query_tiles(ctx)[1] if conv.attention_tiles else 1.0
     attended = attention_flops_per_token(model, work, prompt, padding)
     # Of all that a prompt attends to, less what its cached tokens do among themselves.
-    saved = attention_flops_per_token(model, work, jnp.where(cached > 0, cached, 1.0), padding)
+    saved = attention_flops_per_token(model, work, xp.where(cached > 0, cached, 1.0), padding)
     looks = read * attended + prompts * cached * (attended - saved)
     arithmetic = Phases(
         attention=looks / (shards * peak),
@@ -192,7 +190,7 @@ def _phases(ctx: Context, rate: Rates, one: _Pass, load: jax.Array) -> tuple[Pha
     )
     coverage = traffic.expert_traffic_factor(ctx, routed * lay.pool_replicas, routed)
     act, weights = rate.activations, rate.weights
-    cache = prompts * written / (jnp.asarray(hardware.hbm_bw) * hardware.eff_kv_read)
+    cache = prompts * written / (xp.asarray(hardware.hbm_bw) * hardware.eff_kv_read)
     hbm = Phases(
         attention=cache + read * act.attention / ranks,
         projection=weights.projection + tokens * act.projection / own,
@@ -206,10 +204,10 @@ def _communication(
     ctx: Context,
     rate: Rates,
     ring: collectives.Cost,
-    tokens: jax.Array,
-    load: jax.Array,
+    tokens: Array,
+    load: Array,
     bound: Phases,
-) -> jax.Array:
+) -> Array:
     """What overlap leaves of every family [s]."""
     hardware, family = ctx.hardware, rate.comm
     around = bound.projection + bound.ffn
@@ -243,7 +241,7 @@ def _with_answers(
     arithmetic, hbm = phases
     bound = Phases(*map(blend, arithmetic, hbm, blends(ctx.model, ctx.hardware)))
     return (
-        _longer(bound, jnp.maximum(answers.arithmetic, answers.hbm)),
+        _longer(bound, xp.maximum(answers.arithmetic, answers.hbm)),
         _longer(arithmetic, answers.arithmetic),
         _longer(hbm, answers.hbm),
     )
@@ -279,10 +277,10 @@ def prefill_step(
     ctx = _context(records, convention)
     # The context enters no rate that is used here.
     rate = rates(ctx._replace(workload=dataclasses.replace(ctx.workload, context=1.0)))
-    pp, prompts = jnp.asarray(partition.pp), jnp.asarray(prompts)
-    prompt, cached = jnp.asarray(prompt), jnp.asarray(cached)
-    read, decoding = prompts * (prompt - cached), jnp.asarray(answers.tokens)
-    tokens, routed = read + decoding, jnp.asarray(reading) * read + decoding
+    pp, prompts = xp.asarray(partition.pp), xp.asarray(prompts)
+    prompt, cached = xp.asarray(prompt), xp.asarray(cached)
+    read, decoding = prompts * (prompt - cached), xp.asarray(answers.tokens)
+    tokens, routed = read + decoding, xp.asarray(reading) * read + decoding
     one = _Pass(prompts, prompt, cached, read, decoding, tokens, routed)
     load = compute.expert_load(ctx, routed * ctx.lay.pool_replicas)
     bound, arithmetic, hbm = _with_answers(ctx, _phases(ctx, rate, one, load), answers)
@@ -293,7 +291,7 @@ def prefill_step(
     p2p = rate.p2p.startup + tokens * rate.p2p.bandwidth
     t_stage = sum(bound[1:], bound[0]) + comm + overhead
     t_busy = 0.5 * sum((*arithmetic[1:], *hbm), arithmetic[0])
-    tokens_per_s = jnp.asarray(partition.dp) * (prompts * prompt) / (t_stage + p2p)
+    tokens_per_s = xp.asarray(partition.dp) * (prompts * prompt) / (t_stage + p2p)
     return PrefillCost(
         compute=arithmetic,
         hbm=hbm,

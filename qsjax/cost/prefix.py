@@ -9,13 +9,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jax.typing import ArrayLike
-
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws.memory import kv_bytes_per_sequence
 from qsjax.cost.prefill import PrefillCost, prefill_step
+from qsjax.numerics import trees
+from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.checks import value_problem
 from qsjax.records.fields import AT_LEAST_ONE, SHARE, number
@@ -27,7 +25,7 @@ TIERS = ("host", "ssd", "remote")
 PLACES = ("recompute", "hbm", *TIERS)
 
 
-@jax.tree_util.register_dataclass
+@trees.record
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Reuse:
     """Requests whose prompts begin with what was seen before."""
@@ -60,26 +58,26 @@ class PrefixCost(NamedTuple):
         tokens_per_s_per_gpu: output tokens, prompts served too.
     """
 
-    kept: jax.Array
-    load: jax.Array
-    pays_from: jax.Array
-    holds_for: jax.Array
-    found: jax.Array
-    prefixes: jax.Array
-    ttft: jax.Array
-    ttft_found: jax.Array
-    seconds: jax.Array
-    tokens_per_s_per_gpu: jax.Array
+    kept: Array
+    load: Array
+    pays_from: Array
+    holds_for: Array
+    found: Array
+    prefixes: Array
+    ttft: Array
+    ttft_found: Array
+    seconds: Array
+    tokens_per_s_per_gpu: Array
 
 
-def cached_tokens(isl: ArrayLike, prefix_hit_rate: ArrayLike) -> jax.Array:
+def cached_tokens(isl: ArrayLike, prefix_hit_rate: ArrayLike) -> Array:
     """Tokens of a prompt that need not be computed: the last one always is.
 
     >>> float(cached_tokens(1000.0, 0.75)), float(cached_tokens(1000.0, 1.0))
     (750.0, 999.0)
     """
-    isl = jnp.asarray(isl)
-    return jnp.minimum(isl * prefix_hit_rate, isl - 1.0)
+    isl = xp.asarray(isl)
+    return xp.minimum(isl * prefix_hit_rate, isl - 1.0)
 
 
 def cached_of(requests: tuple[float, float] | None, prefix_hit_rate: float) -> float:
@@ -104,7 +102,7 @@ def cached_of(requests: tuple[float, float] | None, prefix_hit_rate: float) -> f
 _on_host = on_host(cached_tokens)
 
 
-def exposed_load(load: ArrayLike, computing: ArrayLike, layers: ArrayLike) -> jax.Array:
+def exposed_load(load: ArrayLike, computing: ArrayLike, layers: ArrayLike) -> Array:
     """What loading a cache adds to the computation of the rest, layer by layer [s].
 
     Layer i + 1 is loaded while layer i runs: two stages of a pipeline, of which the longer one sets
@@ -118,20 +116,20 @@ def exposed_load(load: ArrayLike, computing: ArrayLike, layers: ArrayLike) -> ja
     >>> float(exposed_load(3.0, 1.0, 10.0))  # 1/10 + 3 instead of 1
     2.1
     """
-    load, computing = jnp.asarray(load), jnp.asarray(computing)
-    return jnp.maximum(load - computing, 0.0) + jnp.minimum(load, computing) / layers
+    load, computing = xp.asarray(load), xp.asarray(computing)
+    return xp.maximum(load - computing, 0.0) + xp.minimum(load, computing) / layers
 
 
-def _load_that_pays(saved: jax.Array, computing: jax.Array, layers: jax.Array) -> jax.Array:
+def _load_that_pays(saved: Array, computing: Array, layers: Array) -> Array:
     """The load that adds `saved` seconds: the inverse of `exposed_load`; 0 where none does."""
     hidden = saved * layers
     seen = saved + computing * (1.0 - 1.0 / layers)
-    return jnp.maximum(jnp.where(hidden <= computing, hidden, seen), 0.0)
+    return xp.maximum(xp.where(hidden <= computing, hidden, seen), 0.0)
 
 
 def _shared(
-    hit: jax.Array, miss: jax.Array, room: jax.Array, kept: jax.Array, interval: ArrayLike
-) -> tuple[jax.Array, jax.Array]:
+    hit: Array, miss: Array, room: Array, kept: Array, interval: ArrayLike
+) -> tuple[Array, Array]:
     """Mean time of a request, and the share of prefixes found, where a replica has so much room.
 
     N = interval / seconds prefixes are in use and room / kept fit. Of equally popular ones, asked
@@ -140,15 +138,15 @@ def _shared(
     """
     needed = kept * interval
     fits = room * hit >= needed
-    whole = jnp.where(fits, 1.0, needed + room * (miss - hit))
+    whole = xp.where(fits, 1.0, needed + room * (miss - hit))
     part = miss * needed / whole
-    found = room * part / jnp.where(fits, 1.0, needed)
-    return jnp.where(fits, hit, part), jnp.where(fits, 1.0, found)
+    found = room * part / xp.where(fits, 1.0, needed)
+    return xp.where(fits, hit, part), xp.where(fits, 1.0, found)
 
 
-def _of_prompt(read: PrefillCost, isl: ArrayLike, dp: ArrayLike) -> jax.Array:
+def _of_prompt(read: PrefillCost, isl: ArrayLike, dp: ArrayLike) -> Array:
     """Time between two prompts of an attention replica whose stages are kept busy [s]."""
-    return jnp.asarray(dp) * isl / read.tokens_per_s
+    return xp.asarray(dp) * isl / read.tokens_per_s
 
 
 class _Request(NamedTuple):
@@ -167,16 +165,14 @@ class _Request(NamedTuple):
 
     full: PrefillCost
     rest: PrefillCost
-    decode: jax.Array
-    again: jax.Array
-    new: jax.Array
-    kept: jax.Array
-    layers: jax.Array
-    interval: jax.Array
+    decode: Array
+    again: Array
+    new: Array
+    kept: Array
+    layers: Array
+    interval: Array
 
-    def in_place(
-        self, room: jax.Array, speed: jax.Array, latency: ArrayLike, tokens: jax.Array
-    ) -> PrefixCost:
+    def in_place(self, room: Array, speed: Array, latency: ArrayLike, tokens: Array) -> PrefixCost:
         """Its cost where there is `room` for prefixes, which come with `speed`.
 
         Args:
@@ -187,16 +183,16 @@ class _Request(NamedTuple):
         """
         load, has_prefix = self.kept / speed, self.kept > 0
         extra = latency + exposed_load(load, self.new, self.layers)
-        extra = jnp.where(has_prefix, extra, 0.0)
+        extra = xp.where(has_prefix, extra, 0.0)
         hit, miss = self.decode + self.new + extra, self.decode + self.again
         seconds, found = _shared(hit, miss, room, self.kept, self.interval)
         first = self.rest.ttft + extra
-        held = room * hit / jnp.where(has_prefix, self.kept, 1.0)
+        held = room * hit / xp.where(has_prefix, self.kept, 1.0)
         return PrefixCost(
             kept=self.kept,
             load=load,
-            pays_from=jnp.zeros(()),
-            holds_for=jnp.where(has_prefix, held, jnp.inf),
+            pays_from=xp.zeros(()),
+            holds_for=xp.where(has_prefix, held, xp.inf),
             found=found,
             prefixes=self.interval / seconds,
             ttft=found * first + (1.0 - found) * self.full.ttft,
@@ -205,11 +201,11 @@ class _Request(NamedTuple):
             tokens_per_s_per_gpu=tokens / seconds,
         )
 
-    def pays_from(self, latency: ArrayLike, efficiency: ArrayLike) -> jax.Array:
+    def pays_from(self, latency: ArrayLike, efficiency: ArrayLike) -> Array:
         """Bandwidth from which a load adds less than computing the prefix again takes [B/s]."""
         most = _load_that_pays(self.again - self.new - latency, self.new, self.layers)
-        least = self.kept / (jnp.where(most > 0, most, 1.0) * efficiency)
-        return jnp.where(most > 0, least, jnp.inf)
+        least = self.kept / (xp.where(most > 0, most, 1.0) * efficiency)
+        return xp.where(most > 0, least, xp.inf)
 
 
 def prefix_costs(records: Records, convention: Convention, reuse: Reuse) -> dict[str, PrefixCost]:
@@ -227,34 +223,34 @@ def prefix_costs(records: Records, convention: Convention, reuse: Reuse) -> dict
         reuse: the requests.
     """
     model, chip, part, workload, _ = records
-    isl, cached = jnp.asarray(reuse.isl), cached_tokens(reuse.isl, reuse.prefix_hit_rate)
-    work = dataclasses.replace(workload, context=isl + 0.5 * jnp.asarray(reuse.osl))
+    isl, cached = xp.asarray(reuse.isl), cached_tokens(reuse.isl, reuse.prefix_hit_rate)
+    work = dataclasses.replace(workload, context=isl + 0.5 * xp.asarray(reuse.osl))
     design = Records(model, chip, part, work)
     step = decode_step(design, convention)
     full = prefill_step(design, convention, isl)
     rest = prefill_step(design, convention, isl, cached=cached)
     cap = step.capacity
-    length = jnp.where(cached > 0, cached, 1.0)  # in one block: parts of a token count
+    length = xp.where(cached > 0, cached, 1.0)  # in one block: parts of a token count
     prefix = dataclasses.replace(work, context=length, kv_block=length)
     kept = kv_bytes_per_sequence(model, part, prefix, convention)
     request = _Request(
         full=full,
         rest=rest,
-        decode=jnp.asarray(reuse.osl) * step.tpot / cap.batch,
+        decode=xp.asarray(reuse.osl) * step.tpot / cap.batch,
         again=_of_prompt(full, isl, part.dp),
         new=_of_prompt(rest, isl, part.dp),
-        kept=jnp.where(cached > 0, kept, 0.0),
-        layers=jnp.asarray(model.layers) / part.pp,
-        interval=jnp.asarray(reuse.reuse_interval),
+        kept=xp.where(cached > 0, kept, 0.0),
+        layers=xp.asarray(model.layers) / part.pp,
+        interval=xp.asarray(reuse.reuse_interval),
     )
-    tokens = jnp.asarray(reuse.osl) / (jnp.asarray(part.tp) * part.pp * part.kvp)
+    tokens = xp.asarray(reuse.osl) / (xp.asarray(part.tp) * part.pp * part.kvp)
     free = cap.usable - cap.weights - cap.batch * cap.kv_per_sequence
-    endless = jnp.full((), jnp.inf)
-    kept_in_hbm = request.in_place(jnp.maximum(free, 0.0), endless, 0.0, tokens)
+    endless = xp.full((), xp.inf)
+    kept_in_hbm = request.in_place(xp.maximum(free, 0.0), endless, 0.0, tokens)
     seconds = request.decode + request.again
     again = kept_in_hbm._replace(
-        holds_for=jnp.zeros(()),
-        found=jnp.zeros(()),
+        holds_for=xp.zeros(()),
+        found=xp.zeros(()),
         prefixes=request.interval / seconds,
         ttft=full.ttft,
         seconds=seconds,
@@ -263,10 +259,10 @@ def prefix_costs(records: Records, convention: Convention, reuse: Reuse) -> dict
     found = {"recompute": again, "hbm": kept_in_hbm}
     for name in TIERS:
         room, speed, latency = (
-            jnp.asarray(getattr(chip, f"{name}_{what}")) for what in ("bytes", "bw", "latency")
+            xp.asarray(getattr(chip, f"{name}_{what}")) for what in ("bytes", "bw", "latency")
         )
         exists = (room > 0) & (speed > 0)
-        speed = jnp.where(exists, speed * chip.eff_tier, 1.0)
-        cost = request.in_place(jnp.where(exists, room, 0.0), speed, latency, tokens)
+        speed = xp.where(exists, speed * chip.eff_tier, 1.0)
+        cost = request.in_place(xp.where(exists, room, 0.0), speed, latency, tokens)
         found[name] = cost._replace(pays_from=request.pays_from(latency, chip.eff_tier))
     return found

@@ -3,9 +3,6 @@
 import dataclasses
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-
 from qsjax.cost.coefficients import Phases
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.feasibility import Capacity
@@ -20,23 +17,24 @@ from qsjax.cost.laws.compute import (
 )
 from qsjax.cost.laws.sharding import context_of, layout
 from qsjax.cost.ledger import time_ledger
+from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import safe_divide
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention, Workload
 
 
-def weight_terms(records: Records, convention: Convention) -> dict[str, jax.Array]:
+def weight_terms(records: Records, convention: Convention) -> dict[str, Array]:
     """Weight bytes per GPU by kind [B]; their sum is `memory.weights_bytes`."""
     model, _, part, work, _ = records
     lay = layout(model, part, convention)
-    pp = jnp.asarray(part.pp)
-    ffn = jnp.asarray(work.bytes_ffn_weight)
+    pp = xp.asarray(part.pp)
+    ffn = xp.asarray(work.bytes_ffn_weight)
     shared = params.shared_weight_bytes(work)
     always = params.shared_params(model), params.dense_ffn_params(model)
     routed = params.pool_params(model) * (lay.expert_copies / lay.expert_memory_shards)
     return {
-        "weights: attention": jnp.asarray(work.bytes_attn_weight)
+        "weights: attention": xp.asarray(work.bytes_attn_weight)
         * memory.attention_weights_per_gpu(model, part, lay),
         "weights: routed experts": ffn * routed / pp,
         "weights: experts of other modalities": ffn
@@ -45,12 +43,12 @@ def weight_terms(records: Records, convention: Convention) -> dict[str, jax.Arra
         "weights: dense FFN": shared * always[1] / (lay.ffn_tp * pp),
         "weights: router": ffn * params.router_params(model) / pp,
         "weights: embedding and head": memory.vocabulary_bytes(model, part, work),
-        "weights: norms": jnp.asarray(work.bytes_embedding_weight) * params.norm_params(model) / pp,
+        "weights: norms": xp.asarray(work.bytes_embedding_weight) * params.norm_params(model) / pp,
         "weights: held once": -memory.repeated_bytes(model, part, work),
     }
 
 
-def memory_ledger(records: Records, convention: Convention, cap: Capacity) -> dict[str, jax.Array]:
+def memory_ledger(records: Records, convention: Convention, cap: Capacity) -> dict[str, Array]:
     """Where the HBM of a GPU goes [B]; the terms sum to its capacity.
 
     `free` is what the engine may still fill. It is negative by what is missing if the weights and
@@ -66,15 +64,15 @@ def memory_ledger(records: Records, convention: Convention, cap: Capacity) -> di
     bare = dataclasses.replace(convention, kv_overhead=1.0)
     used = cap.batch * memory.kv_bytes_per_sequence(model, part, plain, bare)
     held = cap.batch * memory.kv_bytes_per_sequence(model, part, work, convention)
-    capacity = jnp.asarray(hardware.hbm_bytes)
+    capacity = xp.asarray(hardware.hbm_bytes)
     terms = {
         **weight_terms(records, convention),
         "KV cache": used,
         "KV block waste": held - used,
         "reserve": memory.reserve_bytes(model, hardware),
-        "unused by engine": (1.0 - jnp.asarray(hardware.usable_fraction)) * capacity,
+        "unused by engine": (1.0 - xp.asarray(hardware.usable_fraction)) * capacity,
     }
-    return {**terms, "free": capacity - jnp.asarray(sum(terms.values()))}
+    return {**terms, "free": capacity - xp.asarray(sum(terms.values()))}
 
 
 class Roof(NamedTuple):
@@ -94,16 +92,16 @@ class Roof(NamedTuple):
             waits for its softmax or runs tiles that it does not fill.
     """
 
-    compute: jax.Array
-    hbm: jax.Array
-    flops: jax.Array
-    hbm_bytes: jax.Array
-    intensity: jax.Array
-    ridge: jax.Array
-    flops_per_s: jax.Array
-    flops_share: jax.Array
-    bandwidth_share: jax.Array
-    filled: jax.Array
+    compute: Array
+    hbm: Array
+    flops: Array
+    hbm_bytes: Array
+    intensity: Array
+    ridge: Array
+    flops_per_s: Array
+    flops_share: Array
+    bandwidth_share: Array
+    filled: Array
 
     @property
     def bound(self) -> str:
@@ -116,9 +114,9 @@ class Roof(NamedTuple):
 
 def _phase_bytes(step: StepCost, records: Records) -> Phases:
     hardware, hbm = records.hardware, step.hbm
-    streaming = jnp.asarray(hardware.hbm_bw) * hardware.eff_weight_read
+    streaming = xp.asarray(hardware.hbm_bw) * hardware.eff_weight_read
     experts = streaming * of_experts(records.model, hardware.expert_read_ratio)
-    cache = jnp.asarray(hardware.hbm_bw) * hardware.eff_kv_read
+    cache = xp.asarray(hardware.hbm_bw) * hardware.eff_kv_read
     phases = hbm.phases()
     return Phases(
         attention=hbm.kv * cache + hbm.activations.attention * streaming,
@@ -132,7 +130,7 @@ def _dtypes(work: Workload) -> Phases:
     return Phases(work.attn_dtype, work.proj_dtype, work.ffn_dtype, work.head_dtype)  # type: ignore[arg-type]  # names, in the order of the phases
 
 
-def _ffn_flops(step: StepCost, records: Records, convention: Convention) -> jax.Array:
+def _ffn_flops(step: StepCost, records: Records, convention: Convention) -> Array:
     """Arithmetic of the feed-forward phase [FLOP]; experts have an efficiency of their own."""
     ctx = context_of(records, convention)
     tokens = step.microbatch * records.workload.query_tokens
@@ -152,23 +150,23 @@ def roofline(step: StepCost, records: Records, convention: Convention) -> dict[s
     found = {}
     for i, name in enumerate(Phases._fields):
         peak = peak_flops(hardware, _dtypes(work)[i], convention)  # type: ignore[arg-type]  # a Dtype
-        time = jnp.maximum(step.compute[i], hbm[i])
+        time = xp.maximum(step.compute[i], hbm[i])
         if convention.bottleneck == "per_phase":
             time = step.windows[i]
-        flops, filled = step.compute[i] * peak * hardware.eff_gemm, jnp.ones(())
+        flops, filled = step.compute[i] * peak * hardware.eff_gemm, xp.ones(())
         if name == "attention":
             flops = tokens * attention_flops(context_of(records, convention))
             filled = safe_divide(flops, step.compute[i] * peak * hardware.eff_attention, 1.0)
         if name == "ffn":
             flops = _ffn_flops(step, records, convention)
-        safe = jnp.where(time > 0, time, 1.0)
+        safe = xp.where(time > 0, time, 1.0)
         reached = flops / safe
         found[name] = Roof(
             compute=step.compute[i],
             hbm=hbm[i],
             flops=flops,
             hbm_bytes=hbm_bytes[i],
-            intensity=flops / jnp.where(hbm_bytes[i] > 0, hbm_bytes[i], jnp.inf),
+            intensity=flops / xp.where(hbm_bytes[i] > 0, hbm_bytes[i], xp.inf),
             ridge=peak / hardware.hbm_bw,
             flops_per_s=reached,
             flops_share=reached / peak,
@@ -181,10 +179,10 @@ def roofline(step: StepCost, records: Records, convention: Convention) -> dict[s
 class Messages(NamedTuple):
     """A communication family per output token [s]: what it takes, what is seen and what is not."""
 
-    startup: jax.Array
-    bandwidth: jax.Array
-    exposed: jax.Array
-    hidden: jax.Array
+    startup: Array
+    bandwidth: Array
+    exposed: Array
+    hidden: Array
 
 
 def communication(step: StepCost, records: Records, convention: Convention) -> dict[str, Messages]:
@@ -193,7 +191,7 @@ def communication(step: StepCost, records: Records, convention: Convention) -> d
     The exposed parts are the terms `comm_*` of the time ledger; hidden time runs beside a phase.
     """
     halves = 2.0 if convention.two_batch_overlap else 1.0
-    times = halves * jnp.asarray(records.partition.pp) / records.workload.tokens_per_step
+    times = halves * xp.asarray(records.partition.pp) / records.workload.tokens_per_step
     found = {}
     for name in step.exposed._fields:
         cost, seen = getattr(step.comm, name), getattr(step.exposed, name)
@@ -218,8 +216,8 @@ class Parts(NamedTuple):
     """
 
     step: StepCost
-    memory: dict[str, jax.Array]
-    time: dict[str, jax.Array]
+    memory: dict[str, Array]
+    time: dict[str, Array]
     messages: dict[str, Messages]
     roofs: dict[str, Roof]
 

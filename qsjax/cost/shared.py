@@ -9,13 +9,10 @@ section "Prompts beside answers"; one request at a time: `qsjax.questions.simula
 import dataclasses
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jax.typing import ArrayLike
-
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.laws.sharding import layout
 from qsjax.cost.prefill import Answers, ContextParallel, PrefillCost, prefill_step
+from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.safe import ceil, floor
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention, Partition, Workload
@@ -59,11 +56,11 @@ class Steps(NamedTuple):
         share_of_all: the same for each decode step, whoever takes part in it.
     """
 
-    decoding: jax.Array
-    everyone: jax.Array
-    chunk: jax.Array
-    share: jax.Array
-    share_of_all: jax.Array
+    decoding: Array
+    everyone: Array
+    chunk: Array
+    share: Array
+    share_of_all: Array
 
 
 class Shared(NamedTuple):
@@ -84,22 +81,22 @@ class Shared(NamedTuple):
     step: StepCost
     steps: Steps
     full: PrefillCost
-    wait: jax.Array
-    tpot: jax.Array
-    ttft: jax.Array
-    tokens_per_s: jax.Array
-    busy: jax.Array
+    wait: Array
+    tpot: Array
+    ttft: Array
+    tokens_per_s: Array
+    busy: Array
 
 
-def _at_once(tokens: jax.Array, one: jax.Array) -> jax.Array:
+def _at_once(tokens: Array, one: Array) -> Array:
     """Tokens of a step that has any, if units of `one` come by chance, `tokens` a step on average.
 
     Of Poisson arrivals of rate x a step none come with probability exp(-x).
     """
     rate = tokens / one
     is_rare = rate < 1e-6
-    usual = jnp.where(is_rare, 1.0, rate)
-    return one * jnp.where(is_rare, 1.0 + 0.5 * rate, usual / -jnp.expm1(-usual))
+    usual = xp.where(is_rare, 1.0, rate)
+    return one * xp.where(is_rare, 1.0 + 0.5 * rate, usual / -xp.expm1(-usual))
 
 
 def filled_steps(
@@ -127,44 +124,44 @@ def filled_steps(
         output: tokens of an answer.
         rules: of the engine.
     """
-    query, pp = jnp.asarray(workload.query_tokens), jnp.asarray(partition.pp)
-    prompt, is_mixed = jnp.asarray(prompt), jnp.asarray(rules.mixed) > 0
-    steps = jnp.maximum(jnp.asarray(output) - 1.0, 1.0) / workload.tokens_per_step
-    batch, budget = jnp.asarray(workload.batch), jnp.asarray(rules.budget) * pp
-    reads = jnp.where(is_mixed, jnp.maximum(prompt / budget, 1.0), 0.0)
+    query, pp = xp.asarray(workload.query_tokens), xp.asarray(partition.pp)
+    prompt, is_mixed = xp.asarray(prompt), xp.asarray(rules.mixed) > 0
+    steps = xp.maximum(xp.asarray(output) - 1.0, 1.0) / workload.tokens_per_step
+    batch, budget = xp.asarray(workload.batch), xp.asarray(rules.budget) * pp
+    reads = xp.where(is_mixed, xp.maximum(prompt / budget, 1.0), 0.0)
     here = 1.0 / (1.0 + (reads + rules.stream_steps) / steps)
-    others = jnp.maximum(batch - 1.0, 0.0) * here
-    answers = jnp.where(is_mixed, query, 0.0)
-    room = jnp.maximum(budget - answers * (1.0 + others), 1.0)
-    uncut = prompt * jnp.maximum(floor(room / prompt, "floor"), 1.0)
-    is_whole = jnp.asarray(rules.whole) > 0
-    most = jnp.where(
+    others = xp.maximum(batch - 1.0, 0.0) * here
+    answers = xp.where(is_mixed, query, 0.0)
+    room = xp.maximum(budget - answers * (1.0 + others), 1.0)
+    uncut = prompt * xp.maximum(floor(room / prompt, "floor"), 1.0)
+    is_whole = xp.asarray(rules.whole) > 0
+    most = xp.where(
         is_whole, uncut * steps / prompt, (budget - answers) / (answers + prompt / steps)
     )
-    decoding = jnp.where(is_mixed, jnp.minimum(others, most), others)
-    left = jnp.maximum(budget - answers * (1.0 + decoding), 1.0)
-    largest = jnp.where(is_whole, uncut, left)
-    one = jnp.where(is_whole, prompt, prompt / ceil(prompt / left, "floor"))
+    decoding = xp.where(is_mixed, xp.minimum(others, most), others)
+    left = xp.maximum(budget - answers * (1.0 + decoding), 1.0)
+    largest = xp.where(is_whole, uncut, left)
+    one = xp.where(is_whole, prompt, prompt / ceil(prompt / left, "floor"))
     tokens = decoding * prompt / steps
-    is_bunched = jnp.asarray(rules.bunched) > 0
-    together = jnp.maximum(batch, 1.0) * prompt
-    chunk = jnp.minimum(jnp.where(is_bunched, together, _at_once(tokens, one)), largest)
-    beside = jnp.where(is_bunched, jnp.maximum(chunk / prompt, 1.0), 1.0)
-    delaying = jnp.maximum(1.0 + decoding - beside, 0.0)
-    delaying = jnp.where(is_bunched & ~is_mixed, 0.5 * delaying, delaying)
-    everyone = jnp.minimum(batch * here, jnp.where(is_mixed, 1.0 + most, jnp.inf))
+    is_bunched = xp.asarray(rules.bunched) > 0
+    together = xp.maximum(batch, 1.0) * prompt
+    chunk = xp.minimum(xp.where(is_bunched, together, _at_once(tokens, one)), largest)
+    beside = xp.where(is_bunched, xp.maximum(chunk / prompt, 1.0), 1.0)
+    delaying = xp.maximum(1.0 + decoding - beside, 0.0)
+    delaying = xp.where(is_bunched & ~is_mixed, 0.5 * delaying, delaying)
+    everyone = xp.minimum(batch * here, xp.where(is_mixed, 1.0 + most, xp.inf))
     share = prompt / steps / chunk
     return Steps(1.0 + decoding, everyone, chunk, delaying * share, everyone * share)
 
 
-def with_any(share: ArrayLike, replicas: ArrayLike) -> jax.Array:
+def with_any(share: ArrayLike, replicas: ArrayLike) -> Array:
     """Steps in which any of several replicas reads prompts, over those in which one does [1].
 
     Prompts come to each by chance in a `share` of its steps, so that one of n has some in
     1 - (1 - share)^n of them.
     """
-    one = jnp.clip(jnp.asarray(share), SELDOM, 1.0 - SELDOM)
-    return -jnp.expm1(jnp.asarray(replicas) * jnp.log1p(-one)) / one
+    one = xp.clip(xp.asarray(share), SELDOM, 1.0 - SELDOM)
+    return -xp.expm1(xp.asarray(replicas) * xp.log1p(-one)) / one
 
 
 def shared_steps(
@@ -183,14 +180,14 @@ def shared_steps(
     `with_any` says, in which fewer of them bring tokens to the experts.
     """
     partition, workload = records.partition, records.workload
-    missing = jnp.asarray(prompt) - cached
+    missing = xp.asarray(prompt) - cached
     steps = filled_steps(partition, workload, missing, output, rules)
     work = dataclasses.replace(workload, batch=steps.decoding)
     step = decode_step(records._replace(workload=work, gpus=None), convention)
-    pp, accepted = jnp.asarray(partition.pp), jnp.asarray(workload.tokens_per_step)
-    mixed = jnp.where(jnp.asarray(rules.mixed) > 0, 1.0, 0.0)
+    pp, accepted = xp.asarray(partition.pp), xp.asarray(workload.tokens_per_step)
+    mixed = xp.where(xp.asarray(rules.mixed) > 0, 1.0, 0.0)
     # Of the microbatches of all stages, those that the prompts fill.
-    filled = jnp.clip(steps.chunk / rules.budget, 1.0, pp)
+    filled = xp.clip(steps.chunk / rules.budget, 1.0, pp)
     beside = mixed * step.microbatch
     answers = Answers(
         tokens=beside * workload.query_tokens,
@@ -200,16 +197,16 @@ def shared_steps(
     )
     prompts = steps.chunk / (filled * missing)
     sharing = layout(records.model, partition, convention).pool_replicas
-    more = with_any(steps.share, jnp.where(jnp.asarray(rules.lockstep) > 0, sharing, 1.0))
+    more = with_any(steps.share, xp.where(xp.asarray(rules.lockstep) > 0, sharing, 1.0))
     full = prefill_step(
         *(records, convention, prompt, prompts, context_parallel, answers, cached), 1.0 / more
     )
     # The laws of a prefill have long messages: no step is shorter for the prompts that ride in it.
-    longer = jnp.maximum(full.ttft / accepted - mixed * step.tpot, 0.0)
+    longer = xp.maximum(full.ttft / accepted - mixed * step.tpot, 0.0)
     wait, of_all = more * steps.share * longer, more * steps.share_of_all
     mean = step.tpot + of_all * longer
     works = step.busy * step.tpot * (1.0 - mixed * of_all) + of_all * pp * full.t_busy / accepted
-    made = jnp.maximum(jnp.asarray(output), 2.0) - 1.0
+    made = xp.maximum(xp.asarray(output), 2.0) - 1.0
     rate = steps.everyone / mean
     return Shared(
         step=step,
@@ -218,9 +215,9 @@ def shared_steps(
         wait=wait,
         tpot=step.tpot + wait,
         # Little's law: requests in flight are their rate times how long one takes.
-        ttft=jnp.asarray(rules.frontend)
-        + jnp.where(jnp.isfinite(made), made, 0.0)
-        * (jnp.asarray(workload.batch) / rate - (step.tpot + wait)),
+        ttft=xp.asarray(rules.frontend)
+        + xp.where(xp.isfinite(made), made, 0.0)
+        * (xp.asarray(workload.batch) / rate - (step.tpot + wait)),
         tokens_per_s=rate * (1.0 + 1.0 / made),
         busy=works / mean,
     )
@@ -231,14 +228,14 @@ def rush(
     convention: Convention,
     prompt: ArrayLike,
     rules: Filling = Filling(),  # noqa: B008  # immutable
-) -> jax.Array:
+) -> Array:
     """Mean time to first token if all requests in flight come at once, and none decodes yet [s].
 
     Passes over as many prompts as the budget holds; a request waits for half of the others.
     """
-    prompt, budget = jnp.asarray(prompt), jnp.asarray(rules.budget) * records.partition.pp
-    tokens = jnp.asarray(records.workload.batch) * prompt
-    passes = jnp.maximum(tokens / budget, 1.0)
-    filled = jnp.minimum(tokens, rules.budget) / prompt
+    prompt, budget = xp.asarray(prompt), xp.asarray(rules.budget) * records.partition.pp
+    tokens = xp.asarray(records.workload.batch) * prompt
+    passes = xp.maximum(tokens / budget, 1.0)
+    filled = xp.minimum(tokens, rules.budget) / prompt
     one = prefill_step(records, convention, prompt, filled)
     return 0.5 * (passes + 1.0) * one.ttft

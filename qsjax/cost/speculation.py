@@ -9,14 +9,11 @@ docs/concepts/cost-model.md, section "Speculation".
 import dataclasses
 from typing import Literal
 
-import jax
-import jax.numpy as jnp
-from jax.typing import ArrayLike
-
 from qsjax.cost.decode import decode_step
 from qsjax.cost.feasibility import capacity
 from qsjax.cost.laws import params
 from qsjax.cost.laws.sharding import context_of
+from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention, ModelSpec, Partition
 
@@ -30,7 +27,7 @@ METHODS: tuple[Method, ...] = ("mtp", "eagle", "ngram")
 HEAD_WIDTH = 3.5
 
 
-def accepted_tokens(acceptance: ArrayLike, drafts: ArrayLike) -> jax.Array:
+def accepted_tokens(acceptance: ArrayLike, drafts: ArrayLike) -> Array:
     """Tokens that a step yields: the drafts accepted in a row, and the model's own [tokens].
 
     (1 - a^(k+1)) / (1 - a) for k drafts of which each is accepted with chance a, given those before
@@ -39,11 +36,11 @@ def accepted_tokens(acceptance: ArrayLike, drafts: ArrayLike) -> jax.Array:
     >>> float(accepted_tokens(0.5, 2)), float(accepted_tokens(1.0, 3)), float(accepted_tokens(0, 3))
     (1.75, 4.0, 1.0)
     """
-    chance, count = jnp.asarray(acceptance, float), jnp.asarray(drafts, float) + 1.0
+    chance, count = xp.asarray(acceptance, float), xp.asarray(drafts, float) + 1.0
     is_sure = chance >= 1.0
-    below = jnp.where(is_sure, 0.5, chance)
-    power = jnp.where(below > 0, jnp.exp(count * jnp.log(jnp.where(below > 0, below, 1.0))), 0.0)
-    return jnp.where(is_sure, count, (1.0 - power) / (1.0 - below))
+    below = xp.where(is_sure, 0.5, chance)
+    power = xp.where(below > 0, xp.exp(count * xp.log(xp.where(below > 0, below, 1.0))), 0.0)
+    return xp.where(is_sure, count, (1.0 - power) / (1.0 - below))
 
 
 def draft_model(
@@ -57,25 +54,25 @@ def draft_model(
         head_params: parameters of the Eagle head without embedding and output head; by the width
             of a Llama layer if None.
     """
-    one, none = jnp.ones(()), jnp.zeros(())
+    one, none = xp.ones(()), xp.zeros(())
     layer = dataclasses.replace(
         model,
         layers=one,
         dense_layers=none,
         bare_layers=none,
         # A layer that drafts for one with entries has its window alone.
-        window_layers=jnp.where(jnp.asarray(model.entry_tokens) > 0, one, none),
+        window_layers=xp.where(xp.asarray(model.entry_tokens) > 0, one, none),
         pooled_layers=none,
         shared_kv_layers=none,
         linear_layers=none,
-        index_layers=jnp.where(
-            jnp.asarray(model.entry_tokens) > 0, none, jnp.minimum(model.index_layers, 1.0)
+        index_layers=xp.where(
+            xp.asarray(model.entry_tokens) > 0, none, xp.minimum(model.index_layers, 1.0)
         ),
         lookup_params=none,
         idle_params=none,
         repeated_params=none,
         # Hidden state and embedding, side by side, are projected to the hidden width.
-        extra_params=2.0 * jnp.asarray(model.hidden) ** 2,
+        extra_params=2.0 * xp.asarray(model.hidden) ** 2,
         label="",
     )
     if method == "mtp":
@@ -83,17 +80,17 @@ def draft_model(
     dense = dataclasses.replace(
         layer, experts=one, top_k=one, shared_experts=none, shared_ff=none, expert_ff=none
     )
-    hidden = jnp.asarray(model.hidden)
+    hidden = xp.asarray(model.hidden)
     width = HEAD_WIDTH * hidden
     if head_params is not None:
-        rest = jnp.asarray(head_params) - layer_params(dense)
-        width = jnp.maximum(rest, 0.0) / (hidden * model.ffn_matrices)
+        rest = xp.asarray(head_params) - layer_params(dense)
+        width = xp.maximum(rest, 0.0) / (hidden * model.ffn_matrices)
     return dataclasses.replace(dense, expert_ff=width)
 
 
-def layer_params(draft: ModelSpec) -> jax.Array:
+def layer_params(draft: ModelSpec) -> Array:
     """Parameters of a draft without those that it shares with the model [1]."""
-    shared = jnp.asarray(draft.hidden) * draft.vocab * (2.0 - jnp.asarray(draft.tied_embeddings))
+    shared = xp.asarray(draft.hidden) * draft.vocab * (2.0 - xp.asarray(draft.tied_embeddings))
     return params.total_params(draft) - shared
 
 
@@ -102,7 +99,7 @@ def _alone(partition: Partition) -> Partition:
     return dataclasses.replace(partition, pp=1.0, replicas=None)
 
 
-def draft_seconds(draft: ModelSpec, records: Records, convention: Convention) -> jax.Array:
+def draft_seconds(draft: ModelSpec, records: Records, convention: Convention) -> Array:
     """Time of one draft token of every sequence [s].
 
     A decode step of the draft with the batch of the workload, which must be given. Host work for
@@ -114,9 +111,7 @@ def draft_seconds(draft: ModelSpec, records: Records, convention: Convention) ->
     return decode_step(own, convention).tpot
 
 
-def draft_bytes(
-    draft: ModelSpec, records: Records, convention: Convention
-) -> tuple[jax.Array, jax.Array]:
+def draft_bytes(draft: ModelSpec, records: Records, convention: Convention) -> tuple[Array, Array]:
     """What the draft holds on a GPU: its weights without embedding and head, cache of a sequence.
 
     Returns:
@@ -149,7 +144,7 @@ def speculated(
     model, hardware, partition, workload, gpus = records
     made = dataclasses.replace(
         workload,
-        query_tokens=jnp.asarray(drafts, float) + 1.0,
+        query_tokens=xp.asarray(drafts, float) + 1.0,
         tokens_per_step=accepted_tokens(acceptance, drafts),
     )
     if method == "ngram":
@@ -158,11 +153,11 @@ def speculated(
     one = draft_seconds(draft, records, convention)
     weights, cache = draft_bytes(draft, records, convention)
     # Its cache is read by the draft alone: memory of the verifying step's sequences, no traffic.
-    kept = weights + cache * jnp.asarray(workload.batch)
+    kept = weights + cache * xp.asarray(workload.batch)
     return Records(
         model,
-        dataclasses.replace(hardware, reserve_bytes=jnp.asarray(hardware.reserve_bytes) + kept),
+        dataclasses.replace(hardware, reserve_bytes=xp.asarray(hardware.reserve_bytes) + kept),
         partition,
-        dataclasses.replace(made, draft_time=jnp.asarray(drafts) * one),
+        dataclasses.replace(made, draft_time=xp.asarray(drafts) * one),
         gpus,
     )

@@ -4,8 +4,6 @@ import dataclasses
 import math
 from typing import NamedTuple
 
-import jax
-
 from qsjax.catalog import HardwareEntry, ModelEntry
 from qsjax.catalog.quantisation import MXFP4
 from qsjax.cost.laws.memory import kv_bytes_per_sequence
@@ -16,6 +14,7 @@ from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.rules import load_engines
 from qsjax.engines.tuning import formats_of, tune
+from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.precision import workload_of
@@ -101,7 +100,7 @@ def cache_bytes_per_token(model: ModelSpec) -> dict[str, float]:
     return {name: size(2.0, *kind) - size(1.0, *kind) for name, kind in kinds.items()}
 
 
-def _cache(model: ModelSpec, part: Partition, work: Workload) -> jax.Array:
+def _cache(model: ModelSpec, part: Partition, work: Workload) -> Array:
     return kv_bytes_per_sequence(model, part, work, PHYSICAL)
 
 

@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-
 from qsjax import catalog
 from qsjax.cost.laws import params
 from qsjax.cost.laws.memory import kv_bytes_per_sequence, weights_bytes
@@ -16,6 +14,7 @@ from qsjax.engines import releases
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.rules import load_engines
 from qsjax.engines.schedulers import SCHEDULED, default_scheduler
+from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.fields import numbers_of
@@ -220,7 +219,7 @@ def states_share(found: Facts) -> bool:
 
 
 @on_host
-def sizes(model: ModelSpec, part: Partition, work: Workload) -> tuple[jax.Array, jax.Array]:
+def sizes(model: ModelSpec, part: Partition, work: Workload) -> tuple[Array, Array]:
     """Weights of a GPU, and the cache of a sequence of the mean context [B]."""
     weights = weights_bytes(model, part, work, layout(model, part, PHYSICAL))
     return weights, kv_bytes_per_sequence(model, part, work, PHYSICAL)

@@ -3,20 +3,20 @@
 import dataclasses
 from typing import Any
 
-import jax
 import numpy as np
-from jax.typing import ArrayLike
 
 from qsjax.cost.shared import Filling
 from qsjax.engines.flags import Engine
 from qsjax.engines.rules import load_schedulers
+from qsjax.numerics import trees
+from qsjax.numerics.namespace import ArrayLike
 from qsjax.records.units import GIB, MS
 
 # Engines whose schedulers are known; of others commands are read.
 SCHEDULED: tuple[Engine, ...] = ("vllm", "sglang", "trtllm")
 
 
-@jax.tree_util.register_dataclass
+@trees.record
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Scheduler:
     """The rules by which an attention replica fills its steps; the defaults are those of vLLM.

@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-import jax
 import numpy as np
 
 from qsjax.cost.laws.params import dense_twin
+from qsjax.numerics import trees
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.checks import check_axes
 from qsjax.records.fields import facts_of
@@ -99,12 +99,12 @@ def stack(records: Sequence[Record]) -> Record:
 
     Models of different dtypes lose their precision: a stack has one dtype for all, a workload's.
     """
-    if len({jax.tree.structure(record) for record in records}) > 1:
+    if len({trees.structure(record) for record in records}) > 1:
         records = [
             dataclasses.replace(r, precision=None) if isinstance(r, ModelSpec) else r
             for r in records
         ]
-    return jax.tree.map(lambda *x: np.asarray(x, dtype=np.float64), *records)
+    return trees.map(lambda *x: np.asarray(x, dtype=np.float64), *records)
 
 
 def _along(axes: Sequence[Axis], rank: int) -> dict[str, np.ndarray]:
@@ -143,7 +143,7 @@ def place(records: Records, arrays: Mapping[str, np.ndarray], convention: Conven
     def with_axes(record: Record, stacked: str = "") -> Record:
         if stacked in arrays:
             at = arrays[stacked].astype(np.int64)
-            record = jax.tree.map(lambda leaf: leaf[at] if np.ndim(leaf) else leaf, record)
+            record = trees.map(lambda leaf: leaf[at] if np.ndim(leaf) else leaf, record)
         names = facts_of(type(record))
         fields: dict[str, Any] = {k: v for k, v in arrays.items() if k in names}
         return dataclasses.replace(record, **fields)

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from qsjax.cost.decode import decode_step
@@ -31,6 +29,8 @@ from qsjax.numerics.intervals import (
     fingerprint,
     range_of,
 )
+from qsjax.numerics.jax import jax
+from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.numpy_backend import on_host
 
 ELEMENTS = 2**17  # boxes times designs that are judged at a time
@@ -67,10 +67,10 @@ def _judge(
     inputs, designs = winners
     records = placed(winners)
     step = decode_step(records, inputs.convention)
-    broken = jnp.zeros((), jnp.int32)
+    broken = xp.zeros((), xp.int32)
     if is_limited:
         broken = violations(limits, designs.partition, inputs.hardware, step, economy)
-    ahead: dict[str, jax.Array] = {}
+    ahead: dict[str, Array] = {}
     if resource is not None:
         times = resource_times(time_ledger(step, records, inputs.convention))
         ahead = {name: times[resource] - t for name, t in times.items() if name != resource}
@@ -80,7 +80,7 @@ def _judge(
 
 def _value(
     winners: Winners, limits: Limits, economy: Economy, *, metric: Objective | None
-) -> jax.Array:
+) -> Array:
     step = step_of(winners)
     return step.capacity.batch if metric is None else metric_value(metric, step, economy)
 

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any
 
-import jax
 import numpy as np
 
 from qsjax.cost.ledger import RESOURCES
@@ -12,6 +11,7 @@ from qsjax.grid.cells import Cells, records_on_host, take
 from qsjax.grid.diagnosis import Shortcoming, shortcomings
 from qsjax.grid.optimum import Best, best_of
 from qsjax.grid.solution import Row, kv_mode_name
+from qsjax.numerics import trees
 from qsjax.numerics.safe import scalar
 from qsjax.records.scenario import Records
 from qsjax.records.specs import DEGREES, Convention, Partition
@@ -62,7 +62,7 @@ class Case:
 
 
 def _floats(tree: Any) -> Any:
-    return jax.tree.map(lambda x: float(np.asarray(x)), tree)
+    return trees.map(lambda x: float(np.asarray(x)), tree)
 
 
 def case_of(records: Records, convention: Convention, batch: float | None) -> Case:
@@ -71,7 +71,7 @@ def case_of(records: Records, convention: Convention, batch: float | None) -> Ca
     def at(sequences: float) -> tuple[Records, Parts]:
         workload = dataclasses.replace(records.workload, batch=sequences)
         placed = _floats(records._replace(workload=workload))
-        as_arrays = jax.tree.map(lambda x: np.asarray(x, np.float64), placed)
+        as_arrays = trees.map(lambda x: np.asarray(x, np.float64), placed)
         return placed, _floats(take_apart(as_arrays, convention))
 
     # B_max does not depend on the batch, so one program serves both questions.

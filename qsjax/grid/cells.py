@@ -10,8 +10,6 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from qsjax.cost.decode import StepCost, decode_step
@@ -32,11 +30,12 @@ from qsjax.grid.problem import (
     pairs_of,
     variants_of,
 )
+from qsjax.numerics import trees
+from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.scenario import Records
 from qsjax.records.specs import DEGREES, Convention, ModelSpec, Partition
 
-Array = jax.Array | np.ndarray
 # Degrees whose product is the number of GPUs of one copy of a deployment.
 GPU_DEGREES = ("tp", "pp", "dp", "kvp")
 MOST_DESIGNS = 2**22
@@ -48,7 +47,7 @@ class Designs(NamedTuple):
     """Designs to choose from: leaves of shape (designs,); `batch` None takes the largest."""
 
     partition: Partition
-    batch: Array | None
+    batch: Array | np.ndarray | None
 
 
 class Winners(NamedTuple):
@@ -110,14 +109,14 @@ class Cells:
 
 def served_model(inputs: Inputs) -> ModelSpec:
     """The model of every row: the mixture itself, or its dense twin where q > 0."""
-    is_twin = jnp.greater(inputs.q, 0)
-    q = jnp.where(is_twin, inputs.q, 1.0)
+    is_twin = xp.greater(inputs.q, 0)
+    q = xp.where(is_twin, inputs.q, 1.0)
     twin = dense_twin(inputs.model, q, inputs.convention.twin)
 
-    def choose(own: jax.Array, other: jax.Array) -> jax.Array:
-        return own if other is own else jnp.where(is_twin, other, own)
+    def choose(own: Array, other: Array) -> Array:
+        return own if other is own else xp.where(is_twin, other, own)
 
-    return jax.tree.map(choose, inputs.model, twin)
+    return trees.map(choose, inputs.model, twin)
 
 
 def placed(winners: Winners) -> Records:
@@ -137,27 +136,27 @@ def step_of(winners: Winners) -> StepCost:
 
 def take(tree: Any, at: Any) -> Any:
     """Rows `at` of every leaf."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[at], tree)
+    return trees.map(lambda leaf: np.asarray(leaf)[at], tree)
 
 
-def concatenated(*trees: Any) -> Any:
+def concatenated(*parts: Any) -> Any:
     """The rows of several trees, one after another."""
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees)
+    return trees.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
 def numbers_at(tree: Any, at: int) -> Any:
     """Row `at` of every leaf, as a number."""
-    return jax.tree.map(lambda leaf: float(np.asarray(leaf)[at]), tree)
+    return trees.map(lambda leaf: float(np.asarray(leaf)[at]), tree)
 
 
 def shaped(tree: Any, axis: int) -> Any:
     """Leaves as columns (axis 1) or rows (axis 0) of a table rows x designs."""
-    return jax.tree.map(lambda leaf: jnp.expand_dims(jnp.asarray(leaf), axis), tree)
+    return trees.map(lambda leaf: xp.expand_dims(xp.asarray(leaf), axis), tree)
 
 
 def as_rows(tree: Any, count: int) -> Any:
     """Leaves as float64 of shape (count,); a value for all rows is held once."""
-    return jax.tree.map(lambda x: np.broadcast_to(np.asarray(x, np.float64), count), tree)
+    return trees.map(lambda x: np.broadcast_to(np.asarray(x, np.float64), count), tree)
 
 
 step_on_host, model_on_host = on_host(step_of), on_host(served_model)
@@ -177,8 +176,8 @@ def label_of(cells: Cells) -> dict[str, Any]:
 
 
 @on_host
-def _reasons(records: Records, convention: Convention) -> jax.Array:
-    nothing = Capacity(*(jnp.zeros(()),) * 5)
+def _reasons(records: Records, convention: Convention) -> Array:
+    nothing = Capacity(*(xp.zeros(()),) * 5)
     return reasons(context_of(records, convention), nothing, records.gpus)
 
 
@@ -228,7 +227,7 @@ def _listed(axes: Sequence[Axis], counts: np.ndarray) -> tuple[Designs, int]:
 
 def _distinct(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
     """Rows that differ in what legality depends on, and the one that stands for each row."""
-    leaves = [*jax.tree.leaves(inputs.model), inputs.q, inputs.gpus]
+    leaves = [*trees.leaves(inputs.model), inputs.q, inputs.gpus]
     varied = [leaf for leaf in leaves if np.ptp(leaf) > 0]
     if not varied:
         return np.zeros(1, int), np.zeros(len(inputs.q), int)
@@ -242,7 +241,7 @@ def _legal_designs(inputs: Inputs, designs: Designs, left_out: int) -> tuple[Des
     If none is legal, all are kept, so that the result says why.
     """
     first, of_row = _distinct(inputs)
-    columns = jax.tree.map(lambda leaf: leaf[:, None], take(inputs, first))
+    columns = trees.map(lambda leaf: leaf[:, None], take(inputs, first))
     bits = illegality(records_on_host(columns, designs.partition), columns.convention)
     bits = np.broadcast_to(bits, (len(first), len(np.asarray(designs.partition.tp))))
     is_legal = (bits == 0).any(axis=0)

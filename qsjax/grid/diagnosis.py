@@ -2,13 +2,12 @@
 
 import dataclasses
 
-import jax
-
 from qsjax.cost.decode import StepCost
 from qsjax.cost.feasibility import REASONS
 from qsjax.cost.laws.compute import query_tiles
 from qsjax.cost.laws.sharding import cache_layout, context_of
 from qsjax.cost.roofline import Roof
+from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.scenario import Records
@@ -121,7 +120,7 @@ def shortcomings(
 
 
 @on_host
-def _tiles(records: Records) -> tuple[jax.Array, jax.Array]:
+def _tiles(records: Records) -> tuple[Array, Array]:
     return query_tiles(context_of(records, PHYSICAL))
 
 

@@ -1,15 +1,22 @@
 """The wrapper of every question: 64-bit numbers, compiled programs kept, progress shown."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from qsjax.grid.progress import watch
 from qsjax.numerics.float64 import in_float64
-from qsjax.numerics.programs import kept
+from qsjax.numerics.loading import within
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def _kept() -> AbstractContextManager[None]:
+    from qsjax.numerics.programs import kept
+
+    return kept()
 
 
 def entry(function: Callable[P, R]) -> Callable[P, R]:
@@ -18,7 +25,7 @@ def entry(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        with kept(), watch(function.__name__):
+        with within(_kept), watch(function.__name__):
             return answer(*args, **kwargs)
 
     return run

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import jax
 import numpy as np
 
 from qsjax.cost.decode import decode_step
+from qsjax.numerics import trees
 from qsjax.numerics.numpy_backend import on_host
 
 evaluate = on_host(decode_step)  # the decode step of records that broadcast
@@ -13,4 +13,4 @@ evaluate = on_host(decode_step)  # the decode step of records that broadcast
 
 def full(tree: Any, shape: tuple[int, ...]) -> Any:
     """Every leaf as a NumPy array of `shape`."""
-    return jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), shape), tree)
+    return trees.map(lambda leaf: np.broadcast_to(np.asarray(leaf), shape), tree)

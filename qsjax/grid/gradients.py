@@ -9,8 +9,6 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from qsjax.cost.decode import StepCost
@@ -18,7 +16,9 @@ from qsjax.cost.metrics import METRICS, OF_HARDWARE, Economy, check_metrics, met
 from qsjax.grid.cells import Designs, Winners, as_rows, step_of, take
 from qsjax.grid.parameters import Inputs, Parameter, members_of, read, with_rounding, write
 from qsjax.grid.progress import over
-from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.jax import jax
+from qsjax.numerics.jaxpr import on_host_by_jax
+from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.safe import safe_log
 
 # Relative distance at which the slopes left and right of a value are taken.
@@ -29,7 +29,7 @@ VALUES = 2**16  # numbers of each operation at a time: as many as stay in the ca
 # Slopes in the batch are taken just above it: below, a pipeline's stages stand empty.
 ABOVE = 1e-7
 
-Values = tuple[jax.Array, ...]
+Values = tuple[Array, ...]
 
 
 class Slopes(NamedTuple):
@@ -50,7 +50,7 @@ class Slopes(NamedTuple):
     right: np.ndarray
 
 
-def _held_step(winners: Winners, offset: jax.Array) -> StepCost:
+def _held_step(winners: Winners, offset: Array) -> StepCost:
     """The step with the largest batch moving smoothly from its rounded value, or not at all.
 
     A rounded batch jumps where a parameter is nudged across a step; the jump is not a slope.
@@ -69,7 +69,7 @@ def _held_step(winners: Winners, offset: jax.Array) -> StepCost:
     return dataclasses.replace(step, capacity=capacity)
 
 
-def _offset(winners: Winners) -> jax.Array:
+def _offset(winners: Winners) -> Array:
     rounded = step_of(winners).capacity.max_batch
     if winners.inputs.convention.rounding == "floor":
         return rounded
@@ -82,7 +82,7 @@ def _logs(
     members: tuple[str, ...],
     metrics: tuple[str, ...],
     economy: Economy,
-    offset: jax.Array | None = None,
+    offset: Array | None = None,
 ) -> Callable[[Values], Values]:
     """Function from the members' values to log metrics, 0 where not positive."""
 
@@ -99,23 +99,23 @@ def _logs(
 
 def _values(inputs: Inputs, members: tuple[str, ...]) -> Values:
     rows = inputs.q.shape
-    return tuple(jnp.broadcast_to(jnp.asarray(read(inputs, name)), rows) for name in members)
+    return tuple(xp.broadcast_to(xp.asarray(read(inputs, name)), rows) for name in members)
 
 
-@on_host
+@on_host_by_jax
 def _gradient(
     winners: Winners, economy: Economy, *, members: tuple[str, ...], metric: str
-) -> tuple[jax.Array, Values]:
+) -> tuple[Array, Values]:
     """The log of one metric and its slopes in every member, per row."""
 
-    def log_metric(values: Values) -> jax.Array:
+    def log_metric(values: Values) -> Array:
         return _logs(winners, members, (metric,), economy)(values)[0]
 
     value, slopes = jax.value_and_grad(log_metric)(_values(winners.inputs, members))
     return value, slopes
 
 
-@on_host
+@on_host_by_jax
 def _slopes_beside(
     winners: Winners,
     economy: Economy,
@@ -149,7 +149,7 @@ def _kinks(
     return np.stack([left - here, right - here])
 
 
-@on_host
+@on_host_by_jax
 def _curvature(
     winners: Winners,
     economy: Economy,
@@ -164,13 +164,13 @@ def _curvature(
     logs_of = _logs(winners, members, (metric,), economy)
 
     def log_metric(exponents: Values) -> Any:
-        at = tuple(v * jnp.exp(x) for v, x in zip(values, exponents, strict=True))
+        at = tuple(v * xp.exp(x) for v, x in zip(values, exponents, strict=True))
         return logs_of(at)[0]
 
-    origin = tuple(jnp.zeros_like(v) for v in values)
+    origin = tuple(xp.zeros_like(v) for v in values)
 
     def along(mask: Values) -> Values:
-        return tuple(m * jnp.ones_like(x) for m, x in zip(mask, origin, strict=True))
+        return tuple(m * xp.ones_like(x) for m, x in zip(mask, origin, strict=True))
 
     def slope(x: Values) -> Any:
         return jax.jvp(log_metric, (x,), (along(other),))[1]
@@ -238,13 +238,13 @@ def slopes_at(
     return Slopes(*(np.concatenate(column, axis=-1) for column in zip(*parts, strict=True)))
 
 
-@on_host
-def _slope_in_batch(winners: Winners) -> jax.Array:
+@on_host_by_jax
+def _slope_in_batch(winners: Winners) -> Array:
     """d ln TPOT / d ln B at each row's batch [1]."""
-    batch = jnp.asarray(winners.designs.batch) * (1.0 + ABOVE)
+    batch = xp.asarray(winners.designs.batch) * (1.0 + ABOVE)
 
-    def log_tpot(x: jax.Array) -> jax.Array:
-        return jnp.log(step_of(winners._replace(designs=winners.designs._replace(batch=x))).tpot)
+    def log_tpot(x: Array) -> Array:
+        return xp.log(step_of(winners._replace(designs=winners.designs._replace(batch=x))).tpot)
 
     return jax.jvp(log_tpot, (batch,), (batch,))[1]
 

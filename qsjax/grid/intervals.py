@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from qsjax.cost.decode import decode_step
@@ -23,6 +22,7 @@ from qsjax.engines.spread import (
 )
 from qsjax.grid.case import Case
 from qsjax.grid.solution import Solution, records_of, terms_of
+from qsjax.numerics.namespace import xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import safe_log
 from qsjax.records.scenario import Records
@@ -38,7 +38,7 @@ Arrays = dict[str, np.ndarray]
 @on_host
 def _log_tpot(records: Records, convention: Convention) -> Any:
     step = decode_step(records, convention)
-    return safe_log(jnp.asarray(step.tpot))
+    return safe_log(xp.asarray(step.tpot))
 
 
 def _slopes(records: Records, rules: Convention, names: tuple[str, ...], count: int) -> np.ndarray:

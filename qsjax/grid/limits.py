@@ -3,19 +3,18 @@
 import dataclasses
 import math
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost
 from qsjax.cost.feasibility import bits_of
 from qsjax.cost.metrics import Economy, joules_per_token, usd_per_million_tokens
+from qsjax.numerics import trees
+from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.records.specs import DEGREES, HardwareSpec, Partition
 from qsjax.records.units import MS
 
 
-@jax.tree_util.register_dataclass
+@trees.record
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a design must keep; the defaults allow everything.
@@ -114,7 +113,7 @@ def check_limits(limits: Limits, economy: Economy) -> None:
 
 def violations(
     limits: Limits, part: Partition, hardware: HardwareSpec, step: StepCost, economy: Economy
-) -> jax.Array:
+) -> Array:
     """Bit set of `LIMITS` that each design breaks [int32]; 0 where it keeps all of them."""
     cap, rate = step.capacity, step.tokens_per_s_per_gpu
     filled = cap.weights + cap.batch * cap.kv_per_sequence
@@ -123,14 +122,14 @@ def violations(
         "min_user_rate": step.tokens_per_s_per_user < limits.min_user_rate,
         "max_gpus": step.gpus > limits.max_gpus,
         # With no headroom asked for, B_max is what fits: rounding must not exclude it.
-        "min_headroom": (jnp.asarray(limits.min_headroom) > 0)
-        & (filled > cap.usable * (1.0 - jnp.asarray(limits.min_headroom))),
+        "min_headroom": (xp.asarray(limits.min_headroom) > 0)
+        & (filled > cap.usable * (1.0 - xp.asarray(limits.min_headroom))),
         "max_usd": usd_per_million_tokens(rate, economy) > limits.max_usd,
         "max_joules": joules_per_token(rate, economy, step.busy) > limits.max_joules,
-        "tp_in_island": (jnp.asarray(limits.tp_in_island) > 0)
-        & (jnp.asarray(part.tp) > hardware.island_size),
+        "tp_in_island": (xp.asarray(limits.tp_in_island) > 0)
+        & (xp.asarray(part.tp) > hardware.island_size),
     }
     for degree in DEGREES:
         limit = getattr(limits, f"max_{degree}")
-        broken[f"max_{degree}"] = jnp.asarray(getattr(part, degree)) > limit
+        broken[f"max_{degree}"] = xp.asarray(getattr(part, degree)) > limit
     return bits_of(broken, LIMITS)

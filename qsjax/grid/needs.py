@@ -5,13 +5,13 @@ from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from qsjax.cost.feasibility import capacity, reasons
 from qsjax.cost.laws.sharding import context_of
 from qsjax.grid.cells import Cells, served_model, take
 from qsjax.grid.parameters import Inputs
+from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.scenario import Records
 from qsjax.records.specs import KV_HELIX, Partition
@@ -22,8 +22,8 @@ MOST_GPUS = 65_536  # powers of two up to this one are tried
 class _Room(NamedTuple):
     """Reasons of designs at any GPU count, and the largest batch that fits."""
 
-    reasons: jax.Array
-    max_batch: jax.Array
+    reasons: Array
+    max_batch: Array
 
 
 @on_host

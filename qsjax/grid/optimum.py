@@ -8,8 +8,6 @@ import dataclasses
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from qsjax.cost.decode import decode_step
@@ -24,6 +22,9 @@ from qsjax.grid.parameters import Inputs
 from qsjax.grid.problem import Problem, with_batch
 from qsjax.grid.progress import over
 from qsjax.grid.scoring import pick_best
+from qsjax.numerics import trees
+from qsjax.numerics.loading import jitted
+from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.numpy_backend import on_host
 
 # Up to this many cells NumPy finishes before XLA would compile: about 0.2 s for 2^20.
@@ -64,12 +65,12 @@ class Best(NamedTuple):
 class _Table(NamedTuple):
     """Scores, GPUs and broken rules that a choice reads, shape (row, design)."""
 
-    score: jax.Array
-    gpus: jax.Array
-    batch: jax.Array
-    reasons: jax.Array
-    broken: jax.Array
-    lacking: jax.Array
+    score: Array
+    gpus: Array
+    batch: Array
+    reasons: Array
+    broken: Array
+    lacking: Array
 
 
 def _table(
@@ -86,7 +87,7 @@ def _table(
     cap = step.capacity
     has_batch = designs.batch is not None or inputs.workload.batch is not None
     sequences = cap.batch if has_batch else 1.0
-    broken = jnp.zeros((), jnp.int32)
+    broken = xp.zeros((), xp.int32)
     if is_limited:
         broken = violations(limits, designs.partition, inputs.hardware, step, economy)
     return _Table(
@@ -139,11 +140,11 @@ def _reduce(table: _Table, shape: tuple[int, int], xp: Any) -> Best:
 _table_on_host = on_host(_table)
 
 
-@partial(jax.jit, static_argnames=("objective", "is_limited"))
+@partial(jitted, static_argnames=("objective", "is_limited"))
 def _best(inputs: Inputs, designs: Designs, limits: Limits, economy: Economy, **how: Any) -> Best:
-    shape = inputs.q.shape[0], jnp.shape(designs.partition.tp)[0]
+    shape = inputs.q.shape[0], xp.shape(designs.partition.tp)[0]
     table = _table(shaped(inputs, 1), shaped(designs, 0), limits, shaped(economy, 1), **how)
-    return _reduce(table, shape, jnp)
+    return _reduce(table, shape, xp)
 
 
 def _column(x: np.ndarray) -> np.ndarray:
@@ -153,8 +154,8 @@ def _column(x: np.ndarray) -> np.ndarray:
 
 def _small(cells: Cells, inputs: Inputs, economy: Economy, **how: Any) -> Best:
     """`_best` by NumPy: nothing is compiled."""
-    own, prices = jax.tree.map(_column, (inputs, economy))
-    designs = jax.tree.map(lambda x: _column(x).T, cells.designs)
+    own, prices = trees.map(_column, (inputs, economy))
+    designs = trees.map(lambda x: _column(x).T, cells.designs)
     table = _table_on_host(own, designs, cells.limits, prices, **how)
     return _reduce(table, (len(inputs.q), cells.count), np)
 
@@ -190,7 +191,7 @@ def _best_listed(cells: Cells, rows: Inputs, economy: Economy) -> Best:
     for k in over(range(0, len(at), block)):
         own, prices = take((rows, economy), at[k : k + block])
         found = _best(own, cells.designs, cells.limits, prices, **how)
-        parts.append(jax.tree.map(np.asarray, found))
+        parts.append(trees.map(np.asarray, found))
     return Best(
         *(np.concatenate(column, axis=-1)[..., :count] for column in zip(*parts, strict=True))
     )
@@ -198,7 +199,7 @@ def _best_listed(cells: Cells, rows: Inputs, economy: Economy) -> Best:
 
 def prices_of(cells: Cells, rows: Inputs) -> Economy:
     """Price and power of rows with their own hardware, with the cells' shares."""
-    prices: Economy = jax.tree.map(lambda x: np.broadcast_to(x[:1], rows.q.shape), cells.economy)
+    prices: Economy = trees.map(lambda x: np.broadcast_to(x[:1], rows.q.shape), cells.economy)
     own = {name: getattr(rows.hardware, name) for name in cells.of_hardware}
     return dataclasses.replace(prices, **own)
 
@@ -223,7 +224,7 @@ def any_batch(problem: Problem) -> tuple[Problem, np.ndarray | None]:
 
 
 @on_host
-def _resources(winners: Winners) -> dict[str, jax.Array]:
+def _resources(winners: Winners) -> dict[str, Array]:
     records, convention = placed(winners), winners.inputs.convention
     return resource_times(time_ledger(decode_step(records, convention), records, convention))
 
@@ -246,8 +247,8 @@ def winners_at(cells: Cells, inputs: Inputs, best: Best) -> Winners:
 def candidates_of(cells: Cells, inputs: Inputs, economy: Economy) -> tuple[Candidates, Best]:
     """The designs that run with one sequence in each row, and reasons of the others."""
     shape = len(inputs.q), cells.count
-    own, prices = jax.tree.map(_column, (inputs, economy))
-    designs = jax.tree.map(lambda x: _column(x).T, cells.designs._replace(batch=None))
+    own, prices = trees.map(_column, (inputs, economy))
+    designs = trees.map(lambda x: _column(x).T, cells.designs._replace(batch=None))
     table = _table_on_host(
         own, designs, Limits(), prices, objective="tokens_per_s_per_gpu", is_limited=False
     )

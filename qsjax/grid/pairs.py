@@ -7,14 +7,14 @@ always among those tried, and every cell of a block is a design that runs.
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from qsjax.cost.metrics import Economy, Objective, score_of
 from qsjax.grid.batches import clip_to, ladder
 from qsjax.grid.cells import Winners, concatenated, step_of
 from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
+from qsjax.numerics import trees
+from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.numpy_backend import Hoisted, on_host, picked
 
 CELLS = 2**16  # of a block of designs and batches: as many as stay in the caches
@@ -47,7 +47,7 @@ class Candidates(NamedTuple):
             return x[first:last] if len(x) > 1 else x
 
         start, end = np.searchsorted(self.row, (first, last))
-        inputs, economy = jax.tree.map(own, (self.winners.inputs, self.economy))
+        inputs, economy = trees.map(own, (self.winners.inputs, self.economy))
         row, *others = (x[start:end] for x in (self.row, self.position, self.largest))
         return Candidates(self.winners._replace(inputs=inputs), economy, row - first, *others)
 
@@ -55,11 +55,11 @@ class Candidates(NamedTuple):
         """Inputs, partition and prices of some candidates, (n, 1); (1, 1) where all share one."""
         index = self.row[which], self.position[which]
         own = picked((self.winners, self.economy), index)
-        return jax.tree.map(lambda x: np.reshape(x, (-1, 1)), own)
+        return trees.map(lambda x: np.reshape(x, (-1, 1)), own)
 
     def flat(self, which: np.ndarray) -> tuple[Winners, Economy]:
         """The same of shape (n,)."""
-        return jax.tree.map(lambda x: np.broadcast_to(x[:, 0], len(which)), self.at(which))
+        return trees.map(lambda x: np.broadcast_to(x[:, 0], len(which)), self.at(which))
 
 
 class Block(NamedTuple):
@@ -100,10 +100,10 @@ def rectangles(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> I
 class Judged(NamedTuple):
     """Designs at their batches: the objective turned so that more is better, limits broken."""
 
-    score: jax.Array
-    rate: jax.Array
-    gpus: jax.Array
-    broken: jax.Array
+    score: Array
+    rate: Array
+    gpus: Array
+    broken: Array
 
 
 def _judge(
@@ -111,7 +111,7 @@ def _judge(
 ) -> Judged:
     """Evaluate designs at a batch."""
     inputs, designs = winners
-    step = step_of(Winners(inputs, designs._replace(batch=jnp.maximum(batch, 1.0))))
+    step = step_of(Winners(inputs, designs._replace(batch=xp.maximum(batch, 1.0))))
     broken = violations(limits, designs.partition, inputs.hardware, step, economy)
     score = score_of(objective, step, economy)
     return Judged(score, step.tokens_per_s_per_gpu, step.gpus, broken)
@@ -187,7 +187,7 @@ def judged_at(found: Candidates, limits: Limits) -> Callable[[np.ndarray, np.nda
 
     def some(which: np.ndarray, batch: np.ndarray) -> Judged:
         of_some = judged((found.row[which], found.position[which]), batch)
-        return jax.tree.map(lambda x: np.broadcast_to(x, len(which)), of_some)
+        return trees.map(lambda x: np.broadcast_to(x, len(which)), of_some)
 
     def at(which: np.ndarray, batch: np.ndarray) -> Judged:
         starts = range(0, len(which), AT_ONCE)

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
+from qsjax.numerics.namespace import Array
 from qsjax.numerics.safe import Rounding
 from qsjax.records.conversion import names_of
 from qsjax.records.fields import facts_of, groups_of, near
@@ -24,8 +24,8 @@ class Inputs(NamedTuple):
     hardware: HardwareSpec
     workload: Workload
     convention: Convention
-    q: jax.Array | np.ndarray
-    gpus: jax.Array | np.ndarray
+    q: Array | np.ndarray
+    gpus: Array | np.ndarray
 
 
 RECORDS: dict[str, type] = {
@@ -111,14 +111,14 @@ def members_of(parameters: Sequence[Parameter]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(m for parameter in parameters for m in parameter.members))
 
 
-def read(inputs: Inputs, name: str) -> jax.Array:
+def read(inputs: Inputs, name: str) -> Array:
     """Values of a field, one per row."""
     if name == "q":
         return inputs.q  # type: ignore[return-value]  # NumPy outside transforms, traced inside
     return getattr(getattr(inputs, HOME[name]), name)
 
 
-def write(inputs: Inputs, values: Mapping[str, jax.Array | np.ndarray]) -> Inputs:
+def write(inputs: Inputs, values: Mapping[str, Array | np.ndarray]) -> Inputs:
     """`inputs` with these fields replaced, whatever record they live in."""
     changed = inputs
     for where, kind in RECORDS.items():
@@ -136,7 +136,7 @@ def varied(inputs: Inputs, values: Mapping[str, np.ndarray]) -> Inputs:
     return write(inputs, values)
 
 
-def scaled(inputs: Inputs, parameter: Parameter, factor: jax.Array | np.ndarray) -> Inputs:
+def scaled(inputs: Inputs, parameter: Parameter, factor: Array | np.ndarray) -> Inputs:
     """`inputs` with every member of the parameter multiplied by `factor` (one per row)."""
     return write(inputs, {name: read(inputs, name) * factor for name in parameter.members})
 

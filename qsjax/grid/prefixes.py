@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from qsjax.cost.decode import decode_step
@@ -16,6 +15,8 @@ from qsjax.grid.optimum import winners_at
 from qsjax.grid.problem import Problem, describe
 from qsjax.grid.roots import Root, find_roots
 from qsjax.grid.solution import Row, solve
+from qsjax.numerics.jax import jax
+from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.checks import value_problem
@@ -122,14 +123,14 @@ def check_tiers(asked: Sequence[str] | None, problem: Problem) -> None:
 @on_host
 def _costs(
     records: Records, reuse: Reuse, *, convention: Convention
-) -> tuple[dict[str, PrefixCost], jax.Array]:
+) -> tuple[dict[str, PrefixCost], Array]:
     found = prefix_costs(records, convention, reuse)
     at = dataclasses.replace(records.workload, context=reuse.isl + 0.5 * reuse.osl)
     return found, decode_step(records._replace(workload=at, gpus=None), convention).tpot
 
 
 @on_host
-def _largest(records: Records, *, convention: Convention) -> tuple[jax.Array, jax.Array]:
+def _largest(records: Records, *, convention: Convention) -> tuple[Array, Array]:
     step = decode_step(records, convention)
     return step.capacity.max_batch, step.reasons
 

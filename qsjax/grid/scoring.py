@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+from numpy.typing import DTypeLike
 
 from qsjax.cost.decode import StepCost, decode_parts
 from qsjax.cost.feasibility import MEMORY_RULES, REASONS
 from qsjax.cost.metrics import METRICS
+from qsjax.numerics import trees
+from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
 
@@ -29,8 +29,8 @@ DESIGNS = -2
 class Choice(NamedTuple):
     """One design per kept cell: flat position over the searched axes, and its score."""
 
-    position: jax.Array
-    score: jax.Array
+    position: Array
+    score: Array
 
 
 class Scored(NamedTuple):
@@ -44,56 +44,56 @@ class Scored(NamedTuple):
         metrics: further numbers of each design that are asked for.
     """
 
-    score: jax.Array
-    gpus: jax.Array | None
-    feasible: jax.Array
-    broken: dict[str, jax.Array]
-    metrics: tuple[jax.Array, ...] = ()
+    score: Array
+    gpus: Array | None
+    feasible: Array
+    broken: dict[str, Array]
+    metrics: tuple[Array, ...] = ()
 
 
 # Counts that `count_together` made, by the names of their flags.
-Codes = dict[tuple[str, ...], jax.Array]
+Codes = dict[tuple[str, ...], Array]
 
 
 class Reduced(NamedTuple):
     """What is kept of a block: choices and counts per kept cell, spreads of metrics over it."""
 
     best: Choice
-    feasible: jax.Array
-    reasons: jax.Array
+    feasible: Array
+    reasons: Array
     spread: tuple[Any, ...] = ()
 
 
-def tolerance(dtype: jax.typing.DTypeLike) -> float:
+def tolerance(dtype: DTypeLike) -> float:
     """Relative difference up to which scores count as equal; float32 cannot tell less apart."""
     return max(TIE_TOLERANCE, 4.0 * float(np.finfo(np.dtype(dtype)).eps))
 
 
-def pick_best(score: Any, is_feasible: Any, gpus: Any, xp: Any = jnp, axis: int = -1) -> Choice:
+def pick_best(score: Any, is_feasible: Any, gpus: Any, by: Any = xp, axis: int = -1) -> Choice:
     """Best feasible entry along an axis, by the tie rule; index 0 where there is none.
 
-    `xp` is the module that computes it, jax.numpy or numpy.
+    `by` is what computes it: JAX, or NumPy.
     """
-    masked = xp.where(is_feasible, score, -xp.inf)
-    best = xp.max(masked, axis=axis, keepdims=True)
-    is_tied = is_feasible & (masked >= best - tolerance(masked.dtype) * xp.abs(best))
-    cost = xp.where(is_tied, gpus, xp.inf)
-    index = xp.expand_dims(xp.argmin(cost, axis=axis), axis)
-    found = xp.take_along_axis(masked, index, axis=axis)
-    return Choice(xp.squeeze(index, axis), xp.squeeze(found, axis))
+    masked = by.where(is_feasible, score, -by.inf)
+    best = by.max(masked, axis=axis, keepdims=True)
+    is_tied = is_feasible & (masked >= best - tolerance(masked.dtype) * by.abs(best))
+    cost = by.where(is_tied, gpus, by.inf)
+    index = by.expand_dims(by.argmin(cost, axis=axis), axis)
+    found = by.take_along_axis(masked, index, axis=axis)
+    return Choice(by.squeeze(index, axis), by.squeeze(found, axis))
 
 
-def lowest(dtype: jax.typing.DTypeLike) -> float:
+def lowest(dtype: DTypeLike) -> float:
     """Infeasible designs score this or less, feasible ones more."""
     return float(np.finfo(np.dtype(dtype)).min)
 
 
 def scores_of(
     step: StepCost,
-    broken: dict[str, jax.Array],
+    broken: dict[str, Array],
     gpus: ArrayLike | None,
     objective: StepObjective,
-    is_allowed: jax.Array | None = None,
+    is_allowed: Array | None = None,
 ) -> Scored:
     """Score of every design, computed once, with its feasibility in the same number.
 
@@ -107,7 +107,7 @@ def scores_of(
         objective: what is maximised.
         is_allowed: further condition on feasible designs.
     """
-    is_legal = fits = jnp.ones((), bool)
+    is_legal = fits = xp.ones((), bool)
     for name, is_broken in broken.items():
         if name in MEMORY_RULES:
             fits = fits & ~is_broken
@@ -117,10 +117,10 @@ def scores_of(
         fits = fits & is_allowed
     # Two numbers below every score, or XLA joins the conditions, and no arithmetic is skipped where
     # the design alone is illegal.
-    value: jax.Array = getattr(step, objective)
+    value: Array = getattr(step, objective)
     score = -value if METRICS[objective].less_is_better else value
-    score = jnp.where(is_legal, score, lowest(score.dtype))
-    score = jnp.where(fits, score, -jnp.inf)
+    score = xp.where(is_legal, score, lowest(score.dtype))
+    score = xp.where(fits, score, -xp.inf)
     feasible = is_legal & fits
     return Scored(score, step.gpus if gpus is None else None, feasible, broken)
 
@@ -137,7 +137,7 @@ def _fitting(designs: int) -> tuple[int, int]:
     return bits, max(1, 31 // bits)
 
 
-def count_together(flags: Sequence[jax.Array]) -> jax.Array:
+def count_together(flags: Sequence[Array]) -> Array:
     """Designs for which each flag holds, along the axis `DESIGNS`; the flags have one shape.
 
     Returns:
@@ -146,31 +146,31 @@ def count_together(flags: Sequence[jax.Array]) -> jax.Array:
     bits, fitting = _fitting(flags[0].shape[DESIGNS])
     codes = []
     for at in range(0, len(flags), fitting):
-        code = jnp.zeros(flags[0].shape, jnp.int32)
+        code = xp.zeros(flags[0].shape, xp.int32)
         for k, flag in enumerate(flags[at : at + fitting]):
-            code = code | jnp.where(flag, jnp.int32(1 << k * bits), jnp.int32(0))
-        codes.append(jnp.sum(code, axis=DESIGNS, dtype=jnp.int32))
-    return jnp.stack(codes)
+            code = code | xp.where(flag, xp.int32(1 << k * bits), xp.int32(0))
+        codes.append(xp.sum(code, axis=DESIGNS, dtype=xp.int32))
+    return xp.stack(codes)
 
 
-def unpack_counts(codes: jax.Array, number: int, designs: int) -> jax.Array:
+def unpack_counts(codes: Array, number: int, designs: int) -> Array:
     """The counts that `count_together` made of `number` flags of so many designs."""
     bits, fitting = _fitting(designs)
-    shifts = (bits * jnp.arange(fitting, dtype=jnp.int32)).reshape(1, -1, *(1,) * (codes.ndim - 1))
-    counts: jax.Array = (codes[:, None] >> shifts) & jnp.int32((1 << bits) - 1)
+    shifts = (bits * xp.arange(fitting, dtype=xp.int32)).reshape(1, -1, *(1,) * (codes.ndim - 1))
+    counts: Array = (codes[:, None] >> shifts) & xp.int32((1 << bits) - 1)
     return counts.reshape(-1, *codes.shape[1:])[:number]
 
 
-def ranked(x: jax.Array, rank: int) -> jax.Array:
+def ranked(x: Array, rank: int) -> Array:
     """`x` with axes of length 1 ahead, up to the rank."""
     return x.reshape((1,) * (rank - x.ndim) + x.shape)
 
 
 def of_shape(scored: Scored, shape: tuple[int, ...]) -> Scored:
     """The scores and metrics broadcast to the shape, all other arrays to its rank."""
-    score, *metrics = (jnp.broadcast_to(x, shape) for x in (scored.score, *scored.metrics))
+    score, *metrics = (xp.broadcast_to(x, shape) for x in (scored.score, *scored.metrics))
     others = (scored.gpus, scored.feasible, scored.broken)
-    gpus, feasible, broken = jax.tree.map(lambda x: ranked(x, len(shape)), others)
+    gpus, feasible, broken = trees.map(lambda x: ranked(x, len(shape)), others)
     return Scored(score, gpus, feasible, broken, tuple(metrics))
 
 
@@ -182,11 +182,11 @@ def count_designs(scored: Scored) -> Codes:
     for shape in {flag.shape: None for flag in flags.values()}:
         names = tuple(name for name, flag in flags.items() if flag.shape == shape)
         full = (*shape[:DESIGNS], designs, *shape[DESIGNS + 1 :])
-        counts[names] = count_together([jnp.broadcast_to(flags[name], full) for name in names])
+        counts[names] = count_together([xp.broadcast_to(flags[name], full) for name in names])
     return counts
 
 
 def stacked(counts: dict[str, Any], shape: tuple[int, ...]) -> Any:
     """Counts of each reason of `REASONS`, along a new first axis."""
-    none = jnp.zeros(shape, jnp.int32)
-    return jnp.stack([jnp.broadcast_to(counts.get(name, none), shape) for name in REASONS])
+    none = xp.zeros(shape, xp.int32)
+    return xp.stack([xp.broadcast_to(counts.get(name, none), shape) for name in REASONS])

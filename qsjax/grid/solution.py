@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 from qsjax.cost.decode import StepCost
@@ -19,6 +18,7 @@ from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
 from qsjax.grid.problem import Problem
 from qsjax.grid.progress import over
+from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.scenario import Records
 from qsjax.records.specs import DEGREES, KV_MODES, Convention, Partition
@@ -32,7 +32,7 @@ _on_host_ledger, _on_host_messages = on_host(time_ledger), on_host(communication
 
 
 @on_host
-def _on_host_metrics(step: StepCost, economy: Economy) -> dict[str, jax.Array]:
+def _on_host_metrics(step: StepCost, economy: Economy) -> dict[str, Array]:
     return {name: metric_value(name, step, economy) for name in METRICS}
 
 

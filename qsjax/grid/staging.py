@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from qsjax.numerics.jaxpr import Step, record
+from qsjax.numerics import trees
+from qsjax.numerics.jax import jax, jnp
+from qsjax.numerics.namespace import Array
+from qsjax.numerics.tape import REAL, Step, record
 
 # Cells of a tile: long enough that a turn of the loop costs little beside its work.
 TILE_CELLS = 2**17
@@ -31,6 +32,32 @@ _WINDOW = 32
 LANES = 128
 # Numbers of a vector.
 _VECTOR = 8
+# The operations of a tape that JAX has by another name.
+_BY_JAX: dict[str, Callable[..., Any]] = {
+    "subtract": jax.lax.sub,
+    "multiply": jax.lax.mul,
+    "divide": jax.lax.div,
+    "maximum": jax.lax.max,
+    "minimum": jax.lax.min,
+    "negative": jax.lax.neg,
+    "absolute": jax.lax.abs,
+    "fmod": jax.lax.rem,
+    "power": jax.lax.pow,
+    "rint": lambda x: jax.lax.round(x, jax.lax.RoundingMethod.TO_NEAREST_EVEN),
+    "equal": jax.lax.eq,
+    "not_equal": jax.lax.ne,
+    "less": jax.lax.lt,
+    "less_equal": jax.lax.le,
+    "greater": jax.lax.gt,
+    "greater_equal": jax.lax.ge,
+    "isfinite": jax.lax.is_finite,
+    "logical_and": jax.lax.bitwise_and,
+    "logical_or": jax.lax.bitwise_or,
+    "logical_not": jax.lax.bitwise_not,
+    "where": jax.lax.select,
+    "whole_power": jax.lax.integer_pow,
+    "cast": jax.lax.convert_element_type,
+}
 
 
 class Cut(NamedTuple):
@@ -90,13 +117,13 @@ def cut_of(shape: tuple[int, ...]) -> Cut:
     return Cut((*rows, length // lanes), tiles, designs // (tiles * width), width, lanes)
 
 
-def restore(result: jax.Array, kept: tuple[int, ...]) -> jax.Array:
+def restore(result: Array, kept: tuple[int, ...]) -> Array:
     """A result over rows and lanes, its last axes, brought into the order of the kept axes."""
     whole = result.reshape(*result.shape[:-2], -1)
     return jnp.moveaxis(whole, -1, vector_axis(kept) - len(kept)) if kept else whole[..., 0]
 
 
-def _split(leaf: Any, kept: tuple[int, ...], cut: Cut) -> jax.Array:
+def _split(leaf: Any, kept: tuple[int, ...], cut: Cut) -> Array:
     """A leaf as the outer axes, then (designs, lanes), of length 1 where it does not vary."""
     x = jnp.asarray(leaf)
     if x.ndim != len(kept) + 1:
@@ -129,7 +156,9 @@ def _play(steps: Sequence[Step], slots: Slots) -> Slots:
     for step in steps:
         shape = np.broadcast_shapes(*(np.shape(known[at]) for at in step.reads))
         operands = [widened(at, shape) for at in step.reads]
-        known[step.writes] = step.eqn.primitive.bind(*operands, **step.eqn.params)
+        run = _BY_JAX.get(step.name) or getattr(jax.lax, step.name)
+        detail = () if step.detail is None else (step.detail,)
+        known[step.writes] = run(*operands, *detail)
     return known
 
 
@@ -147,9 +176,12 @@ class Staged:
     def __init__(
         self, function: Callable[..., Any], arguments: Any, kept: tuple[int, ...], cut: Cut
     ) -> None:
-        leaves, tree = jax.tree.flatten(arguments)
+        leaves, tree = trees.flatten(arguments)
         slots: Slots = dict(enumerate(_split(leaf, kept, cut) for leaf in leaves))
-        self._cut, self._tape = cut, record(function, tree, [x.dtype for x in slots.values()])
+        kinds = [x.dtype.kind for x in slots.values()]
+        reals = {x.dtype for x in slots.values() if x.dtype.kind == REAL}
+        (real,) = reals
+        self._cut, self._tape = cut, record(function, tree, kinds, real=real)
         slots |= self._tape.constants
         low, self._high = self._stages({at: np.shape(x) for at, x in slots.items()})
         slots = _play(low, slots)
@@ -174,7 +206,7 @@ class Staged:
 
     def _result(self, slots: Slots) -> Any:
         found = _play(self._high, slots)
-        return jax.tree.unflatten(self._tape.tree, [found[at] for at in self._tape.results])
+        return trees.unflatten(self._tape.tree, [found[at] for at in self._tape.results])
 
     def map(self, finish: Callable[[Any], Any]) -> Any:
         """`finish` of the results of every tile, with the tiles ahead.
@@ -191,7 +223,7 @@ class Staged:
             return finish(self._result(fixed | own))
 
         if self._cut.tiles == 1:
-            return jax.tree.map(lambda x: x[None], one_tile({}))
+            return trees.map(lambda x: x[None], one_tile({}))
         # A GPU wants every cell at once, and keeps what a barrier closes.
         return jax.lax.platform_dependent(
             moving,
@@ -199,7 +231,7 @@ class Staged:
             default=lambda moving: jax.vmap(one_tile)(jax.lax.optimization_barrier(moving)),
         )
 
-    def at(self, part: jax.Array, row: jax.Array) -> Any:
+    def at(self, part: Array, row: Array) -> Any:
         """Results of one part.
 
         Args:

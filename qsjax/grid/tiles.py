@@ -8,9 +8,6 @@ hundreds, and finds its place there.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-
 from qsjax.grid.scoring import (
     DESIGNS,
     FEASIBLE,
@@ -27,6 +24,8 @@ from qsjax.grid.scoring import (
     unpack_counts,
 )
 from qsjax.grid.staging import Cut, Staged, cut_of, restore
+from qsjax.numerics.jax import jax, jnp
+from qsjax.numerics.namespace import Array
 
 Scorer = Callable[..., Scored]
 # With fewer kept cells than this to a design, two stages save nothing.
@@ -36,16 +35,16 @@ _LANES = 3
 class _Found(NamedTuple):
     """Choice of each cell so far, its GPUs (infinite: none yet), and its score."""
 
-    gpus: jax.Array
-    position: jax.Array
-    score: jax.Array
+    gpus: Array
+    position: Array
+    score: Array
 
 
 def _look(
     scored: Scored,
-    tile: jax.Array,
-    row: jax.Array,
-    best: tuple[jax.Array, jax.Array],
+    tile: Array,
+    row: Array,
+    best: tuple[Array, Array],
     found: _Found,
 ) -> _Found:
     """What a tile changes in the choices of a row; `scored.score` is (designs, lanes).
@@ -74,7 +73,7 @@ def _look(
     return _Found(*(put(x, y, row, axis=0) for x, y in zip(found, new, strict=True)))
 
 
-def choose(score: Callable[[jax.Array, jax.Array], Scored], highest: jax.Array) -> Choice:
+def choose(score: Callable[[Array, Array], Scored], highest: Array) -> Choice:
     """The best design of every cell by the tie rule, from the tiles that reach the highest score.
 
     Args:
@@ -94,10 +93,10 @@ def choose(score: Callable[[jax.Array, jax.Array], Scored], highest: jax.Array) 
     sure = (highest >= least[None]) & (highest > lowest(highest.dtype))
     wanted = jnp.any(sure, axis=-1).reshape(-1)
 
-    def next_after(at: jax.Array) -> jax.Array:
+    def next_after(at: Array) -> Array:
         return jnp.min(jnp.where(wanted & (index > at), index, tiles * rows))
 
-    def look(state: tuple[jax.Array, _Found]) -> tuple[jax.Array, _Found]:
+    def look(state: tuple[Array, _Found]) -> tuple[Array, _Found]:
         at, found = state
         tile, row = at // rows, at % rows
         return next_after(at), _look(score(tile, row), tile, row, (least, sure), found)
@@ -108,11 +107,11 @@ def choose(score: Callable[[jax.Array, jax.Array], Scored], highest: jax.Array) 
     return Choice(jnp.where(is_any, found.position, 0), jnp.where(is_any, found.score, none))
 
 
-def _larger(x: jax.Array, y: jax.Array) -> jax.Array:
+def _larger(x: Array, y: Array) -> Array:
     return jnp.where(x > y, x, y)
 
 
-def _highest(score: jax.Array) -> jax.Array:
+def _highest(score: Array) -> Array:
     """Highest score along the designs."""
     # Not by `max`: in float32 XLA leaves that to a library, three times as slow as its own loop.
     start = jnp.array(-jnp.inf, score.dtype)
@@ -122,9 +121,9 @@ def _highest(score: jax.Array) -> jax.Array:
 
 def _totals(
     codes: Codes, over: tuple[int, ...], width: int, shape: tuple[int, ...]
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Array, Array]:
     """Feasible designs and reasons, from counts of parts of `width` along the axes `over`."""
-    totals: dict[str, jax.Array] = {}
+    totals: dict[str, Array] = {}
     for names, code in codes.items():
         counts = jnp.sum(unpack_counts(code, len(names), width), axis=over, dtype=jnp.int32)
         totals |= dict(zip(names, counts, strict=True))
@@ -148,12 +147,12 @@ def reduce_whole(
     return Reduced(pick_best(scored.score, is_feasible, gpus), feasible, reasons), further
 
 
-def _choice(staged: Staged, cut: Cut, highest: jax.Array) -> Choice:
+def _choice(staged: Staged, cut: Cut, highest: Array) -> Choice:
     """`choose` among the parts; `highest` has the outer axes and lanes, a choice the rows' ones."""
     # Parts and tiles, first and last of the outer axes, become one.
     by_part = jnp.moveaxis(highest, -2, 1).reshape(cut.tiles * cut.parts, -1, cut.lanes)
 
-    def score(part: jax.Array, row: jax.Array) -> Scored:
+    def score(part: Array, row: Array) -> Scored:
         return of_shape(staged.at(part, row), (cut.width, cut.lanes))
 
     return Choice(*(x.reshape(*cut.rows, cut.lanes) for x in choose(score, by_part)))
@@ -184,7 +183,7 @@ def reduce_tiles(
 
     rest = cut.outer[1:]
 
-    def finish(found: Scored) -> tuple[jax.Array, Codes, Any]:
+    def finish(found: Scored) -> tuple[Array, Codes, Any]:
         scored = of_shape(found, (*rest, cut.width, cut.lanes))
         # Each part counts, whether a flag varies between parts or not.
         codes = {
@@ -203,13 +202,13 @@ def reduce_tiles(
 
 
 def count_tiles(
-    counter: Callable[..., jax.Array], arguments: tuple[Any, ...], shape: tuple[int, ...]
-) -> jax.Array:
+    counter: Callable[..., Array], arguments: tuple[Any, ...], shape: tuple[int, ...]
+) -> Array:
     """Designs of a block for which `counter` is true; arguments as for `reduce_tiles`."""
     cut = cut_of(shape)
     tile = (*cut.outer[1:], cut.width, cut.lanes)
 
-    def count(flag: jax.Array) -> jax.Array:
+    def count(flag: Array) -> Array:
         return jnp.sum(jnp.broadcast_to(flag, tile), dtype=jnp.int32)
 
     staged = Staged(counter, arguments, shape[:-1], cut)

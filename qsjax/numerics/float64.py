@@ -5,13 +5,20 @@ long as they run.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-import jax
+from qsjax.numerics.loading import within
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def _enabled() -> AbstractContextManager[Any]:
+    from qsjax.numerics.jax import jax
+
+    return jax.enable_x64(True)
 
 
 def in_float64(function: Callable[P, R]) -> Callable[P, R]:
@@ -19,7 +26,7 @@ def in_float64(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        with jax.enable_x64(True):
+        with within(_enabled):
             return function(*args, **kwargs)
 
     return run

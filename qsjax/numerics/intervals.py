@@ -1,6 +1,6 @@
 """Laws over boxes: the range of what a tape returns while its arguments vary, and its slopes.
 
-Every operation of a tape (`qsjax.numerics.jaxpr`) is played on intervals, so a law is bounded by
+Every operation of a tape (`qsjax.numerics.tape`) is played on intervals, so a law is bounded by
 itself, whatever its formula: no law states its bounds a second time. Beside its range a value has
 the range of its slopes along named axes of the box, which bounds the difference of two laws far
 better than their ranges do (mean value form). Method: Moore, Kearfott and Cloud, Introduction to
@@ -20,12 +20,11 @@ from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from qsjax.numerics.float64 import in_float64
-from qsjax.numerics.jaxpr import Step, Tape, name_of, record
-from qsjax.numerics.numpy_backend import UnknownPrimitiveError, operation_of
+from qsjax.numerics import trees
+from qsjax.numerics.numpy_backend import operation_of
+from qsjax.numerics.tape import Step, Tape, UnknownOperationError, record
 
 ROUNDING = 1e-11  # relative
 WHOLE = 1e-12  # relative distance by which a number may miss the whole one below it
@@ -299,10 +298,10 @@ def _blend_in_parts(a: Any, b: Any, share: Any) -> Enclosed:
     """The formula of `blend`, operation by operation."""
     apart = _abs(_sub(a, b))
     overlap = _mul(_mul(4.0, share), _mul(a, b))
-    is_smooth = _compared("gt", overlap, 0.0)
-    root = _sqrt(_select(is_smooth, 1.0, _add(_mul(apart, apart), overlap)))
+    is_smooth = _compared("greater", overlap, 0.0)
+    root = _sqrt(_select(is_smooth, _add(_mul(apart, apart), overlap), 1.0))
     smooth = _mul(0.5, _add(_add(a, b), root))
-    return _select(is_smooth, _larger(a, b), smooth)
+    return _select(is_smooth, smooth, _larger(a, b))
 
 
 def _exp(a: Enclosed) -> Enclosed:
@@ -335,7 +334,7 @@ def _power(a: Any, b: Any) -> Enclosed:
     low, high = _hull_of([np.power(x, y) for x in range_of(a) for y in range_of(b)])
     own, base = _relative(a), range_of(a)
     if own is None or np.any(base[0] < 0):
-        raise UnknownPrimitiveError("pow of a number that may be negative")
+        raise UnknownOperationError("pow of a number that may be negative")
     slopes = {axis: _times(slope, range_of(b)) for axis, slope in own.items()}
     logs = np.log(base[0]), np.log(base[1])
     varied = {axis: _times(slope, logs) for axis, slope in absolute_slopes(b).items()}
@@ -395,18 +394,18 @@ def _ceil(a: Enclosed, remainder: int) -> Any:
 def _compared(name: str, a: Any, b: Any) -> Enclosed:
     (al, ah), (bl, bh) = range_of(a), range_of(b)
     match name:
-        case "lt":
+        case "less":
             sure, may = ah < bl, ~(al >= bh)
-        case "le":
+        case "less_equal":
             sure, may = ah <= bl, ~(al > bh)
-        case "gt":
+        case "greater":
             sure, may = al > bh, ~(ah <= bl)
-        case "ge":
+        case "greater_equal":
             sure, may = al >= bh, ~(ah < bl)
         case _:
             sure = (al == ah) & (bl == bh) & (al == bl)
             may = ~((ah < bl) | (al > bh))
-            sure, may = (sure, may) if name == "eq" else (~may, ~sure)
+            sure, may = (sure, may) if name == "equal" else (~may, ~sure)
     axes = {**_axes(a), **_axes(b)}
     return Enclosed(sure, may, axes, relative=False)
 
@@ -419,15 +418,15 @@ def _logic(name: str, *flags: Any) -> Enclosed:
     axes: Slopes = {}
     for flag in flags:
         axes |= _axes(flag)
-    if name == "not":
+    if name == "logical_not":
         low, high = range_of(flags[0])
         return Enclosed(np.invert(high), np.invert(low), axes, relative=False)
-    join = np.bitwise_and if name == "and" else np.bitwise_or
+    join = np.logical_and if name == "logical_and" else np.logical_or
     (al, ah), (bl, bh) = (range_of(flag) for flag in flags)
     return Enclosed(join(al, bl), join(ah, bh), axes, relative=False)
 
 
-def _select(which: Any, otherwise: Any, chosen: Any) -> Enclosed:
+def _select(which: Any, chosen: Any, otherwise: Any) -> Enclosed:
     sure, may = range_of(which)
     low, high = _chosen(sure, ~may, range_of(chosen), range_of(otherwise))
     own, other = _relative(chosen), _relative(otherwise)
@@ -456,28 +455,28 @@ def _cast(a: Enclosed, dtype: np.dtype) -> Enclosed:
 
 
 Rule = Callable[..., Any]
+_TESTS = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
 _RULES: dict[str, Rule] = {
     "add": _add,
-    "add_any": _add,
-    "sub": _sub,
-    "mul": _mul,
-    "div": _div,
-    "neg": _neg,
-    "abs": _abs,
+    "subtract": _sub,
+    "multiply": _mul,
+    "divide": _div,
+    "negative": _neg,
+    "absolute": _abs,
     "blend": _blend,
-    "max": _larger,
-    "min": _smaller,
+    "maximum": _larger,
+    "minimum": _smaller,
     "exp": _exp,
     "log": _log,
     "log1p": _log1p,
     "sqrt": _sqrt,
     "square": partial(_whole_power, y=2),
-    "pow": _power,
-    "select_n": _select,
-    **{name: partial(_compared, name) for name in ("lt", "le", "gt", "ge", "eq", "ne")},
-    **{name: partial(_logic, name) for name in ("and", "or", "not")},
+    "power": _power,
+    "where": _select,
+    **{name: partial(_compared, name) for name in _TESTS},
+    **{name: partial(_logic, name) for name in ("logical_and", "logical_or", "logical_not")},
 }
-_RISING, _FALLING = ("ge", "gt"), ("le", "lt")
+_RISING, _FALLING = ("greater_equal", "greater"), ("less_equal", "less")
 
 
 class _Play(NamedTuple):
@@ -496,66 +495,55 @@ class _Score(NamedTuple):
 
 
 def _rule(step: Step, remainder: int) -> Rule:
-    name, params = name_of(step.eqn), step.eqn.params
-    if name in ("floor", "ceil"):
-        return partial(_floor if name == "floor" else _ceil, remainder=remainder)
-    if name == "convert_element_type":
-        return partial(_cast, dtype=np.dtype(step.eqn.outvars[0].aval.dtype))
-    if name == "integer_pow":
-        return partial(_whole_power, y=params["y"])
-    if name in _RULES:
-        return _RULES[name]
+    if step.name in ("floor", "ceil"):
+        return partial(_floor if step.name == "floor" else _ceil, remainder=remainder)
+    if step.name == "cast":
+        return partial(_cast, dtype=step.detail)
+    if step.name == "whole_power":
+        return partial(_whole_power, y=step.detail)
+    if step.name in _RULES:
+        return _RULES[step.name]
 
     def unknown(*_: Any) -> Any:
-        raise UnknownPrimitiveError(f"{name} of a number that varies")
+        raise UnknownOperationError(f"{step.name} of a number that varies")
 
     return unknown
 
 
-def _origin(at: int, made_by: Mapping[int, Step]) -> int:
-    """The slot that a slot repeats: a number cast to its own type is the number."""
-    step = made_by.get(at)
-    if step is None or step.eqn.primitive.name != "convert_element_type":
-        return at
-    is_same = step.eqn.invars[0].aval.dtype == step.eqn.outvars[0].aval.dtype
-    return _origin(step.reads[0], made_by) if is_same else at
-
-
 def _extreme(step: Step, made_by: Mapping[int, Step]) -> tuple[tuple[int, ...], Rule] | None:
     """The slots and rule of a choice that is a maximum or a minimum: where(x >= y, x, y)."""
-    which, otherwise, chosen = (_origin(at, made_by) for at in step.reads)
+    which, chosen, otherwise = step.reads
     test = made_by.get(which)
-    if test is None or test.eqn.primitive.name not in (*_RISING, *_FALLING):
+    if test is None or test.name not in (*_RISING, *_FALLING):
         return None
-    first, second = (_origin(at, made_by) for at in test.reads)
+    first, second = test.reads
     if {otherwise, chosen} != {first, second}:
         return None
-    is_rising = test.eqn.primitive.name in _RISING
+    is_rising = test.name in _RISING
     return test.reads, _larger if is_rising == (first == chosen) else _smaller
 
 
 @lru_cache(maxsize=128)
 def _tape(function: Callable[..., Any], options: Any, tree: Any) -> Tape:
-    """The trace of a law of scalars, in which a blend is one operation."""
-    law = partial(function, **dict(options))
-    return in_float64(record)(law, tree, [np.float64] * tree.num_leaves, whole=("blend",))
+    """A law of scalars, in which a blend is one operation."""
+    return record(partial(function, **dict(options)), tree, whole=("blend",))
 
 
 @lru_cache(maxsize=64)
 def _score(function: Callable[..., Any], options: Any, tree: Any, first: int) -> _Score:
-    """The trace of a law of scalars, each step with its rule; remainders are axes from `first`."""
+    """A law of scalars, each step with its rule; remainders are axes from `first`."""
     tape = _tape(function, options, tree)
     made_by = {step.writes: step for step in tape.steps}
     plays, remainders = [], 0
     for step in tape.steps:
-        name = step.eqn.primitive.name
+        name = step.name
         reads, rule = step.reads, _rule(step, first + remainders)
-        exact: Rule = _blended if rule is _blend else operation_of(step.eqn)
+        exact: Rule = _blended if rule is _blend else operation_of(step)
         remainders += name in ("floor", "ceil")
-        if name == "select_n" and (found := _extreme(step, made_by)) is not None:
+        if name == "where" and (found := _extreme(step, made_by)) is not None:
             reads, rule = found
             exact = np.maximum if rule is _larger else np.minimum
-        elif name == "sub" and _is_hit(step, made_by, tape):
+        elif name == "subtract" and _is_hit(step, made_by, tape):
             reads, rule = made_by[step.reads[1]].reads, _hit
             exact = lambda x: -np.expm1(x)  # noqa: E731  # a rule of one line
         plays.append(_Play(step, reads, rule, exact))
@@ -567,7 +555,7 @@ def _is_hit(step: Step, made_by: Mapping[int, Step], tape: Tape) -> bool:
     one, other = step.reads
     test = made_by.get(other)
     is_one = np.ndim(tape.constants.get(one, 0.0)) == 0 and tape.constants.get(one, 0.0) == 1.0
-    return test is not None and test.eqn.primitive.name == "exp" and bool(is_one)
+    return test is not None and test.name == "exp" and bool(is_one)
 
 
 def centre(low: Any, high: Any) -> Any:
@@ -606,7 +594,7 @@ def enclose(
         remainders, which follow those of the arguments.
 
     Raises:
-        UnknownPrimitiveError: the law has an operation without a rule.
+        UnknownOperationError: the law has an operation without a rule.
     """
     score, slots = _ready(function, low, high, axes, options)
     needed = {at for play in score.plays for at in play.reads} | set(score.tape.results)
@@ -621,17 +609,17 @@ def enclose(
                 if last[at] == k and at not in score.tape.results:
                     slots.pop(at, None)
     found = [slots[at] for at in score.tape.results]
-    return jax.tree.unflatten(score.tape.tree, found), score.remainders
+    return trees.unflatten(score.tape.tree, found), score.remainders
 
 
 def _ready(
     function: Callable[..., Any], low: Any, high: Any, axes: Any, options: dict[str, Any]
 ) -> tuple[_Score, dict[int, Any]]:
-    leaves, tree = jax.tree.flatten(low)
-    places = jax.tree.leaves(axes)
+    leaves, tree = trees.flatten(low)
+    places = trees.leaves(axes)
     first = 1 + max(EXACT, *places)
     score = _score(function, tuple(sorted(options.items())), tree, first)
-    arguments = map(_argument, leaves, jax.tree.leaves(high), places)
+    arguments = map(_argument, leaves, trees.leaves(high), places)
     return score, dict(enumerate(arguments)) | score.tape.constants
 
 
@@ -681,18 +669,18 @@ def fingerprint(
                 slots[at] = play.exact(*[slots[read] for read in reads])
                 continue
             own = [marks[read] if read in marks else _numbered(slots[read]) for read in reads]
-            name = name_of(play.step.eqn)
-            what = f"{name} {play.step.eqn.params} {reads is play.step.reads}"
+            name = play.step.name
+            what = f"{name} {play.step.detail} {reads is play.step.reads}"
             found = _mixed(_named(what), *own)
-            if name in ("mul", "div"):
-                is_none = (own[0] == zero) | ((own[1] == zero) & (name == "mul"))
+            if name in ("multiply", "divide"):
+                is_none = (own[0] == zero) | ((own[1] == zero) & (name == "multiply"))
                 found = np.where(own[1] == one, own[0], found)
-                found = np.where((own[0] == one) & (name == "mul"), own[1], found)
+                found = np.where((own[0] == one) & (name == "multiply"), own[1], found)
                 found = np.where(is_none, zero, found)
             elif name == "add":
                 found = np.where(own[0] == zero, own[1], np.where(own[1] == zero, own[0], found))
-            elif name == "select_n" and reads is play.step.reads and reads[0] not in marks:
-                found = np.where(slots[reads[0]], own[2], own[1])
+            elif name == "where" and reads is play.step.reads and reads[0] not in marks:
+                found = np.where(slots[reads[0]], own[1], own[2])
             marks[at] = found
         (result,) = score.tape.results
         return marks[result] if result in marks else _numbered(slots[result])

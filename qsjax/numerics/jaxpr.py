@@ -1,125 +1,128 @@
-"""Laws as lists of operations: traced as scalars once, played on arrays of any shape.
+"""Tapes of what JAX transforms: its own trace of a function, in the operations of a tape."""
 
-A law is written as if its arguments were scalars, so its trace is a list of scalar operations, and
-broadcasting them is the law on any grid: a term has the axes that it depends on, and no others.
-`numpy_backend` plays a tape by NumPy, `qsjax.grid.staging` inside a compiled program.
-"""
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple
-
-import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
+
+from qsjax.numerics import trees
+from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.loading import jitted
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.tape import Tape, UnknownOperationError, Writer, recording
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Primitives that run a program of their own, and the parameter that holds it.
 _NESTED = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr"}
+_SAME_NAME = ("floor", "ceil", "sqrt", "square", "exp", "expm1", "log", "log1p", "sign")
+# The operation of a primitive, and the kinds of what it reads if it has others for others.
+_OPERATIONS = {name: name for name in _SAME_NAME} | {
+    "abs": "absolute",
+    "add": "add",
+    "add_any": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "neg": "negative",
+    "rem": "fmod",
+    "pow": "power",
+    "max": "maximum",
+    "min": "minimum",
+    "eq": "equal",
+    "ne": "not_equal",
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+    "is_finite": "isfinite",
+}
+_OF_REAL = {"div": "divide"}
+_OF_BOOL = {"and": "logical_and", "or": "logical_or", "not": "logical_not"}
 
 
-class Step(NamedTuple):
-    """An operation, the slots it reads and writes, and those it reads last."""
+def _operation(eqn: Any) -> tuple[str, Any]:
+    """Name and detail of the step that an equation on scalars is."""
+    name, params, dtype = eqn.primitive.name, eqn.params, eqn.outvars[0].aval.dtype
+    if name in _OPERATIONS:
+        return _OPERATIONS[name], None
+    if name in _OF_REAL and np.issubdtype(dtype, np.floating):
+        return _OF_REAL[name], None
+    if name in _OF_BOOL and dtype == np.bool_:
+        return _OF_BOOL[name], None
+    if name == "convert_element_type":
+        return "cast", np.dtype(dtype)
+    if name == "select_n" and eqn.invars[0].aval.dtype == np.bool_:
+        return "where", None
+    if name == "integer_pow":
+        return "whole_power", params["y"]
+    if name == "round" and params["rounding_method"].name == "TO_NEAREST_EVEN":
+        return "rint", None
+    raise UnknownOperationError(name)
 
-    eqn: Any
-    reads: tuple[int, ...]
-    writes: int
-    frees: tuple[int, ...] = ()
 
+def _write(writer: Writer, closed: Any, arguments: list[int]) -> list[int]:
+    """Append a program that reads its arguments from slots; the slots of its results."""
+    jaxpr = closed.jaxpr
+    at: dict[Any, int] = dict(zip(jaxpr.invars, arguments, strict=True))
+    for var, value in zip(jaxpr.constvars, closed.consts, strict=True):
+        at[var] = writer.constant(np.asarray(value, var.aval.dtype))
 
-class Tape(NamedTuple):
-    """A trace as operations on numbered slots, of which the arguments are the first."""
+    def of(atom: Any) -> int:
+        if hasattr(atom, "val"):  # a literal, not a variable
+            aval: Any = atom.aval
+            return writer.constant(np.asarray(atom.val, aval.dtype))
+        return at[atom]
 
-    constants: dict[int, Any]
-    steps: list[Step]
-    results: list[int]
-    tree: Any
-
-
-class _Writer:
-    """A tape while it is written; the same operation on the same slots is written once."""
-
-    def __init__(self, arguments: int, whole: Collection[str]) -> None:
-        self.whole = whole
-        self.next = arguments
-        self.slots: dict[Any, int] = {}
-        self.constants: dict[int, Any] = {}
-        self.steps: list[Step] = []
-
-    def slot(self, key: Any) -> tuple[int, bool]:
-        """The slot of what `key` describes, and whether it is new."""
-        is_new = key not in self.slots
-        if is_new:
-            self.slots[key] = self.next
-            self.next += 1
-        return self.slots[key], is_new
-
-    def constant(self, value: Any, dtype: np.dtype) -> int:
-        """The slot of a number, or of one that a surrounding program computes."""
-        if isinstance(value, jax.core.Tracer):
-            at, _ = self.slot(id(value))
-            self.constants[at] = value
+    for eqn in jaxpr.eqns:
+        reads = [of(atom) for atom in eqn.invars]
+        if eqn.primitive.name in _NESTED:
+            made = _write(writer, eqn.params[_NESTED[eqn.primitive.name]], reads)
         else:
-            array = np.asarray(value, dtype)
-            at, _ = self.slot((array.dtype.str, array.tobytes()))
-            self.constants[at] = array[()]
-        return at
-
-    def write(self, closed: ClosedJaxpr, arguments: list[int]) -> list[int]:
-        """Append a program that reads its arguments from slots; the slots of its results."""
-        jaxpr = closed.jaxpr
-        at: dict[Any, int] = dict(zip(jaxpr.invars, arguments, strict=True))
-        for var, value in zip(jaxpr.constvars, closed.consts, strict=True):
-            at[var] = self.constant(value, var.aval.dtype)
-
-        def of(atom: Any) -> int:
-            if isinstance(atom, Literal):
-                aval: Any = atom.aval
-                return self.constant(atom.val, aval.dtype)
-            return at[atom]
-
-        for eqn in jaxpr.eqns:
-            reads = [of(atom) for atom in eqn.invars]
-            name = eqn.primitive.name
-            if name in _NESTED and eqn.params.get("name") not in self.whole:
-                made = self.write(eqn.params[_NESTED[name]], reads)
-            else:
-                where, is_new = self.slot((name, str(eqn.params), *reads))
-                if is_new:
-                    self.steps.append(Step(eqn, tuple(reads), where))
-                made = [where]
-            at.update(zip(eqn.outvars, made, strict=True))
-        return [of(atom) for atom in jaxpr.outvars]
+            name, detail = _operation(eqn)
+            if name == "where":
+                which, otherwise, chosen = reads
+                reads = [which, chosen, otherwise]
+            made = [writer.step(name, reads, detail)]
+        at.update(zip(eqn.outvars, made, strict=True))
+    return [of(atom) for atom in jaxpr.outvars]
 
 
-def name_of(eqn: Any) -> str:
-    """Name of an operation: that of the primitive, or of the function that it runs whole."""
-    return eqn.params["name"] if eqn.primitive.name in _NESTED else eqn.primitive.name
-
-
-def _pruned(steps: list[Step], results: list[int]) -> list[Step]:
-    """The steps that the results need, each with the slots that nothing needs after it."""
-    needed, kept = set(results), []
-    for step in reversed(steps):
-        if step.writes in needed:
-            frees = tuple(set(step.reads) - needed)
-            needed.update(step.reads)
-            kept.append(step._replace(frees=frees))
-    return kept[::-1]
-
-
-def record(
-    function: Callable[..., Any], tree: Any, dtypes: Sequence[Any], whole: Collection[str] = ()
-) -> Tape:
-    """Trace a function of scalars.
+@in_float64
+def record(function: Callable[..., Any], tree: Any) -> Tape:
+    """Trace a function by JAX, whatever transformations it takes.
 
     Args:
         function: elementwise in its positional arguments, pytrees of numbers.
         tree: structure of the tuple of arguments.
-        dtypes: type of each leaf.
-        whole: names of compiled functions of one result that stay one operation each.
+
+    Raises:
+        UnknownOperationError: this release of JAX traces it to what no tape has.
     """
-    leaves = [jax.ShapeDtypeStruct((), dtype) for dtype in dtypes]
-    closed, result = jax.make_jaxpr(function, return_shape=True)(*jax.tree.unflatten(tree, leaves))
-    writer = _Writer(len(leaves), whole)
-    results = writer.write(closed, list(range(len(leaves))))
-    steps = _pruned(writer.steps, results)
-    return Tape(writer.constants, steps, results, jax.tree.structure(result))
+    from qsjax.numerics.jax import jax
+
+    leaves = [jax.ShapeDtypeStruct((), np.float64)] * tree.num_leaves
+    with recording(None):
+        traced = jax.make_jaxpr(function, return_shape=True)
+        closed, result = traced(*trees.unflatten(tree, leaves))
+    writer = Writer(len(leaves))
+    results = _write(writer, closed, list(range(len(leaves))))
+    return writer.tape(results, trees.structure(result))
+
+
+def on_host_by_jax(function: Callable[P, R]) -> Callable[P, R]:
+    """As `on_host`, of a function that JAX differentiates.
+
+    Where a release of JAX traces it to an operation that no tape has, it is compiled after all.
+    """
+    played = on_host(function, record)
+
+    @wraps(function)
+    def run(*args: P.args, **options: P.kwargs) -> R:
+        try:
+            return played(*args, **options)
+        except UnknownOperationError:
+            return in_float64(jitted(function, static_argnames=tuple(options)))(*args, **options)
+
+    return run

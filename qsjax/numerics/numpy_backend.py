@@ -1,4 +1,4 @@
-"""Laws run by NumPy, from their tapes (`qsjax.numerics.jaxpr`).
+"""Laws run by NumPy, from their tapes (`qsjax.numerics.tape`).
 
 Compiling takes a second or two where the answer about few designs takes milliseconds, and a new
 process has nothing compiled. NumPy plays a law on any grid at once: terms that depend on few axes
@@ -10,46 +10,19 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache, partial, wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-import jax
 import numpy as np
 
-from qsjax.numerics.float64 import in_float64
-from qsjax.numerics.jaxpr import Step, Tape, record
+from qsjax.numerics import trees
+from qsjax.numerics.loading import is_tracer
+from qsjax.numerics.tape import FUNCTIONS, Step, Symbol, Tape, record
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Operation = Callable[..., Any]
+Recorder = Callable[[Operation, Any], Tape]
 Options = tuple[tuple[str, Any], ...]
 Slots = dict[int, Any]
 Steps = list[tuple[Step, Operation]]
-
-# Primitives whose NumPy function takes the same arguments and has no parameters.
-_SAME_NAME = ("floor", "ceil", "sqrt", "square", "exp", "expm1", "log", "log1p", "sign", "abs")
-_PLAIN: dict[str, Operation] = {name: getattr(np, name) for name in _SAME_NAME} | {
-    "add": np.add,
-    "add_any": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "neg": np.negative,
-    "rem": np.fmod,
-    "pow": np.power,
-    "max": np.maximum,
-    "min": np.minimum,
-    "eq": np.equal,
-    "ne": np.not_equal,
-    "lt": np.less,
-    "le": np.less_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-    "and": np.bitwise_and,
-    "or": np.bitwise_or,
-    "not": np.invert,
-    "is_finite": np.isfinite,
-}
-
-
-class UnknownPrimitiveError(Exception):
-    """A traced operation that has no NumPy function here."""
 
 
 class _Player(NamedTuple):
@@ -59,46 +32,24 @@ class _Player(NamedTuple):
     operations: list[Operation]
 
 
-def _select(which: Any, otherwise: Any, chosen: Any) -> Any:
-    return np.where(which, chosen, otherwise)
-
-
-def _cast(x: Any, dtype: np.dtype) -> Any:
+def _cast(x: Any, dtype: Any) -> Any:
     return np.asarray(x).astype(dtype)
 
 
-def operation_of(eqn: Any) -> Operation:
-    """The NumPy function of an equation on scalars; `UnknownPrimitiveError` if there is none."""
-    name, params, dtype = eqn.primitive.name, eqn.params, eqn.outvars[0].aval.dtype
-    if name in _PLAIN:
-        return _PLAIN[name]
-    if name == "div" and np.issubdtype(dtype, np.floating):
-        return np.true_divide
-    if name == "convert_element_type":
-        return partial(_cast, dtype=np.dtype(dtype))
-    if name == "select_n" and eqn.invars[0].aval.dtype == bool:
-        return _select
-    if name == "integer_pow":
-        return lambda x: np.power(x, float(params["y"]))
-    if name == "round" and params["rounding_method"] == jax.lax.RoundingMethod.TO_NEAREST_EVEN:
-        return np.rint
-    raise UnknownPrimitiveError(name)
+def operation_of(step: Step) -> Operation:
+    """The NumPy function of a step."""
+    if step.name == "cast":
+        return partial(_cast, dtype=step.detail)
+    if step.name == "whole_power":
+        return lambda x: np.power(x, float(step.detail))
+    return FUNCTIONS[step.name]
 
 
 @lru_cache(maxsize=128)
-def _player(function: Operation, options: Options, tree: Any) -> _Player | None:
-    """The trace of a function of scalars; None if NumPy cannot run it."""
-    law = partial(function, **dict(options))
-    tape = in_float64(record)(law, tree, [np.float64] * tree.num_leaves)
-    try:
-        return _Player(tape, [operation_of(step.eqn) for step in tape.steps])
-    except UnknownPrimitiveError:
-        return None
-
-
-@lru_cache(maxsize=128)
-def _compiled(function: Operation, options: Options) -> Operation:
-    return jax.jit(partial(function, **dict(options)))
+def _player(recorder: Recorder, function: Operation, options: Options, tree: Any) -> _Player:
+    """A function of scalars, recorded."""
+    tape = recorder(partial(function, **dict(options)), tree)
+    return _Player(tape, [operation_of(step) for step in tape.steps])
 
 
 def _run(steps: Iterable[tuple[Step, Operation]], slots: Slots) -> None:
@@ -118,35 +69,30 @@ def _play(player: _Player, leaves: list[np.ndarray]) -> list[Any]:
     return [slots[at] for at in tape.results]
 
 
-def on_host(function: Callable[P, R]) -> Callable[P, R]:
+def on_host(function: Callable[P, R], recorder: Recorder = record) -> Callable[P, R]:
     """`function` evaluated by NumPy in float64, without compiling.
 
     Args:
         function: elementwise in its positional arguments: pytrees of numbers or arrays that
-            broadcast. Keyword arguments are options: hashable, and one trace for each value.
+            broadcast. Keyword arguments are options: hashable, and one tape for each value.
+        recorder: what makes the tape, of the function and the structure of its arguments.
 
     Returns:
-        The function with NumPy arrays as results, each of no more axes than it depends on. Where a
-        release of jax traces it to an operation unknown here, it is compiled after all.
+        The function with NumPy arrays as results, each of no more axes than it depends on.
     """
 
     @wraps(function)
     def run(*args: P.args, **options: P.kwargs) -> R:
         values, tree = _floats(args)
-        chosen = tuple(sorted(options.items()))
-        player = _player(function, chosen, tree)
-        if player is None:
-            program = in_float64(_compiled(function, chosen))
-            found: R = program(*jax.tree.unflatten(tree, values))
-        else:
-            found = jax.tree.unflatten(player.tape.tree, _play(player, values))
+        player = _player(recorder, function, tuple(sorted(options.items())), tree)
+        found: R = trees.unflatten(player.tape.tree, _play(player, values))
         return found
 
     return run
 
 
 def _floats(tree: Any) -> tuple[list[Any], Any]:
-    leaves, structure = jax.tree.flatten(tree)
+    leaves, structure = trees.flatten(tree)
     return [np.asarray(leaf, np.float64)[()] for leaf in leaves], structure
 
 
@@ -165,7 +111,7 @@ def picked(tree: Any, index: tuple[np.ndarray, ...]) -> Any:
             )
         return np.take(x, flat[shape])
 
-    return jax.tree.map(own, tree)
+    return trees.map(own, tree)
 
 
 class _Halves(NamedTuple):
@@ -184,15 +130,13 @@ class _Halves(NamedTuple):
 
 
 @lru_cache(maxsize=128)
-def _halves(function: Operation, options: Options, tree: Any) -> _Halves | None:
+def _halves(function: Operation, options: Options, tree: Any) -> _Halves:
     """`_player` in two halves."""
-    player = _player(function, options, tree)
-    if player is None:
-        return None
-    tape, reached = player.tape, {tree.num_leaves - 1}
+    tape, operations = _player(record, function, options, tree)
+    reached = {tree.num_leaves - 1}
     early: Steps = []
     late: Steps = []
-    for step, run in zip(tape.steps, player.operations, strict=True):
+    for step, run in zip(tape.steps, operations, strict=True):
         is_reached = not reached.isdisjoint(step.reads)
         (late if is_reached else early).append((step, run))
         reached |= {step.writes} if is_reached else set()
@@ -215,9 +159,6 @@ class Hoisted:
     def __init__(self, function: Callable[..., Any], *kept: Any, **options: Any) -> None:
         leaves, tree = _floats((*kept, 0.0))
         self._halves = _halves(function, tuple(sorted(options.items())), tree)
-        if self._halves is None:
-            self._call, self._kept = partial(on_host(function), **options), kept
-            return
         slots: Slots = dict(enumerate(leaves)) | self._halves.tape.constants
         _run(self._halves.early, slots)
         self._last = len(leaves) - 1
@@ -225,18 +166,16 @@ class Hoisted:
 
     def __call__(self, index: tuple[np.ndarray, ...], value: Any) -> Any:
         """Results at places of the grid, each with its value, shape (n,) as the index has."""
-        if self._halves is None:
-            return self._call(*picked(self._kept, index), value)
         slots = picked(self._slots, index)
         slots[self._last] = np.asarray(value, np.float64)
         _run(self._halves.late, slots)
         tape = self._halves.tape
-        return jax.tree.unflatten(tape.tree, [slots[at] for at in tape.results])
+        return trees.unflatten(tape.tree, [slots[at] for at in tape.results])
 
 
 def is_traced(tree: Any) -> bool:
     """Whether a leaf stands for a number that a transformation of JAX will give."""
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+    return any(is_tracer(leaf) or isinstance(leaf, Symbol) for leaf in trees.leaves(tree))
 
 
 def host_unless_traced(function: Callable[P, R]) -> Callable[P, R]:

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 from jax.experimental.compilation_cache import compilation_cache
+
+from qsjax.numerics.jax import jax
 
 # Compiled programs kept on disk [B]; the oldest go first.
 CACHE_BYTES = 256 * 2**20

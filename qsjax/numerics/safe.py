@@ -1,11 +1,13 @@
 """Gradient-safe arithmetic: guarded division and selection, rounding with a stated derivative."""
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+
+from qsjax.numerics.namespace import Array, ArrayLike, whole, xp
+from qsjax.numerics.tape import writer_here
 
 Rounding = Literal["straight_through", "floor", "relaxed"]
 
@@ -15,64 +17,68 @@ def scalar(x: ArrayLike) -> float:
     return float(np.asarray(x))
 
 
-def safe_divide(
-    numerator: ArrayLike, denominator: ArrayLike, default: ArrayLike = 0.0
-) -> jax.Array:
+def safe_divide(numerator: ArrayLike, denominator: ArrayLike, default: ArrayLike = 0.0) -> Array:
     """`numerator / denominator`, and `default` with zero gradient where the denominator is 0."""
-    is_zero = jnp.equal(denominator, 0)
-    return jnp.where(is_zero, default, numerator / jnp.where(is_zero, 1.0, denominator))
+    is_zero = xp.equal(denominator, 0)
+    return xp.where(is_zero, default, numerator / xp.where(is_zero, 1.0, denominator))
 
 
-def safe_log(x: ArrayLike) -> jax.Array:
+def safe_log(x: ArrayLike) -> Array:
     """log x, and 0 with zero gradient where x <= 0."""
-    is_positive = jnp.greater(x, 0)
-    return jnp.where(is_positive, jnp.log(jnp.where(is_positive, x, 1.0)), 0.0)
+    is_positive = xp.greater(x, 0)
+    return xp.where(is_positive, xp.log(xp.where(is_positive, x, 1.0)), 0.0)
 
 
-def safe_sqrt(x: ArrayLike) -> jax.Array:
+def safe_sqrt(x: ArrayLike) -> Array:
     """sqrt x, and 0 with zero gradient where x <= 0."""
-    is_positive = jnp.greater(x, 0)
-    return jnp.where(is_positive, jnp.sqrt(jnp.where(is_positive, x, 1.0)), 0.0)
+    is_positive = xp.greater(x, 0)
+    return xp.where(is_positive, xp.sqrt(xp.where(is_positive, x, 1.0)), 0.0)
 
 
-@jax.jit
-def blend(first: jax.Array, second: jax.Array, share: ArrayLike) -> jax.Array:
+@whole
+def blend(first: Array, second: Array, share: ArrayLike) -> Array:
     """Time of two resources that overlap in part [s]: their maximum at share 0, their sum at 1.
 
     The larger root of (t - a)(t - b) = share * a * b: a smooth curve with one square root, whose
     value at a = b is that of the p-norm if share = (2^(1/p) - 1)^2; elsewhere within 2.3 % of it.
     At share 0 the maximum to the last bit, which the root's formula misses by its rounding.
 
-    >>> float(blend(jnp.asarray(3.0), jnp.asarray(5.0), 0.0))
+    >>> float(blend(xp.asarray(3.0), xp.asarray(5.0), 0.0))
     5.0
-    >>> float(blend(jnp.asarray(3.0), jnp.asarray(5.0), 1.0))
+    >>> float(blend(xp.asarray(3.0), xp.asarray(5.0), 1.0))
     8.0
     """
     apart = first - second
     overlap = 4.0 * share * (first * second)
     is_smooth = overlap > 0
-    root = jnp.sqrt(jnp.where(is_smooth, apart * apart + overlap, 1.0))
+    root = xp.sqrt(xp.where(is_smooth, apart * apart + overlap, 1.0))
     smooth = 0.5 * ((first + second) + root)
-    return jnp.where(is_smooth, smooth, jnp.maximum(first, second))
+    return xp.where(is_smooth, smooth, xp.maximum(first, second))
 
 
-def at_least(x: ArrayLike, bound: float) -> jax.Array:
-    """max(x, bound) whose derivative at equality is that of x (jnp.maximum halves it)."""
-    return jnp.where(jnp.greater_equal(x, bound), x, bound)
+def at_least(x: ArrayLike, bound: float) -> Array:
+    """max(x, bound) whose derivative at equality is that of x (xp.maximum halves it)."""
+    return xp.where(xp.greater_equal(x, bound), x, bound)
 
 
-@jax.custom_jvp
-def _floor_straight_through(x: jax.Array) -> jax.Array:
-    return jnp.floor(x)
+@lru_cache(maxsize=1)
+def _straight_through() -> Callable[[Any], Any]:
+    """floor by JAX whose derivative is 1."""
+    from qsjax.numerics.jax import jax
+
+    @jax.custom_jvp
+    def whole_number(x: Array) -> Array:
+        return xp.floor(x)
+
+    @whole_number.defjvp
+    def tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Any, Any]:
+        # Not xp.floor: its own derivative is 0, which would falsify second derivatives.
+        return whole_number(primals[0]), tangents[0]
+
+    return whole_number
 
 
-@_floor_straight_through.defjvp
-def _floor_tangent(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[Any, Any]:
-    # Not jnp.floor: its own derivative is 0, which would falsify second derivatives.
-    return _floor_straight_through(primals[0]), tangents[0]
-
-
-def floor(x: ArrayLike, rounding: Rounding = "straight_through") -> jax.Array:
+def floor(x: ArrayLike, rounding: Rounding = "straight_through") -> Array:
     """Largest integer not above x.
 
     Args:
@@ -80,12 +86,13 @@ def floor(x: ArrayLike, rounding: Rounding = "straight_through") -> jax.Array:
         rounding: `floor` has derivative 0, `straight_through` the same value with derivative 1,
             `relaxed` does not round at all.
     """
-    x = jnp.asarray(x)
+    x = xp.asarray(x)
     if rounding == "relaxed":
         return x
-    return _floor_straight_through(x) if rounding == "straight_through" else jnp.floor(x)
+    is_plain = rounding == "floor" or writer_here() is not None
+    return xp.floor(x) if is_plain else _straight_through()(x)
 
 
-def ceil(x: ArrayLike, rounding: Rounding = "straight_through") -> jax.Array:
+def ceil(x: ArrayLike, rounding: Rounding = "straight_through") -> Array:
     """Smallest integer not below x; `rounding` as for `floor`."""
-    return -floor(-jnp.asarray(x), rounding)
+    return -floor(-xp.asarray(x), rounding)

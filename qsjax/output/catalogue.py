@@ -1,15 +1,22 @@
 """The catalogue for people: one row per model or accelerator, and every number of one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from qsjax import catalog
 from qsjax.cost.laws import params
 from qsjax.engines.held import cache_bytes_per_token
+from qsjax.numerics.namespace import Array
+from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Table, spec_dict
 from qsjax.records.precision import STORED
+from qsjax.records.specs import ModelSpec
 from qsjax.records.units import GB, GIB, KIB, TB, TFLOP
+
+
+def _counted(law: Callable[[ModelSpec], Array], entry: catalog.ModelEntry) -> float:
+    return scalar(on_host(law)(entry.spec))
 
 
 def model_row(entry: catalog.ModelEntry) -> dict[str, Any]:
@@ -18,7 +25,7 @@ def model_row(entry: catalog.ModelEntry) -> dict[str, Any]:
 
 
 def _row(entry: catalog.ModelEntry, cache: Mapping[str, float]) -> dict[str, Any]:
-    total, active = float(params.total_params(entry.spec)), float(params.active_params(entry.spec))
+    total, active = _counted(params.total_params, entry), _counted(params.active_params, entry)
     return {
         "name": entry.name,
         "title": entry.title,
@@ -28,7 +35,7 @@ def _row(entry: catalog.ModelEntry, cache: Mapping[str, float]) -> dict[str, Any
         "published_active": entry.published_active,
         "experts": scalar(entry.spec.experts),
         "top_k": scalar(entry.spec.top_k),
-        "s": float(params.sparsity(entry.spec)),
+        "s": _counted(params.sparsity, entry),
         "kv_bytes_per_token_bf16": cache["bf16"],
         "kv_bytes_per_token_fp8": cache["fp8"],
         "weight_dtype": entry.weight_dtype,
@@ -47,7 +54,7 @@ def model_record(entry: catalog.ModelEntry) -> dict[str, Any]:
         "router": params.router_params,
         "embedding": params.embedding_params,
     }
-    counted = {name: float(law(entry.spec)) for name, law in laws.items()}
+    counted = {name: _counted(law, entry) for name, law in laws.items()}
     counted["extra"] = scalar(entry.spec.extra_params)
     counted["lookup"] = scalar(entry.spec.lookup_params)
     counted["idle"] = scalar(entry.spec.idle_params)
@@ -59,7 +66,7 @@ def model_record(entry: catalog.ModelEntry) -> dict[str, Any]:
         "dtypes": {**_dtypes(entry), "cache": entry.kv_dtype},
         "kv_bytes_per_token_fp8_plain": cache["fp8_plain"],
         "params_by_part": counted,
-        "params_norm": float(params.norm_params(entry.spec)),
+        "params_norm": _counted(params.norm_params, entry),
         "shape": spec_dict(entry.spec),
         "source": entry.source,
         "published_source": entry.published_source,

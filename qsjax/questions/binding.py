@@ -17,7 +17,6 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-import jax
 import numpy as np
 
 from qsjax.cost.meanings import meaning_of
@@ -29,6 +28,7 @@ from qsjax.grid.limits import is_given
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.parameters import Parameter, resolve
 from qsjax.grid.problem import Problem, describe, listed, question
+from qsjax.numerics.jax import jax
 from qsjax.output import words
 from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, Table, text

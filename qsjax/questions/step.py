@@ -3,16 +3,16 @@
 import dataclasses
 from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.feasibility import reason_names
 from qsjax.cost.ledger import time_ledger
 from qsjax.cost.prefill import PrefillCost, prefill_step
 from qsjax.grid.problem import as_accelerator, as_served
+from qsjax.numerics import trees
+from qsjax.numerics.jax import jax
+from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import host_unless_traced, is_traced
 from qsjax.records import checks
 from qsjax.records.scenario import Records
@@ -21,7 +21,7 @@ from qsjax.records.specs import Convention, Partition, Workload, named_conventio
 ContextParallel = Literal["pass_kv", "pass_q"]
 
 
-@jax.tree_util.register_dataclass
+@trees.record
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Decode:
     """A decode step; every number is NaN, and every slope, where the design cannot run.
@@ -40,16 +40,16 @@ class Decode:
         cost: every term of the step, also where it cannot run.
     """
 
-    tpot: jax.Array
-    tokens_per_s_per_gpu: jax.Array
-    tokens_per_s_per_user: jax.Array
-    tokens_per_s: jax.Array
-    batch: jax.Array
-    max_batch: jax.Array
-    gpus: jax.Array
-    fits: jax.Array
-    reason_bits: jax.Array
-    terms: dict[str, jax.Array]
+    tpot: Array
+    tokens_per_s_per_gpu: Array
+    tokens_per_s_per_user: Array
+    tokens_per_s: Array
+    batch: Array
+    max_batch: Array
+    gpus: Array
+    fits: Array
+    reason_bits: Array
+    terms: dict[str, Array]
     cost: StepCost
 
     @property
@@ -57,7 +57,7 @@ class Decode:
         """Why it cannot run: names, or an array of tuples of names. Not under a transformation."""
         return _reasons(self.reason_bits)
 
-    def ledger(self) -> dict[str, jax.Array]:
+    def ledger(self) -> dict[str, Array]:
         """The parts that sum to `tpot` [s], by name."""
         return dict(self.terms)
 
@@ -72,7 +72,7 @@ class Decode:
         )
 
 
-@jax.tree_util.register_dataclass
+@trees.record
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Prefill:
     """A pass over whole prompts; every number is NaN, and every slope, where it cannot run.
@@ -86,11 +86,11 @@ class Prefill:
         cost: every term of the pass, also where it cannot run.
     """
 
-    ttft: jax.Array
-    tokens_per_s: jax.Array
-    tokens_per_s_per_gpu: jax.Array
-    fits: jax.Array
-    reason_bits: jax.Array
+    ttft: Array
+    tokens_per_s: Array
+    tokens_per_s_per_gpu: Array
+    fits: Array
+    reason_bits: Array
     cost: PrefillCost
 
     @property
@@ -119,7 +119,7 @@ def _reasons(reason_bits: Any) -> Any:
 def _short(step: Decode | Prefill, first: str) -> str | None:
     """A step in a line where it is traced, has many designs or cannot run; else None."""
     kind, value = type(step).__name__, getattr(step, first)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(step)):
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in trees.leaves(step)):
         return f"{kind}({first}={value})"
     if np.ndim(value):
         return f"{kind}(shape {np.shape(value)}, {np.mean(np.asarray(step.fits)):.0%} run)"
@@ -130,7 +130,7 @@ def _short(step: Decode | Prefill, first: str) -> str | None:
 
 def _is_wide() -> bool:
     """Whether the process computes with 64 bits."""
-    return bool(jnp.result_type(float) == jnp.float64)
+    return bool(xp.result_type(float) == xp.float64)
 
 
 def _decode(records: Records, convention: Convention) -> Decode:
@@ -138,7 +138,7 @@ def _decode(records: Records, convention: Convention) -> Decode:
     ledger = time_ledger(step, records, convention)
     fits = step.reasons == 0
     # A product, since a selected constant would have the slope 0 and not NaN.
-    known = jnp.where(fits, 1.0, jnp.nan)
+    known = xp.where(fits, 1.0, xp.nan)
     return Decode(
         tpot=step.tpot * known,
         tokens_per_s_per_gpu=step.tokens_per_s_per_gpu * known,
@@ -163,9 +163,9 @@ def _answer(found: Any, is_wide: bool) -> Any:
         return found
 
     def narrow(leaf: Any) -> Any:
-        return leaf.astype(jnp.float32) if leaf.dtype == jnp.float64 else leaf
+        return leaf.astype(xp.float32) if leaf.dtype == xp.float64 else leaf
 
-    return jax.tree.map(narrow, found)
+    return trees.map(narrow, found)
 
 
 def _rules(convention: str | Convention) -> Convention:
@@ -265,7 +265,7 @@ def _prefill(
     held = dataclasses.replace(work, batch=count)
     bits = decode_step(records._replace(workload=held), convention).reasons
     fits = bits == 0
-    known = jnp.where(fits, 1.0, jnp.nan)
+    known = xp.where(fits, 1.0, xp.nan)
     return Prefill(
         ttft=cost.ttft * known,
         tokens_per_s=cost.tokens_per_s * known,

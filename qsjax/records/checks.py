@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
+from qsjax.numerics.loading import is_tracer
 from qsjax.records.conversion import (
     NoNumberError,
     as_float64,
@@ -69,10 +69,6 @@ def value_problem(rule: Rule, value: Any) -> str | None:
     return f"{worst:.12g} is not allowed; give {rule}{limit}"
 
 
-def _is_traced(value: Any) -> bool:
-    return isinstance(value, jax.core.Tracer)
-
-
 def _number(name: str, facts: Facts, value: Any) -> tuple[Any, str | None]:
     """A value of a field in float64, and what is wrong with it; traced ones have no bounds."""
     if name == "kv_mode" and isinstance(value, str):
@@ -82,7 +78,7 @@ def _number(name: str, facts: Facts, value: Any) -> tuple[Any, str | None]:
         number = read_number(facts, value)
     except NoNumberError as error:
         return value, f"{error}; give {facts.rule}"
-    return number, None if _is_traced(number) else value_problem(facts.rule, number)
+    return number, None if is_tracer(number) else value_problem(facts.rule, number)
 
 
 def _numbers(kind: type, values: Values) -> tuple[dict[str, Any], dict[str, str]]:
@@ -213,7 +209,7 @@ _RELATIONS: dict[type, Relations] = {
 
 def _contradictions(kind: type, numbers: Values) -> dict[str, str]:
     """Problems between fields that have none of their own and are not traced."""
-    known = {name: number for name, number in numbers.items() if not _is_traced(number)}
+    known = {name: number for name, number in numbers.items() if not is_tracer(number)}
     return _RELATIONS[kind](known) if kind in _RELATIONS else {}
 
 
@@ -384,7 +380,7 @@ def read_axis(name: str, values: Any) -> tuple[Any, str | None]:
     except ValueError as error:
         return np.empty(0), str(error)
     numbers, problem = read_field(name, given)
-    if problem is None and _is_traced(numbers):
+    if problem is None and is_tracer(numbers):
         problem = "a traced value is not an axis; give numbers, and trace a field of a record"
     if problem is None and np.ndim(numbers) > 1:
         problem = f"an array of {np.ndim(numbers)} dimensions is not a list; give one of them"

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sized
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from qsjax.numerics.loading import is_tracer
+from qsjax.numerics.namespace import xp
 from qsjax.records.fields import Facts
 from qsjax.records.units import KIB, MIB
 
@@ -100,21 +100,21 @@ def _of_text(text: str, unit: str) -> float:
 
 def _of_array(value: Any) -> Any:
     """A value with a dtype, NumPy's or traced, as float64."""
-    kind = jnp.issubdtype
-    if kind(value.dtype, jnp.floating) and value.dtype.itemsize < _SMALL:
+    name = value.dtype.name
+    if "float" in name and value.dtype.itemsize < _SMALL:
         raise NoNumberError(f"{value.dtype} cannot hold such numbers; use float64")
-    if not (kind(value.dtype, jnp.floating) or kind(value.dtype, jnp.integer)):
+    if "float" not in name and "int" not in name:
         raise NoNumberError(f"{_shown(value)} is not a number")
-    if isinstance(value, jax.core.Tracer):
-        return value.astype(jnp.result_type(float))
+    if is_tracer(value):
+        return value.astype(xp.result_type(float))
     found = np.asarray(value).astype(np.float64)
     return found if found.ndim else float(found)
 
 
 def _of_list(value: list[Any] | tuple[Any, ...] | range, unit: str) -> Any:
     items = [as_float64(item, unit) for item in value]
-    if any(isinstance(item, jax.core.Tracer) for item in items):
-        return jnp.stack(items)
+    if any(is_tracer(item) for item in items):
+        return xp.stack(items)
     try:
         return np.asarray(items, dtype=np.float64)
     except ValueError as error:

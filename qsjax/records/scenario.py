@@ -2,8 +2,7 @@
 
 from typing import NamedTuple
 
-from jax.typing import ArrayLike
-
+from qsjax.numerics.namespace import ArrayLike
 from qsjax.records.specs import HardwareSpec, ModelSpec, Partition, Workload
 
 

@@ -14,9 +14,8 @@ import numbers
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
-import jax
-from jax.typing import ArrayLike
-
+from qsjax.numerics import trees
+from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import Rounding
 from qsjax.records.fields import (
     AT_LEAST_ONE,
@@ -108,9 +107,7 @@ def _overlap(meaning: str) -> Any:
 
 def _register_labelled(record: type[Record]) -> type[Record]:
     """Make a record without static fields a pytree whose label transforms drop."""
-    known = [field.name for field in dataclasses.fields(record)]  # type: ignore[arg-type]  # a dataclass
-    known.remove("label")
-    return jax.tree_util.register_dataclass(record, known, [], ["label"])
+    return trees.record(record, dropped=("label",))
 
 
 def _shown(name: str, value: Any) -> str:
@@ -140,7 +137,7 @@ def replace(record: Record, /, **changes: Any) -> Record:
     return dataclasses.replace(record, **changes)  # type: ignore[type-var]  # a dataclass
 
 
-@jax.tree_util.register_dataclass
+@trees.record
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Precision:
     """What a model's weights and cache are stored and multiplied in; 16 bits unless given.
@@ -480,7 +477,7 @@ class HardwareSpec:
     replace = replace
 
 
-@jax.tree_util.register_dataclass
+@trees.record
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
     """How one model is split: `dp * pp * kvp * tp` GPUs, experts over `ep` of every stage.
@@ -517,7 +514,7 @@ class Partition:
     replace = replace
 
 
-@jax.tree_util.register_dataclass
+@trees.record
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """What one decode step does. `batch` counts the sequences of an attention replica.
@@ -562,7 +559,7 @@ class Workload:
     replace = replace
 
 
-@jax.tree_util.register_dataclass
+@trees.record
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Convention:
     """The accounting: which of several published ways of counting each term is used.

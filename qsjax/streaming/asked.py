@@ -5,12 +5,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
-import jax
 import numpy as np
 
 from qsjax.grid.axes import Axes, make_axes, stack, twin_of
 from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.grid.problem import Problem, Served, axis_values
+from qsjax.numerics.jax import jax
 from qsjax.numerics.safe import scalar
 from qsjax.records import checks
 from qsjax.records.conversion import as_float64

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from qsjax.grid.axes import Axes, axis_arrays, place
 from qsjax.grid.progress import steps
+from qsjax.numerics.jax import jax
 from qsjax.records import checks
 from qsjax.records.fields import numbers_of
 from qsjax.streaming import results, store

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
-import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from qsjax.grid.axes import place
 from qsjax.grid.scoring import WIDE, Reduced, StepObjective
+from qsjax.numerics.jax import jax
+from qsjax.numerics.namespace import Array
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
 from qsjax.streaming.kernels import Metric, Wanted, reduce_one
@@ -42,8 +43,8 @@ class Job:
 
 
 def run_blocks(
-    moving: tuple[list[jax.Array], jax.Array, jax.Array | None],
-    fixed: tuple[list[jax.Array], Convention],
+    moving: tuple[list[Array], Array, Array | None],
+    fixed: tuple[list[Array], Convention],
     bounds: Any,
     packing: tuple[Any, tuple[tuple[int, ...], ...]],
     wanted: Wanted,

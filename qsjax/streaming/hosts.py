@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from qsjax.numerics.jax import jax
 from qsjax.output import files
 
 # A process writes a heartbeat every BEAT seconds; one silent for PATIENCE is lost.

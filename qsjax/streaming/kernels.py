@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from qsjax.cost.decode import decode_parts
 from qsjax.grid.scoring import Reduced, Scored, StepObjective, lowest, of_shape, scores_of
 from qsjax.grid.tiles import count_tiles, reduce_tiles
+from qsjax.numerics.jax import jax, jnp
+from qsjax.numerics.namespace import Array
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
 
@@ -23,9 +23,9 @@ _FRONT = ("tokens_per_s_per_gpu", "tokens_per_s_per_user")  # axes of the Pareto
 class Spread(NamedTuple):
     """Range and histogram of a metric over the feasible designs of a block."""
 
-    low: jax.Array
-    high: jax.Array
-    bins: jax.Array
+    low: Array
+    high: Array
+    bins: Array
 
 
 class Wanted(NamedTuple):
@@ -42,7 +42,7 @@ class Wanted(NamedTuple):
     statistics: tuple[Metric, ...]
 
 
-def bin_of(values: jax.Array) -> jax.Array:
+def bin_of(values: Array) -> Array:
     """Logarithmic bin, read off the bits of the number."""
     exact = values.astype(jnp.float32)
     bits = jax.lax.bitcast_convert_type(exact, jnp.int32) >> 15
@@ -55,7 +55,7 @@ def bin_edges() -> np.ndarray:
     return np.exp2(octave + _LOWEST) * (1.0 + part / _BINS_PER_OCTAVE)
 
 
-def _spread(values: jax.Array, is_feasible: jax.Array) -> Spread:
+def _spread(values: Array, is_feasible: Array) -> Spread:
     flags = is_feasible.astype(jnp.int32).reshape(-1)
     return Spread(
         jnp.min(jnp.where(is_feasible, values, jnp.inf)),
@@ -85,11 +85,11 @@ def reduce_one(
     bounds: Mapping[str, Any],
     convention: Convention,
     wanted: Wanted,
-    is_real: jax.Array,
+    is_real: Array,
 ) -> Reduced:
     """One block: kept cells first, designs along the last axis."""
 
-    def scorer(own: Records, rules: Convention, limits: Any, is_own: jax.Array) -> Scored:
+    def scorer(own: Records, rules: Convention, limits: Any, is_own: Array) -> Scored:
         scored = _scored(own, rules, limits, wanted.objective, wanted.statistics)
         return scored._replace(metrics=(*scored.metrics, is_own)) if wanted.statistics else scored
 
@@ -113,8 +113,8 @@ def detail_one(
     bounds: Mapping[str, Any],
     convention: Convention,
     wanted: Wanted,
-    is_real: jax.Array,
-) -> tuple[jax.Array, ...]:
+    is_real: Array,
+) -> tuple[Array, ...]:
     """Every score of a block, and the two axes of the Pareto front."""
     scored = of_shape(_scored(records, convention, bounds, wanted.objective, _FRONT), wanted.shape)
     return scored.score, *scored.metrics
@@ -125,14 +125,12 @@ def survivors_one(
     bounds: Mapping[str, Any],
     convention: Convention,
     wanted: Wanted,
-    is_real: jax.Array,
-) -> jax.Array:
+    is_real: Array,
+) -> Array:
     """Feasible designs of a block that no point of a front (`bounds["front"]`) dominates."""
     own = {name: pair for name, pair in bounds.items() if name != "front"}
 
-    def is_beyond(
-        own_records: Records, rules: Convention, limits: Any, is_own: jax.Array
-    ) -> jax.Array:
+    def is_beyond(own_records: Records, rules: Convention, limits: Any, is_own: Array) -> Array:
         scored = _scored(own_records, rules, limits, wanted.objective, _FRONT)
         is_open = scored.feasible & is_own
         rate, speed = scored.metrics

@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
 
 from qsjax.cost.decode import decode_parts
@@ -27,6 +26,8 @@ from qsjax.grid.axes import place
 from qsjax.grid.bounds import log_slopes, most_apart
 from qsjax.grid.scoring import TIE_TOLERANCE, pick_best
 from qsjax.numerics.intervals import EXACT, centre, enclose, fingerprint, range_of
+from qsjax.numerics.jax import jax
+from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.fields import facts_of
 from qsjax.records.scenario import Records
@@ -63,16 +64,16 @@ PLACE, BORDER, RATE = 0.2, 2e-5, 2e8
 
 def _values(
     records: Records, convention: Convention, *, metrics: tuple[str, ...]
-) -> tuple[jax.Array, ...]:
+) -> tuple[Array, ...]:
     step, _ = decode_parts(records, convention)
     return tuple(getattr(step, name) for name in metrics)
 
 
-def _value(records: Records, convention: Convention, *, metric: str) -> jax.Array:
+def _value(records: Records, convention: Convention, *, metric: str) -> Array:
     return _values(records, convention, metrics=(metric,))[0]
 
 
-def _rules(records: Records, convention: Convention) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _rules(records: Records, convention: Convention) -> tuple[Array, Array, Array]:
     step, _ = decode_parts(records, convention)
     return step.reasons, step.capacity.batch, step.gpus
 

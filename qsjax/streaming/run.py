@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from qsjax.grid.cells import take
 from qsjax.grid.scoring import Reduced
+from qsjax.numerics.jax import jax
 from qsjax.streaming import store
 from qsjax.streaming.aggregate import (
     Designs,

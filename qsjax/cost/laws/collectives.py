@@ -6,25 +6,22 @@ is a pair (start-up seconds, bandwidth seconds), because the two parts overlap d
 
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jax.typing import ArrayLike
-
+from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.records.specs import Convention, HardwareSpec
 
 
 class Cost(NamedTuple):
     """Start-up and bandwidth part of a transfer [s]."""
 
-    startup: jax.Array
-    bandwidth: jax.Array
+    startup: Array
+    bandwidth: Array
 
 
 class Group(NamedTuple):
     """Ranks of a group inside one island, and islands that it spans; 1 and 1 is no group [1]."""
 
-    inner: jax.Array
-    outer: jax.Array
+    inner: Array
+    outer: Array
 
 
 def group(
@@ -35,31 +32,31 @@ def group(
     `hierarchical`: inside an island first, then between islands. `flat`: one ring, wholly on the
     fabric that the group spans.
     """
-    size, island = jnp.asarray(size), jnp.asarray(hardware.island_size)
+    size, island = xp.asarray(size), xp.asarray(hardware.island_size)
     if convention.topology == "flat":
         fits = size * stride <= island
-        return Group(jnp.where(fits, size, 1.0), jnp.where(fits, 1.0, size))
-    inner = jnp.minimum(size, jnp.maximum(1.0, jnp.floor(island / stride)))
-    return Group(inner, jnp.ceil(size / inner))
+        return Group(xp.where(fits, size, 1.0), xp.where(fits, 1.0, size))
+    inner = xp.minimum(size, xp.maximum(1.0, xp.floor(island / stride)))
+    return Group(inner, xp.ceil(size / inner))
 
 
-def _is_real(ranks: jax.Array) -> jax.Array:
-    return jnp.where(ranks > 1, 1.0, 0.0)
+def _is_real(ranks: Array) -> Array:
+    return xp.where(ranks > 1, 1.0, 0.0)
 
 
-def hops(ranks: jax.Array, convention: Convention) -> jax.Array:
+def hops(ranks: Array, convention: Convention) -> Array:
     """Start-ups of a half collective [1]: p-1 around a ring, one where all reach all directly."""
     return ranks - 1.0 if convention.startup == "ring" else _is_real(ranks)
 
 
-def inside_bw(ranks: jax.Array, hardware: HardwareSpec) -> jax.Array:
+def inside_bw(ranks: Array, hardware: HardwareSpec) -> Array:
     """Bandwidth of a rank to all others of so many in its island [B/s].
 
     In a mesh the links to ranks outside the group lie idle.
     """
-    others = jnp.maximum(ranks - 1.0, 1.0)
-    idle = 1.0 - others / jnp.maximum(jnp.asarray(hardware.island_size) - 1.0, others)
-    return jnp.asarray(hardware.intra_bw) * (1.0 - hardware.mesh * idle)
+    others = xp.maximum(ranks - 1.0, 1.0)
+    idle = 1.0 - others / xp.maximum(xp.asarray(hardware.island_size) - 1.0, others)
+    return xp.asarray(hardware.intra_bw) * (1.0 - hardware.mesh * idle)
 
 
 def half_collective(
@@ -72,7 +69,7 @@ def half_collective(
     )
     inner = (ranks.inner - 1.0) / (ranks.inner * inside_bw(ranks.inner, hardware))
     outer = (ranks.outer - 1.0) / (ranks.outer * ranks.inner * hardware.inter_bw)
-    return Cost(startup, jnp.asarray(message_bytes) * ((inner + outer) / hardware.eff_link))
+    return Cost(startup, xp.asarray(message_bytes) * ((inner + outer) / hardware.eff_link))
 
 
 def all_to_all(
@@ -87,7 +84,7 @@ def all_to_all(
     size = ranks.inner * ranks.outer
     inner = (ranks.inner - 1.0) / (size * inside_bw(ranks.inner, hardware))
     outer = (ranks.outer - 1.0) / (ranks.outer * hardware.inter_bw)
-    return Cost(startup, jnp.asarray(message_bytes) * ((inner + outer) / hardware.eff_link))
+    return Cost(startup, xp.asarray(message_bytes) * ((inner + outer) / hardware.eff_link))
 
 
 def all_reduce(
@@ -100,29 +97,29 @@ def all_reduce(
     `rank_latency` is the start-up's growth with every doubling of the ranks of an island.
     """
     half = half_collective(ranks, message_bytes, hardware, convention)
-    growth = hardware.rank_latency * jnp.log2(jnp.asarray(ranks.inner))
-    bandwidth = 2.0 / jnp.asarray(hardware.eff_allreduce) * half.bandwidth
+    growth = hardware.rank_latency * xp.log2(xp.asarray(ranks.inner))
+    bandwidth = 2.0 / xp.asarray(hardware.eff_allreduce) * half.bandwidth
     return Cost(2.0 * half.startup + growth, bandwidth)
 
 
 def one_shot(
     ranks: Group, message_bytes: ArrayLike, hardware: HardwareSpec, convention: Convention
-) -> jax.Array:
+) -> Array:
     """All-reduce in which every rank sends its whole message to all others of an island [s].
 
     The bandwidth part alone. Where there is no such kernel (efficiency 0, or several islands), that
     of `all_reduce` stands in.
     """
     link = inside_bw(ranks.inner, hardware)
-    seconds = (ranks.inner - 1.0) * jnp.asarray(message_bytes) / link
-    has_kernel = (jnp.asarray(hardware.one_shot_share) > 0) & (ranks.outer <= 1)
-    efficiency = jnp.where(has_kernel, hardware.one_shot_share, 1.0)
+    seconds = (ranks.inner - 1.0) * xp.asarray(message_bytes) / link
+    has_kernel = (xp.asarray(hardware.one_shot_share) > 0) & (ranks.outer <= 1)
+    efficiency = xp.where(has_kernel, hardware.one_shot_share, 1.0)
     other = all_reduce(ranks, message_bytes, hardware, convention).bandwidth
-    return jnp.where(has_kernel, seconds / efficiency, other)
+    return xp.where(has_kernel, seconds / efficiency, other)
 
 
-def point_to_point(is_intra: jax.Array, message_bytes: ArrayLike, hardware: HardwareSpec) -> Cost:
+def point_to_point(is_intra: Array, message_bytes: ArrayLike, hardware: HardwareSpec) -> Cost:
     """One message on the node-local (`is_intra`) or the inter-node fabric [s]."""
-    latency = jnp.where(is_intra, hardware.intra_latency, hardware.inter_latency)
-    bandwidth = jnp.where(is_intra, inside_bw(jnp.asarray(2.0), hardware), hardware.inter_bw)
-    return Cost(latency, jnp.asarray(message_bytes) / (bandwidth * hardware.eff_link))
+    latency = xp.where(is_intra, hardware.intra_latency, hardware.inter_latency)
+    bandwidth = xp.where(is_intra, inside_bw(xp.asarray(2.0), hardware), hardware.inter_bw)
+    return Cost(latency, xp.asarray(message_bytes) / (bandwidth * hardware.eff_link))

@@ -2,30 +2,27 @@
 
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jax.typing import ArrayLike
-
 from qsjax.cost.laws import collectives, params
 from qsjax.cost.laws.collectives import Cost, Group
 from qsjax.cost.laws.sharding import Context, weight_ranks
+from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.records.specs import KV_CP
 
 
-def _per_layer(cost: Cost, layers: jax.Array, launches: jax.Array | float) -> Cost:
+def _per_layer(cost: Cost, layers: Array, launches: Array | float) -> Cost:
     return Cost(layers * launches * cost.startup, layers * cost.bandwidth)
 
 
-def _stage_layers(ctx: Context) -> jax.Array:
-    return jnp.asarray(ctx.model.layers) / ctx.partition.pp
+def _stage_layers(ctx: Context) -> Array:
+    return xp.asarray(ctx.model.layers) / ctx.partition.pp
 
 
-def _moe_stage_layers(ctx: Context) -> jax.Array:
+def _moe_stage_layers(ctx: Context) -> Array:
     return params.moe_layers(ctx.model) / ctx.partition.pp
 
 
-def _hidden_bytes(ctx: Context) -> jax.Array:
-    return jnp.asarray(ctx.model.hidden) * ctx.workload.bytes_act
+def _hidden_bytes(ctx: Context) -> Array:
+    return xp.asarray(ctx.model.hidden) * ctx.workload.bytes_act
 
 
 class Reduction(NamedTuple):
@@ -38,11 +35,11 @@ class Reduction(NamedTuple):
     """
 
     two_shot: Cost
-    latency: jax.Array
-    one_shot: jax.Array
+    latency: Array
+    one_shot: Array
 
 
-def tensor_parallel(ctx: Context, microbatch: jax.Array) -> Reduction:
+def tensor_parallel(ctx: Context, microbatch: Array) -> Reduction:
     """Two all-reduces a layer [s]: over tp after attention, over the FFN's split after the FFN.
 
     Under Helix the KV ranks hold different sequences after their exchange, so the first one
@@ -65,8 +62,8 @@ def tensor_parallel(ctx: Context, microbatch: jax.Array) -> Reduction:
         for ranks, size in zip(groups, messages, strict=True)
     ]
     layers = _stage_layers(ctx)
-    launches = 0.5 * jnp.asarray(part.tp_messages)
-    real = sum(jnp.where(ranks.inner > 1, 1.0, 0.0) for ranks in groups)
+    launches = 0.5 * xp.asarray(part.tp_messages)
+    real = sum(xp.where(ranks.inner > 1, 1.0, 0.0) for ranks in groups)
     return Reduction(
         Cost(
             layers * launches * (two[0].startup + two[1].startup),
@@ -80,10 +77,10 @@ def tensor_parallel(ctx: Context, microbatch: jax.Array) -> Reduction:
 def shorter(reduction: Reduction, sequences: ArrayLike) -> Cost:
     """The faster kind for so many sequences [s]."""
     two = reduction.latency + sequences * reduction.two_shot.bandwidth
-    return Cost(reduction.two_shot.startup, jnp.minimum(two, sequences * reduction.one_shot))
+    return Cost(reduction.two_shot.startup, xp.minimum(two, sequences * reduction.one_shot))
 
 
-def kv_parallel(ctx: Context, microbatch: jax.Array) -> Cost:
+def kv_parallel(ctx: Context, microbatch: Array) -> Cost:
     """Exchange of partial attention outputs over kvp [s] and, in pass-Q, the ring of queries.
 
     Each head's output travels with its log-sum-exp. Ranks that share the weights gather the queries
@@ -91,16 +88,16 @@ def kv_parallel(ctx: Context, microbatch: jax.Array) -> Cost:
     arXiv 2411.01783; vLLM, https://docs.vllm.ai/en/latest/serving/context_parallel_deployment.html.
     """
     model, part, hardware = ctx.model, ctx.partition, ctx.hardware
-    latent, kvp = jnp.asarray(model.kv_latent), jnp.asarray(part.kvp)
-    output_dim = jnp.where(latent > 0, latent, model.head_dim)
-    query_dim = jnp.where(latent > 0, latent + model.rope_dim, model.head_dim)
-    per_dim = model.heads / jnp.asarray(part.tp) * ctx.workload.bytes_act
+    latent, kvp = xp.asarray(model.kv_latent), xp.asarray(part.kvp)
+    output_dim = xp.where(latent > 0, latent, model.head_dim)
+    query_dim = xp.where(latent > 0, latent + model.rope_dim, model.head_dim)
+    per_dim = model.heads / xp.asarray(part.tp) * ctx.workload.bytes_act
     ranks = collectives.group(kvp, part.tp, hardware, ctx.convention)
     exchange = collectives.all_to_all(ranks, per_dim * (output_dim + 1.0), hardware, ctx.convention)
     ring = collectives.point_to_point(
         ranks.outer <= 1, per_dim * query_dim * (kvp - 1.0) / kvp, hardware
     )
-    is_ring = jnp.where(jnp.equal(part.kv_mode, KV_CP), 1.0, 0.0)
+    is_ring = xp.where(xp.equal(part.kv_mode, KV_CP), 1.0, 0.0)
     layers = params.softmax_layers(model) / part.pp
     startup = part.kv_messages * exchange.startup + is_ring * (kvp - 1.0) * ring.startup
     volume = ctx.convention.kv_exchange_volume * exchange.bandwidth + is_ring * ring.bandwidth
@@ -113,42 +110,40 @@ def kv_parallel(ctx: Context, microbatch: jax.Array) -> Cost:
 def _every_token(ctx: Context) -> Cost:
     # The paper's tables: a copy of each token for each expert, one start-up a message, one fabric.
     part, hardware = ctx.partition, ctx.hardware
-    ep = jnp.asarray(part.ep)
+    ep = xp.asarray(part.ep)
     is_intra = ctx.lay.expert_tp * ep <= hardware.island_size
-    message = 2.0 * jnp.asarray(ctx.model.top_k) * _hidden_bytes(ctx)
+    message = 2.0 * xp.asarray(ctx.model.top_k) * _hidden_bytes(ctx)
     cost = collectives.point_to_point(is_intra, message, hardware)
-    is_spread = jnp.where(ep > 1, 1.0, 0.0)
+    is_spread = xp.where(ep > 1, 1.0, 0.0)
     return Cost(is_spread * cost.startup, is_spread * cost.bandwidth)
 
 
 def _off_replica(ctx: Context) -> Cost:
     part, hardware = ctx.partition, ctx.hardware
-    ep = jnp.asarray(part.ep)
-    replica_ranks = jnp.asarray(part.kvp) * part.tp
+    ep = xp.asarray(part.ep)
+    replica_ranks = xp.asarray(part.kvp) * part.tp
     # The replicas that share a pool hold equal parts of it, so each finds 1/replicas at home.
-    own = jnp.maximum(1.0, ep / ctx.lay.pool_replicas)
+    own = xp.maximum(1.0, ep / ctx.lay.pool_replicas)
     ranks = collectives.group(ep, ctx.lay.expert_tp, hardware, ctx.convention)
-    near = jnp.maximum(ranks.inner, own)
+    near = xp.maximum(ranks.inner, own)
     # Every rank of an expert's tensor-parallel group needs the tokens; across replicas it is the
     # layout transition that gathers them.
-    receivers = jnp.minimum(ctx.lay.expert_tp, replica_ranks)
-    destinations = jnp.minimum(ctx.model.top_k, ep) * receivers
-    elements = destinations * jnp.asarray(ctx.model.hidden) / replica_ranks
+    receivers = xp.minimum(ctx.lay.expert_tp, replica_ranks)
+    destinations = xp.minimum(ctx.model.top_k, ep) * receivers
+    elements = destinations * xp.asarray(ctx.model.hidden) / replica_ranks
     per_expert_rank = (
-        elements * (jnp.asarray(ctx.workload.bytes_dispatch) + ctx.workload.bytes_act) / ep
+        elements * (xp.asarray(ctx.workload.bytes_dispatch) + ctx.workload.bytes_act) / ep
     )
     inside = per_expert_rank * (near - own) / collectives.inside_bw(ranks.inner, hardware)
     outside = per_expert_rank * (ep - near) / hardware.inter_bw
     # Exchange kernels synchronise all ranks, which takes longer than a start-up of the fabric;
     # between islands it is part of the measured latency.
-    inside_latency = jnp.asarray(hardware.intra_latency) + hardware.exchange_overhead
-    latency = jnp.where(
-        ep > near, hardware.inter_latency, jnp.where(near > own, inside_latency, 0.0)
-    )
-    return Cost(latency, jnp.maximum(inside, outside) / hardware.eff_link)
+    inside_latency = xp.asarray(hardware.intra_latency) + hardware.exchange_overhead
+    latency = xp.where(ep > near, hardware.inter_latency, xp.where(near > own, inside_latency, 0.0))
+    return Cost(latency, xp.maximum(inside, outside) / hardware.eff_link)
 
 
-def expert_parallel(ctx: Context, microbatch: jax.Array, load: jax.Array) -> Cost:
+def expert_parallel(ctx: Context, microbatch: Array, load: Array) -> Cost:
     """Dispatch and combine of the tokens of the busiest rank [s].
 
     The ranks of one attention replica hold the same tokens after their all-reduce, so in the
@@ -161,25 +156,25 @@ def expert_parallel(ctx: Context, microbatch: jax.Array, load: jax.Array) -> Cos
     return Cost(layers * ctx.partition.ep_messages * one.startup, load * microbatch * volume)
 
 
-def layout_transition(ctx: Context, microbatch: jax.Array) -> Cost:
+def layout_transition(ctx: Context, microbatch: Array) -> Cost:
     """From attention (tp x kvp) to FFN (its split x ep) and back [s]; none under `tp` sharding."""
     part = ctx.partition
     if ctx.convention.ffn_sharding == "tp":
-        return Cost(jnp.zeros(()), jnp.zeros(()))
+        return Cost(xp.zeros(()), xp.zeros(()))
     message = _hidden_bytes(ctx)
-    replica_ranks = jnp.asarray(part.kvp) * part.tp
-    spanned = jnp.maximum(1.0, ctx.lay.expert_tp / replica_ranks)
+    replica_ranks = xp.asarray(part.kvp) * part.tp
+    spanned = xp.maximum(1.0, ctx.lay.expert_tp / replica_ranks)
 
-    def gather(ranks: Group, message_bytes: jax.Array) -> Cost:
+    def gather(ranks: Group, message_bytes: Array) -> Cost:
         return collectives.half_collective(ranks, message_bytes, ctx.hardware, ctx.convention)
 
     kv_ranks = gather(collectives.group(part.kvp, part.tp, ctx.hardware, ctx.convention), message)
     across = collectives.group(spanned, replica_ranks, ctx.hardware, ctx.convention)
     replicas = gather(across, spanned * message)
-    launches = jnp.asarray(part.layout_messages)
+    launches = xp.asarray(part.layout_messages)
     every = _per_layer(kv_ranks, _stage_layers(ctx), launches)
     if part.gathers_queries:  # after their all-reduce the ranks hold all tokens
-        every = Cost(jnp.zeros(()), jnp.zeros(()))
+        every = Cost(xp.zeros(()), xp.zeros(()))
     moe = _per_layer(replicas, 2.0 * _moe_stage_layers(ctx), launches)
     return Cost(every.startup + moe.startup, microbatch * (every.bandwidth + moe.bandwidth))
 
@@ -189,5 +184,5 @@ def pipeline(ctx: Context) -> Cost:
     # The slowest hand-over sets the beat: one that leaves the island, if there is one.
     is_intra = ctx.lay.gpus <= ctx.hardware.island_size
     one = collectives.point_to_point(is_intra, _hidden_bytes(ctx), ctx.hardware)
-    is_piped = jnp.where(jnp.asarray(ctx.partition.pp) > 1, 1.0, 0.0)
+    is_piped = xp.where(xp.asarray(ctx.partition.pp) > 1, 1.0, 0.0)
     return Cost(is_piped * one.startup, is_piped * one.bandwidth)

@@ -1,27 +1,25 @@
 """Per-GPU memory: resident weights, KV cache of one sequence, and the largest batch (paper 4.2)."""
 
-import jax
-import jax.numpy as jnp
-
 from qsjax.cost.laws import params
 from qsjax.cost.laws.sharding import Layout, cache_layout, weight_ranks
+from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.safe import ceil, floor
 from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
 
 
-def reserve_bytes(model: ModelSpec, hardware: HardwareSpec) -> jax.Array:
+def reserve_bytes(model: ModelSpec, hardware: HardwareSpec) -> Array:
     """HBM that an engine keeps for itself [B]; more for the kernels of a mixture of experts."""
-    moe = jnp.where(jnp.asarray(model.experts) > 1, hardware.moe_reserve_bytes, 0.0)
-    return jnp.asarray(hardware.reserve_bytes) + moe
+    moe = xp.where(xp.asarray(model.experts) > 1, hardware.moe_reserve_bytes, 0.0)
+    return xp.asarray(hardware.reserve_bytes) + moe
 
 
-def usable_bytes(model: ModelSpec, hardware: HardwareSpec) -> jax.Array:
+def usable_bytes(model: ModelSpec, hardware: HardwareSpec) -> Array:
     """HBM that an engine may fill [B]: its share of the capacity less its own reserve."""
-    share = jnp.asarray(hardware.usable_fraction) * hardware.hbm_bytes
+    share = xp.asarray(hardware.usable_fraction) * hardware.hbm_bytes
     return share - reserve_bytes(model, hardware)
 
 
-def attention_weights_per_gpu(model: ModelSpec, partition: Partition, lay: Layout) -> jax.Array:
+def attention_weights_per_gpu(model: ModelSpec, partition: Partition, lay: Layout) -> Array:
     """Elements of all attention matrices on one GPU [1].
 
     Split over `weight_ranks` and pp, except the part that every one of them needs whole: KV heads
@@ -31,45 +29,43 @@ def attention_weights_per_gpu(model: ModelSpec, partition: Partition, lay: Layou
     split = params.attention_params(model) - shared
     ranks = weight_ranks(partition)
     per_layer = split / ranks + shared / lay.kv_weight_split
-    own = jnp.asarray(model.window_params)
-    windowed = model.window_layers * jnp.where(own > 0, own / ranks, per_layer)
+    own = xp.asarray(model.window_params)
+    windowed = model.window_layers * xp.where(own > 0, own / ranks, per_layer)
     softmax = params.full_layers(model) * per_layer + windowed
-    other = jnp.asarray(model.linear_layers) * model.linear_params + model.extra_params
+    other = xp.asarray(model.linear_layers) * model.linear_params + model.extra_params
     return (softmax + other / ranks) / partition.pp
 
 
-def repeated_bytes(model: ModelSpec, partition: Partition, workload: Workload) -> jax.Array:
+def repeated_bytes(model: ModelSpec, partition: Partition, workload: Workload) -> Array:
     """What layers that have the weights of another would hold with their own, per GPU [B]."""
     shards = weight_ranks(partition) * partition.pp
-    return jnp.asarray(workload.bytes_attn_weight) * model.repeated_params / shards
+    return xp.asarray(workload.bytes_attn_weight) * model.repeated_params / shards
 
 
-def vocabulary_bytes(model: ModelSpec, partition: Partition, workload: Workload) -> jax.Array:
+def vocabulary_bytes(model: ModelSpec, partition: Partition, workload: Workload) -> Array:
     """Embeddings and output head per GPU, lookups by layer among them [B].
 
     The first stage holds the input embedding and the last one the head, so with pipeline stages
     no GPU holds both: the larger one counts.
     """
-    tied, pp = jnp.asarray(model.tied_embeddings), jnp.asarray(partition.pp)
-    head = jnp.asarray(workload.bytes_head_weight)
-    embedding = jnp.asarray(workload.bytes_embedding_weight)
+    tied, pp = xp.asarray(model.tied_embeddings), xp.asarray(partition.pp)
+    head = xp.asarray(workload.bytes_head_weight)
+    embedding = xp.asarray(workload.bytes_embedding_weight)
     untied = (1.0 - tied) * embedding
-    bytes_ = jnp.where(pp > 1, jnp.maximum(head, untied), head + untied)
+    bytes_ = xp.where(pp > 1, xp.maximum(head, untied), head + untied)
     looked_up = embedding * model.lookup_params / pp
     return (params.head_params(model) * bytes_ + looked_up) / weight_ranks(partition)
 
 
-def weights_bytes(
-    model: ModelSpec, partition: Partition, workload: Workload, lay: Layout
-) -> jax.Array:
+def weights_bytes(model: ModelSpec, partition: Partition, workload: Workload, lay: Layout) -> Array:
     """Resident weight bytes per GPU [B] (specification of the terms: docs, Memory)."""
-    pp = jnp.asarray(partition.pp)
+    pp = xp.asarray(partition.pp)
     experts = params.pool_params(model) * (lay.expert_copies / lay.expert_memory_shards)
     experts += model.idle_params / lay.expert_memory_shards
     always = (params.shared_params(model) + params.dense_ffn_params(model)) / lay.ffn_tp
     ffn = (experts + params.router_params(model)) / pp
     return (
-        jnp.asarray(workload.bytes_attn_weight) * attention_weights_per_gpu(model, partition, lay)
+        xp.asarray(workload.bytes_attn_weight) * attention_weights_per_gpu(model, partition, lay)
         + workload.bytes_ffn_weight * ffn
         + params.shared_weight_bytes(workload) * (always / pp)
         + vocabulary_bytes(model, partition, workload)
@@ -80,18 +76,18 @@ def weights_bytes(
 
 def kv_bytes_per_sequence(
     model: ModelSpec, partition: Partition, workload: Workload, convention: Convention
-) -> jax.Array:
+) -> Array:
     """Cache bytes that one sequence of `context` tokens holds on one GPU [B]."""
     elements, split = cache_layout(model, partition.tp, convention.mla_cache)
-    block = jnp.asarray(workload.kv_block)
+    block = xp.asarray(workload.kv_block)
     tokens = block * ceil(workload.context / block, convention.rounding)
-    windowed = jnp.asarray(model.window_layers) * model.window_cache
-    window = jnp.minimum(tokens, jnp.asarray(model.window)) + params.entries_kept(model, tokens)
+    windowed = xp.asarray(model.window_layers) * model.window_cache
+    window = xp.minimum(tokens, xp.asarray(model.window)) + params.entries_kept(model, tokens)
     kept = params.cache_layers(model) * (params.full_layers(model) * tokens + windowed * window)
-    overhead = jnp.asarray(convention.kv_overhead)
+    overhead = xp.asarray(convention.kv_overhead)
     per_token = overhead * (workload.bytes_kv * elements + workload.kv_scale_bytes) / split
-    index = overhead * workload.bytes_index * jnp.asarray(model.index_dim) * model.index_layers
-    pp = jnp.asarray(partition.pp)
+    index = overhead * workload.bytes_index * xp.asarray(model.index_dim) * model.index_layers
+    pp = xp.asarray(partition.pp)
     # The context multiplies what the partition alone decides: one product for each of their pairs.
     ranks = partition.kvp * pp
     state = params.state_bytes(model, workload) / (weight_ranks(partition) * pp)
@@ -101,7 +97,7 @@ def kv_bytes_per_sequence(
 
 
 def max_batch(
-    usable: jax.Array, weights: jax.Array, kv_per_sequence: jax.Array, convention: Convention
-) -> jax.Array:
+    usable: Array, weights: Array, kv_per_sequence: Array, convention: Convention
+) -> Array:
     """Sequences that fit beside the weights, B_max (eq. 20); below 1 where none fits [1]."""
     return floor((usable - weights) / kv_per_sequence, convention.rounding)

@@ -1,13 +1,11 @@
 """Which part of a transfer is seen: phase-aware overlap (paper 4.3)."""
 
-import jax
-import jax.numpy as jnp
-from jax.typing import ArrayLike
+from qsjax.numerics.namespace import Array, ArrayLike, xp
 
 
 def exposed_bandwidth(
-    bandwidth: jax.Array, window: ArrayLike, overlap: ArrayLike, tail: ArrayLike | None = None
-) -> jax.Array:
+    bandwidth: Array, window: ArrayLike, overlap: ArrayLike, tail: ArrayLike | None = None
+) -> Array:
     """Seconds of a transfer's bandwidth part that the phase does not hide [s].
 
     Args:
@@ -16,13 +14,13 @@ def exposed_bandwidth(
         overlap: share of the window that the family may use.
         tail: share of the bandwidth part that nothing can hide (the end of a ring), if any.
     """
-    hidden = overlap * jnp.asarray(window)
+    hidden = overlap * xp.asarray(window)
     if tail is None:
-        return jnp.maximum(0.0, bandwidth - hidden)
-    at_the_end = jnp.asarray(tail) * bandwidth
-    return at_the_end + jnp.maximum(0.0, (bandwidth - at_the_end) - hidden)
+        return xp.maximum(0.0, bandwidth - hidden)
+    at_the_end = xp.asarray(tail) * bandwidth
+    return at_the_end + xp.maximum(0.0, (bandwidth - at_the_end) - hidden)
 
 
-def exposed_startup(startup: jax.Array, startup_overlap: ArrayLike) -> jax.Array:
+def exposed_startup(startup: Array, startup_overlap: ArrayLike) -> Array:
     """Seconds of a transfer's start-ups that are not hidden [s]."""
-    return (1.0 - jnp.asarray(startup_overlap)) * startup
+    return (1.0 - xp.asarray(startup_overlap)) * startup

@@ -8,55 +8,50 @@ docs/concepts/cost-model.md, section "Parameters", where each symbol is defined.
 import dataclasses
 from typing import Literal
 
-import jax
-import jax.numpy as jnp
-from jax.typing import ArrayLike
-
+from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.records.specs import ModelSpec, Workload
 
 TwinDefinition = Literal["active_ffn", "total"]
 
 
-def _arrays(*values: ArrayLike) -> tuple[jax.Array, ...]:
-    return tuple(jnp.asarray(value) for value in values)
+def _arrays(*values: ArrayLike) -> tuple[Array, ...]:
+    return tuple(xp.asarray(value) for value in values)
 
 
-def moe_layers(model: ModelSpec) -> jax.Array:
+def moe_layers(model: ModelSpec) -> Array:
     """Layers with routed experts [layers]; in a dense model all that have a network."""
     layers, dense, bare = _arrays(model.layers, model.dense_layers, model.bare_layers)
     return layers - dense - bare
 
 
-def softmax_layers(model: ModelSpec) -> jax.Array:
+def softmax_layers(model: ModelSpec) -> Array:
     """Layers with softmax attention, windowed or not [layers]."""
     layers, linear = _arrays(model.layers, model.linear_layers)
     return layers - linear
 
 
-def full_layers(model: ModelSpec) -> jax.Array:
+def full_layers(model: ModelSpec) -> Array:
     """Layers whose attention keeps every token of the context [layers]."""
-    return softmax_layers(model) - jnp.asarray(model.window_layers)
+    return softmax_layers(model) - xp.asarray(model.window_layers)
 
 
-def _over(tokens: ArrayLike, of: ArrayLike, otherwise: float) -> jax.Array:
+def _over(tokens: ArrayLike, of: ArrayLike, otherwise: float) -> Array:
     """Entries of `of` tokens each among `tokens`; `otherwise` a token, where `of` is 0 [1]."""
-    size = jnp.asarray(of)
-    return jnp.asarray(tokens) * jnp.where(
-        size > 0, 1.0 / jnp.where(size > 0, size, 1.0), otherwise
-    )
+    size = xp.asarray(of)
+    return xp.asarray(tokens) * xp.where(size > 0, 1.0 / xp.where(size > 0, size, 1.0), otherwise)
 
 
-def index_keys(model: ModelSpec, tokens: ArrayLike) -> jax.Array:
+def index_keys(model: ModelSpec, tokens: ArrayLike) -> Array:
     """Keys that an indexer has of `tokens` tokens: one of each of them, or of each entry [1]."""
     return _over(tokens, model.entry_tokens, 1.0)
 
 
-def pooled_entries(model: ModelSpec, tokens: ArrayLike) -> jax.Array:
+def pooled_entries(model: ModelSpec, tokens: ArrayLike) -> Array:
     """Entries that a pooling layer has of `tokens` tokens [1]."""
     return _over(tokens, model.pooled_tokens, 0.0)
 
 
-def beside_window(model: ModelSpec, chosen: ArrayLike, pooled: ArrayLike) -> jax.Array:
+def beside_window(model: ModelSpec, chosen: ArrayLike, pooled: ArrayLike) -> Array:
     """Entries beside a window, mean of all layers with a window [1].
 
     Args:
@@ -68,17 +63,17 @@ def beside_window(model: ModelSpec, chosen: ArrayLike, pooled: ArrayLike) -> jax
     its configs.
     """
     windowed, indexed = _arrays(model.window_layers, model.index_layers)
-    indexed = jnp.where(jnp.asarray(model.entry_tokens) > 0, indexed, 0.0)
-    total = indexed * chosen + jnp.asarray(model.pooled_layers) * pooled
-    return total / jnp.where(windowed > 0, windowed, 1.0)
+    indexed = xp.where(xp.asarray(model.entry_tokens) > 0, indexed, 0.0)
+    total = indexed * chosen + xp.asarray(model.pooled_layers) * pooled
+    return total / xp.where(windowed > 0, windowed, 1.0)
 
 
-def entries_kept(model: ModelSpec, tokens: ArrayLike) -> jax.Array:
+def entries_kept(model: ModelSpec, tokens: ArrayLike) -> Array:
     """Entries that a sequence of `tokens` tokens keeps beside a window, mean of such layers [1]."""
     return beside_window(model, index_keys(model, tokens), pooled_entries(model, tokens))
 
 
-def unfinished_elements(model: ModelSpec) -> jax.Array:
+def unfinished_elements(model: ModelSpec) -> Array:
     """What compressors keep of a sequence for entries that are not complete [elements].
 
     Of every such token a value and a gate; entries that an indexer chooses overlap, so that it is
@@ -92,32 +87,32 @@ def unfinished_elements(model: ModelSpec) -> jax.Array:
     return pooled + each * model.index_layers
 
 
-def state_bytes(model: ModelSpec, workload: Workload) -> jax.Array:
+def state_bytes(model: ModelSpec, workload: Workload) -> Array:
     """What the linear layers keep of a sequence, whatever its length [B]."""
     state, tail = _arrays(model.linear_state, model.linear_tail)
     per_layer = workload.bytes_state * state + workload.bytes_act * tail
-    return jnp.asarray(model.linear_layers) * per_layer
+    return xp.asarray(model.linear_layers) * per_layer
 
 
-def shared_weight_bytes(workload: Workload) -> jax.Array:
+def shared_weight_bytes(workload: Workload) -> Array:
     """Bytes of a weight of the shared experts and of the layers without experts [B]."""
-    return jnp.asarray(workload.bytes_ffn_weight) * workload.shared_weight_ratio
+    return xp.asarray(workload.bytes_ffn_weight) * workload.shared_weight_ratio
 
 
-def cache_layers(model: ModelSpec) -> jax.Array:
+def cache_layers(model: ModelSpec) -> Array:
     """Share of the softmax layers that keep a cache of their own [1]."""
     layers = softmax_layers(model)
-    shared = jnp.asarray(model.shared_kv_layers)
-    return 1.0 - shared / jnp.where(layers > 0, layers, 1.0)
+    shared = xp.asarray(model.shared_kv_layers)
+    return 1.0 - shared / xp.where(layers > 0, layers, 1.0)
 
 
-def sparsity(model: ModelSpec) -> jax.Array:
+def sparsity(model: ModelSpec) -> Array:
     """Share of the routed experts that one token uses, s = K/E [1]. Expects `experts >= 1`."""
     experts, top_k = _arrays(model.experts, model.top_k)
-    return top_k / jnp.where(experts > 0, experts, 1.0)
+    return top_k / xp.where(experts > 0, experts, 1.0)
 
 
-def replicated_attention_params(model: ModelSpec) -> jax.Array:
+def replicated_attention_params(model: ModelSpec) -> Array:
     """Attention parameters per softmax layer that tensor parallelism may copy, P_rep [parameters].
 
     Key and value projections, which split over the KV heads only; with multi-head latent attention
@@ -128,10 +123,10 @@ def replicated_attention_params(model: ModelSpec) -> jax.Array:
     """
     d, kv_heads, head_dim = _arrays(model.hidden, model.kv_heads, model.head_dim)
     latent, rope, q_rank = _arrays(model.kv_latent, model.rope_dim, model.q_lora_rank)
-    return jnp.where(latent > 0, d * (latent + rope + q_rank), 2.0 * d * kv_heads * head_dim)
+    return xp.where(latent > 0, d * (latent + rope + q_rank), 2.0 * d * kv_heads * head_dim)
 
 
-def attention_params(model: ModelSpec) -> jax.Array:
+def attention_params(model: ModelSpec) -> Array:
     """Attention parameters of one softmax-attention layer, P_att [parameters].
 
     Includes `replicated_attention_params` and `attn_extra_params`.
@@ -141,67 +136,67 @@ def attention_params(model: ModelSpec) -> jax.Array:
     d, h, head_dim = _arrays(model.hidden, model.heads, model.head_dim)
     latent, rope, q_rank = _arrays(model.kv_latent, model.rope_dim, model.q_lora_rank)
     nope, v_dim = _arrays(model.qk_nope_dim, model.v_head_dim)
-    query = jnp.where(q_rank > 0, q_rank, d) * h * (nope + rope)
+    query = xp.where(q_rank > 0, q_rank, d) * h * (nope + rope)
     latent_up = latent * h * (nope + v_dim) + h * v_dim * d
-    own = jnp.where(latent > 0, query + latent_up, 2.0 * d * h * head_dim)
-    return own + replicated_attention_params(model) + jnp.asarray(model.attn_extra_params)
+    own = xp.where(latent > 0, query + latent_up, 2.0 * d * h * head_dim)
+    return own + replicated_attention_params(model) + xp.asarray(model.attn_extra_params)
 
 
-def all_attention_params(model: ModelSpec) -> jax.Array:
+def all_attention_params(model: ModelSpec) -> Array:
     """Attention parameters of the whole model, softmax and linear layers [parameters]."""
     linear, per_linear = _arrays(model.linear_layers, model.linear_params)
     window, own = _arrays(model.window_layers, model.window_params)
     per_layer = attention_params(model)
-    windowed = window * jnp.where(own > 0, own, per_layer)
+    windowed = window * xp.where(own > 0, own, per_layer)
     return full_layers(model) * per_layer + windowed + linear * per_linear
 
 
-def expert_params(model: ModelSpec) -> jax.Array:
+def expert_params(model: ModelSpec) -> Array:
     """Parameters of one routed expert in one layer [parameters]."""
     matrices, d, width = _arrays(model.ffn_matrices, model.hidden, model.expert_ff)
     return matrices * d * width
 
 
-def pool_params(model: ModelSpec) -> jax.Array:
+def pool_params(model: ModelSpec) -> Array:
     """Parameters of all routed experts in all layers, P_pool [parameters]."""
-    return moe_layers(model) * jnp.asarray(model.experts) * expert_params(model)
+    return moe_layers(model) * xp.asarray(model.experts) * expert_params(model)
 
 
-def shared_params(model: ModelSpec) -> jax.Array:
+def shared_params(model: ModelSpec) -> Array:
     """Parameters of the shared experts in all layers, P_sh [parameters]."""
     shared, width = _arrays(model.shared_experts, model.shared_ff)
     matrices, d = _arrays(model.ffn_matrices, model.hidden)
     return moe_layers(model) * shared * matrices * d * width
 
 
-def dense_ffn_params(model: ModelSpec) -> jax.Array:
+def dense_ffn_params(model: ModelSpec) -> Array:
     """Parameters of the feed-forward networks of the dense layers, P_de [parameters]."""
     dense, width = _arrays(model.dense_layers, model.dense_ff)
     matrices, d = _arrays(model.ffn_matrices, model.hidden)
     return dense * matrices * d * width
 
 
-def router_params(model: ModelSpec) -> jax.Array:
+def router_params(model: ModelSpec) -> Array:
     """Parameters of the routers of all layers, P_ro [parameters]; 0 where there is one expert."""
     d, experts = _arrays(model.hidden, model.experts)
-    return jnp.where(experts > 1, moe_layers(model) * d * experts, 0.0)
+    return xp.where(experts > 1, moe_layers(model) * d * experts, 0.0)
 
 
-def head_params(model: ModelSpec) -> jax.Array:
+def head_params(model: ModelSpec) -> Array:
     """Parameters of the output head, P_head [parameters]."""
     vocab, d = _arrays(model.vocab, model.hidden)
     return vocab * d
 
 
-def embedding_params(model: ModelSpec) -> jax.Array:
+def embedding_params(model: ModelSpec) -> Array:
     """Parameters of the input embedding and the head together, P_emb [parameters].
 
     One matrix where `tied_embeddings` is 1, else two.
     """
-    return head_params(model) * (2.0 - jnp.asarray(model.tied_embeddings))
+    return head_params(model) * (2.0 - xp.asarray(model.tied_embeddings))
 
 
-def norm_params(model: ModelSpec) -> jax.Array:
+def norm_params(model: ModelSpec) -> Array:
     """Parameters of the normalisation vectors, P_norm [parameters]; not in any total here.
 
     Two vectors a layer and one at the end, each as wide as the model.
@@ -210,27 +205,27 @@ def norm_params(model: ModelSpec) -> jax.Array:
     return d * (2.0 * layers + 1.0)
 
 
-def resident_params(model: ModelSpec) -> jax.Array:
+def resident_params(model: ModelSpec) -> Array:
     """Parameters outside the routed pool [parameters]: every token of text uses them.
 
     Layers that have the weights of another count once.
     """
     blocks = all_attention_params(model) + shared_params(model) + dense_ffn_params(model)
-    ends = router_params(model) + embedding_params(model) + jnp.asarray(model.extra_params)
+    ends = router_params(model) + embedding_params(model) + xp.asarray(model.extra_params)
     return blocks + ends + model.lookup_params - model.repeated_params
 
 
-def total_params(model: ModelSpec) -> jax.Array:
+def total_params(model: ModelSpec) -> Array:
     """Parameters of all matrices [parameters]."""
     return resident_params(model) + pool_params(model) + model.idle_params
 
 
-def active_params(model: ModelSpec) -> jax.Array:
+def active_params(model: ModelSpec) -> Array:
     """Parameters that one token uses, the input embedding included [parameters]."""
     return resident_params(model) + sparsity(model) * pool_params(model)
 
 
-def kv_elements_per_token(model: ModelSpec) -> jax.Array:
+def kv_elements_per_token(model: ModelSpec) -> Array:
     """Elements that one token adds to the cache in all softmax layers [elements].
 
     A windowed layer counts as a full one: it adds as much until its window is full. Latent
@@ -239,11 +234,11 @@ def kv_elements_per_token(model: ModelSpec) -> jax.Array:
     """
     kv_heads, head_dim = _arrays(model.kv_heads, model.head_dim)
     latent, rope, index = _arrays(model.kv_latent, model.rope_dim, model.index_dim)
-    per_layer = jnp.where(latent > 0, latent + rope, 2.0 * kv_heads * head_dim)
+    per_layer = xp.where(latent > 0, latent + rope, 2.0 * kv_heads * head_dim)
     window, ratio = _arrays(model.window_layers, model.window_cache)
     windowed = window * ratio * (1.0 + entries_kept(model, 1.0))
     layers = cache_layers(model) * (full_layers(model) + windowed)
-    return layers * per_layer + jnp.asarray(model.index_layers) * index_keys(model, index)
+    return layers * per_layer + xp.asarray(model.index_layers) * index_keys(model, index)
 
 
 def dense_twin(
@@ -261,7 +256,7 @@ def dense_twin(
 
     Source: *The qs Inequality*, arXiv 2603.08960, eq. 11 (`active_ffn`) and eq. 21 (`total`).
     """
-    q = jnp.asarray(q)
+    q = xp.asarray(q)
     if definition == "active_ffn":
         top_k, width = _arrays(model.top_k, model.expert_ff)
         return dataclasses.replace(model, experts=1.0, top_k=1.0, expert_ff=q * top_k * width)
@@ -275,8 +270,8 @@ def dense_twin(
         dense_layers=0.0,
         dense_ff=0.0,
     )
-    layers = jnp.maximum(1.0, moe_layers(bare))
+    layers = xp.maximum(1.0, moe_layers(bare))
     matrices, d = _arrays(model.ffn_matrices, model.hidden)
     room = q * sparsity(model) * total_params(model) - total_params(bare)
-    width = jnp.maximum(room, 0.0) / (layers * matrices * d)
+    width = xp.maximum(room, 0.0) / (layers * matrices * d)
     return dataclasses.replace(bare, expert_ff=width)

@@ -3,10 +3,8 @@
 import dataclasses
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jax.typing import ArrayLike
-
+from qsjax.numerics import trees
+from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.records.scenario import Records
 from qsjax.records.specs import (
     Convention,
@@ -18,7 +16,7 @@ from qsjax.records.specs import (
 )
 
 
-@jax.tree_util.register_dataclass
+@trees.record
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """Shard counts of one partition; every field broadcasts over the partition's axes.
@@ -28,54 +26,52 @@ class Layout:
     `expert_copies` the size of that pool, redundant experts included, over the model's own.
     """
 
-    stage_gpus: jax.Array
-    gpus: jax.Array
-    kv_weight_split: jax.Array
-    expert_tp: jax.Array
-    ffn_tp: jax.Array
-    pool_replicas: jax.Array
-    expert_memory_shards: jax.Array
-    expert_time_shards: jax.Array
-    expert_copies: jax.Array
+    stage_gpus: Array
+    gpus: Array
+    kv_weight_split: Array
+    expert_tp: Array
+    ffn_tp: Array
+    pool_replicas: Array
+    expert_memory_shards: Array
+    expert_time_shards: Array
+    expert_copies: Array
 
 
-def kv_head_split(model: ModelSpec, tp: ArrayLike) -> jax.Array:
+def kv_head_split(model: ModelSpec, tp: ArrayLike) -> Array:
     """Ways in which the KV heads are really split over tp ranks [1].
 
     Heads that do not divide are rounded up per GPU, and more ranks than heads hold copies.
     """
-    heads = jnp.asarray(model.kv_heads)
-    return heads / jnp.ceil(heads / tp)
+    heads = xp.asarray(model.kv_heads)
+    return heads / xp.ceil(heads / tp)
 
 
-def weight_ranks(partition: Partition) -> jax.Array:
+def weight_ranks(partition: Partition) -> Array:
     """Ranks of a stage that split attention's weights and the vocabulary [1].
 
     KV ranks hold copies of them unless they gather queries.
     """
-    tp = jnp.asarray(partition.tp)
+    tp = xp.asarray(partition.tp)
     return tp * partition.kvp if partition.gathers_queries else tp
 
 
-def cache_layout(
-    model: ModelSpec, tp: ArrayLike, mla_layout: MlaLayout
-) -> tuple[jax.Array, jax.Array]:
+def cache_layout(model: ModelSpec, tp: ArrayLike, mla_layout: MlaLayout) -> tuple[Array, Array]:
     """Cache elements per token and layer, and the number of tp ranks that share them.
 
     The MLA latent belongs to all heads, so engines replicate it over tensor-parallel ranks; the
     other layouts are what the paper's tables imply.
     """
-    latent, rope = jnp.asarray(model.kv_latent), jnp.asarray(model.rope_dim)
+    latent, rope = xp.asarray(model.kv_latent), xp.asarray(model.rope_dim)
     elements = {
         "latent": latent + rope,
         "latent_over_tp": latent + rope,
         "two_latents": 2.0 * (latent + rope),
         "keys_and_values_over_tp": 2.0 * latent,
     }[mla_layout]
-    split = jnp.asarray(tp) if mla_layout.endswith("over_tp") else jnp.ones(())
+    split = xp.asarray(tp) if mla_layout.endswith("over_tp") else xp.ones(())
     is_mla = latent > 0
-    grouped = 2.0 * jnp.asarray(model.kv_heads) * model.head_dim
-    return jnp.where(is_mla, elements, grouped), jnp.where(is_mla, split, kv_head_split(model, tp))
+    grouped = 2.0 * xp.asarray(model.kv_heads) * model.head_dim
+    return xp.where(is_mla, elements, grouped), xp.where(is_mla, split, kv_head_split(model, tp))
 
 
 def layout(model: ModelSpec, partition: Partition, convention: Convention) -> Layout:
@@ -84,27 +80,27 @@ def layout(model: ModelSpec, partition: Partition, convention: Convention) -> La
     The attention replicas of a dense model are whole copies of it, as engines run them, unless the
     convention shards its feed-forward networks over them; those of a mixture share its experts.
     """
-    tp, ep, kvp, dp = (jnp.asarray(getattr(partition, n)) for n in ("tp", "ep", "kvp", "dp"))
+    tp, ep, kvp, dp = (xp.asarray(getattr(partition, n)) for n in ("tp", "ep", "kvp", "dp"))
     stage_gpus = dp * kvp * tp
     if convention.ffn_sharding == "stage":
         sharing = dp
         if convention.dense_replicas == "whole":
-            sharing = jnp.where(jnp.asarray(model.experts) > 1, dp, 1.0)
-        expert_tp = jnp.maximum(1.0, sharing * kvp * tp / ep)
+            sharing = xp.where(xp.asarray(model.experts) > 1, dp, 1.0)
+        expert_tp = xp.maximum(1.0, sharing * kvp * tp / ep)
         ffn_tp, pool_replicas = kvp * tp, sharing
     else:
         expert_tp, ffn_tp = tp, tp
-        pool_replicas = jnp.maximum(1.0, ep / kvp)
+        pool_replicas = xp.maximum(1.0, ep / kvp)
     expert_time_shards = ep * expert_tp
-    experts = jnp.asarray(model.experts)
-    redundant = jnp.where(experts > 1, partition.redundant_experts, 0.0)
+    experts = xp.asarray(model.experts)
+    redundant = xp.where(experts > 1, partition.redundant_experts, 0.0)
     if convention.expert_time_sharding == "none":
-        expert_time_shards, pool_replicas = expert_tp, jnp.ones(())
+        expert_time_shards, pool_replicas = expert_tp, xp.ones(())
     return Layout(
         stage_gpus=stage_gpus,
         gpus=stage_gpus * partition.pp,
-        kv_weight_split=jnp.where(
-            jnp.asarray(model.kv_latent) > 0, 1.0, kv_head_split(model, weight_ranks(partition))
+        kv_weight_split=xp.where(
+            xp.asarray(model.kv_latent) > 0, 1.0, kv_head_split(model, weight_ranks(partition))
         ),
         expert_tp=expert_tp,
         ffn_tp=ffn_tp,

@@ -1,10 +1,8 @@
 """HBM bytes that one microbatch moves on one GPU, per source [B] (paper 4.1)."""
 
-import jax
-import jax.numpy as jnp
-
 from qsjax.cost.laws import params
 from qsjax.cost.laws.sharding import Context, cache_layout, weight_ranks
+from qsjax.numerics.namespace import Array, xp
 
 # Logarithm of a chance that is zero in either precision for one token or more.
 _NEVER = -1.0e3
@@ -13,29 +11,25 @@ _NEVER = -1.0e3
 SKEW_SHAPE = 2.0
 
 
-def kv_bytes(
-    ctx: Context, attended: tuple[jax.Array, jax.Array], microbatch: jax.Array
-) -> jax.Array:
+def kv_bytes(ctx: Context, attended: tuple[Array, Array], microbatch: Array) -> Array:
     """Cache bytes read per microbatch [B]; `attended` = tokens seen by a (full, window) layer."""
     model, partition, workload = ctx.model, ctx.partition, ctx.workload
     elements, split = cache_layout(model, partition.tp, ctx.convention.mla_read)
     full, window = attended
     per_token = (workload.bytes_kv * elements + workload.kv_scale_bytes) / split
-    pp = jnp.asarray(partition.pp)
+    pp = xp.asarray(partition.pp)
     ranks = partition.kvp * pp
-    windowed = jnp.asarray(model.window_layers) * model.window_cache
+    windowed = xp.asarray(model.window_layers) * model.window_cache
     attended_tokens = params.full_layers(model) * full + windowed * window
-    indexed_tokens = jnp.asarray(model.index_layers) * params.index_keys(model, workload.context)
+    indexed_tokens = xp.asarray(model.index_layers) * params.index_keys(model, workload.context)
     # The context multiplies what the partition alone decides: one product for each of their pairs.
     read = per_token / ranks * attended_tokens
-    indexer = workload.bytes_index * jnp.asarray(model.index_dim) / ranks * indexed_tokens
+    indexer = workload.bytes_index * xp.asarray(model.index_dim) / ranks * indexed_tokens
     state = 2.0 * params.state_bytes(model, workload)
     return microbatch * (read + indexer + state / (weight_ranks(partition) * pp))
 
 
-def expert_traffic_factor(
-    ctx: Context, routed_tokens: jax.Array, microbatch: jax.Array
-) -> jax.Array:
+def expert_traffic_factor(ctx: Context, routed_tokens: Array, microbatch: Array) -> Array:
     """Share of the expert pool, redundant `copies` included, that a microbatch streams [1].
 
     `coverage`: expected share of experts that at least one of T tokens chooses, 1 - (1-s)^T with s
@@ -46,82 +40,82 @@ def expert_traffic_factor(
     are the bounds that other simulators use.
     """
     convention, copies = ctx.convention, ctx.lay.expert_copies
-    sparsity = jnp.asarray(ctx.model.top_k) / ctx.model.experts
+    sparsity = xp.asarray(ctx.model.top_k) / ctx.model.experts
     match convention.expert_traffic:
         case "coverage":
             chance = sparsity / copies
             is_partial = chance < 1
-            log_miss = jnp.log1p(-jnp.where(is_partial, chance, 0.5))
+            log_miss = xp.log1p(-xp.where(is_partial, chance, 0.5))
             if convention.expert_balance == "skewed":
-                drawn = 1.0 - routed_tokens * (jnp.where(is_partial, log_miss, _NEVER) / SKEW_SHAPE)
+                drawn = 1.0 - routed_tokens * (xp.where(is_partial, log_miss, _NEVER) / SKEW_SHAPE)
                 return 1.0 - 1.0 / (drawn * drawn)
             # T >= 1 keeps the share at s or more, so that the difference loses no more than 1/s
             # roundings; expm1 would cost three times as much. A dense model never misses.
-            return 1.0 - jnp.exp(routed_tokens * jnp.where(is_partial, log_miss, _NEVER))
+            return 1.0 - xp.exp(routed_tokens * xp.where(is_partial, log_miss, _NEVER))
         case "full_pool":
             reuse = microbatch * sparsity
-            return microbatch * jnp.minimum(1.0, reuse) / jnp.maximum(1.0, reuse)
+            return microbatch * xp.minimum(1.0, reuse) / xp.maximum(1.0, reuse)
         case "all_experts":
-            return jnp.ones(())
+            return xp.ones(())
         case "top_k":
             return sparsity
 
 
-def routed_bytes(ctx: Context, pool: jax.Array, factor: jax.Array) -> jax.Array:
+def routed_bytes(ctx: Context, pool: Array, factor: Array) -> Array:
     """Routed-expert weight bytes [B]: `factor` of the pool (parameters) over its shards."""
     lay = ctx.lay
     return (
-        jnp.asarray(ctx.workload.bytes_ffn_weight)
+        xp.asarray(ctx.workload.bytes_ffn_weight)
         * (pool * lay.expert_copies / (lay.expert_time_shards * ctx.partition.pp))
         * factor
     )
 
 
-def always_read_bytes(ctx: Context) -> jax.Array:
+def always_read_bytes(ctx: Context) -> Array:
     """Weight bytes of dense FFN layers, shared experts and router [B]."""
     if ctx.convention.scope == "routed_ffn":
-        return jnp.zeros(())
+        return xp.zeros(())
     model, workload = ctx.model, ctx.workload
     split = (params.shared_params(model) + params.dense_ffn_params(model)) / ctx.lay.ffn_tp
-    router = jnp.asarray(workload.bytes_ffn_weight) * params.router_params(model)
+    router = xp.asarray(workload.bytes_ffn_weight) * params.router_params(model)
     return (params.shared_weight_bytes(workload) * split + router) / ctx.partition.pp
 
 
-def head_bytes(ctx: Context) -> jax.Array:
+def head_bytes(ctx: Context) -> Array:
     """Weight bytes of the output head [B]; the input embedding is looked up, not streamed."""
     if ctx.convention.scope == "routed_ffn":
-        return jnp.zeros(())
+        return xp.zeros(())
     shards = weight_ranks(ctx.partition) * ctx.partition.pp
-    return jnp.asarray(ctx.workload.bytes_head_weight) * params.head_params(ctx.model) / shards
+    return xp.asarray(ctx.workload.bytes_head_weight) * params.head_params(ctx.model) / shards
 
 
-def attention_activation_bytes(ctx: Context, microbatch: jax.Array) -> jax.Array:
+def attention_activation_bytes(ctx: Context, microbatch: Array) -> Array:
     """Queries read and outputs written by the attention kernels [B]."""
     model, partition, workload = ctx.model, ctx.partition, ctx.workload
-    latent, heads = jnp.asarray(model.kv_latent), jnp.asarray(model.heads)
-    width = jnp.where(latent > 0, 2.0 * latent + model.rope_dim, 2.0 * jnp.asarray(model.head_dim))
+    latent, heads = xp.asarray(model.kv_latent), xp.asarray(model.heads)
+    width = xp.where(latent > 0, 2.0 * latent + model.rope_dim, 2.0 * xp.asarray(model.head_dim))
     layers = params.softmax_layers(model) / partition.pp
     return microbatch * (workload.bytes_act * layers * heads * width / partition.tp)
 
 
-def projection_activation_bytes(ctx: Context, microbatch: jax.Array) -> jax.Array:
+def projection_activation_bytes(ctx: Context, microbatch: Array) -> Array:
     """Inputs and outputs of the projections around attention [B]."""
     model, partition, workload = ctx.model, ctx.partition, ctx.workload
-    heads, latent = jnp.asarray(model.heads), jnp.asarray(model.kv_latent)
-    query_and_output = heads * (model.qk_nope_dim + jnp.asarray(model.rope_dim) + model.v_head_dim)
-    grouped = 2.0 * jnp.asarray(model.head_dim) * (heads + model.kv_heads)
+    heads, latent = xp.asarray(model.heads), xp.asarray(model.kv_latent)
+    query_and_output = heads * (model.qk_nope_dim + xp.asarray(model.rope_dim) + model.v_head_dim)
+    grouped = 2.0 * xp.asarray(model.head_dim) * (heads + model.kv_heads)
     is_mla = latent > 0
-    split = jnp.where(is_mla, query_and_output, grouped) / weight_ranks(partition)
-    copied = 2.0 * jnp.asarray(model.hidden) + jnp.where(is_mla, latent + model.rope_dim, 0.0)
+    split = xp.where(is_mla, query_and_output, grouped) / weight_ranks(partition)
+    copied = 2.0 * xp.asarray(model.hidden) + xp.where(is_mla, latent + model.rope_dim, 0.0)
     layers = params.softmax_layers(model) / partition.pp
     return microbatch * (workload.bytes_act * layers * (copied + split))
 
 
-def ffn_activation_bytes(ctx: Context, microbatch: jax.Array) -> jax.Array:
+def ffn_activation_bytes(ctx: Context, microbatch: Array) -> Array:
     """Inputs, intermediates and outputs of the FFN products [B]."""
     model, _, partition, workload, convention, lay = ctx
-    hidden, matrices = jnp.asarray(model.hidden), jnp.asarray(model.ffn_matrices)
-    moe_layers, top_k = params.moe_layers(model), jnp.asarray(model.top_k)
+    hidden, matrices = xp.asarray(model.hidden), xp.asarray(model.ffn_matrices)
+    moe_layers, top_k = params.moe_layers(model), xp.asarray(model.top_k)
     routed = (
         lay.pool_replicas
         * top_k
@@ -135,10 +129,10 @@ def ffn_activation_bytes(ctx: Context, microbatch: jax.Array) -> jax.Array:
     return microbatch * (workload.bytes_act * per_token / partition.pp)
 
 
-def head_activation_bytes(ctx: Context, microbatch: jax.Array) -> jax.Array:
+def head_activation_bytes(ctx: Context, microbatch: Array) -> Array:
     """Input of the head and the logits that it writes [B]."""
     model, _, partition, workload, convention, _ = ctx
     if convention.scope == "routed_ffn":
-        return jnp.zeros(())
-    per_token = jnp.asarray(model.hidden) + jnp.asarray(model.vocab) / weight_ranks(partition)
+        return xp.zeros(())
+    per_token = xp.asarray(model.hidden) + xp.asarray(model.vocab) / weight_ranks(partition)
     return microbatch * (workload.bytes_act * per_token / partition.pp)

@@ -5,8 +5,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import jax
-
 from qsjax.catalog import hardware_entry
 from qsjax.cost.speculation import draft_model, draft_seconds
 from qsjax.engines import releases as read
@@ -21,6 +19,7 @@ from qsjax.evidence.measurements.deployment import (
 )
 from qsjax.evidence.measurements.kernels import Kernel
 from qsjax.evidence.measurements.names import find_hardware, is_median, metric_of, rate_unit
+from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.checks import LARGEST
@@ -285,7 +284,7 @@ def _running(one: OperatingPoint, found: Mapping[str, float]) -> OperatingPoint:
 
 
 @on_host
-def _draft_seconds(records: Records, *, convention: Convention) -> jax.Array:
+def _draft_seconds(records: Records, *, convention: Convention) -> Array:
     return draft_seconds(draft_model(records.model, "mtp"), records, convention)
 
 

@@ -11,9 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from qsjax.catalog import HardwareEntry
 from qsjax.cost.decode import StepCost, decode_step
@@ -26,6 +24,7 @@ from qsjax.engines.tuning import Entries, Formats, fields, find
 from qsjax.evidence.measurements.deployment import UnusableError, hardware_of
 from qsjax.evidence.measurements.names import PRECISIONS, find_model
 from qsjax.grid.axes import stack
+from qsjax.numerics.namespace import ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import blend, scalar
 from qsjax.records.scenario import Records
@@ -251,7 +250,7 @@ def _collective(kernel: Kernel, hardware: HardwareSpec) -> float:
     if kernel.one.kernels is not None:
         two = collectives.all_reduce(ranks, MESSAGE, hardware, PHYSICAL)
         one = collectives.one_shot(ranks, MESSAGE, hardware, PHYSICAL)
-        latency = jnp.asarray(hardware.two_shot_latency)
+        latency = xp.asarray(hardware.two_shot_latency)
         cost = communication.shorter(communication.Reduction(two, latency, one), 1.0)
         return float(cost.startup + cost.bandwidth)
     # A ring, whose long messages fill the link.
@@ -272,7 +271,7 @@ def _step_part(part: Part, records: Records, step: StepCost) -> tuple[ArrayLike,
         return step.compute.attention, step.hbm.kv + step.hbm.activations.attention
     if part == "experts":
         ctx = context_of(records, PHYSICAL)
-        flops = compute.routed_flops(ctx, step.microbatch, jnp.ones(()))
+        flops = compute.routed_flops(ctx, step.microbatch, xp.ones(()))
         peak = compute.peak_flops(hardware, work.ffn_dtype, PHYSICAL) * hardware.eff_gemm
         return flops / peak, step.hbm.routed + step.hbm.activations.ffn
     exchange, payload = step.comm.ep, work.bytes_dispatch / (work.bytes_dispatch + work.bytes_act)
@@ -305,12 +304,12 @@ def _sides(records: Records, *, part: Part) -> tuple[ArrayLike, ArrayLike, Array
     """What bounds a part of a layer on either side, and its time [s]."""
     hardware, step = records.hardware, decode_step(records, PHYSICAL)
     first, second = _step_part(part, records, step)
-    first, second = jnp.asarray(first), jnp.asarray(second)
+    first, second = xp.asarray(first), xp.asarray(second)
     if part == "experts":
         both = blend(first, second, hardware.gemm_blend)
-        return first, second, both + 2.0 * jnp.asarray(hardware.gemm_startup)
+        return first, second, both + 2.0 * xp.asarray(hardware.gemm_startup)
     if part == "attention":
-        return first, second, jnp.maximum(first, second) + jnp.asarray(hardware.attention_startup)
+        return first, second, xp.maximum(first, second) + xp.asarray(hardware.attention_startup)
     return first, second, first + second
 
 

@@ -5,8 +5,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from qsjax.cost.ledger import regimes_of, resource_times, time_ledger
@@ -18,6 +16,9 @@ from qsjax.engines.releases import mean_length
 from qsjax.engines.schedulers import filling_of
 from qsjax.evidence.measurements.cases import SWEEP, Case
 from qsjax.grid import axes
+from qsjax.numerics.jax import jax
+from qsjax.numerics.jaxpr import on_host_by_jax
+from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.scenario import Records
@@ -25,7 +26,7 @@ from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, 
 from qsjax.records.units import GB
 
 # Values of hardware fields that replace the catalogue's, and `trtllm_overhead`.
-Constants = Mapping[str, float | jax.Array]
+Constants = Mapping[str, float | Array]
 
 # TensorRT-LLM fuses more of a layer into one launch than vLLM and SGLang do: its launch overheads
 # over theirs. Fitted with the other constants (benchmarks/fit_constants.py).
@@ -83,16 +84,16 @@ class Outcome(NamedTuple):
     `busy` is the mean of the shares of the time in which arithmetic and HBM run, with prompts.
     """
 
-    tpot: jax.Array
-    wait: jax.Array
-    prefill: jax.Array
-    ttft: jax.Array
-    rush: jax.Array
-    tokens_per_s: jax.Array
-    weights: jax.Array
-    kv_per_token: jax.Array
-    busy: jax.Array
-    resources: dict[str, jax.Array]
+    tpot: Array
+    wait: Array
+    prefill: Array
+    ttft: Array
+    rush: Array
+    tokens_per_s: Array
+    weights: Array
+    kv_per_token: Array
+    busy: Array
+    resources: dict[str, Array]
 
 
 class Prediction(NamedTuple):
@@ -105,12 +106,12 @@ class Prediction(NamedTuple):
 
 
 def with_constants(
-    hardware: HardwareSpec, constants: Constants, is_trtllm: np.ndarray | jax.Array
+    hardware: HardwareSpec, constants: Constants, is_trtllm: np.ndarray | Array
 ) -> HardwareSpec:
     """The hardware with the given constants, and with an engine's share of the overheads."""
     fields: dict[str, Any] = {k: v for k, v in constants.items() if k != "trtllm_overhead"}
     replaced = dataclasses.replace(hardware, **fields)
-    factor = jnp.where(is_trtllm, constants.get("trtllm_overhead", TRTLLM_OVERHEAD), 1.0)
+    factor = xp.where(is_trtllm, constants.get("trtllm_overhead", TRTLLM_OVERHEAD), 1.0)
     scaled: dict[str, Any] = {name: factor * getattr(replaced, name) for name in OVERHEADS}
     return dataclasses.replace(replaced, **scaled)
 
@@ -206,7 +207,7 @@ def _evaluate(batch: Batch, constants: Constants, convention: Convention) -> Out
         prefill=prefill_step(*read, batch.prompts).ttft,
         ttft=found.ttft,
         rush=rush(*read, batch.rules),
-        tokens_per_s=jnp.asarray(batch.partition.dp) * found.tokens_per_s,
+        tokens_per_s=xp.asarray(batch.partition.dp) * found.tokens_per_s,
         weights=step.capacity.weights,
         kv_per_token=step.capacity.kv_per_sequence / batch.workload.context,
         busy=found.busy,
@@ -217,14 +218,14 @@ def _evaluate(batch: Batch, constants: Constants, convention: Convention) -> Out
 _host = on_host(_evaluate)
 
 
-@on_host
+@on_host_by_jax
 def _along(
     batch: Batch, logs: Constants, direction: Constants, fixed: Constants, *, convention: Convention
 ) -> Outcome:
     """Derivatives of the outcomes of a batch along a direction of the constants' logarithms."""
 
     def of(logs: Constants) -> Outcome:
-        moved = {name: jnp.exp(value) for name, value in logs.items()}
+        moved = {name: xp.exp(value) for name, value in logs.items()}
         return _evaluate(batch, {**fixed, **moved}, convention)._replace(resources={})
 
     return jax.jvp(of, (logs,), (direction,))[1]
@@ -354,7 +355,7 @@ def told_of(cases: Sequence[Case]) -> Told:
     )
 
 
-def _value(first: Outcome, tpot_of_last: jax.Array, told: Told) -> jax.Array:
+def _value(first: Outcome, tpot_of_last: Array, told: Told) -> Array:
     """The value of a case, from the outcomes of its first and last deployments."""
     steps, rush = told.beyond
     slope = (tpot_of_last - first.tpot) / (SWEEP[1] - SWEEP[0])
@@ -369,18 +370,18 @@ def _value(first: Outcome, tpot_of_last: jax.Array, told: Told) -> jax.Array:
     }
     value = first.tpot
     for kind, other in by_kind.items():
-        value = jnp.where(told.kind == float(KINDS.index(kind)), other, value)
+        value = xp.where(told.kind == float(KINDS.index(kind)), other, value)
     return value
 
 
-@on_host
+@on_host_by_jax
 def _log_slope(
-    first: Outcome, of_last: jax.Array, told: Told, change: Outcome, change_of_last: jax.Array
-) -> jax.Array:
+    first: Outcome, of_last: Array, told: Told, change: Outcome, change_of_last: Array
+) -> Array:
     """Derivative of the logarithm of a value along changes of the outcomes."""
 
-    def of(first: Outcome, of_last: jax.Array) -> jax.Array:
-        return jnp.log(_value(first, of_last, told))
+    def of(first: Outcome, of_last: Array) -> Array:
+        return xp.log(_value(first, of_last, told))
 
     return jax.jvp(of, (first, of_last), (change, change_of_last))[1]
 

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost
 from qsjax.cost.laws import closed_forms
@@ -22,6 +21,7 @@ from qsjax.evidence.paper.printed import (
     reuse_points,
     throughput_points,
 )
+from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import scalar
 from qsjax.records.specs import HardwareSpec, ModelSpec
 

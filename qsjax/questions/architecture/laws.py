@@ -7,14 +7,12 @@ what they see; only `co-design` was fitted to models of different caches.
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-
 from qsjax.cost.laws import params
 from qsjax.cost.laws.closed_forms import KAPLAN_ALPHA
+from qsjax.numerics.namespace import Array, xp
 from qsjax.records.specs import ModelSpec
 
-Seen = dict[str, jax.Array]
+Seen = dict[str, Array]
 # Kaplan et al. 2020 (arXiv 2001.08361), eq. 1.1: loss (8.8e13/N)^0.076, N without embeddings.
 KAPLAN_PARAMETERS = 8.8e13
 PAPER_Q = 5.0  # of the paper's tables 3 to 6
@@ -43,25 +41,25 @@ class Law(NamedTuple):
     source: str
     unit: str
     less_is_better: bool
-    sees: Callable[[ModelSpec, jax.Array], Seen]
-    quality: Callable[[Seen], jax.Array]
+    sees: Callable[[ModelSpec, Array], Seen]
+    quality: Callable[[Seen], Array]
     fitted: dict[str, tuple[float, float]]
     cache: tuple[str, ...] = ()
 
 
-def _blocks(model: ModelSpec) -> jax.Array:
+def _blocks(model: ModelSpec) -> Array:
     """Parameters of all matrices that text uses without embeddings and routers [parameters]."""
     ends = params.embedding_params(model) + params.router_params(model)
-    return params.total_params(model) - ends - model.lookup_params - jnp.asarray(model.idle_params)
+    return params.total_params(model) - ends - model.lookup_params - xp.asarray(model.idle_params)
 
 
-def _active_blocks(model: ModelSpec) -> jax.Array:
+def _active_blocks(model: ModelSpec) -> Array:
     """Of these, what one token uses [parameters]."""
     idle = (1.0 - params.sparsity(model)) * params.pool_params(model)
     return _blocks(model) - idle
 
 
-def _joint_sees(model: ModelSpec, tokens: jax.Array) -> Seen:
+def _joint_sees(model: ModelSpec, tokens: Array) -> Seen:
     return {
         "active parameters": params.active_params(model),
         "expansion": 1.0 / params.sparsity(model),
@@ -69,7 +67,7 @@ def _joint_sees(model: ModelSpec, tokens: jax.Array) -> Seen:
     }
 
 
-def _joint(seen: Seen) -> jax.Array:
+def _joint(seen: Seen) -> Array:
     """Loss [nat/token] (arXiv 2502.05172, eq. 4 and 6, table 3).
 
     Experts there are as wide as a dense network and one serves a token, so E/K of ours count.
@@ -77,40 +75,40 @@ def _joint(seen: Seen) -> jax.Array:
     start, most = 2.0732, 290.4521
     few = 1.0 / (1.0 / start - 1.0 / most)
     experts = 1.0 / (1.0 / (seen["expansion"] - 1.0 + few) + 1.0 / most)
-    log = jnp.log(experts)
+    log = xp.log(experts)
     size = 35.91 * experts**-0.2285 * seen["active parameters"] ** (-0.1889 + 0.0098 * log)
     data = 35.98 * experts**0.5529 * seen["training tokens"] ** (-0.1775 - 0.0259 * log)
     return size + data + 1.3637
 
 
-def _fine_sees(model: ModelSpec, tokens: jax.Array) -> Seen:
+def _fine_sees(model: ModelSpec, tokens: Array) -> Seen:
     return {
         "parameters": _blocks(model),
-        "granularity": jnp.asarray(model.top_k),
+        "granularity": xp.asarray(model.top_k),
         "expansion": 1.0 / params.sparsity(model),
         "training tokens": tokens,
     }
 
 
-def _fine(seen: Seen) -> jax.Array:
+def _fine(seen: Seen) -> Array:
     """Loss [nat/token] (arXiv 2402.07871, eq. 9, table 1): one for MoE, one for dense models."""
     size, tokens = seen["parameters"], seen["training tokens"]
     moe = (2.1 * seen["granularity"] ** -0.58 + 18.1) * size**-0.115 + 30.8 * tokens**-0.147
     dense = 16.3 * size**-0.126 + 26.7 * tokens**-0.127
-    return 0.47 + jnp.where(seen["expansion"] > 1.0, moe, dense)
+    return 0.47 + xp.where(seen["expansion"] > 1.0, moe, dense)
 
 
-def _leverage_sees(model: ModelSpec, tokens: jax.Array) -> Seen:
-    top_k, experts = jnp.asarray(model.top_k), jnp.asarray(model.experts)
-    shared = jnp.asarray(model.shared_experts)
+def _leverage_sees(model: ModelSpec, tokens: Array) -> Seen:
+    top_k, experts = xp.asarray(model.top_k), xp.asarray(model.experts)
+    shared = xp.asarray(model.shared_experts)
     return {
         "activation ratio": (top_k + shared) / (experts + shared),
-        "granularity": 2.0 * jnp.asarray(model.hidden) / jnp.asarray(model.expert_ff),
+        "granularity": 2.0 * xp.asarray(model.hidden) / xp.asarray(model.expert_ff),
         "training FLOPs": FLOPS * _active_blocks(model) * tokens,
     }
 
 
-def _leverage(seen: Seen) -> jax.Array:
+def _leverage(seen: Seen) -> Array:
     """Training FLOPs of a dense model as good [FLOP] (arXiv 2507.17702, eq. 10 and 13, table 2).
 
     The bases of its logarithms are not printed: 10 for the FLOPs and 2 for the granularity are
@@ -118,66 +116,66 @@ def _leverage(seen: Seen) -> jax.Array:
     has a leverage of 1.
     """
     start, most = 1.63e-2, 5.28e16
-    ratio, fine = seen["activation ratio"], jnp.log2(seen["granularity"])
+    ratio, fine = seen["activation ratio"], xp.log2(seen["granularity"])
     few = 1.0 / (1.0 / start - 1.0 / most)
     saturated = 1.0 / (1.0 / (ratio + few) + 1.0 / most)
-    power = 1.23 - 7.61e-2 * jnp.log10(seen["training FLOPs"])
+    power = 1.23 - 7.61e-2 * xp.log10(seen["training FLOPs"])
     power = power + 1.67e-2 * fine**2 - 1.17e-1 * fine
-    leverage = jnp.where(ratio < 1.0, saturated**power, 1.0)
+    leverage = xp.where(ratio < 1.0, saturated**power, 1.0)
     return leverage * seen["training FLOPs"]
 
 
-def _paper_sees(model: ModelSpec, tokens: jax.Array) -> Seen:
+def _paper_sees(model: ModelSpec, tokens: Array) -> Seen:
     routed = params.sparsity(model) * params.pool_params(model)
     return {
         "other parameters": _active_blocks(model) - routed,
         "active expert parameters": routed,
-        "experts": jnp.asarray(model.experts),
+        "experts": xp.asarray(model.experts),
         "training tokens": tokens,
     }
 
 
-def _paper(seen: Seen) -> jax.Array:
+def _paper(seen: Seen) -> Array:
     """Loss [nat/token] of the dense model that eq. 11 calls equal, by Kaplan's power of its size.
 
     With one q for all sparsities, as in the paper's tables.
     """
-    q = jnp.where(seen["experts"] > 1.0, PAPER_Q, 1.0)
+    q = xp.where(seen["experts"] > 1.0, PAPER_Q, 1.0)
     size = seen["other parameters"] + q * seen["active expert parameters"]
     return (KAPLAN_PARAMETERS / size) ** KAPLAN_ALPHA
 
 
-def _principled_sees(model: ModelSpec, tokens: jax.Array) -> Seen:
+def _principled_sees(model: ModelSpec, tokens: Array) -> Seen:
     return {
         "parameters": _blocks(model),
-        "experts": jnp.asarray(model.experts),
-        "active experts": jnp.asarray(model.top_k),
+        "experts": xp.asarray(model.experts),
+        "active experts": xp.asarray(model.top_k),
         "training tokens": tokens,
     }
 
 
-def _principled(seen: Seen) -> jax.Array:
+def _principled(seen: Seen) -> Array:
     """Loss, up to a factor that is not printed (arXiv 2601.08215, eq. 3); one number of tokens."""
     experts = seen["experts"] ** 0.023 * seen["active experts"] ** -0.018
     return experts * seen["parameters"] ** -0.052
 
 
-def _co_design_sees(model: ModelSpec, tokens: jax.Array) -> Seen:
-    hidden, latent = jnp.asarray(model.hidden), jnp.asarray(model.kv_latent)
-    grouped = hidden * jnp.asarray(model.kv_heads) / jnp.asarray(model.heads)
-    routed = jnp.asarray(model.top_k) * jnp.asarray(model.expert_ff)
-    shared = jnp.asarray(model.shared_experts) * jnp.asarray(model.shared_ff)
+def _co_design_sees(model: ModelSpec, tokens: Array) -> Seen:
+    hidden, latent = xp.asarray(model.hidden), xp.asarray(model.kv_latent)
+    grouped = hidden * xp.asarray(model.kv_heads) / xp.asarray(model.heads)
+    routed = xp.asarray(model.top_k) * xp.asarray(model.expert_ff)
+    shared = xp.asarray(model.shared_experts) * xp.asarray(model.shared_ff)
     return {
-        "layers": jnp.asarray(model.layers),
+        "layers": xp.asarray(model.layers),
         "hidden": hidden,
         "active share": params.sparsity(model),
         "active expansion": (routed + shared) / hidden,
-        "cache width": jnp.where(latent > 0, (latent + jnp.asarray(model.rope_dim)) / 2, grouped),
+        "cache width": xp.where(latent > 0, (latent + xp.asarray(model.rope_dim)) / 2, grouped),
         "training tokens": tokens,
     }
 
 
-def _co_design(seen: Seen) -> jax.Array:
+def _co_design(seen: Seen) -> Array:
     """Loss [nat/token] (arXiv 2602.10377, eq. 15, table 6); one number of training tokens.
 
     Its models have heads of keys and values and no shared experts. Here shared experts count as
@@ -189,7 +187,7 @@ def _co_design(seen: Seen) -> jax.Array:
     return depth + width * seen["active expansion"] ** -0.17 + cache + 2.53
 
 
-def _sparsity_sees(model: ModelSpec, tokens: jax.Array) -> Seen:
+def _sparsity_sees(model: ModelSpec, tokens: Array) -> Seen:
     return {
         "parameters": _blocks(model),
         "sparsity": 1.0 - params.sparsity(model),
@@ -198,16 +196,16 @@ def _sparsity_sees(model: ModelSpec, tokens: jax.Array) -> Seen:
     }
 
 
-def _sparsity(seen: Seen) -> jax.Array:
+def _sparsity(seen: Seen) -> Array:
     """Loss [nat/token] (arXiv 2501.12370, eq. 6, table 3)."""
     size, share = seen["parameters"], 1.0 - seen["sparsity"]
     alone = 16612.50 * size**-0.5962 + 5455.67 * seen["training tokens"] ** -0.3954
     return alone + 0.4598 * share**0.1666 + 17.26 * share**-0.1603 * size**-0.1595 + 0.94
 
 
-def _five_sees(model: ModelSpec, tokens: jax.Array) -> Seen:
-    shared = jnp.asarray(model.shared_experts)
-    active = jnp.asarray(model.top_k) + shared
+def _five_sees(model: ModelSpec, tokens: Array) -> Seen:
+    shared = xp.asarray(model.shared_experts)
+    active = xp.asarray(model.top_k) + shared
     return {
         "parameters": _blocks(model),
         "active parameters": _active_blocks(model),
@@ -217,7 +215,7 @@ def _five_sees(model: ModelSpec, tokens: jax.Array) -> Seen:
     }
 
 
-def _five(seen: Seen) -> jax.Array:
+def _five(seen: Seen) -> Array:
     """Loss [nat/token] (arXiv 2509.23678); shared experts are among the active ones."""
     experts, shared = seen["active experts"], seen["shared share"]
     choice = 0.1577 * experts + 7.2446 / experts + 5.1395 * shared**2 - 3.2363 * shared

@@ -5,13 +5,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from scipy.optimize import elementwise
 
 from qsjax.grid.cells import take
+from qsjax.numerics.jax import jax
+from qsjax.numerics.jaxpr import on_host_by_jax
+from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.questions.architecture.laws import LAWS, Law, Seen
@@ -93,32 +93,32 @@ def built(reference: ModelSpec, values: Values) -> tuple[ModelSpec, str | None]:
 
 def with_width(model: ModelSpec, width: Any, shared_ratio: float) -> ModelSpec:
     """The model with experts of a width, shared ones in proportion."""
-    shared = jnp.asarray(width) * shared_ratio
+    shared = xp.asarray(width) * shared_ratio
     return dataclasses.replace(model, expert_ff=width, shared_ff=shared)
 
 
 @on_host
-def quality_of(model: ModelSpec, tokens: ArrayLike, *, law: str) -> jax.Array:
+def quality_of(model: ModelSpec, tokens: ArrayLike, *, law: str) -> Array:
     """Quality of models under a law."""
     found = LAWS[law]
-    return found.quality(found.sees(model, jnp.asarray(tokens)))
+    return found.quality(found.sees(model, xp.asarray(tokens)))
 
 
 @on_host
 def seen_of(model: ModelSpec, tokens: ArrayLike, *, law: str) -> Seen:
     """What a law sees of models."""
-    return LAWS[law].sees(model, jnp.asarray(tokens))
+    return LAWS[law].sees(model, xp.asarray(tokens))
 
 
-@on_host
+@on_host_by_jax
 def quality_slopes(model: ModelSpec, tokens: ArrayLike, *, law: str, names: tuple[str, ...]) -> Any:
     """d quality / d log field for every field by name, the widths of experts among them."""
-    values = {name: jnp.asarray(getattr(model, name)) for name in names}
+    values = {name: xp.asarray(getattr(model, name)) for name in names}
 
-    def quality(at: dict[str, jax.Array]) -> jax.Array:
+    def quality(at: dict[str, Array]) -> Array:
         found = LAWS[law]
         fields: dict[str, Any] = dict(at)
-        return found.quality(found.sees(dataclasses.replace(model, **fields), jnp.asarray(tokens)))
+        return found.quality(found.sees(dataclasses.replace(model, **fields), xp.asarray(tokens)))
 
     slopes = jax.grad(quality)(values)
     return {name: slopes[name] * values[name] for name in names}

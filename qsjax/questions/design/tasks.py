@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import minimize
 
@@ -13,6 +11,8 @@ from qsjax.cost.metrics import METRICS, Economy, Objective, score_of
 from qsjax.grid.cells import Cells, Winners, step_of, take
 from qsjax.grid.optimum import Best, best_of
 from qsjax.grid.parameters import read, with_rounding, write
+from qsjax.numerics.jax import jax, jnp
+from qsjax.numerics.namespace import Array
 from qsjax.questions.design.costs import CostModel, cost_of, members
 
 SPAN = 100.0  # hardware is sought within this factor of the reference, both ways
@@ -22,8 +22,8 @@ MET = 1e-9  # relative distance by which a target still counts as met
 
 @partial(jax.jit, static_argnames=("quantities", "metric"))
 def log_metrics(
-    winners: Winners, economy: Economy, x: jax.Array, quantities: tuple[str, ...], metric: Objective
-) -> tuple[jax.Array, jax.Array]:
+    winners: Winners, economy: Economy, x: Array, quantities: tuple[str, ...], metric: Objective
+) -> tuple[Array, Array]:
     """Log metric (larger is better) and log of B_max over the least batch, at log factors x."""
     fields = {
         field: read(winners.inputs, field) * jnp.exp(x[k])

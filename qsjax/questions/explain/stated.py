@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from qsjax import catalog, engines
@@ -23,6 +22,7 @@ from qsjax.engines.precision import about_name, bits_of_gguf, weights_of
 from qsjax.engines.rules import load_engines
 from qsjax.grid.evaluation import evaluate
 from qsjax.grid.problem import Problem, named_rules, numbers
+from qsjax.numerics import trees
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.precision import stored_in
@@ -292,7 +292,7 @@ def _speculating(
         batch = scalar(evaluate(_with_batch(records, 1.0), rules).capacity.max_batch)
     drafting = _with_batch(records, max(1.0, batch))
     found = _speculated(drafting, share, drafts, convention=rules, method=method)
-    plain: Any = jax.tree.map(scalar, found._replace(gpus=None))
+    plain: Any = trees.map(scalar, found._replace(gpus=None))
     work = dataclasses.replace(plain.workload, batch=None, query_tokens=float(deployment.verified))
     told = "taken to be" if acceptance is None else "said to be"
     note = (

@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from qsjax.cost.decode import StepCost
@@ -19,6 +18,7 @@ from qsjax.grid.parameters import Inputs, write
 from qsjax.grid.problem import Problem, question
 from qsjax.grid.scoring import pick_best
 from qsjax.grid.solution import cell_labels, design_label
+from qsjax.numerics.jax import jax
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.labels import cell_name, split_name

@@ -9,14 +9,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from qsjax.cost.laws.memory import kv_bytes_per_sequence
 from qsjax.engines.flags import Engine
 from qsjax.grid.problem import Problem, question
+from qsjax.numerics.jax import jax
+from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.output import words
 from qsjax.output.result import Result, Row
@@ -101,13 +100,13 @@ class Apart(Result):
 @on_host
 def _transfer(
     records: Records, other: HardwareSpec, prompt: ArrayLike, *, convention: Convention
-) -> jax.Array:
+) -> Array:
     model, hardware, partition, workload, _ = records
     work = dataclasses.replace(workload, context=prompt)
     held = kv_bytes_per_sequence(model, partition, work, convention)
-    slower = jnp.minimum(
-        jnp.asarray(hardware.inter_bw) * hardware.eff_link,
-        jnp.asarray(other.inter_bw) * other.eff_link,
+    slower = xp.minimum(
+        xp.asarray(hardware.inter_bw) * hardware.eff_link,
+        xp.asarray(other.inter_bw) * other.eff_link,
     )
     return held / slower + hardware.inter_latency
 

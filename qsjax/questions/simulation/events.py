@@ -10,12 +10,11 @@ arrival.
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from qsjax.engines.schedulers import Scheduler
+from qsjax.numerics.jax import jax, jnp
+from qsjax.numerics.namespace import Array, ArrayLike
 from qsjax.questions.simulation.steps import (
     StepTable,
     context_segment,
@@ -43,42 +42,42 @@ class Slots(NamedTuple):
     An evicted one keeps its slot: it finishes never, and `rest` tokens are still to be made.
     """
 
-    request: jax.Array
-    finish: jax.Array
-    final: jax.Array
-    rest: jax.Array
+    request: Array
+    finish: Array
+    final: Array
+    rest: Array
 
 
 class Filling(NamedTuple):
     """The step that is being filled, and the prompt that is being read."""
 
-    request: jax.Array  # -1: none
-    total: jax.Array  # tokens to be in the cache when it is read
-    done: jax.Array
-    rest: jax.Array  # tokens of the answer still to be made
-    chunk: jax.Array  # prompt tokens of the step
-    attention: jax.Array  # of its chunks, in one stage [s]
-    ready: jax.Array  # prompts that end in the step
-    lasting: jax.Array  # of them with more than one token to make
-    context: jax.Array  # of those, summed
+    request: Array  # -1: none
+    total: Array  # tokens to be in the cache when it is read
+    done: Array
+    rest: Array  # tokens of the answer still to be made
+    chunk: Array  # prompt tokens of the step
+    attention: Array  # of its chunks, in one stage [s]
+    ready: Array  # prompts that end in the step
+    lasting: Array  # of them with more than one token to make
+    context: Array  # of those, summed
 
 
 class State(NamedTuple):
     """A deployment between two events; counts are floats."""
 
-    now: jax.Array
-    head: jax.Array  # next request that was not admitted yet
-    completed: jax.Array
-    tick: jax.Array  # decode steps so far
-    decoding: jax.Array  # sequences
-    context: jax.Array  # of those, summed
-    held: jax.Array  # cache of all admitted [tokens]
-    promised: jax.Array  # tokens that they will still make
-    evicted: jax.Array  # requests that wait for a second start
-    last_tick: jax.Array  # time of the last decode step
-    new: jax.Array  # sequences that came since
-    late: jax.Array  # when users have the tokens of the last steps, after their end [s]
-    returns: jax.Array  # in a closed loop: when the next requests of the last users come, a ring
+    now: Array
+    head: Array  # next request that was not admitted yet
+    completed: Array
+    tick: Array  # decode steps so far
+    decoding: Array  # sequences
+    context: Array  # of those, summed
+    held: Array  # cache of all admitted [tokens]
+    promised: Array  # tokens that they will still make
+    evicted: Array  # requests that wait for a second start
+    last_tick: Array  # time of the last decode step
+    new: Array  # sequences that came since
+    late: Array  # when users have the tokens of the last steps, after their end [s]
+    returns: Array  # in a closed loop: when the next requests of the last users come, a ring
     slots: Slots
     filling: Filling
 
@@ -102,25 +101,25 @@ class Event(NamedTuple):
         late: when users have the tokens made then, after `now` [s].
     """
 
-    now: jax.Array
-    placed: jax.Array
-    popped: jax.Array
-    evicted: jax.Array
-    ran: jax.Array
-    steps: jax.Array
-    seconds: jax.Array
-    decoding: jax.Array
-    chunk: jax.Array
-    gap: jax.Array
-    had: jax.Array
-    later: jax.Array
-    late: jax.Array
+    now: Array
+    placed: Array
+    popped: Array
+    evicted: Array
+    ran: Array
+    steps: Array
+    seconds: Array
+    decoding: Array
+    chunk: Array
+    gap: Array
+    had: Array
+    later: Array
+    late: Array
 
 
 def start(slots: int, shape: tuple[int, ...] = ()) -> State:
     """The state of empty deployments of a shape at time 0; NumPy makes it, nothing is compiled."""
 
-    def full(value: float, *more: int, dtype: type = float) -> jax.Array:
+    def full(value: float, *more: int, dtype: type = float) -> Array:
         return jnp.asarray(np.full((*shape, *more), value, dtype))
 
     zero, none = full(0.0), full(-1, dtype=np.int32)
@@ -135,7 +134,7 @@ def start(slots: int, shape: tuple[int, ...] = ()) -> State:
     return State(zero, first, *(zero,) * 10, full(0.0, slots), empty, filling)
 
 
-def _put(slots: Slots, at: jax.Array, holds: jax.Array, **values: ArrayLike) -> Slots:
+def _put(slots: Slots, at: Array, holds: Array, **values: ArrayLike) -> Slots:
     """The slots with one of them changed where `holds`."""
     here = (jnp.arange(slots.request.shape[0]) == at) & holds
     return slots._replace(
@@ -143,12 +142,12 @@ def _put(slots: Slots, at: jax.Array, holds: jax.Array, **values: ArrayLike) -> 
     )
 
 
-def _tokens_of(ticks: jax.Array, table: StepTable) -> jax.Array:
+def _tokens_of(ticks: Array, table: StepTable) -> Array:
     """Tokens that a sequence is given after its first one in so many decode steps."""
     return ticks * table.tokens_per_step
 
 
-def _pop(state: State, lane: Lane, holds: jax.Array, at: jax.Array) -> State:
+def _pop(state: State, lane: Lane, holds: Array, at: Array) -> State:
     """Let the sequence of a slot go."""
     slots = state.slots
     context = jnp.where(holds, slots.final[at], 0.0)
@@ -166,7 +165,7 @@ def _pop(state: State, lane: Lane, holds: jax.Array, at: jax.Array) -> State:
     )
 
 
-def _evict(state: State, lane: Lane, holds: jax.Array) -> State:
+def _evict(state: State, lane: Lane, holds: Array) -> State:
     """Take the cache from the request that came last: the one being read, else a decoding one."""
     slots, fill, table = state.slots, state.filling, lane.table
     reads = holds & (fill.request >= 0)
@@ -193,19 +192,19 @@ def _evict(state: State, lane: Lane, holds: jax.Array) -> State:
     )
 
 
-def _ticks(rest: jax.Array, table: StepTable) -> jax.Array:
+def _ticks(rest: Array, table: StepTable) -> Array:
     """Decode steps until the answer is there, after the step that reads the prompt."""
     return jnp.ceil((rest - 1.0) / table.tokens_per_step)
 
 
-def _left(state: State, lane: Lane) -> jax.Array:
+def _left(state: State, lane: Lane) -> Array:
     """Tokens that the step being filled has room for."""
     rules, table = lane.scheduler, lane.table
     answers = jnp.asarray(rules.mixed) * state.decoding * table.query_tokens
     return jnp.asarray(rules.budget) * table.stages - answers - state.filling.chunk
 
 
-def _next_arrival(state: State, lane: Lane) -> jax.Array:
+def _next_arrival(state: State, lane: Lane) -> Array:
     """When the next request that was not admitted yet reaches the engine [s]; NEVER for none.
 
     Requests whose time of arrival is NEVER fill up a shape: they come in a closed loop neither.
@@ -221,7 +220,7 @@ def _next_arrival(state: State, lane: Lane) -> jax.Array:
     return jnp.where((state.head < count) & (by_clock < NEVER), arrival, NEVER)
 
 
-def _admit(state: State, lane: Lane, acts: jax.Array) -> State:
+def _admit(state: State, lane: Lane, acts: Array) -> State:
     """Begin with the next prompt: evicted requests first, then by arrival, if there is room."""
     slots, fill, table, rules, work = state.slots, state.filling, *lane
     again = state.evicted > 0
@@ -257,7 +256,7 @@ def _admit(state: State, lane: Lane, acts: jax.Array) -> State:
     )
 
 
-def _read(state: State, lane: Lane, acts: jax.Array) -> tuple[State, jax.Array, jax.Array]:
+def _read(state: State, lane: Lane, acts: Array) -> tuple[State, Array, Array]:
     """Add a chunk of the prompt to the step.
 
     Returns:
@@ -301,13 +300,13 @@ def _read(state: State, lane: Lane, acts: jax.Array) -> tuple[State, jax.Array, 
     return state._replace(slots=slots, filling=filling), placed, is_full
 
 
-def _steps_within(seconds: jax.Array, first: jax.Array, growth: jax.Array) -> jax.Array:
+def _steps_within(seconds: Array, first: Array, growth: Array) -> Array:
     """Fewest steps that take at least so long; the first lasts `first`, each `growth` longer."""
     flat = first - 0.5 * growth
     root = jnp.sqrt(jnp.maximum(flat * flat + 2.0 * growth * seconds, 0.0))
     steps = jnp.ceil(2.0 * seconds / jnp.maximum(flat + root, 1e-300))
 
-    def lasts(count: jax.Array) -> jax.Array:
+    def lasts(count: Array) -> Array:
         return count * (first + 0.5 * growth * (count - 1.0))
 
     steps = jnp.where(lasts(steps - 1.0) >= seconds, steps - 1.0, steps)
@@ -320,14 +319,14 @@ class _Run(NamedTuple):
     `pace` is the last decode step, or would be beside prompts, of one sequence at least [s].
     """
 
-    steps: jax.Array
-    seconds: jax.Array
-    first: jax.Array
-    decoding: jax.Array
-    pace: jax.Array
+    steps: Array
+    seconds: Array
+    first: Array
+    decoding: Array
+    pace: Array
 
 
-def _steps(state: State, lane: Lane, next_finish: jax.Array) -> _Run:
+def _steps(state: State, lane: Lane, next_finish: Array) -> _Run:
     """The filled step, or decode steps to the next event."""
     fill, (table, rules, _) = state.filling, lane
     decoding = jnp.maximum(state.decoding, 1.0)
@@ -363,7 +362,7 @@ def _steps(state: State, lane: Lane, next_finish: jax.Array) -> _Run:
     )
 
 
-def _advance(state: State, lane: Lane, run: _Run, runs: jax.Array, idles: jax.Array) -> State:
+def _advance(state: State, lane: Lane, run: _Run, runs: Array, idles: Array) -> State:
     """The state after the steps, or after the wait for an arrival."""
     fill, (table, rules, _) = state.filling, lane
     arrival = _next_arrival(state, lane)
@@ -376,7 +375,7 @@ def _advance(state: State, lane: Lane, run: _Run, runs: jax.Array, idles: jax.Ar
     ready = jnp.where(runs, fill.ready, 0.0)
     ticked = ticks > 0
 
-    def emptied(x: jax.Array) -> jax.Array:
+    def emptied(x: Array) -> Array:
         return jnp.where(runs, 0.0, x)
 
     return state._replace(
@@ -461,9 +460,9 @@ class Times(NamedTuple):
     NaN where it did not happen.
     """
 
-    arrival: jax.Array
-    first: jax.Array
-    finish: jax.Array
+    arrival: Array
+    first: Array
+    finish: Array
 
 
 def times_of(traffic: Traffic, events: Event) -> Times:
@@ -477,7 +476,7 @@ def times_of(traffic: Traffic, events: Event) -> Times:
         run = jax.lax.cummin(jnp.where(seen.ran, order, last), reverse=True)
         moment = jnp.append(seen.now + seen.late, jnp.nan)
 
-        def when(request: jax.Array, at: jax.Array) -> jax.Array:
+        def when(request: Array, at: Array) -> Array:
             target = jnp.where(request >= 0, request, count)
             first = jnp.full(count + 1, last).at[target].min(at)
             return moment[first[:-1]]

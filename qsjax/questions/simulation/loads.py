@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost
 from qsjax.cost.disaggregation import busy_seconds
@@ -19,6 +18,7 @@ from qsjax.grid.cells import Cells, label_of, one_cell
 from qsjax.grid.evaluation import evaluate
 from qsjax.grid.problem import Accelerator, Problem, pairs_of, question, with_batch
 from qsjax.grid.solution import kv_mode_name
+from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import scalar
 from qsjax.output import files
 from qsjax.output.labels import split_name

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from qsjax.engines.schedulers import Scheduler, check_scheduler
 from qsjax.grid.progress import over
+from qsjax.numerics.jax import jax
+from qsjax.numerics.namespace import xp
 from qsjax.numerics.safe import scalar
 from qsjax.questions.simulation import events
 from qsjax.questions.simulation.outcomes import Outcome, cut_of
@@ -106,7 +106,7 @@ def _stack(ones: Sequence[Deployment]) -> events.Lane:
     some += [idle] * (int(2 ** np.ceil(np.log2(len(ones)))) - len(ones))
     lanes = [events.Lane(*one) for one in some]
     return jax.tree.map(
-        lambda *x: jnp.asarray(np.stack([np.asarray(y, np.float64) for y in x])), *lanes
+        lambda *x: xp.asarray(np.stack([np.asarray(y, np.float64) for y in x])), *lanes
     )
 
 

@@ -10,9 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from jax.typing import ArrayLike
 
 from qsjax.cost.metrics import Economy, costs, follows_load
 from qsjax.engines.flags import Engine
@@ -23,6 +21,8 @@ from qsjax.grid.limits import LIMITS, is_given
 from qsjax.grid.optimum import candidates_of
 from qsjax.grid.problem import Problem, pairs_of, prices_of, question, with_batch
 from qsjax.grid.solution import design_label
+from qsjax.numerics.jax import jax
+from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.result import Result, Row, Table, plain

@@ -4,11 +4,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from qsjax.engines.schedulers import Scheduler
+from qsjax.numerics.jax import jax, jnp
+from qsjax.numerics.namespace import Array
 from qsjax.questions.simulation import events
 from qsjax.questions.simulation.serving import deploy, simulate, slots_of
 from qsjax.questions.simulation.steps import step_table
@@ -48,7 +48,7 @@ def elasticities(
     length = int(2 ** np.ceil(np.log2(len(steps.steps.now) + 2 * len(traffic.arrival) + 1)))
     lengths = (float(np.mean(traffic.prompt)), float(np.max(traffic.prompt + traffic.output)))
 
-    def means(values: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def means(values: list[Array]) -> tuple[Array, Array]:
         changed: dict[str, Any] = dict(zip(fields, values, strict=True))
         hardware = dataclasses.replace(records.hardware, **changed)
         table = step_table(

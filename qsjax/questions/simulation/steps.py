@@ -11,14 +11,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from qsjax.cost.decode import decode_step
 from qsjax.cost.prefill import prefill_step
 from qsjax.engines.schedulers import Scheduler
+from qsjax.numerics.jax import jax, jnp
+from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
@@ -44,23 +43,23 @@ class StepTable(NamedTuple):
         cache_each: what a sequence holds whatever its length, in tokens of cache.
     """
 
-    decode: jax.Array
-    linear: jax.Array
-    attention: jax.Array
-    query_tokens: jax.Array
-    tokens_per_step: jax.Array
-    stages: jax.Array
-    cache: jax.Array
-    cache_each: jax.Array
+    decode: Array
+    linear: Array
+    attention: Array
+    query_tokens: Array
+    tokens_per_step: Array
+    stages: Array
+    cache: Array
+    cache_each: Array
 
 
 class _Laws(NamedTuple):
     """What the laws say at the knots."""
 
-    step: jax.Array
-    usable: jax.Array
-    weights: jax.Array
-    held: jax.Array
+    step: Array
+    usable: Array
+    weights: Array
+    held: Array
 
 
 def _decode(records: Records, *, convention: Convention) -> _Laws:
@@ -69,12 +68,10 @@ def _decode(records: Records, *, convention: Convention) -> _Laws:
     return _Laws(step.tpot * made, cap.usable, cap.weights, cap.kv_per_sequence)
 
 
-def _prefill(
-    records: Records, prompt: ArrayLike, *, convention: Convention
-) -> tuple[jax.Array, jax.Array]:
+def _prefill(records: Records, prompt: ArrayLike, *, convention: Convention) -> tuple[Array, Array]:
     """A pass over one prompt, and the attention of a stage in it [s]."""
     cost = prefill_step(records, convention, prompt)
-    return cost.ttft, jnp.maximum(cost.compute.attention, cost.hbm.attention)
+    return cost.ttft, xp.maximum(cost.compute.attention, cost.hbm.attention)
 
 
 class _How(NamedTuple):
@@ -82,11 +79,11 @@ class _How(NamedTuple):
 
     decode: Callable[..., _Laws]
     prefill: Callable[..., tuple[Any, Any]]
-    xp: Any
+    by: Any
 
     def floats(self, tree: Any) -> Any:
         """Every leaf as an array of floats."""
-        return jax.tree.map(lambda x: self.xp.asarray(x, float), tree)
+        return jax.tree.map(lambda x: self.by.asarray(x, float), tree)
 
 
 _AT_ONCE = _How(on_host(_decode), on_host(_prefill), np)
@@ -122,7 +119,7 @@ def step_table(
         traced: whether the fields may be tracers, so that the tables are differentiated.
     """
     how = _TRACED if traced else _AT_ONCE
-    xp = how.xp
+    by = how.by
     plain = records._replace(
         gpus=None,
         workload=dataclasses.replace(records.workload, context=1.0, batch=1.0, kv_block=1.0),
@@ -137,17 +134,17 @@ def step_table(
     )
     laws = how.decode(many._replace(workload=workload), convention=convention)
     shape = np.broadcast_shapes(*(np.shape(x) for x in jax.tree.leaves(plain)))
-    decode = xp.broadcast_to(laws.step, (*shape, len(TOKEN_KNOTS), len(CONTEXT_KNOTS)))
+    decode = by.broadcast_to(laws.step, (*shape, len(TOKEN_KNOTS), len(CONTEXT_KNOTS)))
     one = _ahead(plain, 1)
     long, attention = how.prefill(one, _knots(LENGTH_KNOTS, 0, designs), convention=convention)
-    passes, looks = (xp.broadcast_to(x, (*shape, len(LENGTH_KNOTS))) for x in (long, attention))
+    passes, looks = (by.broadcast_to(x, (*shape, len(LENGTH_KNOTS))) for x in (long, attention))
     linear = (passes - one.partition.pp * looks)[..., : len(TOKEN_KNOTS)]
     cache, each = _cache(how, plain, convention, lengths, shape)
-    full = [xp.broadcast_to(x, shape) for x in (
+    full = [by.broadcast_to(x, shape) for x in (
         plain.workload.query_tokens, plain.workload.tokens_per_step, plain.partition.pp
     )]  # fmt: skip
     # Half a block of each sequence is empty on average.
-    each = each + 0.5 * (xp.asarray(rules.block) - 1.0)
+    each = each + 0.5 * (by.asarray(rules.block) - 1.0)
     return StepTable(
         *(jnp.asarray(x) for x in (decode, linear, looks / LENGTH_KNOTS, *full, cache, each))
     )
@@ -164,35 +161,35 @@ def _cache(
     low, high = max(1.0, lengths[0]), max(lengths[1], 2.0 * max(1.0, lengths[0]))
     held = []
     for length in (low, high):
-        work = dataclasses.replace(plain.workload, context=how.xp.asarray(length, float))
+        work = dataclasses.replace(plain.workload, context=how.by.asarray(length, float))
         laws = how.decode(plain._replace(workload=work), convention=convention)
-        held.append(how.xp.broadcast_to(laws.held, shape))
-    free = how.xp.broadcast_to(laws.usable - laws.weights, shape)
+        held.append(how.by.broadcast_to(laws.held, shape))
+    free = how.by.broadcast_to(laws.usable - laws.weights, shape)
     # A model without a growing cache: its state counts, and a token counts next to nothing.
-    slope = how.xp.maximum((held[1] - held[0]) / (high - low), 1e-6 * held[1] / high)
-    each = how.xp.maximum(held[0] - slope * low, 0.0)
-    return how.xp.maximum(free, 0.0) / slope, each / slope
+    slope = how.by.maximum((held[1] - held[0]) / (high - low), 1e-6 * held[1] / high)
+    each = how.by.maximum(held[0] - slope * low, 0.0)
+    return how.by.maximum(free, 0.0) / slope, each / slope
 
 
-def _between(position: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+def _between(position: Array, count: int) -> tuple[Array, Array]:
     """The knot below a position on a logarithmic axis, one that has a knot above it."""
     at = jax.lax.stop_gradient(jnp.clip(jnp.floor(position), 0.0, count - 2.0)).astype(jnp.int32)
     return at, at + jnp.int32(1)
 
 
-def _linear(x: jax.Array, low: jax.Array, high: jax.Array, y: jax.Array, z: jax.Array) -> jax.Array:
+def _linear(x: Array, low: Array, high: Array, y: Array, z: Array) -> Array:
     """The line through (low, y) and (high, z) at x."""
     return y + (z - y) * ((x - low) / (high - low))
 
 
-def interpolate(values: jax.Array, x: jax.Array) -> jax.Array:
+def interpolate(values: Array, x: Array) -> Array:
     """A table over powers of sqrt(2) at x >= 1, linear between knots and beyond the last two."""
     low, high = _between(PER_OCTAVE * jnp.log2(jnp.maximum(x, 1.0)) + 1e-12, values.shape[-1])
     left, right = (jnp.exp2(at.astype(x.dtype) / PER_OCTAVE) for at in (low, high))
     return _linear(x, left, right, values[low], values[high])
 
 
-def context_segment(context: jax.Array) -> tuple[jax.Array, jax.Array]:
+def context_segment(context: Array) -> tuple[Array, Array]:
     """Index of the knot of contexts below, and the next knot [tokens]."""
     first = float(np.log2(CONTEXT_KNOTS[0]))
     position = jnp.log2(jnp.maximum(context, 1.0)) - first + 1e-12
@@ -201,9 +198,7 @@ def context_segment(context: jax.Array) -> tuple[jax.Array, jax.Array]:
     return low, jnp.where(last, jnp.inf, jnp.exp2(high.astype(context.dtype) + first))
 
 
-def decode_line(
-    table: StepTable, sequences: jax.Array, low: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def decode_line(table: StepTable, sequences: Array, low: Array) -> tuple[Array, Array, Array]:
     """A decode step as a line over the mean context, from knot `low` to the next one.
 
     Returns:
@@ -213,7 +208,7 @@ def decode_line(
     below, above = _between(PER_OCTAVE * jnp.log2(jnp.maximum(sequences, 1.0)) + 1e-12, count)
     left, right = (jnp.exp2(at.astype(sequences.dtype) / PER_OCTAVE) for at in (below, above))
 
-    def at(context: jax.Array) -> jax.Array:
+    def at(context: Array) -> Array:
         y, z = table.decode[below, context], table.decode[above, context]
         return _linear(sequences, left, right, y, z)
 
@@ -223,6 +218,6 @@ def decode_line(
     return at(jnp.int32(0)), start - slope * first, slope
 
 
-def prompt_attention(table: StepTable, done: jax.Array) -> jax.Array:
+def prompt_attention(table: StepTable, done: Array) -> Array:
     """Attention of the first `done` tokens of a prompt in one stage [s]; 0 for none."""
     return done * interpolate(table.attention, jnp.maximum(done, 1.0))
