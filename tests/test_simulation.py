@@ -10,7 +10,7 @@ import pytest
 from qsjax import catalog
 from qsjax.cost.decode import decode_step
 from qsjax.cost.prefill import prefill_step
-from qsjax.engines.schedulers import Scheduler
+from qsjax.engines.schedulers import Scheduler, default_scheduler
 from qsjax.questions.simulation import events, steps, traffic
 from qsjax.questions.simulation.traffic import Traffic
 from qsjax.records.scenario import Records
@@ -32,6 +32,7 @@ def table_of(linear=0.0, decode=0.0, per_token=0.0, attention=0.0, cache=1e9, **
         "stages": 1.0,
         "cache": cache,
         "cache_each": 0.0,
+        "states": 1e9,
     }
     return steps.StepTable(**{k: jnp.asarray(v) for k, v in {**values, **fields}.items()})
 
@@ -241,3 +242,39 @@ def test_derivatives_are_those_of_finite_differences():
     difference = (mean_latency(1.0 + step) - mean_latency(1.0 - step)) / (2 * step)
     np.testing.assert_allclose(slope, float(difference), rtol=tolerances.FINITE_DIFFERENCE)
     assert slope < 0
+
+
+def test_a_pool_of_recurrent_states_bounds_what_runs():
+    """SGLang: 0.9/1.9 of the room holds states alone, five a request; the cache has the rest."""
+    model, hardware = catalog.model("qwen3-next-80b-a3b"), catalog.hardware("h200-sxm")
+    work, part = catalog.workload("qwen3-next-80b-a3b"), Partition(tp=4)
+    records = Records(model, hardware, part, work)
+    rules = default_scheduler("sglang", float(hardware.hbm_bytes))
+    shared = steps.step_table(records, PHYSICAL, (1000.0, 1500.0))
+    pooled = steps.step_table(records, PHYSICAL, (1000.0, 1500.0), rules)
+
+    held = decode_step(
+        Records(model, hardware, part, dataclasses.replace(work, context=0.0, batch=1.0)), PHYSICAL
+    ).capacity
+    room = float(held.usable - held.weights)
+    state = float(held.kv_per_sequence)
+    assert float(pooled.states) == np.floor(room * 0.9 / 1.9 / (5.0 * state))
+    np.testing.assert_allclose(pooled.cache, shared.cache / 1.9, rtol=1e-9)
+    lost = float(shared.cache_each - pooled.cache_each)  # tokens whose cache a state would fill
+    np.testing.assert_allclose(lost * room / float(shared.cache), state, rtol=1e-6)
+    assert float(shared.states) > 1e6
+
+    few = pooled._replace(states=jnp.asarray(2.0))
+    rules = dataclasses.replace(rules, frontend=0.0, stream_steps=0.0)
+    times, _ = run(few, rules, requests([0.0] * 3, [64.0] * 3, [100.0] * 3))
+    assert times.first[2] > times.finish[0]
+
+
+def test_a_model_without_states_has_no_pool():
+    model, hardware = catalog.model("llama-3.1-8b"), catalog.hardware("h100-sxm")
+    records = Records(model, hardware, Partition(), catalog.workload("llama-3.1-8b"))
+    plain = steps.step_table(records, PHYSICAL, (300.0, 600.0), Scheduler(block=1.0))
+    rules = Scheduler(block=1.0, state_share=0.5, state_slots=5.0)
+    pooled = steps.step_table(records, PHYSICAL, (300.0, 600.0), rules)
+    np.testing.assert_array_equal(pooled.cache, plain.cache)
+    assert float(pooled.states) == float(plain.states)

@@ -13,7 +13,7 @@ from qsjax.cost.laws.sharding import layout
 from qsjax.engines import releases
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.rules import load_engines
-from qsjax.engines.schedulers import SCHEDULED, default_scheduler
+from qsjax.engines.schedulers import SCHEDULED, Scheduler, default_scheduler
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
@@ -256,7 +256,7 @@ def _room(one: OperatingPoint, found: Facts) -> float:
     context = float(one.workload.context)  # type: ignore[arg-type]  # floats of deployment_of
     free, cache = _free(one, found)
     if _has_pool(one):
-        free, cache = free * (1.0 - _pool_share()), cache - _state_bytes(one)
+        free, cache = free * (1.0 - scalar(_pool(one).state_share)), cache - _state_bytes(one)
     longest = one.prompt + one.output if one.engine == "trtllm" else context
     return free * context / (cache * longest)
 
@@ -288,8 +288,11 @@ def limit(one: OperatingPoint, found: Facts, free: float, *, drafts: bool = Fals
         replicas = float(one.partition.dp) if float(one.model.experts) > 1 else 1.0  # type: ignore[arg-type]  # floats of deployment_of
         most = math.floor(of_server / replicas)
     if _has_pool(one):
-        slots = rules["state_slots"] if found.get("prefix_cache", 1.0) else 1.0
-        most = min(most, math.floor(free * _pool_share() / (slots * _state_bytes(one))))
+        pool = _pool(one)
+        # Without a cache of prefixes a request holds one state.
+        slots = scalar(pool.state_slots) if found.get("prefix_cache", 1.0) else 1.0
+        room = free * scalar(pool.state_share)
+        most = min(most, math.floor(room / (slots * _state_bytes(one))))
     return most
 
 
@@ -298,10 +301,9 @@ def _has_pool(one: OperatingPoint) -> bool:
     return one.engine == "sglang" and float(one.model.linear_layers) > 0  # type: ignore[arg-type]  # catalogue entries hold floats
 
 
-def _pool_share() -> float:
-    """Share of SGLang's room for caches that its pool of states has [1]."""
-    ratio = float(load_engines()["sglang"]["running"]["state_ratio"])
-    return ratio / (1.0 + ratio)
+def _pool(one: OperatingPoint) -> Scheduler:
+    """The rules by which SGLang keeps them."""
+    return default_scheduler("sglang", float(one.hardware.hbm_bytes), one.hardware_name)  # type: ignore[arg-type]  # catalogue entries hold floats
 
 
 def _state_bytes(one: OperatingPoint) -> float:

@@ -29,6 +29,9 @@ class Scheduler:
         reserve: share of the answer that must find room in the cache at admission; what is not
             reserved may run out, and the latest request then starts anew.
         block: tokens of a block of cache; half of one is lost to each sequence on average.
+        state_share: share of the room for caches that is a pool of recurrent states alone; 0 where
+            states and caches share the room.
+        state_slots: states that a request holds in that pool.
         frontend: time from a request's arrival until the scheduler sees it [s]: the web server,
             the tokeniser, the way to the engine's process.
         stream_steps: decode steps until the user has a token that was made: steps are prepared
@@ -41,6 +44,8 @@ class Scheduler:
     whole: ArrayLike = 0.0
     reserve: ArrayLike = 0.0
     block: ArrayLike = 16.0
+    state_share: ArrayLike = 0.0
+    state_slots: ArrayLike = 1.0
     frontend: ArrayLike = 0.0
     stream_steps: ArrayLike = 0.0
 
@@ -71,6 +76,8 @@ def default_scheduler(engine: Engine, hbm_bytes: float, hardware_name: str = "")
         mixed=float(rules["mixed"]),
         whole=float(rules["whole"]),
         reserve=float(rules["reserve"]),
+        state_share=float(rules["state_ratio"]) / (1.0 + float(rules["state_ratio"])),
+        state_slots=float(rules["state_slots"]),
         frontend=float(rules["frontend_ms"]) * MS,
         stream_steps=float(rules["stream_steps"]),
     )
@@ -88,7 +95,7 @@ def filling_of(engine: str, hbm_bytes: float, hardware_name: str = "") -> Fillin
 def check_scheduler(scheduler: Scheduler) -> None:
     """Raise `ValueError` with every rule that is out of its range."""
     problems = []
-    for name in ("budget", "sequences", "block"):
+    for name in ("budget", "sequences", "block", "state_slots"):
         value = np.asarray(getattr(scheduler, name), np.float64)
         if not np.all((value >= 1) & (value == np.floor(value)) & np.isfinite(value)):
             problems.append(f"  {name}: {value} is not allowed; give a whole number of at least 1")
@@ -96,9 +103,10 @@ def check_scheduler(scheduler: Scheduler) -> None:
         value = np.asarray(getattr(scheduler, name), np.float64)
         if not np.all((value == 0) | (value == 1)):
             problems.append(f"  {name}: {value} is not allowed; give 0 or 1")
-    reserve = np.asarray(scheduler.reserve, np.float64)
-    if not np.all((reserve >= 0) & (reserve <= 1)):
-        problems.append(f"  reserve: {reserve} is not allowed; give a share from 0 to 1")
+    for name, most in (("reserve", 1.0), ("state_share", 0.99)):
+        value = np.asarray(getattr(scheduler, name), np.float64)
+        if not np.all((value >= 0) & (value <= most)):
+            problems.append(f"  {name}: {value} is not allowed; give a share from 0 to {most:g}")
     for name, unit in (("frontend", "seconds"), ("stream_steps", "decode steps")):
         value = np.asarray(getattr(scheduler, name), np.float64)
         if not np.all((value >= 0) & np.isfinite(value)):

@@ -238,7 +238,8 @@ def _admit(state: State, lane: Lane, acts: Array) -> State:
     growth = table.tokens_per_step * (running + 1.0)
     kept = rules.reserve * (state.promised + further)
     room = state.held + total + table.cache_each + growth + kept <= table.cache
-    admits = acts & (fill.request < 0) & (again | fresh) & (running < rules.sequences)
+    most = jnp.minimum(rules.sequences, table.states)
+    admits = acts & (fill.request < 0) & (again | fresh) & (running < most)
     admits = admits & (room | (running == 0)) & (_left(state, lane) > 0)
     old = admits & again
     return state._replace(

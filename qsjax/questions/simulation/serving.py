@@ -76,11 +76,15 @@ def check_fits(table: StepTable, traffic: Traffic) -> None:
         )
 
 
+def _most_running(one: Deployment) -> float:
+    return min(scalar(one.scheduler.sequences), scalar(one.table.states))
+
+
 def slots_of(one: Deployment) -> int:
     """Room for all that are in flight, a power of four, so that few sizes compile."""
     count, users = len(one.traffic.arrival), int(one.traffic.users)
     least = float(np.min(one.traffic.prompt)) + scalar(one.table.cache_each)
-    most = min(count, scalar(one.scheduler.sequences), max(1.0, scalar(one.table.cache) // least))
+    most = min(count, _most_running(one), max(1.0, scalar(one.table.cache) // least))
     return int(max(FEWEST_SLOTS, 4 ** np.ceil(np.log2(users or most) / 2.0)))
 
 
@@ -171,7 +175,7 @@ def saturated(one: Deployment) -> Deployment:
     """The deployment with as many users as it can run at a time: it never waits for requests."""
     work = one.traffic
     mean = float(np.mean(work.prompt + work.output)) + scalar(one.table.cache_each)
-    running = min(scalar(one.scheduler.sequences), max(1.0, scalar(one.table.cache) // mean))
+    running = min(_most_running(one), max(1.0, scalar(one.table.cache) // mean))
     users = int(min(running, SATURATING)) + 1
     rng = np.random.default_rng(0)
     pick = rng.integers(len(work.arrival), size=max(SATURATING, 4 * users))

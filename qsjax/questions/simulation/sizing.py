@@ -351,7 +351,8 @@ def _best_case(
     alone += scalar(rules.stream_steps) * float(column[0])
     held = context + scalar(table.cache_each)
     most = scalar(rules.budget) * stages / scalar(table.query_tokens)
-    fits = max(1.0, min(scalar(rules.sequences), scalar(table.cache) / held, most))
+    own = min(scalar(rules.sequences), scalar(table.states))
+    fits = max(1.0, min(own, scalar(table.cache) / held, most))
     batches = np.append(ladder(math.floor(fits)), fits)
     steps = np.interp(batches, TOKEN_KNOTS, column)
     needed = max(mean.output - 1.0, 0.0) / accepted / batches

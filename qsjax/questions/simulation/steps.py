@@ -26,6 +26,7 @@ from qsjax.records.specs import Convention
 PER_OCTAVE = 2
 TOKEN_KNOTS = 2.0 ** (np.arange(2 * 18 + 1) / PER_OCTAVE)  # to 262,144 tokens of a step
 LENGTH_KNOTS = 2.0 ** (np.arange(2 * 22 + 1) / PER_OCTAVE)  # to 4,194,304 tokens of a prompt
+UNBOUNDED = 1e9  # sequences where nothing bounds them
 CONTEXT_KNOTS = 2.0 ** np.arange(4, 23)  # 16 to 4,194,304 tokens
 
 
@@ -41,6 +42,7 @@ class StepTable(NamedTuple):
         stages: pipeline stages; each holds a microbatch of its own.
         cache: tokens of cache of an attention replica.
         cache_each: what a sequence holds whatever its length, in tokens of cache.
+        states: sequences whose recurrent states have room, where these have a pool of their own.
     """
 
     decode: Array
@@ -51,6 +53,7 @@ class StepTable(NamedTuple):
     stages: Array
     cache: Array
     cache_each: Array
+    states: Array
 
 
 class _Laws(NamedTuple):
@@ -139,14 +142,17 @@ def step_table(
     long, attention = how.prefill(one, _knots(LENGTH_KNOTS, 0, designs), convention=convention)
     passes, looks = (by.broadcast_to(x, (*shape, len(LENGTH_KNOTS))) for x in (long, attention))
     linear = (passes - one.partition.pp * looks)[..., : len(TOKEN_KNOTS)]
-    cache, each = _cache(how, plain, convention, lengths, shape)
+    cache, each, states = _cache(how, plain, convention, lengths, rules, shape)
     full = [by.broadcast_to(x, shape) for x in (
         plain.workload.query_tokens, plain.workload.tokens_per_step, plain.partition.pp
     )]  # fmt: skip
     # Half a block of each sequence is empty on average.
     each = each + 0.5 * (by.asarray(rules.block) - 1.0)
     return StepTable(
-        *(jnp.asarray(x) for x in (decode, linear, looks / LENGTH_KNOTS, *full, cache, each))
+        *(
+            jnp.asarray(x)
+            for x in (decode, linear, looks / LENGTH_KNOTS, *full, cache, each, states)
+        )
     )
 
 
@@ -155,20 +161,25 @@ def _cache(
     plain: Records,
     convention: Convention,
     lengths: tuple[float, float],
+    rules: Scheduler,
     shape: tuple[int, ...],
-) -> tuple[Any, Any]:
-    """Cache of a replica, and what a sequence holds whatever its length [tokens]."""
+) -> tuple[Any, Any, Any]:
+    """Cache of a replica, what a sequence holds whatever its length [tokens], and `states`."""
     low, high = max(1.0, lengths[0]), max(lengths[1], 2.0 * max(1.0, lengths[0]))
     held = []
-    for length in (low, high):
+    for length in (low, high, 0.0):
         work = dataclasses.replace(plain.workload, context=how.by.asarray(length, float))
         laws = how.decode(plain._replace(workload=work), convention=convention)
         held.append(how.by.broadcast_to(laws.held, shape))
     free = how.by.broadcast_to(laws.usable - laws.weights, shape)
     # A model without a growing cache: its state counts, and a token counts next to nothing.
-    slope = how.by.maximum((held[1] - held[0]) / (high - low), 1e-6 * held[1] / high)
-    each = how.by.maximum(held[0] - slope * low, 0.0)
-    return how.by.maximum(free, 0.0) / slope, each / slope
+    by, free = how.by, how.by.maximum(free, 0.0)
+    slope = by.maximum((held[1] - held[0]) / (high - low), 1e-6 * held[1] / high)
+    pooled = by.where(plain.model.linear_layers > 0, rules.state_share, 0.0)
+    state = by.maximum(held[2], 1.0)
+    states = by.where(pooled > 0, pooled * free / (rules.state_slots * state), UNBOUNDED)
+    each = by.maximum(held[0] - by.where(pooled > 0, held[2], 0.0) - slope * low, 0.0)
+    return (1.0 - pooled) * free / slope, each / slope, by.maximum(by.floor(states), 1.0)
 
 
 def _between(position: Array, count: int) -> tuple[Array, Array]:
