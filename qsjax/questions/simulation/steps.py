@@ -175,7 +175,7 @@ def _cache(
     # A model without a growing cache: its state counts, and a token counts next to nothing.
     by, free = how.by, how.by.maximum(free, 0.0)
     slope = by.maximum((held[1] - held[0]) / (high - low), 1e-6 * held[1] / high)
-    pooled = by.where(plain.model.linear_layers > 0, rules.state_share, 0.0)
+    pooled = by.where(by.asarray(plain.model.linear_layers) > 0, rules.state_share, 0.0)
     state = by.maximum(held[2], 1.0)
     states = by.where(pooled > 0, pooled * free / (rules.state_slots * state), UNBOUNDED)
     each = by.maximum(held[0] - by.where(pooled > 0, held[2], 0.0) - slope * low, 0.0)
