@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost, once_a_step
 from qsjax.numerics.safe import safe_divide
@@ -90,10 +89,10 @@ def time_ledger(step: StepCost, records: Records, convention: Convention) -> dic
     return terms
 
 
-def resource_times(terms: Mapping[str, ArrayLike]) -> dict[str, jax.Array]:
-    """The ledger summed by resource [s]."""
+def resource_times(terms: Mapping[str, Any]) -> dict[str, Any]:
+    """Terms of the ledger, numbers or arrays, summed by resource [s]; missing ones are 0."""
     return {
-        resource: jnp.asarray(sum(terms[name] for name in names))
+        resource: sum(terms.get(name, 0.0) for name in names)
         for resource, names in RESOURCES.items()
     }
 
