@@ -148,8 +148,10 @@ def as_served(
     """
     if isinstance(model, Served):
         return model
-    longest = _published_context(model) if checks.is_record(model) else 0
-    if not checks.is_record(model):
+    if checks.is_record(model):
+        name = base_name(str(getattr(model, "label", "")))
+        longest = catalog.model_entry(name).max_context if name in catalog.model_names() else 0
+    else:
         entry = model if isinstance(model, catalog.ModelEntry) else catalog.model_entry(model)
         model, longest = entry.spec, entry.max_context
     (spec,) = checks.check_records(model=model)
@@ -210,12 +212,6 @@ def base_name(name: str) -> str:
     'llama-3.1-70b'
     """
     return name.partition(",")[0]
-
-
-def _published_context(model: Any) -> int:
-    """The context that a record's entry in the catalogue is published for; 0 without one."""
-    name = base_name(str(getattr(model, "label", "")))
-    return catalog.model_entry(name).max_context if name in catalog.model_names() else 0
 
 
 def _contexts_up_to(longest: Sequence[int]) -> list[float]:

@@ -43,13 +43,9 @@ def group(
     return Group(inner, jnp.ceil(size / inner))
 
 
-def _is_real(ranks: jax.Array) -> jax.Array:
-    return jnp.where(ranks > 1, 1.0, 0.0)
-
-
 def hops(ranks: jax.Array, convention: Convention) -> jax.Array:
     """Start-ups of a half collective [1]: p-1 around a ring, one where all reach all directly."""
-    return ranks - 1.0 if convention.startup == "ring" else _is_real(ranks)
+    return ranks - 1.0 if convention.startup == "ring" else jnp.where(ranks > 1, 1.0, 0.0)
 
 
 def inside_bw(ranks: jax.Array, hardware: HardwareSpec) -> jax.Array:
