@@ -419,11 +419,7 @@ def _workload(given: Workload | Mapping[str, Any], own: Workload) -> Workload:
     """
     if isinstance(given, Mapping):
         known = {field.name for field in dataclasses.fields(Workload)} - {"context", "batch"}
-        if unknown := [name for name in given if name not in known]:
-            raise ValueError(
-                f"workload: {', '.join(map(str, unknown))} is not known; give some of "
-                f"{', '.join(sorted(known))}"
-            )
+        checks.check_names("workload", given, sorted(known))
         given = dataclasses.replace(own, **given)
     checked: Workload = checks.check_records(workload=given)[0]
     return checked
@@ -563,11 +559,7 @@ def economy_of(problem: Problem, device: Accelerator) -> Economy:
         check_economy(given)
         return given
     named = dict(given or {})
-    known = [field.name for field in dataclasses.fields(Economy)]
-    if unknown := [name for name in named if name not in known]:
-        raise ValueError(
-            f"economy: {', '.join(map(str, unknown))} is not known; give some of {', '.join(known)}"
-        )
+    checks.check_names("economy", named, [field.name for field in dataclasses.fields(Economy)])
     return economy_of_hardware(device.spec, **named)
 
 
