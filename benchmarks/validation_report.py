@@ -13,7 +13,6 @@ from benchmarks import attention_kernels, unseen
 from benchmarks.fit_constants import SERVED
 from benchmarks.spreads import coverage, errors_of, scores
 from qsjax.catalog import hardware_entry
-from qsjax.engines.memory import states_share
 from qsjax.evidence.measurements import Case, load_left_out, load_records, predict, read_cases
 from qsjax.evidence.measurements.kernels import CATEGORIES as KERNELS
 from qsjax.evidence.validation import Report, Row, left_out, validate
@@ -239,6 +238,8 @@ def goals(report: Report) -> str:
 
 # Shares of the memory between which settings that nobody states are usual.
 SHARES = {"vllm": (0.85, 0.95), "sglang": (0.75, 0.9)}
+# Facts that say how much of the memory the engine may take.
+STATED = {"memory_utilisation", "static_fraction", "usable_gib", "max_total_tokens"}
 
 
 def caches(report: Report) -> str:
@@ -253,7 +254,7 @@ def caches(report: Report) -> str:
             continue
         case, remark = cases[row["id"]], str(shipped[row["id"]].get("remark") or "")
         allowed = ""
-        if case.kind != "weights" and not states_share(case.facts) and row["engine"] in SHARES:
+        if case.kind != "weights" and STATED.isdisjoint(case.facts) and row["engine"] in SHARES:
             ends = [
                 dataclasses.replace(case, facts={**case.facts, "memory_utilisation": share})
                 for share in SHARES[row["engine"]]

@@ -9,7 +9,7 @@ from tolerances import CANCELLATION, EXACT
 
 from qsjax.cost.decode import decode_step
 from qsjax.cost.ledger import RESOURCES, time_ledger
-from qsjax.cost.roofline import communication, memory_ledger, roofline, weight_terms
+from qsjax.cost.roofline import communication, memory_ledger, roofline
 from qsjax.grid.problem import Problem
 from qsjax.questions.explore import explore
 from qsjax.records.specs import PAPER, PHYSICAL
@@ -32,13 +32,6 @@ def design(name, seed=3):
     at, rules = records(drawn, convention, {})
     at = at._replace(gpus=None)
     return at, rules, decode_step(at, rules)
-
-
-@EVERY
-def test_weights_by_kind_sum_to_the_weights(name):
-    at, rules, step = design(name)
-    total = sum(np.asarray(term) for term in weight_terms(at, rules).values())
-    np.testing.assert_allclose(total, step.capacity.weights, rtol=CANCELLATION)
 
 
 @EVERY

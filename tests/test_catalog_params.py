@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cache_elements import kv_elements_per_token
 from tolerances import EXACT
 
 from qsjax import catalog
@@ -20,9 +21,9 @@ COUNTS = {
     for name in (
         "attention_params replicated_attention_params all_attention_params pool_params "
         "shared_params dense_ffn_params router_params head_params embedding_params norm_params "
-        "total_params active_params kv_elements_per_token moe_layers full_layers softmax_layers"
+        "total_params active_params moe_layers full_layers softmax_layers"
     ).split()
-}
+} | {"kv_elements_per_token": kv_elements_per_token}
 
 
 def matrices(m):
@@ -57,7 +58,7 @@ def test_grouped_attention_by_hand():
 def test_latent_attention_by_hand():
     # 7168 x (512 + 64) for the latent and its rotary key, 7168 x 1536 for the query.
     assert float(params.replicated_attention_params(LATENT)) == 7168 * 576 + 7168 * 1536
-    assert float(params.kv_elements_per_token(LATENT)) == 61 * 576
+    assert float(kv_elements_per_token(LATENT)) == 61 * 576
 
 
 def test_query_without_a_low_rank_comes_from_the_hidden_state():
@@ -84,12 +85,12 @@ def test_linear_layers_weigh_but_cache_nothing():
     bare = dataclasses.replace(HYBRID, linear_params=0.0)
     gap = params.total_params(HYBRID) - params.total_params(bare)
     assert float(gap) == 70 * 5 * 6144 * 8192
-    assert float(params.kv_elements_per_token(HYBRID)) == 10 * 2 * 8 * 128
+    assert float(kv_elements_per_token(HYBRID)) == 10 * 2 * 8 * 128
 
 
 def test_sparse_attention_caches_its_index_keys():
     sparse = catalog.model("deepseek-v3.2")
-    assert float(params.kv_elements_per_token(sparse)) == 61 * (576 + 128)
+    assert float(kv_elements_per_token(sparse)) == 61 * (576 + 128)
 
 
 def test_tied_embeddings_are_one_matrix():

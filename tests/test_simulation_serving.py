@@ -25,7 +25,7 @@ from qsjax.engines.schedulers import (
     filling_of,
 )
 from qsjax.questions.simulation import serving, sizing, slopes, steps, traffic
-from qsjax.questions.simulation.outcomes import check_quantile, needed_for
+from qsjax.questions.simulation.outcomes import needed_for
 from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL, Partition
 from qsjax.records.units import GIB
@@ -389,8 +389,7 @@ def test_bad_lengths(spec):
 
 def test_quantiles_need_requests():
     assert needed_for(0.9) == 100
-    with pytest.raises(ValueError, match="1,000"):
-        check_quantile(0.99, 400)
+    assert needed_for(0.99) == 1000
 
 
 def test_a_request_beyond_the_cache_is_refused():
@@ -418,7 +417,9 @@ def test_the_ends_of_a_rule_are_allowed_and_nothing_beyond(name, end, beyond):
 
 def test_targets_are_checked():
     with pytest.raises(ValueError, match="users, rate: both is given"):
-        sizing.check_target(sizing.Target(users=1.0, rate=1.0), 1000)
+        qs.size(ONE, users=1, rate=1, isl=5, osl=5)
+    with pytest.raises(ValueError, match=r"size:\n  ttft: 0 is .*\n  quantile 1 is not"):
+        qs.size(ONE, users=1, isl=5, osl=5, ttft=0, quantile=1)
 
 
 # The engines' rules.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from qsjax.cost.decode import StepCost, once_a_step
-from qsjax.numerics.namespace import Array, ArrayLike, xp
+from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.safe import safe_divide
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
@@ -88,10 +88,10 @@ def time_ledger(step: StepCost, records: Records, convention: Convention) -> dic
     return terms
 
 
-def resource_times(terms: Mapping[str, ArrayLike]) -> dict[str, Array]:
-    """The ledger summed by resource [s]."""
+def resource_times(terms: Mapping[str, Any]) -> dict[str, Any]:
+    """Terms of the ledger, numbers or arrays, summed by resource [s]; missing ones are 0."""
     return {
-        resource: xp.asarray(sum(terms[name] for name in names))
+        resource: sum(terms.get(name, 0.0) for name in names)
         for resource, names in RESOURCES.items()
     }
 

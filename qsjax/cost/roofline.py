@@ -6,7 +6,7 @@ from typing import NamedTuple
 from qsjax.cost.coefficients import Phases
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.feasibility import Capacity
-from qsjax.cost.laws import memory, params
+from qsjax.cost.laws import memory
 from qsjax.cost.laws.compute import (
     always_flops,
     attention_flops,
@@ -22,30 +22,6 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import safe_divide
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention, Workload
-
-
-def weight_terms(records: Records, convention: Convention) -> dict[str, Array]:
-    """Weight bytes per GPU by kind [B]; their sum is `memory.weights_bytes`."""
-    model, _, part, work, _ = records
-    lay = layout(model, part, convention)
-    pp = xp.asarray(part.pp)
-    ffn = xp.asarray(work.bytes_ffn_weight)
-    shared = params.shared_weight_bytes(work)
-    always = params.shared_params(model), params.dense_ffn_params(model)
-    routed = params.pool_params(model) * (lay.expert_copies / lay.expert_memory_shards)
-    return {
-        "weights: attention": xp.asarray(work.bytes_attn_weight)
-        * memory.attention_weights_per_gpu(model, part, lay),
-        "weights: routed experts": ffn * routed / pp,
-        "weights: experts of other modalities": ffn
-        * (model.idle_params / (lay.expert_memory_shards * pp)),
-        "weights: shared experts": shared * always[0] / (lay.ffn_tp * pp),
-        "weights: dense FFN": shared * always[1] / (lay.ffn_tp * pp),
-        "weights: router": ffn * params.router_params(model) / pp,
-        "weights: embedding and head": memory.vocabulary_bytes(model, part, work),
-        "weights: norms": xp.asarray(work.bytes_embedding_weight) * params.norm_params(model) / pp,
-        "weights: held once": -memory.repeated_bytes(model, part, work),
-    }
 
 
 def memory_ledger(records: Records, convention: Convention, cap: Capacity) -> dict[str, Array]:
@@ -66,7 +42,7 @@ def memory_ledger(records: Records, convention: Convention, cap: Capacity) -> di
     held = cap.batch * memory.kv_bytes_per_sequence(model, part, work, convention)
     capacity = xp.asarray(hardware.hbm_bytes)
     terms = {
-        **weight_terms(records, convention),
+        **memory.weight_terms(model, part, work, layout(model, part, convention)),
         "KV cache": used,
         "KV block waste": held - used,
         "reserve": memory.reserve_bytes(model, hardware),

@@ -7,7 +7,7 @@ import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from qsjax.engines import jobs, pasted, shell
 
@@ -25,15 +25,8 @@ NAMES: dict[str, Engine] = {
     "atom": "atom",
 }
 # How people spell engines beside `NAMES`, without what is no letter.
-_SPELT: dict[str, Engine] = {
-    "vllm": "vllm",
-    "sglang": "sglang",
-    "sgl": "sglang",
-    "trtllm": "trtllm",
-    "tensorrt": "trtllm",
-    "trt": "trtllm",
-    "atom": "atom",
-}
+_SPELT: dict[str, Engine] = {"sgl": "sglang", "tensorrt": "trtllm", "trt": "trtllm"}
+_SPELT |= {name: name for name in get_args(Engine)}
 # Scripts that start an engine's server, where they are called by name alone.
 SCRIPTS: dict[str, Engine] = {"api_server.py": "vllm", "launch_server.py": "sglang"}
 _CONTAINERS = ("docker", "podman", "nerdctl", "singularity", "apptainer")

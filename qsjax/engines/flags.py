@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import functools
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -59,11 +60,6 @@ class Parsed:
     problems: list[str] = dataclasses.field(default_factory=list)
 
 
-def _dashed(name: str) -> tuple[str, ...]:
-    """`-tp` and `--tp`: both are accepted of a short name."""
-    return (f"-{name}", f"--{name}") if len(name) <= 3 else (f"--{name}",)
-
-
 @functools.cache
 def table(engine: Engine) -> dict[str, Flag]:
     """Every known flag of an engine, by spelling."""
@@ -79,8 +75,9 @@ def table(engine: Engine) -> dict[str, Flag]:
         group = rules["no_effect" if effect == "none" else "unread"]
         for kind, values in (("values", 1), ("many", _MANY), ("switches", 0)):
             for name in group[kind].split():
-                for spelled in _dashed(name):
-                    known[spelled] = Flag(name, effect, values)
+                known[f"--{name}"] = Flag(name, effect, values)
+                if len(name) <= 3:  # both are accepted: `-tp` and `--tp`
+                    known[f"-{name}"] = known[f"--{name}"]
     return known
 
 
@@ -193,17 +190,10 @@ def _value(name: str, flag: str, text: str) -> Any:
     return _number(name, flag, text)
 
 
-def _is_value(word: str) -> bool:
-    return not word.startswith("-") or re.match(r"-\d", word) is not None
-
-
 def _take(words: list[str], at: int, most: int) -> list[str]:
-    """The values that follow a flag, at most so many."""
-    values: list[str] = []
-    while at < len(words) and len(values) < most and _is_value(words[at]):
-        values.append(words[at])
-        at += 1
-    return values
+    """The values that follow a flag, at most so many; a negative number is one."""
+    following = words[at : at + most]
+    return list(itertools.takewhile(lambda word: re.match(r"-(?!\d)", word) is None, following))
 
 
 def _note(parsed: Parsed, word: str, flag: Flag, values: list[str], is_off: bool) -> None:
@@ -253,14 +243,12 @@ def _with_settings(words: list[str], engine: Engine, files: Mapping[str, str]) -
             if text is None and _OPEN.search(path[0]):
                 return words
             more = settings.read(path[0], text)
-            return rest + more if engine == "trtllm" else _after_model(rest, more)
+            if engine == "trtllm":
+                return rest + more
+            # In front of the flags of the line, which win, but behind the model.
+            lead = 1 if rest and not rest[0].startswith("-") else 0
+            return rest[:lead] + more + rest[lead:]
     return words
-
-
-def _after_model(words: list[str], more: list[str]) -> list[str]:
-    """Flags of a file in front of those of the line, which win, but behind the model."""
-    lead = 1 if words and not words[0].startswith("-") else 0
-    return words[:lead] + more + words[lead:]
 
 
 def parse(words: list[str], engine: Engine, files: Mapping[str, str] | None = None) -> Parsed:

@@ -212,12 +212,6 @@ def usable_bytes(one: OperatingPoint, found: Facts, weights: float, per_token: f
     return usable - taken - _vllm_peak(one, found, usable - taken - weights, per_token)
 
 
-def states_share(found: Facts) -> bool:
-    """Whether a record says how much of the memory the engine may take."""
-    names = ("memory_utilisation", "static_fraction", "usable_gib", "max_total_tokens")
-    return any(name in found for name in names)
-
-
 @on_host
 def sizes(model: ModelSpec, part: Partition, work: Workload) -> tuple[Array, Array]:
     """Weights of a GPU, and the cache of a sequence of the mean context [B]."""

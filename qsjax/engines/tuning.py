@@ -90,8 +90,8 @@ def formats_of(
         kernels: of MXFP4 experts, by `kernels.name_of`.
     """
     dense: str = work.proj_dtype
-    if dense == "fp8" and is_block_scaled(model.name):
-        dense = "fp8_block"
+    if dense == "fp8" and model.name.startswith(tuple(load_kernels()["fp8_blocks"])):
+        dense = "fp8_block"  # a scale for every block
     experts: str = work.ffn_dtype
     if experts == "fp4":
         experts = "nvfp4"
@@ -111,11 +111,6 @@ def share_of_norm(exponent: float) -> float:
     1.0
     """
     return float((2.0 ** (1.0 / exponent) - 1.0) ** 2)
-
-
-def is_block_scaled(model: str) -> bool:
-    """Whether FP8 checkpoints of a model have a scale for every block."""
-    return model.startswith(tuple(load_kernels()["fp8_blocks"]))
 
 
 def _nearest_engine(table: Collection[str], engine: str) -> str:

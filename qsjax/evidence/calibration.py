@@ -361,7 +361,6 @@ class Calibration(Result):
     asked: Row
 
     stem = "calibration"
-    columns = ("constant", "unit", "value", "low", "high")
 
     def rows(self) -> list[Row]:
         """One row for each constant: value and ends of its 95 % interval, in SI units."""

@@ -127,11 +127,6 @@ def gpu_time(case: Case) -> dict[str, float]:
     return {name: share * scalar(term) for name, term in case.parts.time.items()}
 
 
-def by_resource(terms: dict[str, float]) -> dict[str, float]:
-    """Terms of a time ledger summed by resource."""
-    return {name: sum(terms[term] for term in members) for name, members in RESOURCES.items()}
-
-
 def design_record(case: Case) -> Row:
     """Degrees, copies, batch and rates of a design. Times in s."""
     step, part = case.parts.step, case.records.partition

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qsjax.cost.decode import decode_step
-from qsjax.cost.ledger import RESOURCES, regimes_of
+from qsjax.cost.ledger import regimes_of, resource_times
 from qsjax.engines.generations import generation_of
 from qsjax.engines.spread import (
     LEVEL,
@@ -61,8 +61,7 @@ def _error(
 ) -> Error:
     """The error to be expected of steps of one accelerator, one each."""
     spread = load_spread()
-    times = {name: sum(np.asarray(terms[t]) for t in parts) for name, parts in RESOURCES.items()}
-    regimes = np.atleast_1d(regimes_of(times))
+    regimes = np.atleast_1d(regimes_of(resource_times(terms)))
     count = len(regimes)
     # What the paper counts is no machine that anyone could measure.
     generation = "" if is_papers(rules) else generation_of(device)

@@ -148,8 +148,10 @@ def as_served(
     """
     if isinstance(model, Served):
         return model
-    longest = _published_context(model) if checks.is_record(model) else 0
-    if not checks.is_record(model):
+    if checks.is_record(model):
+        name = base_name(str(getattr(model, "label", "")))
+        longest = catalog.model_entry(name).max_context if name in catalog.model_names() else 0
+    else:
         entry = model if isinstance(model, catalog.ModelEntry) else catalog.model_entry(model)
         model, longest = entry.spec, entry.max_context
     (spec,) = checks.check_records(model=model)
@@ -210,12 +212,6 @@ def base_name(name: str) -> str:
     'llama-3.1-70b'
     """
     return name.partition(",")[0]
-
-
-def _published_context(model: Any) -> int:
-    """The context that a record's entry in the catalogue is published for; 0 without one."""
-    name = base_name(str(getattr(model, "label", "")))
-    return catalog.model_entry(name).max_context if name in catalog.model_names() else 0
 
 
 def _contexts_up_to(longest: Sequence[int]) -> list[float]:
@@ -423,11 +419,7 @@ def _workload(given: Workload | Mapping[str, Any], own: Workload) -> Workload:
     """
     if isinstance(given, Mapping):
         known = {field.name for field in dataclasses.fields(Workload)} - {"context", "batch"}
-        if unknown := [name for name in given if name not in known]:
-            raise ValueError(
-                f"workload: {', '.join(map(str, unknown))} is not known; give some of "
-                f"{', '.join(sorted(known))}"
-            )
+        checks.check_names("workload", given, sorted(known))
         given = dataclasses.replace(own, **given)
     checked: Workload = checks.check_records(workload=given)[0]
     return checked
@@ -567,11 +559,7 @@ def economy_of(problem: Problem, device: Accelerator) -> Economy:
         check_economy(given)
         return given
     named = dict(given or {})
-    known = [field.name for field in dataclasses.fields(Economy)]
-    if unknown := [name for name in named if name not in known]:
-        raise ValueError(
-            f"economy: {', '.join(map(str, unknown))} is not known; give some of {', '.join(known)}"
-        )
+    checks.check_names("economy", named, [field.name for field in dataclasses.fields(Economy)])
     return economy_of_hardware(device.spec, **named)
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qsjax.cost.ledger import RESOURCES
+from qsjax.cost.ledger import RESOURCES, resource_times
 from qsjax.cost.metrics import METRICS, Objective
 from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.records.units import DIMENSIONS, HOUR, MS, tokens, with_unit
@@ -262,8 +262,7 @@ def largest(row: Mapping[str, Any]) -> tuple[str, float]:
     >>> largest({"terms": {"hbm_kv": 0.01, "overhead": 0.0068}})
     ('reading the cache', 0.01)
     """
-    terms = row["terms"]
-    by = {name: sum(terms.get(t, 0.0) for t in own) for name, own in RESOURCES.items()}
+    by = resource_times(row["terms"])
     most = max(by, key=lambda name: by[name])
     return RESOURCE_WORDS[most], by[most]
 

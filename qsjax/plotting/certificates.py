@@ -29,7 +29,8 @@ def certified_boxes(
     ax = style.dressed(ax, (8.4, 1.9 + 0.42 * len(rows)))
     kinds = list(grouped(rows, lambda row: row["claim"]))
     looks = {kind: CATEGORIES[k]._replace(hatch=HATCHES[k]) for k, kind in enumerate(kinds)}
-    names = [name for name in ("model", "hardware", "gpus", "context") if _differs(rows, name)]
+    told = ("model", "hardware", "gpus", "context")
+    names = [name for name in told if len({row.get(name) for row in rows}) > 1]
     for y, row in enumerate(rows):
         look = looks[row["claim"]]
         reach = float(row["largest"]) if is_finite(row.get("largest")) else 0.0
@@ -51,10 +52,6 @@ def certified_boxes(
     ]
     style.legend_above(ax, 4, handles=handles)
     return ax
-
-
-def _differs(rows: Sequence[Row], name: str) -> bool:
-    return len({row.get(name) for row in rows}) > 1
 
 
 def _name(row: Row, names: Sequence[str]) -> str:

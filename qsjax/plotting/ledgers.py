@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from qsjax.cost.ledger import RESOURCES as MEMBERS
+from qsjax.cost.ledger import resource_times
 from qsjax.plotting import style
 from qsjax.plotting.rows import as_rows, named
 from qsjax.plotting.style import RESOURCES, Look, Row
@@ -45,12 +45,8 @@ MEMORY: dict[str, Look] = {
 
 
 def by_resource(terms: Mapping[str, float]) -> dict[str, float]:
-    """Terms of the time ledger summed over the members of each resource."""
-    summed = {
-        resource: sum(float(terms.get(name, 0.0)) for name in names)
-        for resource, names in MEMBERS.items()
-    }
-    return {resource: value for resource, value in summed.items() if value > 0}
+    """Times of the resources that take any."""
+    return {resource: value for resource, value in resource_times(terms).items() if value > 0}
 
 
 @style.styled
@@ -198,7 +194,10 @@ def memory_ledger(
         for name in names
         if any(one["terms"].get(name, 0.0) >= TOLD * float(one["capacity"]) for one in ledgers)
     ]
-    style.legend_above(ax, 4, handles=[_memory_handle(name) for name in told])
+    handles = [
+        Patch(**_filled(memory_look(name), 0.5), label=name.replace("_", " ")) for name in told
+    ]
+    style.legend_above(ax, 4, handles=handles)
     return ax
 
 
@@ -207,10 +206,6 @@ def _name_part(ax: Axes, x: float, y: int, size: float, is_free: bool) -> None:
     colour = style.ink().text if is_free else "#1b1f24"
     ax.text(x, y, f"{size:.3g}", ha="center", va="center", fontsize=7.5, color=colour, bbox=ground,
             zorder=4)  # fmt: skip
-
-
-def _memory_handle(name: str) -> Patch:
-    return Patch(**_filled(memory_look(name), 0.5), label=name.replace("_", " "))
 
 
 def _filled(look: Look, width: float) -> dict[str, Any]:

@@ -96,10 +96,6 @@ class Binding(Result):
     fronts: tuple[Moved, ...]
 
     stem = "binding"
-    columns = (
-        *("label", "gpus", "context", "tokens_per_s_per_user", "tokens_per_s_per_gpu", "batch"),
-        *("limited_by", "parameter", "share", "elasticity", "amplification"),
-    )
     index = ("label", "gpus", "context", "point", "parameter")
 
     def rows(self) -> list[Row]:

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qsjax.cost.disaggregation import companion
+from qsjax.cost.ledger import resource_times
 from qsjax.cost.metrics import Economy, costs
 from qsjax.cost.prefix import cached_of
 from qsjax.engines.schedulers import filling_of
 from qsjax.engines.spread import LEVEL, check_level
-from qsjax.grid.case import Case, best_case, by_resource, design_record, gpu_time, sequences_of
+from qsjax.grid.case import Case, best_case, design_record, gpu_time, sequences_of
 from qsjax.grid.cells import Cells, cells_of, of_variant, take
 from qsjax.grid.intervals import Lead, Sided, bounds_of_case, lead_of
 from qsjax.grid.optimum import best_of
@@ -214,7 +215,7 @@ class Ranking:
                 if case is not None and side is not None:
                     row |= design_record(case) | bounds_of_case(side, self.level)
                     row["is_moe"] = scalar(case.records.model.experts) > 1
-                    row["gpu_time"] = by_resource(gpu_time(case))
+                    row["gpu_time"] = resource_times(gpu_time(case))
                     row["table_5"] = {
                         n: t / unit if unit else None for n, t in table_5(case).items()
                     }
@@ -611,7 +612,7 @@ def attribution(first: Case, second: Case) -> dict[str, float]:
     The shares sum to 1; a negative one is a resource in which the slower design is ahead. All are 0
     if there is no gap.
     """
-    a, b = by_resource(gpu_time(first)), by_resource(gpu_time(second))
+    a, b = resource_times(gpu_time(first)), resource_times(gpu_time(second))
     gap = sum(b.values()) - sum(a.values())
     return {name: (b[name] - a[name]) / gap if gap else 0.0 for name in a}
 
@@ -665,21 +666,18 @@ def _cells(problem: Problem, subject: Subject, rules: Convention) -> Cells:
     return of_variant(cells, [variant.q for variant in cells.variants].index(subject.q))
 
 
-def best_rates(cells: Cells, contexts: Sequence[float]) -> np.ndarray:
-    """Tokens/s/GPU of a subject's best designs at other contexts; 0 where nothing runs."""
-    rows = take(cells.inputs, np.zeros(len(contexts), int))
-    score = best_of(cells, write(rows, {"context": np.asarray(contexts, float)})).score
-    return np.maximum(score, 0.0)
-
-
 def _turn(first: Cells, second: Cells, low: float, high: float) -> float:
     """Context between two at which the second subject gets ahead [tokens]."""
     while high / low > 1.0 + TURN_WIDTH:
         middle = float(np.round(np.sqrt(low * high)))
         if middle in (low, high):
             break
-        rates = [best_rates(cells, [middle])[0] for cells in (first, second)]
-        low, high = (low, middle) if rates[1] > rates[0] else (middle, high)
+        here = {"context": np.full(1, middle)}
+        one, other = (
+            best_of(cells, write(take(cells.inputs, [0]), here)).score[0]
+            for cells in (first, second)
+        )
+        low, high = (low, middle) if other > one else (middle, high)
     return high
 
 

@@ -162,10 +162,6 @@ class MoeOrDense(Result):
     contests: tuple[Contest, ...]
 
     stem = "moe-or-dense"
-    columns = (
-        *("convention", "model", "hardware", "gpus", "context", "tpot_limit", "winner"),
-        *("speedup_over_moe", "speedup_low", "speedup_high", "p_dense_wins", "break_even_q"),
-    )
     index = ("convention", "model", "hardware", "gpus", "context", "tpot_limit")
 
     def rows(self) -> list[Row]:

@@ -10,7 +10,7 @@ import numpy as np
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.speculation import ACCEPTANCE, METHODS, Method, accepted_tokens, speculated
 from qsjax.grid.case import best_partition, records_at
-from qsjax.grid.cells import Cells, variants_alone
+from qsjax.grid.cells import Cells, label_of, variants_alone
 from qsjax.grid.problem import Problem, describe, question
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
@@ -145,7 +145,6 @@ def _rows(
     counts = 2.0 ** np.arange(np.floor(np.log2(most)) + 1) if batches is None else np.array(batches)
     counts = counts[counts <= most]
     own, fast, drafting = at(counts)
-    (variant,) = cells.variants
     part = {name: int(scalar(getattr(partition, name))) for name in DEGREES}
     kept = (np.asarray(own.reasons) == 0) & (np.asarray(fast.reasons) == 0)
     columns = {
@@ -157,12 +156,8 @@ def _rows(
         "gain": np.asarray(own.tpot) / np.asarray(fast.tpot),
     }
     full = {name: np.broadcast_to(np.asarray(x), counts.shape) for name, x in columns.items()}
-    label: Row = {
-        "model": cells.model.name,
-        "hardware": cells.hardware.name,
-        "variant": variant.label,
-    }
-    label |= {"q": variant.q, **part, "tokens_per_step": asked["tokens_per_step"]}
+    label = label_of(cells) | {"variant": cells.variants[0].label, **part}
+    label["tokens_per_step"] = asked["tokens_per_step"]
     runs = np.broadcast_to(kept, counts.shape)
     return [
         label | {name: float(x[i]) for name, x in full.items()}

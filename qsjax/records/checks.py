@@ -7,7 +7,7 @@ passes comes back in float64 (`records.conversion`).
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +226,13 @@ def choice_problem(value: Any, allowed: tuple[Any, ...]) -> str | None:
     meant = near(value, map(str, allowed), 1)
     more = f"; did you mean {meant[0]}?" if meant else ""
     return f"{value!r} is not allowed; give one of {', '.join(map(str, allowed))}{more}"
+
+
+def check_names(subject: str, names: Iterable[Any], known: Collection[str]) -> None:
+    """Raise `ValueError` with every name that is none of the known ones."""
+    if unknown := [str(name) for name in names if name not in known]:
+        given = f"{subject}: {', '.join(unknown)} is not known"
+        raise ValueError(f"{given}; give some of {', '.join(known)}")
 
 
 def _checked(record: Any, single: bool) -> tuple[Any, dict[str, str]]:

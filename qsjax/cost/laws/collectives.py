@@ -40,13 +40,9 @@ def group(
     return Group(inner, xp.ceil(size / inner))
 
 
-def _is_real(ranks: Array) -> Array:
-    return xp.where(ranks > 1, 1.0, 0.0)
-
-
 def hops(ranks: Array, convention: Convention) -> Array:
     """Start-ups of a half collective [1]: p-1 around a ring, one where all reach all directly."""
-    return ranks - 1.0 if convention.startup == "ring" else _is_real(ranks)
+    return ranks - 1.0 if convention.startup == "ring" else xp.where(ranks > 1, 1.0, 0.0)
 
 
 def inside_bw(ranks: Array, hardware: HardwareSpec) -> Array:

@@ -57,21 +57,31 @@ def vocabulary_bytes(model: ModelSpec, partition: Partition, workload: Workload)
     return (params.head_params(model) * bytes_ + looked_up) / weight_ranks(partition)
 
 
+def weight_terms(
+    model: ModelSpec, partition: Partition, workload: Workload, lay: Layout
+) -> dict[str, Array]:
+    """Weight bytes per GPU by kind [B] (specification of the terms: docs, Memory)."""
+    pp, ffn = xp.asarray(partition.pp), xp.asarray(workload.bytes_ffn_weight)
+    shared = params.shared_weight_bytes(workload) / (lay.ffn_tp * pp)
+    expert = ffn / (lay.expert_memory_shards * pp)
+    norms = xp.asarray(workload.bytes_embedding_weight) * params.norm_params(model)
+    return {
+        "weights: attention": xp.asarray(workload.bytes_attn_weight)
+        * attention_weights_per_gpu(model, partition, lay),
+        "weights: routed experts": expert * (params.pool_params(model) * lay.expert_copies),
+        "weights: experts of other modalities": expert * model.idle_params,
+        "weights: shared experts": shared * params.shared_params(model),
+        "weights: dense FFN": shared * params.dense_ffn_params(model),
+        "weights: router": ffn * params.router_params(model) / pp,
+        "weights: embedding and head": vocabulary_bytes(model, partition, workload),
+        "weights: norms": norms / pp,
+        "weights: held once": -repeated_bytes(model, partition, workload),
+    }
+
+
 def weights_bytes(model: ModelSpec, partition: Partition, workload: Workload, lay: Layout) -> Array:
-    """Resident weight bytes per GPU [B] (specification of the terms: docs, Memory)."""
-    pp = xp.asarray(partition.pp)
-    experts = params.pool_params(model) * (lay.expert_copies / lay.expert_memory_shards)
-    experts += model.idle_params / lay.expert_memory_shards
-    always = (params.shared_params(model) + params.dense_ffn_params(model)) / lay.ffn_tp
-    ffn = (experts + params.router_params(model)) / pp
-    return (
-        xp.asarray(workload.bytes_attn_weight) * attention_weights_per_gpu(model, partition, lay)
-        + workload.bytes_ffn_weight * ffn
-        + params.shared_weight_bytes(workload) * (always / pp)
-        + vocabulary_bytes(model, partition, workload)
-        + workload.bytes_embedding_weight * (params.norm_params(model) / pp)
-        - repeated_bytes(model, partition, workload)
-    )
+    """Resident weight bytes per GPU [B]."""
+    return xp.asarray(sum(weight_terms(model, partition, workload, lay).values()))
 
 
 def kv_bytes_per_sequence(

@@ -225,7 +225,9 @@ def _rows(where: Path, text: str) -> list[tables.Row]:
         return drawn
     lines = text.splitlines()
     blank = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
-    reader = csv.reader(lines[blank:], delimiter=_delimiter("".join(lines[blank : blank + 1])))
+    # The most frequent of the delimiters that spreadsheets write divides the cells.
+    delimiter = max(",;\t", key="".join(lines[blank : blank + 1]).count)
+    reader = csv.reader(lines[blank:], delimiter=delimiter)
     rows: list[tables.Row] = []
     try:
         for row in reader:
@@ -334,11 +336,6 @@ def _text(where: Path) -> str:
     except OSError as error:
         why = getattr(error, "strerror", None) or error
         raise ValueError(f"{where}: cannot be read: {why}") from error
-
-
-def _delimiter(header: str) -> str:
-    """What divides the cells of a line: the most frequent of those that spreadsheets write."""
-    return max(",;\t", key=header.count)
 
 
 def _named(what: str, headings: Sequence[str]) -> str:

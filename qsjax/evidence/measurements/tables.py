@@ -27,10 +27,6 @@ _LENGTHS = re.compile(
 _KIBI = re.compile(r"(\d+)k", re.IGNORECASE)
 
 
-def _bare(cell: str) -> str:
-    return _DRESS.sub("", cell.strip()).strip()
-
-
 def _column(heading: str) -> tuple[str, str]:
     """The column that a heading means and its unit, "" for none."""
     try:
@@ -46,7 +42,8 @@ def _drawn(text: str) -> list[list[Row]]:
     rows: list[Row] = []
     for number, line in enumerate([*text.splitlines(), ""], 1):
         if _LINE.fullmatch(line) and not _RULE.fullmatch(line):
-            rows.append((number, [_bare(cell) for cell in line.strip().strip("|").split("|")]))
+            cells = line.strip().strip("|").split("|")
+            rows.append((number, [_DRESS.sub("", cell.strip()).strip() for cell in cells]))
         elif not _RULE.fullmatch(line) or not line.strip():
             every += [rows] if len(rows) > 1 else []
             rows = []

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from qsjax import catalog
-from qsjax.grid.case import MEMORY_TERMS, best_case, by_resource
+from qsjax.cost.ledger import resource_times
+from qsjax.grid.case import MEMORY_TERMS, best_case
 from qsjax.grid.optimum import searching_batches
 from qsjax.grid.parameters import resolve
 from qsjax.grid.problem import Accelerator, Problem, as_accelerator, question
@@ -222,7 +223,7 @@ def view(problem: Problem, setting: Setting, found: Exploration | None = None) -
             parts = {
                 name: sum(scalar(case.parts.memory[t]) for t in own) for name, own in MEMORY.items()
             }
-            shown.append(Shown(row, by_resource(row["terms"]), parts))
+            shown.append(Shown(row, resource_times(row["terms"]), parts))
     said = [answer(found.problem, rows)]
     if shown:  # else the summary itself says what is missing
         said += all_missing(found.problem, rows)

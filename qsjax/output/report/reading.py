@@ -59,7 +59,10 @@ def read(path: Path) -> Folder:
                 tables[file.stem] = rows
     if problems:
         raise ValueError(f"{path}:\n" + "\n".join(f"  {problem}" for problem in problems))
-    pictures = {file.stem: _address(file) for file in sorted(path.glob("*.svg"))}
+    pictures = {
+        file.stem: f"data:image/svg+xml;base64,{base64.b64encode(file.read_bytes()).decode()}"
+        for file in sorted(path.glob("*.svg"))
+    }
     if not (tables or result or pictures):
         raise ValueError(
             f"{path} holds no JSON, CSV or SVG; write results into it first, for example "
@@ -140,10 +143,6 @@ def _singles(content: dict[str, Any]) -> dict[str, Any]:
         for name, value in leaves(content)
         if not (isinstance(value, list) and value and isinstance(value[0], dict))
     }
-
-
-def _address(path: Path) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def flat(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -97,10 +97,6 @@ class Architectures(Result):
 
     stem = "architecture"
     given = ("law", "tokens")
-    columns = (
-        *("architecture", "hardware", "gpus", "context", "expert_ff", "total_params"),
-        *("active_params", "quality", "tokens_per_s_per_gpu", "gain", "tpot", "batch"),
-    )
     index = ("architecture", "hardware", "gpus", "context")
 
     def rows(self) -> list[Row]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import elementwise
 
+from qsjax.grid.axes import stack
 from qsjax.grid.cells import take
 from qsjax.numerics.jax import jax
 from qsjax.numerics.jaxpr import on_host_by_jax
@@ -124,17 +125,11 @@ def quality_slopes(model: ModelSpec, tokens: ArrayLike, *, law: str, names: tupl
     return {name: slopes[name] * values[name] for name in names}
 
 
-def stacked(models: Sequence[ModelSpec]) -> ModelSpec:
-    """Models as one, every field an array over them."""
-    plain = [dataclasses.replace(m, precision=None, label="") for m in models]
-    return jax.tree.map(lambda *x: np.array([scalar(v) for v in x], np.float64), *plain)
-
-
 def widths(
     models: Sequence[ModelSpec], ratio: float, target: float, law: str, tokens: float
 ) -> np.ndarray:
     """Width of the experts of each model at which its quality is the target's; NaN without one."""
-    whole = stacked(models)
+    whole = stack([dataclasses.replace(model, precision=None, label="") for model in models])
     found: Law = LAWS[law]
     sign = -1.0 if found.less_is_better else 1.0
 

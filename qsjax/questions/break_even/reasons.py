@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from qsjax.grid.case import Case, best_case, by_resource, design_record, gpu_time
+from qsjax.cost.ledger import resource_times
+from qsjax.grid.case import Case, best_case, design_record, gpu_time
 from qsjax.grid.cells import Cells, take
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import varied
@@ -64,7 +65,7 @@ def _clause(ahead: str, before: Pair, behind: Pair) -> str:
     # First the side that gets ahead, then the other one.
     at = (0, 1) if ahead == "moe" else (1, 0)
     sides: Any = [[pair[k] for k in at] for pair in (before, behind)]
-    was, now = ([by_resource(gpu_time(case)) for case in own] for own in sides)
+    was, now = ([resource_times(gpu_time(case)) for case in own] for own in sides)
     splits = [[_split(case) for case in own] for own in sides]
     names = [("the MoE", "the dense twin")[k] for k in at]
     gained = {r: now[0][r] - was[0][r] - (now[1][r] - was[1][r]) for r in now[0]}

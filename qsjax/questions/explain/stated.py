@@ -25,6 +25,7 @@ from qsjax.grid.problem import Problem, named_rules, numbers
 from qsjax.numerics import trees
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
+from qsjax.records.checks import check_names
 from qsjax.records.precision import stored_in
 from qsjax.records.scenario import Records
 from qsjax.records.specs import DEGREES, KV_MODES, Convention, HardwareSpec, Partition, Workload
@@ -142,10 +143,7 @@ def _about_model(name: str, served: str | None) -> tuple[str, ...]:
 def _deployment(asked: Asked, is_moe: bool) -> Deployment:
     """What the engine's flags say, overridden by the user's own words."""
     own: dict[str, Any] = {n: value for n, value in asked.design.items() if value is not None}
-    if unknown := sorted(own.keys() - set(DESIGN)):
-        raise ValueError(
-            f"design: {', '.join(unknown)} is not known; give some of {', '.join(DESIGN)}"
-        )
+    check_names("design", sorted(own), DESIGN)
     mode = own.get("kv_mode")
     if mode is not None and mode not in KV_MODES:
         raise ValueError(f"kv_mode: {mode!r} is not one mode; give {', '.join(KV_MODES)}")

@@ -115,8 +115,8 @@ class Sensitivity(Result):
     def drawings(self) -> dict[str, Drawing]:
         """Tornado, stability, elasticities over context, throughput over memory, and verdicts."""
         rows = self.rows()
-        first = [row for row in rows if all(row[n] == rows[0][n] for n in ("model", "hardware"))]
-        first = [row for row in first if all(row[n] == rows[0][n] for n in ("metric", "gpus"))]
+        same = ("model", "hardware", "metric", "gpus")
+        first = [row for row in rows if all(row[name] == rows[0][name] for name in same)]
         found = _slope_drawings(first, self.span)
         context = words.nearest((row["context"] for row in first), FIGURE_CONTEXT)
         found["iso-throughput"] = partial(

@@ -111,19 +111,16 @@ def _transfer(
     return held / slower + hardware.inter_latency
 
 
-def _mean_prompt(isl: str | float) -> float:
-    return float(np.mean(draw_lengths(isl, 1000, np.random.default_rng(0))))
-
-
 def _moved(decode: Sizing, reading: Problem, isl: str | float) -> float:
     """Time of a mean prompt's cache between the pools [s]; 0 where nothing decodes."""
     option = decode.sized[0].option
     if option is None:
         return 0.0
     other = reading.stated.accelerators[0].spec
+    prompt = float(np.mean(draw_lengths(isl, 1000, np.random.default_rng(0))))
     numbers: Any = jax.tree.map(
         lambda x: np.asarray(x, np.float64),
-        (option.records._replace(gpus=None), other, _mean_prompt(isl)),
+        (option.records._replace(gpus=None), other, prompt),
     )
     return float(_transfer(*numbers, convention=reading.stated.rules))
 

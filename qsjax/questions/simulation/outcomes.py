@@ -25,19 +25,6 @@ def needed_for(quantile: float) -> int:
     return math.ceil(round(TAIL / (1.0 - quantile), 6))
 
 
-def check_quantile(quantile: float, requests: int) -> None:
-    """Raise `ValueError` where so few requests say nothing of a quantile."""
-    if not 0 < quantile < 1:
-        raise ValueError(
-            f"quantile {quantile:g} is not allowed; give a share between 0 and 1, such as 0.95"
-        )
-    if requests < needed_for(quantile):
-        raise ValueError(
-            f"{requests:,} measured requests are too few for the quantile {quantile:g}; simulate "
-            f"so many that {needed_for(quantile):,} are measured, or ask for a lower quantile"
-        )
-
-
 def cut_of(traffic: Traffic) -> int:
     """Requests that are not measured at each end: a tenth, and in a closed loop all first ones."""
     count = len(traffic.arrival)

@@ -32,7 +32,7 @@ from qsjax.questions.simulation.loads import (
     number_of,
     scheduler_of,
 )
-from qsjax.questions.simulation.outcomes import CUT, Outcome, check_quantile, needed_for, row_of
+from qsjax.questions.simulation.outcomes import CUT, Outcome, needed_for, row_of
 from qsjax.questions.simulation.serving import Deployment, simulate
 from qsjax.questions.simulation.steps import (
     CONTEXT_KNOTS,
@@ -283,26 +283,6 @@ class Sizing(Result):
         return Result.inputs(self) | self.asked | {"target": self.target._asdict()}
 
 
-def check_target(target: Target, requests: int) -> None:
-    """Raise `ValueError` with everything in `target` that is out of range."""
-    problems = []
-    if (target.users is None) == (target.rate is None):
-        given = "none" if target.users is None else "both"
-        problems.append(f"  users, rate: {given} is given; give one of them: users or requests/s")
-    for name in ("users", "rate", "ttft", "tpot"):
-        value = getattr(target, name)
-        if value is not None and not value > 0:
-            problems.append(f"  {name}: {value:g} is not allowed; give a number above 0")
-    if target.users is not None and target.users != int(target.users):
-        problems.append(f"  users: {target.users:g} is not a whole number")
-    try:
-        check_quantile(target.quantile, requests)
-    except ValueError as error:
-        problems.append(f"  {error}")
-    if problems:
-        raise ValueError("\n".join(["size:", *problems]))
-
-
 def _at(knots: np.ndarray, values: np.ndarray, x: float) -> float:
     """A table at x, linear between knots."""
     return float(np.interp(x, knots, values))
@@ -549,22 +529,33 @@ def requests_for(target: Target, largest: float) -> int:
     return math.ceil(max(measured / (1.0 - 2.0 * CUT), measured + 2.0 * largest)) + 2
 
 
-def _target(problem: Problem, loads: Row, limits: Target) -> Target:
+def _target(problem: Problem, loads: Row, limits: Row, quantile: Any) -> Target:
     """The load and the limits.
 
     Raises:
         ValueError: with everything that is out of range.
     """
     given = {name: loads_of(name, x)[0] for name, x in loads.items() if x is not None}
-    given |= {name: number_of(name, getattr(limits, name)) for name in ("ttft", "tpot")}
-    share = number_of("quantile", limits.quantile, 1.0)
-    target = limits._replace(**given, quantile=share)
-    check_target(target, needed_for(share) if 0 < share < 1 else 0)
+    problems = []
+    if len(given) != 1:
+        told = "both" if given else "none"
+        problems.append(f"  users, rate: {told} is given; give one of them: users or requests/s")
+    for name, limit in limits.items():
+        given[name] = number_of(name, limit)
+        if given[name] == 0:
+            problems.append(f"  {name}: 0 is not allowed; give a number above 0")
+    share = number_of("quantile", quantile, 1.0)
+    if share in (0.0, 1.0):
+        problems.append(
+            f"  quantile {share:g} is not allowed; give a share between 0 and 1, such as 0.95"
+        )
+    if problems:
+        raise ValueError("\n".join(["size:", *problems]))
     if any(is_given(problem.limits, name) for name in LIMITS):
         raise ValueError(
             "size takes its limits as ttft and tpot: give these, and a problem without limits"
         )
-    return target
+    return Target(**given, quantile=share)
 
 
 @question
@@ -616,8 +607,8 @@ def size(
     >>> size(p, users=2, isl=500, osl=50, quantile=0.5, replica_gpus=[1]).rows()[0]["gpus"]
     1
     """
-    limits = Target(None, None, ttft, tpot, quantile)
-    target = _target(problem, {"users": users, "rate": rate}, limits)
+    loads, limits = {"users": users, "rate": rate}, {"ttft": ttft, "tpot": tpot}
+    target = _target(problem, loads, limits, quantile)
     check_lengths(isl, osl)
     given = {"prefix_hit_rate": prefix_hit_rate, "think": think}
     waits = {name: number_of(name, value) for name, value in given.items()}

@@ -137,16 +137,11 @@ def traffic_of(
     arrivals dealt at random each replica sees a Poisson process of its own.
 
     Raises:
-        ValueError: with everything that is out of range, or not exactly one of the two is given.
+        ValueError: with everything that is out of range.
     """
     isl, osl, hits, count, think, seed = demand
-    if (users is None) == (rate is None):
-        given = "none" if users is None else "both"
-        raise ValueError(
-            f"users, rate: {given} is given; give either users (a closed loop) or requests/s"
-        )
     if users is not None:
-        mine = int(np.ceil(users / replicas)) if users >= 1 else 0
+        mine = int(np.ceil(users / replicas))
         return closed_loop(mine, isl, osl, count, prefix_hit_rate=hits, think=think, seed=seed)
     assert rate is not None
     return open_loop(rate / replicas, isl, osl, count, prefix_hit_rate=hits, seed=seed)
@@ -169,8 +164,6 @@ def closed_loop(
     Raises:
         ValueError: with everything that is out of range.
     """
-    if users < 1:
-        raise ValueError(f"users: {users} is not allowed; give at least 1")
     if not 0 <= think < np.inf:
         raise ValueError(f"think time: {think:g} s is not allowed; give at least 0")
     rng = np.random.default_rng(seed)
@@ -193,8 +186,6 @@ def open_loop(
     Gaps and lengths come from streams of their
     own, so that two rates with one seed differ in nothing but the clock.
     """
-    if not 0 < rate < np.inf:
-        raise ValueError(f"rate: {rate:g} is not allowed; give requests/s above 0")
     lengths, gaps = (np.random.default_rng([seed, stream]) for stream in (0, 1))
     prompt, output, hit = _requests(isl, osl, count, prefix_hit_rate, lengths)
     moments = np.cumsum(gaps.exponential(size=count + 1))
