@@ -666,7 +666,19 @@ Mean Time to Output Token (ns) : 27123456
             "a table of Locust, which times whole requests; give a CSV",
         ),
         (json.dumps({"metrics": {"http_req_duration": {"avg": 9}}}), "a table of k6, which times"),
-        ("| model | test | t/s |\n|---|---|---|\n| q | tg128 | 99 |\n", "-o json writes in full"),
+        (
+            "| model | test | t/s |\n|---|---|---|\n| q | tg128 | 99 |\n",
+            r"names no GPU; add a line `hardware: \.\.\.`",
+        ),
+        (json.dumps({"eval_count": 9, "eval_duration": 99}), "Ollama, which does not say the bits"),
+        (
+            "model,hardware,tp,isl,osl,concurrency,tok/s/user\nq,h,1,1,1,1,50\n",
+            "'tpot_ms' is missing; if 'tok/s/user' is counted from the first token on, give 1000",
+        ),
+        (
+            json.dumps({"model": "q", "hardware": "h", "tps_per_user": 50}),
+            "token is missing; if 'tps_per_user' is counted from the first token on, give 1000 ov",
+        ),
         ("NVIDIA AIPerf | LLM Metrics\n\u2502 x \u2502\n", "AIPerf prints.*profile_export JSON"),
         ("Metric,avg\nInter Token Latency (ms),9\nmodel,x\n", "without hardware, tp, concurrency"),
     ],
@@ -693,6 +705,26 @@ LLAMA_BENCH = {
     "n_depth": 4096,
     "avg_ts": 125.0,
 }
+# What llama-bench and llama-batched-bench print: llama.cpp, tools/llama-bench/README.md.
+LLAMA_PRINTS = """\
+ggml_cuda_init: found 2 CUDA devices:
+  Device 0: NVIDIA H100 80GB HBM3, compute capability 9.0, VMM: yes
+  Device 1: NVIDIA H100 80GB HBM3, compute capability 9.0, VMM: yes
+| model                  |     size | params | backend | ngl | test          |           t/s |
+| ---------------------- | -------: | -----: | ------- | --: | ------------: | ------------: |
+| qwen3 8B Q4_K - Medium | 4.68 GiB | 8.19 B | CUDA    |  99 |         pp512 | 5000.1 \u00b1 3.1 |
+| qwen3 8B Q4_K - Medium | 4.68 GiB | 8.19 B | CUDA    |  99 | tg128 @ d4096 | 125.00 \u00b1 0.3 |
+
+build: 3edfa7d3 (5000)
+"""
+BATCHED_PRINTS = """\
+|    PP |     TG |    B |   N_KV |   T_PP s | S_PP t/s |   T_TG s | S_TG t/s |      T s |    S t/s |
+|-------|--------|------|--------|----------|----------|----------|----------|----------|----------|
+|  4096 |    128 |    8 |  33792 |    0.080 | 12000.00 |    1.600 |   640.00 |    1.680 |   962.00 |
+model: qwen3-8b
+hardware: H100
+tp: 2
+"""
 # AIConfigurator, best_config_topn.csv, aggregated and with separate servers.
 CONFIGURATOR = """\
 model,isl,osl,concurrency,bs,ttft,tpot,tokens/s/gpu,tokens/s/user,tp,pp,dp,moe_tp,moe_ep,gemm,kvcache,moe,backend,version,system
@@ -724,6 +756,18 @@ SEPARATE_INFERENCEX = {
     ("text", "seconds", "degrees", "batch", "context", "engine"),
     [
         (json.dumps([LLAMA_BENCH]), 0.008, (1, 1, 1, 1), 1, 4160, ""),
+        (LLAMA_PRINTS, 0.008, (1, 1, 1, 2), 1, 4160, ""),
+        (BATCHED_PRINTS, 0.0125, (2, 1, 1, 1), 8, 4160, ""),
+        (
+            "# of Monday\nsep=;\nmodel;gpu;tp;mean_isl;completion_tokens;num_users;ms_per_token\n"
+            "qwen3-32b;h200;4;1024;256;16;12,5\n",
+            *(0.0125, (4, 1, 1, 1), 16, 1152, ""),
+        ),
+        (
+            "model: qwen3-32b\nhardware: h200\ntp: 4\nconcurrency: 16\nisl: 1024\n\nosl: 256\n"
+            "tpot_ms: 12.5\n",
+            *(0.0125, (4, 1, 1, 1), 16, 1152, ""),
+        ),
         (CONFIGURATOR, 0.0214, (4, 2, 8, 1), 32, 4250, "trtllm"),
         (SEPARATE, 0.020, (1, 8, 8, 1), 24, 4250, "trtllm"),
         (
@@ -747,18 +791,21 @@ SEPARATE_INFERENCEX = {
             *(0.007, (2, 1, 1, 1), 8, 125, ""),
         ),
     ],
-    ids=["llama", "aic", "aic separate", "batch", "server", "inferencex", "sweep", "one object"],
+    ids=["llama", "prints", "batched", "remark", "lines", "aic", "aic separate", "batch", "server",
+         "inferencex", "sweep", "one object"],
 )  # fmt: skip
 def test_runs_under_keys_of_a_program_s_own(
     tmp_path, text, seconds, degrees, batch, context, engine
 ):
     (tmp_path / "a.txt").write_text(text)
-    record = read_records(tmp_path / "a.txt")[0]
+    record = next(x for x in read_records(tmp_path / "a.txt") if "unusable" not in x)
     assert record["value"] * {"ms": 1e-3, "s": 1.0}[record["unit"]] == pytest.approx(seconds)
     point = deployment_of(record)
     assert tuple(float(getattr(point.partition, d)) for d in ("tp", "dp", "ep", "pp")) == degrees
     work = point.workload
     assert (float(work.batch), float(work.context), point.engine) == (batch, context, engine)
+    if "4.68 GiB" in text:
+        assert work.bytes_ffn_weight == pytest.approx(4.68 * 2**30 / 8.19e9, rel=1e-3)
     if "model_filename" in text:
         assert work.bytes_ffn_weight == pytest.approx(5027783680 / 8190735360, rel=1e-4)
         assert work.ffn_dtype == "bf16"

@@ -24,7 +24,8 @@ LENGTHS: dict[str, tuple[str, ...]] = {
         *("generatedtokens", "response_tokens", "token_size", "output", "out"),
     ),
 }
-_REMARK = re.compile(r"\s*(?:#.*)?|sep=.", re.IGNORECASE)
+# Lines above a table: empty, a remark, or what tells Excel how cells are divided.
+REMARK = re.compile(r"\s*(?:#.*)?|sep=.", re.IGNORECASE)
 _COMMA = re.compile(r"([+-]?\d+),(\d+)")
 Item = TypeVar("Item")
 
@@ -112,7 +113,7 @@ def _grid(text: str, name: str) -> tuple[list[str], list[tuple[int, list[str]]]]
         texts = [["" if x is None else str(x) for x in row] for row in cells]
         return keys, [(number, row) for (number, _), row in zip(objects, texts, strict=True)]
     lines = io.StringIO(text).readlines()
-    above = next((at for at, line in enumerate(lines) if not _REMARK.fullmatch(line.strip())), 0)
+    above = next((at for at, line in enumerate(lines) if not REMARK.fullmatch(line.strip())), 0)
     mark = max(",;\t", key=lines[above].count) if lines else ","
     reader = csv.reader(lines[above:], strict=True, delimiter=mark)
     try:

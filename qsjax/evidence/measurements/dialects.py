@@ -1,8 +1,8 @@
 """Rows that programs write, one run each under keys of their own, as runs under plain names.
 
 Sources of the keys: AIConfigurator (sdk/common.py: ColumnsAgg, ColumnsDisagg), llama.cpp
-(tools/llama-bench), SGLang (bench_one_batch.py, bench_one_batch_server.py), InferenceX
-(utils/process_result.py). vLLM's `bench sweep` writes the keys of its results, a run a row.
+(tools/llama-bench, batched-bench), SGLang (bench_one_batch.py, bench_one_batch_server.py),
+InferenceX (utils/process_result.py). vLLM's `bench sweep` writes the keys of its results, a run a row.
 """
 
 import csv
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from qsjax.evidence.measurements import reports, tables
 from qsjax.evidence.measurements.columns import is_time
 
 Row = dict[str, Any]
@@ -20,6 +21,11 @@ _OF_FILE = re.compile(
     re.IGNORECASE,
 )
 _CACHES = {"q8_0": "int8", "f16": "fp16", "bf16": "bf16"}
+# What llama-bench calls a model: "qwen3moe 30B.A3B Q4_K - Medium".
+_OF_TYPE = re.compile(r"\s+(?:all )?(?:I?Q\d\w*|TQ\d_0|MXFP4|B?F16|F32)\b.*$", re.IGNORECASE)
+_DEVICE = re.compile(r"(?m)^[ \t]*(?:Device \d+: |ggml_vulkan: \d+ = )([^,(\n]*\S)")
+_SIZES = {"MiB": 2.0**20, "GiB": 2.0**30, "M": 1e6, "B": 1e9}
+_TEST = re.compile(r"tg(?P<count>\d+)(?: @ d(?P<depth>\d+))?")
 # Keys by which a table is one of a program, whose columns are not asked to be known.
 _OF_PROGRAMS = ({"tokens/s/user", "tpot"}, {"avg_ts", "model_filename"})
 _TOTALS = {"total_input_tokens", "total_output_tokens"}
@@ -27,11 +33,14 @@ _TOTALS = {"total_input_tokens", "total_output_tokens"}
 
 def _llama(row: Mapping[str, Any]) -> Row:
     """llama-bench: one sequence, whose tokens a second are the reciprocal of their time."""
-    gpus = [name.strip() for name in str(row.get("gpu_info") or "").split(",") if name.strip()]
+    told = str(row.get("gpu_info") or row.get("hardware") or "")
+    gpus = [name.strip() for name in told.split(",") if name.strip()]
     if not row.get("n_gen") or row.get("n_prompt"):
         return {"unusable": "it times prompts; those of generated tokens (n_gen) are read"}
-    if not gpus or row.get("n_gpu_layers") == 0:
+    if row.get("n_gpu_layers") == 0:
         return {"unusable": "no layer runs on a GPU"}
+    if not gpus:
+        return {"unusable": "it names no GPU; add a line `hardware: ...`, or give -o json"}
     name = PurePath(str(row["model_filename"]).replace("\\", "/")).name
     while (shorter := _OF_FILE.sub("", name)) != name:
         name = shorter
@@ -114,8 +123,66 @@ def plain(row: Mapping[str, Any]) -> Row:
     return _decoding(row) if row.get("decode_tp") else dict(row)
 
 
+def _sized(text: str) -> float:
+    """The number of "4.68 GiB" or "8.19 B"; 0 of another text."""
+    count, _, unit = text.partition(" ")
+    return float(count) * _SIZES[unit] if unit in _SIZES else 0.0
+
+
+def _of_llama_bench(cells: Mapping[str, str], text: str) -> Row:
+    """A row of the table that llama-bench prints, below the GPUs that it found, as its JSON."""
+    test = _TEST.fullmatch(cells["test"])
+    gpus = [] if cells.get("backend") in ("CPU", "BLAS") else _DEVICE.findall(text)
+    kind = _OF_TYPE.sub("", cells["model"]).replace("moe ", " ").replace(".", "-")
+    return {
+        "model_filename": kind,
+        "model_size": _sized(cells.get("size", "")),
+        "model_n_params": _sized(cells.get("params", "")),
+        "gpu_info": ", ".join(gpus),
+        "n_gpu_layers": int(cells.get("ngl") or 99),
+        "split_mode": cells.get("sm", "layer"),
+        "type_k": cells.get("type_k", "f16"),
+        "n_gen": test and int(test["count"]),
+        "n_depth": test and int(test["depth"] or 0),
+        "avg_ts": float(re.split(r"\s*\u00b1", cells["t/s"])[0]),
+    }
+
+
+def _of_batched_bench(cells: Mapping[str, str], text: str) -> Row:
+    """A row of llama-batched-bench: B sequences of PP tokens each write TG more."""
+    prompt, output, count, seconds = (float(cells[x]) for x in ("PP", "TG", "B", "T_TG s"))
+    return {
+        "concurrency": count,
+        "context": prompt + output / 2,
+        "tpot_s": seconds / output,
+        "engine": "llama.cpp",
+        "phase": "decode-only",
+    }
+
+
+# Tables that programs of llama.cpp print, by their headings.
+_PRINTED = (
+    ({"model", "test", "t/s"}, _of_llama_bench),
+    ({"PP", "TG", "B", "T_TG s"}, _of_batched_bench),
+)
+
+
+def _printed(text: str) -> list[Row]:
+    """The runs of tables of llama.cpp's programs, each with what a user's own lines say."""
+    own = reports.own_lines(text)
+    return [
+        read(dict(zip(heads, cells, strict=False)), text) | own
+        for (_, heads), *rows in tables.drawn(text)
+        for keys, read in _PRINTED
+        if keys <= {*heads}
+        for _, cells in rows
+    ]
+
+
 def rows_in(text: str) -> list[Row] | None:
-    """The rows of a program's CSV with numbers in them; None of any other table."""
+    """The rows of a program's table with numbers in them; None of any other table."""
+    if found := _printed(text):
+        return found
     lines = [line for line in text.splitlines() if line.strip()]
     heads = {head.strip() for head in next(csv.reader(lines[:1]), [])}
     has_totals = heads >= _TOTALS and any(map(is_time, heads))

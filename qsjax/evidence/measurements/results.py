@@ -38,7 +38,7 @@ def leaves(given: Mapping[str, Any]) -> dict[str, Any]:
         if mean is None:
             found = leaves(value) | found
         else:
-            unit = value.get("unit")
+            unit = str(value.get("unit") or value.get("units")).removesuffix("/token")
             found.setdefault(f"{key}_{unit}" if unit in columns.UNITS else key, mean)
     return found
 

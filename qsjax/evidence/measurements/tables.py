@@ -40,7 +40,7 @@ def _column(heading: str) -> tuple[str, str]:
     return name, unit
 
 
-def _drawn(text: str) -> list[list[Row]]:
+def drawn(text: str) -> list[list[Row]]:
     """The tables of a text; rows of the wrong length are of none."""
     every: list[list[Row]] = []
     rows: list[Row] = []
@@ -55,7 +55,7 @@ def _drawn(text: str) -> list[list[Row]]:
 
 def is_drawn(text: str) -> bool:
     """Whether a text has a table with bars between its cells."""
-    return bool(_drawn(text))
+    return bool(drawn(text))
 
 
 def _turned(rows: list[Row]) -> list[Row]:
@@ -87,15 +87,15 @@ def rows_in(text: str, own: Callable[[str], dict[str, str]]) -> list[Row]:
     >>> rows_in("| Key | Value |\n|---|---|\n| Mean TPOT (ms) | **9.5** |", lambda _: {"tp": "2"})
     [(1, ['Mean TPOT (ms)', 'tp']), (1, ['9.5', '2'])]
     """
-    drawn = [_turned(rows) for rows in _drawn(text)]
-    timed = [rows for rows in drawn if any(_column(name)[0] == "tpot" for name in rows[0][1])]
-    if not drawn:
+    every = [_turned(rows) for rows in drawn(text)]
+    timed = [rows for rows in every if any(_column(name)[0] == "tpot" for name in rows[0][1])]
+    if not every:
         return []
     heads = {tuple(rows[0][1]) for rows in timed}
     if len(heads) > 1:
         shown = "; ".join(" | ".join(head) for head in heads)
         raise ValueError(f"tables with other columns ({shown}); give each as a file by itself")
-    rows = [(timed or drawn)[0][0], *(row for table in timed or drawn[:1] for row in table[1:])]
+    rows = [(timed or every)[0][0], *(row for table in timed or every[:1] for row in table[1:])]
     given = {_column(name)[0] for name in rows[0][1]}
     outside = "\n".join(line for line in text.splitlines() if not _LINE.fullmatch(line))
     more = {name: value for name, value in own(outside).items() if name not in given}
