@@ -1266,6 +1266,41 @@ def test_sparsity_is_told(write, more, is_told):
     assert ("2:4 sparsity is not counted" in note) == is_told
 
 
+FP8_OUT = {"output_tensors": {"dtype": "fp8_e4m3"}}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"kv_cache_group": ["*k_proj"], "layer_quant_config": {"*k_proj": FP8_OUT}},
+        # As Quark writes it, and vLLM reads it.
+        {"export": {"kv_cache_group": ["*k_proj"]}, "layer_quant_config": {"*k_proj": FP8_OUT}},
+        {"export": {"kv_cache_group": ["*k_proj"]}, "kv_cache_quant_config": {"*k_proj": FP8_OUT}},
+        {"export": {"kv_cache_group": []}, "kv_cache_quant_config": {}},
+    ],
+)
+def test_the_cache_of_quark(write, table):
+    weight = {"dtype": "fp8_e4m3", "qscheme": "per_tensor"}
+    own = {"quant_method": "quark", "global_quant_config": {"weight": weight}, **table}
+    found = catalog.load_hf(write(LLAMA | {"quantization_config": own}))
+    assert found.kv_dtype == ("bf16" if table.get("kv_cache_quant_config") == {} else "fp8")
+
+
+def test_patterns_of_autoround_and_modes_of_mlx(write):
+    """A name holds before a pattern; a module of MLX has the mode that its own options say."""
+    own = {"quant_method": "auto-round", "bits": 4, "group_size": 128, "extra_config": {
+        ".*self_attn.*": {"bits": 8, "group_size": 128},
+        **{f"model.layers.{i}.self_attn.{p}_proj": {"bits": 2} for i in range(4) for p in "qkv"},
+    }}  # fmt: skip
+    found = catalog.load_hf(write(LLAMA | {"quantization_config": own}))
+    assert found.modules["attention output"] == "fp8"
+    assert found.attn_weight_dtype == "fp4"
+    mlx = {"bits": 4, "group_size": 32, "mode": "mxfp4"}
+    mlx |= {f"model.layers.{i}.mlp.down_proj": {"bits": 8, "group_size": 64} for i in range(4)}
+    found = catalog.load_hf(write(LLAMA | {"quantization": mlx}))
+    assert found.weight_bytes == pytest.approx((2 * 0.53125 + 1.0625) / 3)
+
+
 def test_some_modules_of_mlx_and_gptq(write):
     mlx = {"bits": 4, "group_size": 64, "model.layers.0.mlp.down_proj": {"bits": 8}}
     mlx |= {f"model.layers.{i}.self_attn.o_proj": False for i in range(4)}
@@ -1755,8 +1790,46 @@ def test_w4afp8_has_four_bits_in_its_routed_experts_alone(write):
         # meituan/DeepSeek-R1-Block-INT8, microsoft/bitnet-b1.58-2B-4T.
         ({"quant_method": "blockwise_int8", "weight_block_size": [128, 128]}, "fp8", 1.0),
         ({"quant_method": "bitnet", "linear_class": "autobitlinear"}, "fp4", 0.25),
+        # Names of TensorRT-LLM and ModelOpt; scales of rows weigh nothing, zeros half a byte.
+        ({"quant_method": "modelopt", "quant_algo": "FP8_BLOCK_SCALES"}, "fp8", 1.0),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4_SVD"}, "fp4", 0.5625),
+        ({"quant_method": "modelopt", "quant_algo": "W4A8_MXFP4_MXFP8"}, "fp4", 0.53125),
+        (
+            {"quant_method": "modelopt", "quant_algo": "W8A8_SQ_PER_CHANNEL_PER_TOKEN_PLUGIN"},
+            "fp8",
+            1.0,
+        ),
+        ({"quant_method": "modelopt", "quant_algo": "W4A8_QSERVE_PER_CHANNEL"}, "fp4", 0.5),
+        (compressed(type="int", group_size=128, symmetric=False), "fp4", 0.5 + 2.5 / 128),
+        (compressed(type="int", strategy="channel"), "fp4", 0.5),
+        (
+            {
+                "quant_method": "quark",
+                "global_quant_config": {"weight": {"dtype": "int4", "qscheme": "per_channel"}},
+            },
+            "fp4",
+            0.5,
+        ),
+        # optimum-quanto and HIGGS, by transformers' QuantoConfig and HiggsConfig.
+        ({"quant_method": "quanto", "weights": "int8", "activations": None}, "fp8", 1.0),
+        ({"quant_method": "quanto", "weights": "int4"}, "fp4", 0.5 + 2.5 / 128),
+        ({"quant_method": "quanto", "weights": "float8"}, "fp8", 1.0),
+        ({"quant_method": "higgs", "bits": 4, "group_size": 256, "p": 2}, "fp4", 0.5 + 2 / 256),
+        ({"quant_method": "ptpc_fp8"}, "fp8", 1.0),
+        (
+            {
+                "quant_method": "torchao",
+                "quant_type": {"default": {
+                    "_type": "MXDynamicActivationMXWeightConfig",
+                    "_data": {"weight_dtype": {"_data": "float4_e2m1fn_x2", "_type": "torch.dtype"},
+                              "block_size": 32},
+                }},
+            },
+            "fp4",
+            0.53125,
+        ),
     ],
-)
+)  # fmt: skip
 def test_more_formats(write, table, dtype, stored):
     found = catalog.load_hf(write(LLAMA | {"quantization_config": table}))
     assert found.weight_dtype == dtype

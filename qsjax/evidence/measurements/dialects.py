@@ -2,7 +2,8 @@
 
 Sources of the keys: AIConfigurator (sdk/common.py: ColumnsAgg, ColumnsDisagg), llama.cpp
 (tools/llama-bench, batched-bench), SGLang (bench_one_batch.py, bench_one_batch_server.py),
-InferenceX (utils/process_result.py). vLLM's `bench sweep` writes the keys of its results, a run a row.
+InferenceX (utils/process_result.py). vLLM's `bench sweep` writes the keys of its results, a run a
+row.
 """
 
 import csv
