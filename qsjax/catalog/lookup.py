@@ -30,7 +30,7 @@ _OWN = {
 # the format of its weights, which `quantisation.ALGORITHMS` has by these names.
 _VARIANT = re.compile(
     r"(instruct|chat|base|thinking|reasoning|hf|it|1m|preview|exp|dynamic|static|pertensor|block"
-    r"|perchannel|quantized|autoround|kv|mtp|\d{4})$"
+    r"|perchannel|quantized|autoround|kv|mtp|qat|asq|unsloth|\d{4})$"
 )
 FORMATS = {
     "nvfp4": "NVFP4",
@@ -39,11 +39,13 @@ FORMATS = {
     "mxfp8": "MXFP8",
     "fp8": "FP8",
     "w8a8": "INT8",
+    "gptqint8": "W8A16",
     "int8": "INT8",
     "awq": "W4A16_AWQ",
     "gptq": "W4A16",
     "w4a16": "W4A16",
     "int4": "W4A16",
+    "bnb4bit": "W4A16",
     "4bit": "W4A16",
     "8bit": "W8A16",
     "bf16": "",
@@ -52,7 +54,7 @@ _FORMAT = re.compile(rf"({'|'.join(FORMATS)})(v\d)?$")
 
 
 # What names of GGUF files add to that of a model.
-_GGUF = re.compile(r"(?:[-_.:](?:gguf|UD|I?Q\d_\w+|TQ\d_0))+$", re.IGNORECASE)
+_GGUF = re.compile(r"(?:[-_.:](?:gguf|UD|I?Q\d_\w+|TQ\d_0|MXFP4(?:_MOE)?))+$", re.IGNORECASE)
 
 
 # Where a model comes from, and which of its revisions: neither says what it is.
@@ -256,6 +258,7 @@ def _stored_as(entry: ModelEntry, told: str, block: int) -> ModelEntry:
         return entry
     is_mixture = float(entry.spec.experts) > 1  # type: ignore[arg-type]  # catalogue entries hold floats
     attention: Dtype = "bf16" if form.dtype == "fp4" and is_mixture else form.dtype
+    special = 0.0 if form.stored == STORED[form.dtype] else form.stored
     stored = Stored(
         weight_dtype=form.dtype,
         attn_weight_dtype=attention,
@@ -264,7 +267,8 @@ def _stored_as(entry: ModelEntry, told: str, block: int) -> ModelEntry:
         weight_block=block,
         state_bytes=entry.state_bytes,
         index_bytes=entry.index_bytes,
-        weight_bytes=0.0 if form.stored == STORED[form.dtype] else form.stored,
+        weight_bytes=special,
+        attn_bytes=special if attention == form.dtype else 0.0,
     )
     label = f"{entry.name}, weights={told}"
     return dataclasses.replace(
