@@ -1598,7 +1598,8 @@ def test_files_of_models_have_the_totals_of_their_cards(write, one):
     """Models that transformers does not build, or builds of other keys.
 
     These are shapes written out by hand under the keys of each model's own code, not copies of
-    files; MiMo-V2.5's order of windows is made up. Totals are rounded as cards round them, that of
+    files; MiMo-V2.5's order of windows is made up. Ring's active ones are the 0.957 and 6.1 B of its
+    report (arXiv 2510.19338) and the embeddings. Totals are rounded as cards round them, that of
     DeepSeek-OCR is 2 * 129280 * 1280 + 12 * 4 * 1280^2 + 3 * 1280 * (6848 + 11 * 66 * 896).
     """
     spec = catalog.load_hf(write(one["config"])).spec
@@ -1608,9 +1609,40 @@ def test_files_of_models_have_the_totals_of_their_cards(write, one):
 
 
 @pytest.mark.parametrize(
+    ("name", "config", "stored", "kv"),
+    [
+        # 9 of 36 layers see all; FP8 of 512 + 64; MLC's scales are of 16 bits for 32 weights.
+        ("params", "ministral-8b-params", 2.0, 9 * 2 * 8 * 128 * 2),
+        ("params", "mistral-large-3-params", 1.0, 61 * 576 * 2),
+        ("params", "llama3-70b-params", 2.0, 80 * 2 * 8 * 128 * 2),
+        ("config", "trt-llama-405b", 1.0, 126 * 2 * 8 * 128),
+        ("config", "trt-engine-qwen32b", 0.5625, 64 * 2 * 8 * 128),
+        ("mlc-chat-config", "mlc-llama3-8b", 0.5 + 2 / 32, 32 * 2 * 8 * 128 * 2),
+    ],
+)
+def test_configs_of_other_programs_in_place_of_their_model(tmp_path, name, config, stored, kv):
+    """In the folder, and under the names, that those programs give them."""
+    folder = tmp_path / "my-model"
+    folder.mkdir()
+    (config,) = (one["config"] for one in OTHERS if one["name"] == config)
+    (folder / f"{name}.json").write_text(json.dumps(config))
+    entry = catalog.load_hf(folder)
+    assert (entry.name, catalog.model(folder)) == ("my-model", entry.spec)
+    assert catalog.load_hf(folder / f"{name}.json").name == "my-model"
+    own = entry.spec.precision
+    assert own.bytes_ffn_weight == stored
+
+    def cache(context):
+        work = precision.workload_of(entry.spec, context=context)
+        return float(kv_bytes_per_sequence(entry.spec, Partition(), work, PHYSICAL))
+
+    assert cache(2e5) - cache(1e5) == pytest.approx(1e5 * kv)
+
+
+@pytest.mark.parametrize(
     ("config", "start"),
     [
-        ({"dim": 4096, "n_layers": 32, "n_heads": 32}, "this is Mistral's params.json; give the"),
+        ({"dim": 4096, "n_layers": 32, "n_groups": 8}, "this is Mistral's params.json; give the"),
         ({"weight_map": {}}, "this is an index of weights; give the config.json beside it"),
         (
             {"peft_type": "LORA", "base_model_name_or_path": "a/b"},
@@ -1618,13 +1650,15 @@ def test_files_of_models_have_the_totals_of_their_cards(write, one):
         ),
         ({"eos_token_id": 2, "temperature": 0.6}, "this is of how tokens are drawn; give the conf"),
         (
-            {"architecture": "LlamaForCausalLM", "hidden_size": 64, "mapping": {}},
+            {"architecture": "GPTForCausalLM", "hidden_size": 64, "mapping": {}},
             "this is a checkpoint of TensorRT-LLM; give the config.json beside it, or of the model",
         ),
         (
             LLAMA | {"model_type": "ouro", "architectures": []},
             "architecture ouro is not read: near",
         ),
+        # Skywork-MoE has one for all layers; it was read as a dense model of 13.9 B.
+        (LLAMA | {"num_experts": [16]}, '"num_experts" is 16: the model has experts, but its fam'),
         (LLAMA | {"num_local_experts": 8}, '"num_local_experts" is 8: the model has experts, but'),
         (LLAMA | {"kv_lora_rank": 512}, '"kv_lora_rank" is 512: the model has latent attention'),
         (LLAMA | {"index_topk": 512}, '"index_topk" is 512: the model chooses tokens by an index'),

@@ -12,6 +12,7 @@ from typing import Any
 from qsjax.catalog.entries import ModelEntry
 from qsjax.catalog.families import FAMILIES, GROUPS, LEFT_OUT, REFUSED, Family
 from qsjax.catalog.mixers import blocks_of
+from qsjax.catalog.other_files import NAMES, under_its_keys
 from qsjax.catalog.quantisation import has_own_experts, precisions
 from qsjax.catalog.reading import Reading, decoded, field, number, sources, value_at
 from qsjax.records import checks
@@ -135,8 +136,8 @@ def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str
         )
     if any(name in REFUSED for name in (*listed, *named)):
         return _unknown(config, (*named, *listed))
-    classes = () if named else (_type_of(name) for name in listed)
-    for name in (*listed, *named, *classes):
+    # A type may be spelt otherwise ("AXK1"); a class tells it where nothing else does.
+    for name in (*listed, *named, *map(_type_of, named or listed)):
         for family in FAMILIES.values():
             if name in family.types:
                 # DeepSeek-OCR and the smallest DeepSeek-VL2 have no latents.
@@ -252,6 +253,8 @@ def _tell_foreign(family: Family, reading: Reading, shape: Mapping[str, float]) 
     for names, what in _FOREIGN.items():
         for name in names.split("|"):
             value = value_at(reading.config, name)
+            if isinstance(value, list) and value:  # one for each layer, or for all
+                value = value[-1]
             is_count = isinstance(value, int | float) and not isinstance(value, bool)
             if is_count and value > 1 and not _decides(family, name):
                 problem = f'"{name}" is {value:g}: the model {what}, but its family does not'
@@ -367,6 +370,12 @@ def _line(problem: str, path: Path | None) -> int:
     return here[0] if len(here) == 1 and len(lines) > 1 else 0
 
 
+def config_in(folder: Path) -> Path:
+    """The config of a folder: config.json, or that of another program where there is none."""
+    files = (folder / name for name in NAMES)
+    return next((one for one in files if one.is_file()), folder / "config.json")
+
+
 def load(source: str | Path | Mapping[str, Any]) -> ModelEntry:
     """The entry of a config.json, of the folder that holds it, or of its content.
 
@@ -381,11 +390,11 @@ def load(source: str | Path | Mapping[str, Any]) -> ModelEntry:
         return _model(source, None, name, [])
     path = expanded(source)
     if path.is_dir():
-        path = path / "config.json"
+        path = config_in(path)
     problems: list[str] = []
     outer = _json(path, problems)
     plain = path.with_name(path.name.removesuffix(".gz"))
-    name = path.resolve().parent.name if plain.name == "config.json" else plain.stem
+    name = path.resolve().parent.name if plain.name in NAMES else plain.stem
     return _model(outer, path, name, problems)
 
 
@@ -393,6 +402,7 @@ def _model(
     outer: Mapping[str, Any], path: Path | None, name: str, problems: list[str]
 ) -> ModelEntry:
     """The entry of a content, or one `ValueError` with its problems and those found before."""
+    outer = under_its_keys(outer)
     config = _text_config(outer)
     reading = Reading(config=config, problems=problems, keys={})
     shape: dict[str, float] = {}

@@ -301,7 +301,7 @@ def _path(name: str | Path | None, suffixes: tuple[str, ...]) -> Path | None:
             f"{name}: a file of weights; give the config.json of its model, its folder, or a name "
             f"of the catalogue, and the file to the engine's command line"
         )
-    is_folder = ".json" in suffixes and (path / "config.json").is_file()
+    is_folder = ".json" in suffixes and huggingface.config_in(path).is_file()
     if isinstance(name, Path) or is_file_name or is_folder or str(name).startswith((".", "/", "~")):
         return path
     return None

@@ -432,6 +432,13 @@ def _higgs(table: Table, problems: list[str]) -> Scheme:
     return Scheme(_integer(bits, table.get("group_size", 256), "bf16", zero=False))
 
 
+def _mlc(table: Table, problems: list[str]) -> Scheme:
+    """MLC's formats, of which `other_files` has the bits: q4f16_1 and the like."""
+    bits, size, scale = (_number(table, k, problems) for k in ("bits", "group_size", "scale_bytes"))
+    own = _integer(bits, -1, "bf16", zero=False)
+    return Scheme(own._replace(stored=own.stored + scale / size if size else own.stored))
+
+
 _READERS: dict[str, Callable[[Table, list[str]], Scheme]] = {
     "awq": _bit_count,
     "gptq": _bit_count,
@@ -446,6 +453,7 @@ _READERS: dict[str, Callable[[Table, list[str]], Scheme]] = {
     "aqlm": _aqlm,
     "fp-quant": _fp_quant,
     "mlx": _mlx,
+    "mlc": _mlc,
     "quanto": _quanto,
     "higgs": _higgs,
 }
