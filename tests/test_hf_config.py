@@ -1598,9 +1598,9 @@ def test_files_of_models_have_the_totals_of_their_cards(write, one):
     """Models that transformers does not build, or builds of other keys.
 
     These are shapes written out by hand under the keys of each model's own code, not copies of
-    files; MiMo-V2.5's order of windows is made up. Ring's active ones are the 0.957 and 6.1 B of its
-    report (arXiv 2510.19338) and the embeddings. Totals are rounded as cards round them, that of
-    DeepSeek-OCR is 2 * 129280 * 1280 + 12 * 4 * 1280^2 + 3 * 1280 * (6848 + 11 * 66 * 896).
+    files; MiMo-V2.5's order of windows is made up. Ring's active ones are the 0.957 and 6.1 B of
+    its report (arXiv 2510.19338) and the embeddings. Totals are rounded as cards round them, that
+    of DeepSeek-OCR is 2 * 129280 * 1280 + 12 * 4 * 1280^2 + 3 * 1280 * (6848 + 11 * 66 * 896).
     """
     spec = catalog.load_hf(write(one["config"])).spec
     assert float(params.total_params(spec)) == pytest.approx(one["total"], rel=0.025)
