@@ -178,6 +178,19 @@ COMMANDS = {
         "ep": 8,
         "kv": 1,
     },
+    "trtllm-bench -m m throughput --dataset d.txt --backend pytorch --tp 8 --ep 8 "
+    "--num_requests 64 --concurrency 64 --max_batch_size 64 --kv_cache_free_gpu_mem_fraction 0.8": {
+        "tp": 8,
+        "ep": 8,
+        "b": 64,
+    },
+    # model.json of Triton's vLLM backend, and the like.
+    '{"model": "m", "tensor_parallel_size": 2, "gpu_memory_utilization": 0.5, "max_model_len": '
+    '8192, "enforce_eager": true}': {"tp": 2, "u": 0.5, "c": 8192},
+    "engine_args:\n  model: m\n  tensor_parallel_size: 4\n  max_model_len: 8192\n": {
+        "tp": 4,
+        "c": 8192,
+    },
 }
 _NAMES = {
     "n": "replicas",
@@ -220,6 +233,12 @@ def test_the_table_is_long_and_names_every_engine():
         ("text-generation-launcher --model-id m", "is not an engine"),
         ("./build/bin/llama-server -m m.gguf -c 8192", "'llama-server' is not an engine"),
         ("ollama run m", "'ollama' is not an engine"),
+        (
+            "trtllm-serve disaggregated -c d.yaml",
+            "disaggregated` starts no server of a model; give",
+        ),
+        ("trtllm-bench --model m prepare-dataset", "runs a model by `throughput` or"),
+        ('{"model": "m", "temperature": 0.5}', "is not an engine whose flags are read"),
         ("A=1 python3 -m llumnix.entrypoints.api_server --model m -tp 8", "'llumnix.entrypoints"),
         ("python -m atom.benchmarks.benchmark_serving --model m", "'atom.benchmarks.benchmark_ser"),
         (SGLANG + "--tp 8 --enable-expert-parallel", "not of sglang, which has --ep-size"),

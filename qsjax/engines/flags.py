@@ -163,7 +163,8 @@ def _speculative(flag: str, text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f'{flag}: {text!r} is not a JSON object such as {{"method": "mtp"}}')
     said = {}
-    for key, name in (("num_speculative_tokens", "drafts"), ("method", "drafter")):
+    names = {"num_speculative_tokens": "drafts", "method": "drafter", "model": "draft_model"}
+    for key, name in names.items():
         if found.get(key) is not None:
             said[name] = _value(name, f"{flag}.{key}", str(found[key]))
     return said
@@ -184,7 +185,7 @@ def _value(name: str, flag: str, text: str) -> Any:
             known = ", ".join(allowed[name])
             raise ValueError(f"{flag}: {text!r} is not modelled; known: {known}")
         return text.lower() if name == "quantization" else float(allowed[name][text.lower()])
-    if name in ("model", "expert_backend", "dtype"):
+    if name in ("model", "draft_model", "expert_backend", "dtype"):
         return text
     if name == "drafter":
         return text.lower()
