@@ -360,8 +360,8 @@ def _behind(words: list[str], engine: Engine | None, at: int) -> list[str]:
     if at and words[at - 1].endswith("trtllm-bench"):
         if not {*rest} & _RUNS:
             raise ValueError(
-                "flags:\n  `trtllm-bench` runs a model by `throughput` or `latency` alone; give that "
-                "command line"
+                "flags:\n  `trtllm-bench` runs a model by `throughput` or `latency` alone; give "
+                "that command line"
             )
         rest = ["--model" if word == "-m" else word for word in rest if word not in _RUNS]
     is_bare = bool(engine and rest) and "serve" not in (words[at - 1], rest[0])
