@@ -89,6 +89,7 @@ COMMANDS = {
     "vllm bench throughput --model m -tp 4 --input-len 1024": {"tp": 4},
     "vllm serve --omni m --no-brand-new -tp 2": {"tp": 2},
     "/opt/venv/bin/vllm serve m -tp 8": {"tp": 8},
+    "(vllm serve m -tp 2 &) && sleep 60": {"tp": 2},
     "python3 -m dynamo.vllm --model m --tensor-parallel-size 8 -ep": {"tp": 8, "ep": 8},
     # SGLang
     SGLANG + "--tp 8": {"tp": 8},
@@ -233,6 +234,7 @@ def test_the_table_is_long_and_names_every_engine():
         ("text-generation-launcher --model-id m", "is not an engine"),
         ("./build/bin/llama-server -m m.gguf -c 8192", "'llama-server' is not an engine"),
         ("ollama run m", "'ollama' is not an engine"),
+        ("docker-compose up vllm", "'docker-compose' is not an engine"),
         (
             "trtllm-serve disaggregated -c d.yaml",
             "disaggregated` starts no server of a model; give",

@@ -668,10 +668,13 @@ def test_a_settings_file_by_itself():
     [
         "vendor: zai-org\nfamilies:\n- name: GLM-5\n  hardware:\n    H100:\n      tp: 32\n",
         "deployment:\n  type: vllm\n  image: vllm/vllm-openai:latest\n  tensor_parallel_size: 8\n",
+        # AIBrix's template, which says the split elsewhere.
+        "kind: ConfigMap\ndata:\n  a.yaml: |\n    - spec:\n        parallelism:\n          tp: 4\n"
+        "        engine_args:\n          max_num_seqs: 256\n          max_model_len: 32768\n",
     ],
 )
 def test_yaml_that_starts_no_server_is_refused_as_such(text):
-    """A table of SGLang's cookbook; a deployment of NeMo Evaluator."""
+    """A table of SGLang's cookbook; a deployment of NeMo Evaluator; a template of AIBrix."""
     with pytest.raises(ValueError, match="YAML without the command of a server"):
         read(text)
 

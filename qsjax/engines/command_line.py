@@ -186,7 +186,8 @@ def _image_at(words: list[str]) -> tuple[Engine | None, int]:
     for at, word in enumerate(words):
         if word.startswith("-"):
             break
-        if PurePosixPath(word).name in NAMES and not shell.is_assignment(word):
+        is_alone = at > 0 and at + 1 == len(words)  # `docker-compose up vllm`
+        if PurePosixPath(word).name in NAMES and not (is_alone or shell.is_assignment(word)):
             return NAMES[PurePosixPath(word).name], at + 1
     starts = [i for i, word in enumerate(words) if PurePosixPath(word).name in _CONTAINERS]
     for pattern in (_IMAGE, _LOCAL_IMAGE) if starts else ():

@@ -205,6 +205,8 @@ def _in_mapping(text: str) -> str:
     more += [str(one) for one in listed] if isinstance(listed, list) else []
     served = dict(reversed(_SERVED.findall(text)))
     model = served.get("modelURL") or served.get("model_source") or served.get("model_id")
+    if model is None and "engine_kwargs" not in found[0] and "model" not in given:
+        return ""  # of a template that says the model and its split elsewhere
     command = _command("sglang" if "sglang:" in text else "vllm", model, given)
     return " ".join([command, *map(shlex.quote, more)])
 
