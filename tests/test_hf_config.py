@@ -720,6 +720,11 @@ def test_the_nearest_family_of_one_that_is_not_read(write):
     )
     (only,) = problems(write({"model_type": "t5", "is_encoder_decoder": True}))
     assert only.startswith("unknown architecture (t5): an encoder with a decoder; 2")
+    # One that is built as its neighbour is read under that type.
+    strange = LLAMA | {"model_type": "llama_of_mine", "architectures": ["MineForCausalLM"]}
+    (only,) = problems(write(strange))
+    assert 'has its keys (if it is built so, write "model_type": "llama" into a copy)' in only
+    assert catalog.load_hf(write(strange | {"model_type": "llama"})).spec.layers == 4
 
 
 def test_what_is_refused_is_not_known():

@@ -200,7 +200,9 @@ def _unknown(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
     keys = [rule.partition("=") for rule in types[near].fields.values()]
     needed = [names.strip() for names, _, default in keys if names.strip() and not default]
     lacks = [one for one in needed if all(value_at(config, key) is None for key in one.split("|"))]
-    differs = f"lacks {', '.join(one.split('|')[0] for one in lacks)}" if lacks else "has its keys"
+    differs = f"lacks {', '.join(one.split('|')[0] for one in lacks)}"
+    if not lacks:
+        differs = f'has its keys (if it is built so, write "model_type": "{near}" into a copy)'
     return f"unknown architecture ({given}); nearest is {near}, and the file {differs}; {known}"
 
 
