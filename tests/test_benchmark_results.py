@@ -628,6 +628,9 @@ def test_runs_below_any_key(tmp_path):
     found = [deployment_of(record) for record in read_records(tmp_path / "a.json")]
     assert [float(one.workload.batch) for one in found] == [4, 8]
     assert {float(one.partition.tp) for one in found} == {2}
+    keyed = {"model": "qwen3-8b", "hardware": "H100", "tp": 2, "4": rows[0], "8": rows[1]}
+    (tmp_path / "b.json").write_text(json.dumps(keyed))
+    assert [record["value"] for record in read_records(tmp_path / "b.json")] == [12, 16]
     rows[0].pop("concurrency")
     (tmp_path / "a.json").write_text(json.dumps(given))
     with pytest.raises(ValueError, match="unknown batch; give concurrency"):
@@ -725,6 +728,20 @@ model: qwen3-8b
 hardware: H100
 tp: 2
 """
+# A column for the split, a deviation behind a mean, bars as terminals draw them.
+BARS = """\
+model: qwen3-235b-a22b
+gpu: h200
+\u250c\u2500\u2500\u2500\u252c\u2500\u2500\u2510
+\u2502 Config     \u2502 ISL  \u2502 OSL \u2502 Users \u2502 TPOT (ms)  \u2502
+\u251c\u2500\u2500\u2500\u253c\u2500\u2500\u2524
+\u2502 TP=8, EP=8 \u2502 1024 \u2502 256 \u2502 16    \u2502 12.5 \u00b1 0.3 \u2502
+\u2514\u2500\u2500\u2500\u2534\u2500\u2500\u2518
+"""
+CHINESE = (
+    "\u6a21\u578b,\u786c\u4ef6,tp,\u8f93\u5165\u957f\u5ea6,\u8f93\u51fa\u957f\u5ea6,\u5e76\u53d1\u6570,TPOT(ms)\n"
+    "qwen3-32b,h200,4,1024,256,16,12.5\n"
+)
 # AIConfigurator, best_config_topn.csv, aggregated and with separate servers.
 CONFIGURATOR = """\
 model,isl,osl,concurrency,bs,ttft,tpot,tokens/s/gpu,tokens/s/user,tp,pp,dp,moe_tp,moe_ep,gemm,kvcache,moe,backend,version,system
@@ -764,6 +781,13 @@ SEPARATE_INFERENCEX = {
             *(0.0125, (4, 1, 1, 1), 16, 1152, ""),
         ),
         (
+            "model,hw,parallel,isl,osl,concurrency,tpot_ms\n"
+            "qwen3-32b,h200,tp4pp1dp1,1024,256,16,12.5\n",
+            *(0.0125, (4, 1, 1, 1), 16, 1152, ""),
+        ),
+        (BARS, 0.0125, (8, 1, 8, 1), 16, 1152, ""),
+        (CHINESE, 0.0125, (4, 1, 1, 1), 16, 1152, ""),
+        (
             "model: qwen3-32b\nhardware: h200\ntp: 4\nconcurrency: 16\nisl: 1024\n\nosl: 256\n"
             "tpot_ms: 12.5\n",
             *(0.0125, (4, 1, 1, 1), 16, 1152, ""),
@@ -791,8 +815,8 @@ SEPARATE_INFERENCEX = {
             *(0.007, (2, 1, 1, 1), 8, 125, ""),
         ),
     ],
-    ids=["llama", "prints", "batched", "remark", "lines", "aic", "aic separate", "batch", "server",
-         "inferencex", "sweep", "one object"],
+    ids=["llama", "prints", "batched", "remark", "split", "bars", "chinese", "lines", "aic",
+         "aic separate", "batch", "server", "inferencex", "sweep", "one object"],
 )  # fmt: skip
 def test_runs_under_keys_of_a_program_s_own(
     tmp_path, text, seconds, degrees, batch, context, engine

@@ -145,6 +145,10 @@ def _runs_of(data: Any) -> list[Any] | None:
     if len(lists) == 1:
         own = {name: x for name, x in data.items() if not isinstance(x, list | Mapping)}
         return [own | one for one in lists[0]]
+    runs = [x for x in data.values() if isinstance(x, Mapping) and times_in(leaves(x))]
+    if len(runs) > 1:  # a run below each of several keys
+        own = {name: x for name, x in data.items() if not isinstance(x, list | Mapping)}
+        return [{**own, **one} for one in runs]
     is_run = (
         times_in(leaves(dialects.plain(data))) or {"model", "model_id", "hardware"} & data.keys()
     )
