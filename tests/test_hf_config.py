@@ -1315,6 +1315,10 @@ def test_some_modules_of_mlx_and_gptq(write):
     assert found.weight_bytes == pytest.approx((11 * 0.5625 + 1.0625) / 12)
     gptq = {"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {"-:.*attn.*": {}}}
     assert catalog.load_hf(write(LLAMA | {"quantization_config": gptq})).attn_weight_dtype == "bf16"
+    inside = [["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"], ["self_attn.o_proj"]]
+    gptq |= {"dynamic": {}, "modules_in_block_to_quantize": inside}
+    found = catalog.load_hf(write(LLAMA | {"quantization_config": gptq}))
+    assert (found.weight_dtype, found.attn_weight_dtype) == ("bf16", "fp4")
 
 
 @pytest.mark.parametrize(
@@ -1848,6 +1852,24 @@ def test_w4afp8_has_four_bits_in_its_routed_experts_alone(write):
             },
             "fp4",
             0.5,
+        ),
+        (
+            {
+                "quant_method": "quark",
+                "global_quant_config": {"weight": None},
+                "layer_type_quant_config": {"Linear": {"weight": {"dtype": "fp8_e4m3"}}},
+            },
+            "fp8",
+            1.0,
+        ),
+        (
+            {
+                "quant_method": "torchao",
+                "quant_type": "int4_weight_only",
+                "quant_type_kwargs": {"group_size": 64},
+            },
+            "fp4",
+            0.5 + 2.5 / 64,
         ),
         # optimum-quanto and HIGGS, by transformers' QuantoConfig and HiggsConfig.
         ({"quant_method": "quanto", "weights": "int8", "activations": None}, "fp8", 1.0),

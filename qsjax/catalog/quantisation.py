@@ -248,6 +248,10 @@ def _bit_count(table: Table, problems: list[str]) -> Scheme:
             group = one.get("group_size", table.get("group_size"))
             form = _integer(_bits(one, "bits", problems), group, wide, zero=True)
         rules.append((f"re:{name.removeprefix('-:').removeprefix('+:')}", form))
+    inside = table.get("modules_in_block_to_quantize")
+    if isinstance(inside, list) and inside:  # of GPTQ, in lists of what is quantised together
+        names = [x for one in inside for x in (one if isinstance(one, list) else [one])]
+        return Scheme(WHOLE, [*rules, *((str(name), own) for name in names)])
     # A name holds before a pattern: vLLM, `INCConfig.get_layer_config`.
     named = extra.items() if isinstance(extra, Mapping) else ()
     for name, one in sorted(named, key=lambda item: bool(_PATTERN.search(item[0]))):
@@ -297,7 +301,9 @@ def _quark(table: Table, problems: list[str]) -> Scheme:
         (name, _quark_weight(one, problems))
         for name, one in (layers.items() if isinstance(layers, Mapping) else ())
     ]
-    return Scheme(_quark_weight(table.get("global_quant_config"), problems), rules)
+    # Linear layers as such come before what holds for all: vLLM, `QuarkConfig`.
+    whole = value_at(table, "layer_type_quant_config.Linear") or table.get("global_quant_config")
+    return Scheme(_quark_weight(whole, problems), rules)
 
 
 def _torchao_type(kind: Any, problems: list[str]) -> Format:
@@ -335,6 +341,8 @@ def _torchao(table: Table, problems: list[str]) -> Scheme:
     # Wrapped once or twice, and called by its old or its new name.
     while isinstance(kind, Mapping) and isinstance(kind.get("default"), Mapping | str):
         kind = kind["default"]
+    if isinstance(kind, str):
+        kind = {"_type": kind, "_data": table.get("quant_type_kwargs")}
     paths = ("_data.module_fqn_to_config", "_data.fqn_to_config")
     each = next((found for path in paths if (found := value_at(kind, path))), None)
     if not isinstance(each, Mapping):
