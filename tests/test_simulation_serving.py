@@ -338,9 +338,9 @@ def test_traces_that_cannot_be_read(text, says):
 
 
 def test_a_trace_is_sorted_and_begins_at_zero():
-    read = traffic.read_trace("timestamp,input_tokens,output_tokens\n9,7,3\n\n4,5,2\n")
+    read = traffic.read_trace('timestamp,input_tokens,output_tokens\n9,"1,024",3\n\n4,5,2\n')
     np.testing.assert_array_equal(read.arrival, [0.0, 5.0])
-    np.testing.assert_array_equal(read.prompt, [5.0, 7.0])
+    np.testing.assert_array_equal(read.prompt, [5.0, 1024.0])
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "cached": ("cached", "cached_tokens"),
     "delay": ("delay", "delay_ms"),  # aiperf's, from an answer to the next turn
 }
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 # Above these a number of seconds since 1970 is one of milliseconds and so on: 1e11 s are in 5138.
 _EPOCHS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, MS))
 
@@ -232,7 +233,7 @@ def _row(cells: Mapping[str, str]) -> tuple[float, float, float, float]:
         if column == "delay" or (not text and column == "cached"):
             continue
         try:
-            value = _seconds(text) if column == "arrival" else float(text)
+            value = _seconds(text) if column == "arrival" else float(_THOUSANDS.sub("", text))
         except ValueError:
             kind = "a number, or a date with a time" if column == "arrival" else "a number"
             raise ValueError(f"{column} {text!r} is not {kind}") from None
