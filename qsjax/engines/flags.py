@@ -123,6 +123,8 @@ def _resolve(name: str, engine: Engine) -> tuple[Flag | None, bool]:
             return known[f"--{spelled[5:]}"]._replace(values=0), True
     if not name.startswith("--") or len(base) < 4:
         return None, False
+    if (short := known.get(name[1:])) and short.effect == "read":
+        raise ValueError(f"{name}: a short name has one dash; write {name[1:]}")
     longer = {flag for spelled, flag in known.items() if spelled.startswith(base)}
     meanings = {(flag.effect, flag.quantity, flag.values) for flag in longer}
     if len(meanings) > 1 and not any(flag.effect == "read" for flag in longer):
@@ -137,7 +139,7 @@ def _resolve(name: str, engine: Engine) -> tuple[Flag | None, bool]:
 def _number(name: str, flag: str, text: str) -> float | None:
     if name == "context" and text in ("auto", "-1"):
         return None  # the longest that the engine finds room for
-    powers = {"k": 1, "m": 2, "g": 3} if name == "context" else {}
+    powers = {"k": 1, "m": 2, "g": 3} if name in ("context", "batched_tokens") else {}
     power = powers.get(text[-1:].lower(), 0)
     scale = (1000.0 if text[-1:].islower() else 1024.0) ** power
     try:
