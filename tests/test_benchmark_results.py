@@ -558,7 +558,13 @@ def test_a_packed_and_an_empty_file(tmp_path):
     (tmp_path / "b.gz").write_bytes(packed[:60])
     (tmp_path / "c.json").write_text(" \n")
     (tmp_path / "d.csv").write_text("\n")
-    for name, why in (("b.gz", "cannot be read"), ("c.json", "is empty"), ("d.csv", "is empty")):
+    (tmp_path / "e.xlsx").write_bytes(b"PK\x03\x04\xff")
+    for name, why in (
+        ("e.xlsx", "it is a workbook or an archive; save its sheet as CSV"),
+        ("b.gz", "cannot be read"),
+        ("c.json", "is empty"),
+        ("d.csv", "is empty"),
+    ):
         with pytest.raises(ValueError, match=why):
             read_records(tmp_path / name)
 

@@ -243,6 +243,14 @@ def test_a_name_that_tells_the_format_of_its_weights(
     assert entry.spec.label.startswith(name + ("" if is_published else ", weights="))
 
 
+def test_the_address_of_a_config_names_its_model():
+    """Nothing is fetched; it was taken for a path."""
+    address = "https://huggingface.co/%s/resolve/main/config.json"
+    assert catalog.model_entry(address % "Qwen/Qwen3-8B").name == "qwen3-8b"
+    with pytest.raises(ValueError, match=r"unknown model .*give a folder with a config"):
+        catalog.model_entry(address % "x/y")
+
+
 def test_formats_of_weights_are_told_of_models_alone():
     with pytest.raises(ValueError, match="unknown accelerator 'h100-fp8'"):
         catalog.hardware("h100-fp8")

@@ -609,6 +609,11 @@ def test_heads_that_do_not_divide_the_hidden_size(write):
     ("text", "start"),
     [
         ('{"model_type": ', "not JSON: "),
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:ab\n",
+            "cannot be read: it is a po",
+        ),
+        ("PK\x03\x04", "cannot be read: it is a workbook or an archive"),
         ("[1, 2]", "not a JSON object"),
         ('{"model_type": "llama", "hidden_size": NaN}', 'missing "num_hidden_layers"'),
         ("{}", 'unknown architecture (no "model_type")'),
@@ -630,6 +635,10 @@ def test_broken_files(write, text, start):
         (lambda text: text[:-1] + ",\n}", "no comments and no comma"),
         (lambda text: text[: len(text) // 2], "its end is missing"),
         (lambda text: "  \n", "the file is empty"),
+        (
+            lambda text: "<!doctype html><html></html>",
+            "it is a page of HTML: download the file its",
+        ),
     ],
 )
 def test_what_to_mend_in_a_file_that_is_no_json(write, change, hint):

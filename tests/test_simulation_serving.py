@@ -1,6 +1,7 @@
 """Outcomes of simulated deployments, sizing, traffic, the engines' rules, and the two verbs."""
 
 import dataclasses
+import gzip
 import json
 import math
 import re
@@ -492,6 +493,11 @@ def test_simulate_reads_a_trace(tmp_path):
     done = call(*SIMULATE, "--trace", path, "--format", "json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.output)["loads"][0]["measured_requests"] == 2
+    for data in (gzip.compress(path.read_bytes()), path.read_text().encode("utf-16")):
+        path.write_bytes(data)
+        again = json.loads(call(*SIMULATE, "--trace", path, "--format", "json").output)
+        assert again["loads"] == json.loads(done.output)["loads"]
+        path.write_text("arrival,isl,osl\n0,100,10\n1,200,10\n")
     path.write_text(TRACE)
     done = call(*SIMULATE, "--trace", path)
     assert done.exit_code == 2

@@ -54,7 +54,9 @@ def _no_json(text: str) -> str:
         return "; the file is empty"
     if re.search(r"(?m)^\s*(?://|#)|/\*|,\s*(?://.*)?[}\]]", text):
         return "; JSON has no comments and no comma before a closing bracket, so remove them"
-    if not text.rstrip().endswith("}"):
+    if text.lstrip().startswith("<"):
+        return "; it is a page of HTML: download the file itself"
+    if text.lstrip().startswith("{") and not text.rstrip().endswith("}"):
         return "; its end is missing"
     return ""
 

@@ -294,6 +294,8 @@ def _path(name: str | Path | None, suffixes: tuple[str, ...]) -> Path | None:
             f"{str(name)[:40]!r}... is not a name: it has {longest:,} characters without a slash, "
             f"and a file at most {NAME_MAX}; give one of the catalogue or the path of a file"
         )
+    if re.match(r"https?://", str(name)):
+        return None  # nothing is fetched; the address may be that of a model of the catalogue
     path = huggingface.expanded(name)
     is_file_name = PurePath(str(path).removesuffix(".gz")).suffix.lower() in suffixes
     if ".json" in suffixes and path.suffix.lower() in (".gguf", ".safetensors"):
