@@ -86,6 +86,15 @@ COATS = {
     "servingEngineSpec:\n  modelSpec:\n  - name: a\n    repository: vllm/vllm-openai\n"
     "    modelURL: org/m\n    vllmConfig:\n      tensorParallelSize: 4\n      maxModelLen: 8192\n"
     "      extraArgs: ['--disable-log-requests']\nEOF\n",
+    "code in a text": f"1. Run `{LINE}` on a node.\n2. `curl localhost:8000`\n",
+    "code in a table": f"| model | command |\n|---|---|\n| m | `{LINE}` |\n",
+    "cloud-init": "runcmd:\n  - docker run -d --gpus all vllm/vllm-openai:latest --model org/m "
+    "-tp 4 --max-model-len 8192\n",
+    "user data of Terraform": 'resource "aws_instance" "v" {\n  user_data = <<-EOF\n    #!/bin/sh\n'
+    "    docker run --gpus all vllm/vllm-openai:latest --model org/m -tp 4 --max-model-len 8192\n"
+    "  EOF\n}\n",
+    "Azure": "az containerapp create --name v --image vllm/vllm-openai --args --model org/m -tp 4 "
+    "--max-model-len 8192",
     "tmux": f'tmux new-session -d -s v "{LINE}"',
     "nohup": f"nohup {LINE} > log 2>&1 &",
     "singularity": "singularity run --nv docker://vllm/vllm-openai:latest --model org/m -tp 4 "

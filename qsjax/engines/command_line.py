@@ -150,7 +150,8 @@ def _files(text: str) -> tuple[str, list[tuple[str, str]]]:
     bare = _HERE.sub(lambda here: f"\n{here['text'] if _is_manifest(here['text']) else ''}\n", text)
     if not pasted.SERVER.search(bare):
         # A script that another writes has the variables of that one.
-        inner = next((one for _, one in found if pasted.SERVER.search(one)), "")
+        written = (*(one for _, one in found), *(here["text"] for here in _HERE.finditer(text)))
+        inner = next((one for one in written if pasted.SERVER.search(one)), "")
         bare = inner if _is_manifest(inner) else f"{bare}\n{_of_unit(inner)}"
     return _of_unit(bare), found
 
@@ -225,7 +226,7 @@ def _as_container(words: list[str]) -> list[str]:
 
     That is Google's `--args=A,B`, or `^;^A;B` with a comma of its own, and Vast.ai's `--args A B`.
     """
-    at = next((i for i, word in enumerate(words) if word in ("gcloud", "vastai")), len(words))
+    at = next((i for i, word in enumerate(words) if word in ("gcloud", "vastai", "az")), len(words))
     told: dict[str, str] = {}
     for word, after in itertools.pairwise([*words[at:], ""]):
         name, equals, value = word.partition("=")
@@ -233,7 +234,7 @@ def _as_container(words: list[str]) -> list[str]:
             told[name] = value if equals else after
     if not {"--image", "--args"} <= told.keys():
         return words
-    if words[at] == "vastai":
+    if words[at] in ("vastai", "az"):
         own = words[words.index("--args", at) + 1 :]
     else:
         lists = (told.get("--command", ""), told["--args"])
