@@ -54,7 +54,10 @@ _FORMAT = re.compile(rf"({'|'.join(FORMATS)})(v\d)?$")
 
 
 # What names of GGUF files add to that of a model.
-_GGUF = re.compile(r"(?:[-_.:](?:gguf|UD|I?Q\d_\w+|TQ\d_0|MXFP4(?:_MOE)?))+$", re.IGNORECASE)
+_GGUF = re.compile(
+    r"(?:[-_.:](?:gguf|UD|I?Q\d_\w+?|TQ\d_0|MXFP4(?:_MOE)?|B?F16|F32|\d{5}-of-\d{5}))+$",
+    re.IGNORECASE,
+)
 
 
 # Where a model comes from, and which of its revisions: neither says what it is.
@@ -191,6 +194,16 @@ def is_model(name: str) -> bool:
     return _match("models", name) is not None
 
 
+def without_gguf(name: str) -> str:
+    """A name without what those of GGUF files add to it.
+
+    >>> without_gguf("unsloth/Qwen3-8B-GGUF:UD-Q4_K_XL"), without_gguf("Qwen3-8B-BF16")
+    ('unsloth/Qwen3-8B', 'Qwen3-8B-BF16')
+    """
+    is_gguf = "gguf" in name.lower() or re.search(r"[-_.:](?:I?Q|TQ)\d_\w+$", name, re.IGNORECASE)
+    return _GGUF.sub("", name) if is_gguf else name
+
+
 def find(kind: str, name: str) -> str:
     """The catalogue's name of an entry.
 
@@ -220,7 +233,7 @@ def _hint(kind: str, name: str) -> str:
         )
     if kind == "hardware" and "," in name:
         return "give one; `qsjax compare` takes several."
-    base = _GGUF.sub("", name)
+    base = without_gguf(name)
     if kind == "models" and base != name and _match(kind, base):
         return (
             f"{_found(kind, base).entry} is known, and an engine's command line tells the type of "
