@@ -848,6 +848,7 @@ def test_runs_under_keys_of_a_program_s_own(
     [
         ({"n_prompt": 512, "n_gen": 0}, "it times prompts; those of generated tokens"),
         ({"n_gpu_layers": 0}, "no layer runs on a GPU"),
+        ({"avg_ts": 0}, "value is missing"),
     ],
 )
 def test_runs_of_llama_bench_that_say_nothing_of_tokens(tmp_path, change, why):

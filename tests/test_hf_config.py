@@ -1627,6 +1627,15 @@ def test_files_of_models_have_the_totals_of_their_cards(write, one):
 
 
 @pytest.mark.parametrize(
+    "change", [{"dim": None}, {"multiple_of": 0}, {"ffn_dim_multiplier": {}}, {"n_layers": 1e30}]
+)
+def test_odd_values_of_params_are_problems(change):
+    (config,) = (one["config"] for one in OTHERS if one["name"] == "llama3-70b-params")
+    with pytest.raises(ValueError, match="config:"):
+        catalog.load_hf({**config, "sliding_window": [None, 4096], **change})
+
+
+@pytest.mark.parametrize(
     ("name", "config", "stored", "kv"),
     [
         # 9 of 36 layers see all; FP8 of 512 + 64; MLC's scales are of 16 bits for 32 weights.

@@ -43,18 +43,27 @@ _TENSORRT = {
 # MLC's names of formats: bits of a weight, and of the scale of each group of 32.
 _MLC = re.compile(r"q([2348])f(16|32)_\d")
 _GROUP = 32
+_MOST = 10**6  # beyond any size that a model has
 
 
 def _renamed(config: Config, names: Mapping[str, str]) -> dict[str, Any]:
     return {names.get(key, key): value for key, value in config.items()}
 
 
-def _width(config: Config) -> int:
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < _MOST
+
+
+def _width(config: Config) -> dict[str, Any]:
     """Width of the networks by Meta's rule: two thirds of four times the model's, rounded up."""
+    multiple: Any = config.get("multiple_of")
+    factor: Any = config.get("ffn_dim_multiplier")
+    is_number = isinstance(factor, int | float) and 0 < factor < _MOST
+    if not (_is_count(multiple) and _is_count(config["dim"]) and (factor is None or is_number)):
+        return {}
     width = int(2 * 4 * config["dim"] / 3)
-    if config.get("ffn_dim_multiplier") is not None:
-        width = int(config["ffn_dim_multiplier"] * width)
-    return config["multiple_of"] * math.ceil(width / config["multiple_of"])
+    width = width if factor is None else int(factor * width)
+    return {"intermediate_size": multiple * math.ceil(width / multiple), "model_type": "llama"}
 
 
 def _params(config: Config) -> dict[str, Any] | None:
@@ -72,11 +81,12 @@ def _params(config: Config) -> dict[str, Any] | None:
         found["model_type"] = "minicpm3"  # latent attention beside dense networks
     else:
         found["model_type"] = "mistral"
-    if "hidden_dim" not in config and isinstance(config.get("multiple_of"), int):
-        found |= {"intermediate_size": _width(config), "model_type": "llama"}
-    if isinstance(windows := config.get("sliding_window"), list) and windows:
+    if "hidden_dim" not in config:
+        found |= _width(config)
+    windows = config.get("sliding_window")
+    if isinstance(windows, list) and windows and _is_count(config["n_layers"]):
         kinds = ["sliding_attention" if one else "full_attention" for one in windows]
-        found["layer_types"] = kinds * (int(config["n_layers"]) // len(windows))
+        found["layer_types"] = kinds * (config["n_layers"] // len(windows))
         found["sliding_window"] = next(filter(None, windows), None)
     if value_at(config, "quantization.qformat_weight") == "fp8_e4m3":
         found["quantization"] = {"quant_method": "fp8"}

@@ -52,7 +52,7 @@ def _llama(row: Mapping[str, Any]) -> Row:
         "tp" if row.get("split_mode") in ("row", "tensor") else "pp": len(gpus),
         "concurrency": 1,
         "context": (row.get("n_depth") or 0) + row["n_gen"] / 2,
-        "tpot_s": 1.0 / row["avg_ts"],
+        "tpot_s": 1.0 / row["avg_ts"] if row["avg_ts"] else None,
         "weights": f"{8 * size / count:.3f} bits a weight" if size and count else None,
         "kv": _CACHES.get(str(row.get("type_k"))),
         "engine": "llama.cpp",
@@ -155,7 +155,7 @@ def _of_batched_bench(cells: Mapping[str, str], text: str) -> Row:
     return {
         "concurrency": count,
         "context": prompt + output / 2,
-        "tpot_s": seconds / output,
+        "tpot_s": seconds / output if output else None,
         "engine": "llama.cpp",
         "phase": "decode-only",
     }
@@ -172,11 +172,12 @@ def _printed(text: str) -> list[Row]:
     """The runs of tables of llama.cpp's programs, each with what a user's own lines say."""
     own = reports.own_lines(text)
     return [
-        read(dict(zip(heads, cells, strict=False)), text) | own
+        read(dict(zip(heads, cells, strict=True)), text) | own
         for (_, heads), *rows in tables.drawn(text)
         for keys, read in _PRINTED
         if keys <= {*heads}
         for _, cells in rows
+        if len(cells) == len(heads)
     ]
 
 
