@@ -121,7 +121,7 @@ def _mlc(config: Config) -> dict[str, Any] | None:
         return None
     form = _MLC.fullmatch(name)
     scale = float(form[2]) / 8 if form else 0.0
-    table: Any = name if name not in ("q0f16", "q0f32", "q0bf16") else None
+    table: Any = None if name.startswith("q0") else {"quant_method": name}
     if form:
         bits = int(form[1])
         table = {"quant_method": "mlc", "bits": bits, "scale_bytes": scale, "group_size": _GROUP}
