@@ -844,6 +844,29 @@ def test_runs_under_keys_of_a_program_s_own(
 
 
 @pytest.mark.parametrize(
+    ("kind", "count", "name"),
+    [
+        ("llama 8B Q4_K - Medium", 8.03, "llama-3.1-8b"),
+        # It calls Mistral so too, which was taken for Llama 2.
+        ("llama 7B Q8_0", 7.24, "mistral-7b"),
+        ("llama 7B Q8_0", 6.74, "llama-2-7b"),
+        ("llama 8x7B Q4_0", 46.70, "mixtral-8x7b"),
+        ("qwen2 32B Q4_K - Medium", 32.76, "qwen2.5-32b"),
+        ("qwen3moe 30B.A3B Q4_K - Medium", 30.53, "qwen3-30b-a3b"),
+        ("gpt-oss 20B MXFP4 MoE", 20.91, "gpt-oss-20b"),
+    ],
+)
+def test_models_as_llama_bench_calls_them(tmp_path, kind, count, name):
+    table = "hardware: H100\n| model | params | test | t/s |\n|---|---|---|---|\n"
+    (tmp_path / "a.md").write_text(f"{table}| {kind} | {count:.2f} B | tg9 | 9 |\n")
+    assert deployment_of(read_records(tmp_path / "a.md")[0]).model_name == name
+    own = {"model_n_params": count * 1e9, "model_size": count * 6e8}
+    row = {**LLAMA_BENCH, "model_filename": "a.gguf", "model_type": kind, **own}
+    (tmp_path / "a.json").write_text(json.dumps([row]))
+    assert deployment_of(read_records(tmp_path / "a.json")[0]).model_name == name
+
+
+@pytest.mark.parametrize(
     ("change", "why"),
     [
         ({"n_prompt": 512, "n_gen": 0}, "it times prompts; those of generated tokens"),

@@ -7,13 +7,18 @@ row.
 """
 
 import csv
+import functools
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from qsjax import catalog
+from qsjax.cost.laws.params import total_params
 from qsjax.evidence.measurements import reports, tables
 from qsjax.evidence.measurements.columns import is_time
+from qsjax.evidence.measurements.names import find_model
 
 Row = dict[str, Any]
 # What a name of a GGUF file says of its weights, and of its part of several files.
@@ -25,11 +30,34 @@ _CACHES = {"q8_0": "int8", "f16": "fp16", "bf16": "bf16"}
 # What llama-bench calls a model: "qwen3moe 30B.A3B Q4_K - Medium".
 _OF_TYPE = re.compile(r"\s+(?:all )?(?:I?Q\d\w*|TQ\d_0|MXFP4|B?F16|F32)\b.*$", re.IGNORECASE)
 _DEVICE = re.compile(r"(?m)^[ \t]*(?:Device \d+: |ggml_vulkan: \d+ = )([^,(\n]*\S)")
+_ALIKE = 0.005  # sizes are printed with three digits
 _SIZES = {"MiB": 2.0**20, "GiB": 2.0**30, "M": 1e6, "B": 1e9}
 _TEST = re.compile(r"tg(?P<count>\d+)(?: @ d(?P<depth>\d+))?")
 # Keys by which a table is one of a program, whose columns are not asked to be known.
 _OF_PROGRAMS = ({"tokens/s/user", "tpot"}, {"avg_ts", "model_filename"})
 _TOTALS = {"total_input_tokens", "total_output_tokens"}
+
+
+@functools.cache
+def _sizes() -> dict[str, float]:
+    """Parameters of the models of the catalogue."""
+    names = catalog.model_names()
+    return {name: float(total_params(catalog.model_entry(name).spec)) for name in names}
+
+
+def _of_size(kind: str, count: float | None) -> str:
+    """The model that llama.cpp calls so: its "llama 7B" may be Llama 2 or Mistral, by their sizes.
+
+    Of several as large it is the one that is called most alike; the kind itself where none is.
+    """
+    name = _OF_TYPE.sub("", kind).replace("moe ", " ").replace(".", "-")
+    near = [one for one, size in _sizes().items() if count and abs(size / count - 1.0) < _ALIKE]
+
+    def alike(one: str) -> int:
+        pairs = zip(re.sub(r"\W", "", name.lower()), re.sub(r"\W", "", one), strict=False)
+        return len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
+
+    return max(near, key=alike, default=name)
 
 
 def _llama(row: Mapping[str, Any]) -> Row:
@@ -46,6 +74,8 @@ def _llama(row: Mapping[str, Any]) -> Row:
     while (shorter := _OF_FILE.sub("", name)) != name:
         name = shorter
     size, count = row.get("model_size"), row.get("model_n_params")
+    if row.get("model") is None and find_model(name) is None:
+        name = _of_size(str(row.get("model_type") or name), count)
     return {
         "model": row.get("model") or name,
         "hardware": row.get("hardware") or gpus[0],
@@ -134,11 +164,11 @@ def _of_llama_bench(cells: Mapping[str, str], text: str) -> Row:
     """A row of the table that llama-bench prints, below the GPUs that it found, as its JSON."""
     test = _TEST.fullmatch(cells["test"])
     gpus = [] if cells.get("backend") in ("CPU", "BLAS") else _DEVICE.findall(text)
-    kind = _OF_TYPE.sub("", cells["model"]).replace("moe ", " ").replace(".", "-")
+    count = _sized(cells.get("params", ""))
     return {
-        "model_filename": kind,
+        "model_filename": _of_size(cells["model"], count),
         "model_size": _sized(cells.get("size", "")),
-        "model_n_params": _sized(cells.get("params", "")),
+        "model_n_params": count,
         "gpu_info": ", ".join(gpus),
         "n_gpu_layers": int(cells.get("ngl") or 99),
         "split_mode": cells.get("sm", "layer"),
