@@ -240,6 +240,17 @@ def test_inferencex_counts_gpus_as_tp_and_seconds(tmp_path, told, tp, dp):
         assert record["value"] * {"ms": 1e-3, "s": 1.0}[record["unit"]] == pytest.approx(0.028)
 
 
+@pytest.mark.parametrize(("dp", "degrees"), [(8, (1, 8, 8)), (2, (4, 2, 8)), (1, (8, 1, 8))])
+def test_sglang_s_replicas_of_attention_share_its_tp(tmp_path, dp, degrees):
+    """They were taken to have as many GPUs each, 64 in all."""
+    server = {"model_path": "deepseek-ai/DeepSeek-R1", "tp_size": 8, "dp_size": dp, "ep_size": 8}
+    run = SGLANG | {"gpu": "H200", "server_info": server | {"enable_dp_attention": True}}
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    point = deployment_of(read_records(tmp_path / "a.json")[0])
+    assert tuple(float(getattr(point.partition, name)) for name in ("tp", "dp", "ep")) == degrees
+    assert float(point.workload.batch) * dp == 30.5
+
+
 def test_drafts_that_a_run_tells_are_served_too(tmp_path):
     """SGLang's `accept_length`, of 4 tokens that each step runs; InferenceX names the drafter."""
     server = SGLANG["server_info"] | {"speculative_num_draft_tokens": 4}
@@ -272,6 +283,14 @@ def test_a_time_whose_unit_nothing_tells_is_no_value(tmp_path):
         json.dumps(run | {"median_tpot": 0.025, "median_intvty": 40.0})
     )
     assert read_records(tmp_path / "a.json")[0]["unit"] == "s"
+
+
+def test_numbers_as_texts_and_none_at_all(tmp_path):
+    run = VLLM | PLACE | {"mean_tpot_ms": "13.9", "completed": "250", "tp": "4"}
+    (tmp_path / "a.json").write_text(json.dumps([run, run | {"mean_tpot_ms": float("nan")}]))
+    first, second = read_records(tmp_path / "a.json")
+    assert (first["value"], first["isl"], first["tp"]) == (13.9, 1024, 4)
+    assert second["unusable"] == "value nan is not a time; give milliseconds above 0"
 
 
 def test_a_result_says_where_its_accelerator_is_written(tmp_path):

@@ -148,7 +148,7 @@ def _problems(index: int, record: Any) -> list[str]:
         if not isinstance(record.get(key) or "", str)
     ]
     value = record.get("value")
-    if isinstance(value, int | float) and str(record.get("unit")) == "ms" and value <= 0:
+    if isinstance(value, int | float) and str(record.get("unit")) == "ms" and not value > 0:
         found.append(f"{name}: value {value} is not a time; give milliseconds above 0")
     return found
 
