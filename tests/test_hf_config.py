@@ -1689,6 +1689,11 @@ def test_configs_of_other_programs_in_place_of_their_model(tmp_path, name, confi
         (LLAMA | {"num_local_experts": 8}, '"num_local_experts" is 8: the model has experts, but'),
         (LLAMA | {"kv_lora_rank": 512}, '"kv_lora_rank" is 512: the model has latent attention'),
         (LLAMA | {"index_topk": 512}, '"index_topk" is 512: the model chooses tokens by an index'),
+        # Of a mixture with latent attention too: it was read as if it attended to every token.
+        (
+            RING_2_5 | {"index_topk": 2048},
+            '"index_topk" is 2048: the model chooses tokens by an in',
+        ),
         (LLAMA | {"mamba_d_state": 64}, '"mamba_d_state" is 64: the model has layers with a state'),
     ],
 )

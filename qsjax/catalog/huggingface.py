@@ -242,25 +242,27 @@ def _shape(family: Family, reading: Reading) -> dict[str, float]:
 
 
 # Keys that say what a family of plain layers does not have, and what they make of a model.
+_CHOOSES = {"index_topk": "chooses tokens by an indexer"}
 _FOREIGN = {
     "n_routed_experts|num_local_experts|num_experts|moe_num_experts": "has experts",
     "kv_lora_rank": "has latent attention",
-    "index_topk": "chooses tokens by an indexer",
+    **_CHOOSES,
     "linear_num_value_heads|mamba_d_state|ssm_state_size": "has layers with a state",
 }
 
 
 def _tell_foreign(family: Family, reading: Reading, shape: Mapping[str, float]) -> None:
     """A file of a dense family that says more than the family reads is a problem, not dense."""
-    if shape.get("experts", 1.0) > 1 or shape.get("kv_latent") or shape.get("linear_layers"):
-        return
-    for names, what in _FOREIGN.items():
+    is_plain = shape.get("experts", 1.0) <= 1 and not shape.get("kv_latent")
+    is_plain = is_plain and not shape.get("linear_layers")
+    told = _FOREIGN if is_plain else {} if shape.get("sparse_topk") else _CHOOSES
+    for names, what in told.items():
         for name in names.split("|"):
             value = value_at(reading.config, name)
             if isinstance(value, list) and value:  # one for each layer, or for all
                 value = value[-1]
             is_count = isinstance(value, int | float) and not isinstance(value, bool)
-            if is_count and value > 1 and not _decides(family, name):
+            if is_count and value > 1 and not (is_plain and _decides(family, name)):
                 problem = f'"{name}" is {value:g}: the model {what}, but its family does not'
                 reading.problems.append(f"{problem}; {BY_HAND}")
 
