@@ -243,6 +243,7 @@ def test_the_table_is_long_and_names_every_engine():
             "disaggregated` starts no server of a model; give",
         ),
         ("trtllm-bench --model m prepare-dataset", "runs a model by `throughput` or"),
+        ('{"a":' * 3_000, "is not an engine whose flags are read"),
         ('{"model": "m", "temperature": 0.5}', "is not an engine whose flags are read"),
         ("A=1 python3 -m llumnix.entrypoints.api_server --model m -tp 8", "'llumnix.entrypoints"),
         ("python -m atom.benchmarks.benchmark_serving --model m", "'atom.benchmarks.benchmark_ser"),

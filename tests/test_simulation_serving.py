@@ -324,6 +324,7 @@ def test_bad_rows_of_a_trace_are_named():
         ("arrival,isl,osl,cached\n0,10,1,10\n", "row 2"),
         ("arrival,isl,osl\n0,10\n", "row 2"),
         ('arrival,isl,osl\n0,10,1\n0,"10,1\n', "row 3"),
+        ("[" * 100_000, "nested too deeply"),
         ("arrival,isl,osl\n31.12.2025,10,1\n", "is not a number, or a date with a time"),
         # aiperf's sessions: https://github.com/ai-dynamo/aiperf, docs on traces with turns
         (

@@ -215,7 +215,7 @@ def _in_object(text: str) -> str:
     """The command of an engine's arguments as JSON, such as model.json of Triton's backend."""
     try:
         given = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     inner = (
         (given.get(key) for key in ("engine_args", "engine_kwargs")) if _is_object(given) else ()

@@ -80,6 +80,8 @@ def _objects(text: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows of JSON with their numbers: of a list, of an object that has one, or a line each."""
     try:
         every = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"{name}: not a table: nested too deeply") from error
     except ValueError as error:
         if text.startswith("["):
             raise ValueError(f"{name}: not JSON: {error}") from error
