@@ -47,6 +47,7 @@ QUANTITIES = {
     "model": "the model that is served",
     "speculative": "speculation, as JSON",
     "drafter": "what drafts: a head of the model, a model, n-grams",
+    "draft_model": "the model that drafts, which tells who does where nothing else says it",
     "drafts": "tokens that a step drafts",
     "verified": "tokens that a step verifies, the sampled one included",
     "config": "a YAML file of further flags",

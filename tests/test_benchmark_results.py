@@ -240,6 +240,17 @@ def test_inferencex_counts_gpus_as_tp_and_seconds(tmp_path, told, tp, dp):
         assert record["value"] * {"ms": 1e-3, "s": 1.0}[record["unit"]] == pytest.approx(0.028)
 
 
+@pytest.mark.parametrize(("dp", "degrees"), [(8, (1, 8, 8)), (2, (4, 2, 8)), (1, (8, 1, 8))])
+def test_sglang_s_replicas_of_attention_share_its_tp(tmp_path, dp, degrees):
+    """They were taken to have as many GPUs each, 64 in all."""
+    server = {"model_path": "deepseek-ai/DeepSeek-R1", "tp_size": 8, "dp_size": dp, "ep_size": 8}
+    run = SGLANG | {"gpu": "H200", "server_info": server | {"enable_dp_attention": True}}
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    point = deployment_of(read_records(tmp_path / "a.json")[0])
+    assert tuple(float(getattr(point.partition, name)) for name in ("tp", "dp", "ep")) == degrees
+    assert float(point.workload.batch) * dp == 30.5
+
+
 def test_drafts_that_a_run_tells_are_served_too(tmp_path):
     """SGLang's `accept_length`, of 4 tokens that each step runs; InferenceX names the drafter."""
     server = SGLANG["server_info"] | {"speculative_num_draft_tokens": 4}
@@ -272,6 +283,14 @@ def test_a_time_whose_unit_nothing_tells_is_no_value(tmp_path):
         json.dumps(run | {"median_tpot": 0.025, "median_intvty": 40.0})
     )
     assert read_records(tmp_path / "a.json")[0]["unit"] == "s"
+
+
+def test_numbers_as_texts_and_none_at_all(tmp_path):
+    run = VLLM | PLACE | {"mean_tpot_ms": "13.9", "completed": "250", "tp": "4"}
+    (tmp_path / "a.json").write_text(json.dumps([run, run | {"mean_tpot_ms": float("nan")}]))
+    first, second = read_records(tmp_path / "a.json")
+    assert (first["value"], first["isl"], first["tp"]) == (13.9, 1024, 4)
+    assert second["unusable"] == "value nan is not a time; give milliseconds above 0"
 
 
 def test_a_result_says_where_its_accelerator_is_written(tmp_path):
@@ -558,7 +577,13 @@ def test_a_packed_and_an_empty_file(tmp_path):
     (tmp_path / "b.gz").write_bytes(packed[:60])
     (tmp_path / "c.json").write_text(" \n")
     (tmp_path / "d.csv").write_text("\n")
-    for name, why in (("b.gz", "cannot be read"), ("c.json", "is empty"), ("d.csv", "is empty")):
+    (tmp_path / "e.xlsx").write_bytes(b"PK\x03\x04\xff")
+    for name, why in (
+        ("e.xlsx", "it is a workbook or an archive; save its sheet as CSV"),
+        ("b.gz", "cannot be read"),
+        ("c.json", "is empty"),
+        ("d.csv", "is empty"),
+    ):
         with pytest.raises(ValueError, match=why):
             read_records(tmp_path / name)
 
@@ -628,6 +653,9 @@ def test_runs_below_any_key(tmp_path):
     found = [deployment_of(record) for record in read_records(tmp_path / "a.json")]
     assert [float(one.workload.batch) for one in found] == [4, 8]
     assert {float(one.partition.tp) for one in found} == {2}
+    keyed = {"model": "qwen3-8b", "hardware": "H100", "tp": 2, "4": rows[0], "8": rows[1]}
+    (tmp_path / "b.json").write_text(json.dumps(keyed))
+    assert [record["value"] for record in read_records(tmp_path / "b.json")] == [12, 16]
     rows[0].pop("concurrency")
     (tmp_path / "a.json").write_text(json.dumps(given))
     with pytest.raises(ValueError, match="unknown batch; give concurrency"):
@@ -666,7 +694,19 @@ Mean Time to Output Token (ns) : 27123456
             "a table of Locust, which times whole requests; give a CSV",
         ),
         (json.dumps({"metrics": {"http_req_duration": {"avg": 9}}}), "a table of k6, which times"),
-        ("| model | test | t/s |\n|---|---|---|\n| q | tg128 | 99 |\n", "-o json writes in full"),
+        (
+            "| model | test | t/s |\n|---|---|---|\n| q | tg128 | 99 |\n",
+            r"names no GPU; add a line `hardware: \.\.\.`",
+        ),
+        (json.dumps({"eval_count": 9, "eval_duration": 99}), "Ollama, which does not say the bits"),
+        (
+            "model,hardware,tp,isl,osl,concurrency,tok/s/user\nq,h,1,1,1,1,50\n",
+            "'tpot_ms' is missing; if 'tok/s/user' is counted from the first token on, give 1000",
+        ),
+        (
+            json.dumps({"model": "q", "hardware": "h", "tps_per_user": 50}),
+            "token is missing; if 'tps_per_user' is counted from the first token on, give 1000 ov",
+        ),
         ("NVIDIA AIPerf | LLM Metrics\n\u2502 x \u2502\n", "AIPerf prints.*profile_export JSON"),
         ("Metric,avg\nInter Token Latency (ms),9\nmodel,x\n", "without hardware, tp, concurrency"),
     ],
@@ -693,6 +733,40 @@ LLAMA_BENCH = {
     "n_depth": 4096,
     "avg_ts": 125.0,
 }
+# What llama-bench and llama-batched-bench print: llama.cpp, tools/llama-bench/README.md.
+LLAMA_PRINTS = """\
+ggml_cuda_init: found 2 CUDA devices:
+  Device 0: NVIDIA H100 80GB HBM3, compute capability 9.0, VMM: yes
+  Device 1: NVIDIA H100 80GB HBM3, compute capability 9.0, VMM: yes
+| model                  |     size | params | backend | ngl | test          |           t/s |
+| ---------------------- | -------: | -----: | ------- | --: | ------------: | ------------: |
+| qwen3 8B Q4_K - Medium | 4.68 GiB | 8.19 B | CUDA    |  99 |         pp512 | 5000.1 \u00b1 3.1 |
+| qwen3 8B Q4_K - Medium | 4.68 GiB | 8.19 B | CUDA    |  99 | tg128 @ d4096 | 125.00 \u00b1 0.3 |
+
+build: 3edfa7d3 (5000)
+"""
+BATCHED_PRINTS = """\
+|    PP |     TG |    B |   N_KV |   T_PP s | S_PP t/s |   T_TG s | S_TG t/s |      T s |    S t/s |
+|-------|--------|------|--------|----------|----------|----------|----------|----------|----------|
+|  4096 |    128 |    8 |  33792 |    0.080 | 12000.00 |    1.600 |   640.00 |    1.680 |   962.00 |
+model: qwen3-8b
+hardware: H100
+tp: 2
+"""
+# A column for the split, a deviation behind a mean, bars as terminals draw them.
+BARS = """\
+model: qwen3-235b-a22b
+gpu: h200
+\u250c\u2500\u2500\u2500\u252c\u2500\u2500\u2510
+\u2502 Config     \u2502 ISL  \u2502 OSL \u2502 Users \u2502 TPOT (ms)  \u2502
+\u251c\u2500\u2500\u2500\u253c\u2500\u2500\u2524
+\u2502 TP=8, EP=8 \u2502 1024 \u2502 256 \u2502 16    \u2502 12.5 \u00b1 0.3 \u2502
+\u2514\u2500\u2500\u2500\u2534\u2500\u2500\u2518
+"""
+CHINESE = (
+    "\u6a21\u578b,\u786c\u4ef6,tp,\u8f93\u5165\u957f\u5ea6,\u8f93\u51fa\u957f\u5ea6,\u5e76\u53d1\u6570,TPOT(ms)\n"
+    "qwen3-32b,h200,4,1024,256,16,12.5\n"
+)
 # AIConfigurator, best_config_topn.csv, aggregated and with separate servers.
 CONFIGURATOR = """\
 model,isl,osl,concurrency,bs,ttft,tpot,tokens/s/gpu,tokens/s/user,tp,pp,dp,moe_tp,moe_ep,gemm,kvcache,moe,backend,version,system
@@ -724,6 +798,25 @@ SEPARATE_INFERENCEX = {
     ("text", "seconds", "degrees", "batch", "context", "engine"),
     [
         (json.dumps([LLAMA_BENCH]), 0.008, (1, 1, 1, 1), 1, 4160, ""),
+        (LLAMA_PRINTS, 0.008, (1, 1, 1, 2), 1, 4160, ""),
+        (BATCHED_PRINTS, 0.0125, (2, 1, 1, 1), 8, 4160, ""),
+        (
+            "# of Monday\nsep=;\nmodel;gpu;tp;mean_isl;completion_tokens;num_users;ms_per_token\n"
+            "qwen3-32b;h200;4;1024;256;16;12,5\n",
+            *(0.0125, (4, 1, 1, 1), 16, 1152, ""),
+        ),
+        (
+            "model,hw,parallel,isl,osl,concurrency,tpot_ms\n"
+            "qwen3-32b,h200,tp4pp1dp1,1024,256,16,12.5\n",
+            *(0.0125, (4, 1, 1, 1), 16, 1152, ""),
+        ),
+        (BARS, 0.0125, (8, 1, 8, 1), 16, 1152, ""),
+        (CHINESE, 0.0125, (4, 1, 1, 1), 16, 1152, ""),
+        (
+            "model: qwen3-32b\nhardware: h200\ntp: 4\nconcurrency: 16\nisl: 1024\n\nosl: 256\n"
+            "tpot_ms: 12.5\n",
+            *(0.0125, (4, 1, 1, 1), 16, 1152, ""),
+        ),
         (CONFIGURATOR, 0.0214, (4, 2, 8, 1), 32, 4250, "trtllm"),
         (SEPARATE, 0.020, (1, 8, 8, 1), 24, 4250, "trtllm"),
         (
@@ -747,18 +840,21 @@ SEPARATE_INFERENCEX = {
             *(0.007, (2, 1, 1, 1), 8, 125, ""),
         ),
     ],
-    ids=["llama", "aic", "aic separate", "batch", "server", "inferencex", "sweep", "one object"],
+    ids=["llama", "prints", "batched", "remark", "split", "bars", "chinese", "lines", "aic",
+         "aic separate", "batch", "server", "inferencex", "sweep", "one object"],
 )  # fmt: skip
 def test_runs_under_keys_of_a_program_s_own(
     tmp_path, text, seconds, degrees, batch, context, engine
 ):
     (tmp_path / "a.txt").write_text(text)
-    record = read_records(tmp_path / "a.txt")[0]
+    record = next(x for x in read_records(tmp_path / "a.txt") if "unusable" not in x)
     assert record["value"] * {"ms": 1e-3, "s": 1.0}[record["unit"]] == pytest.approx(seconds)
     point = deployment_of(record)
     assert tuple(float(getattr(point.partition, d)) for d in ("tp", "dp", "ep", "pp")) == degrees
     work = point.workload
     assert (float(work.batch), float(work.context), point.engine) == (batch, context, engine)
+    if "4.68 GiB" in text:
+        assert work.bytes_ffn_weight == pytest.approx(4.68 * 2**30 / 8.19e9, rel=1e-3)
     if "model_filename" in text:
         assert work.bytes_ffn_weight == pytest.approx(5027783680 / 8190735360, rel=1e-4)
         assert work.ffn_dtype == "bf16"
@@ -767,10 +863,34 @@ def test_runs_under_keys_of_a_program_s_own(
 
 
 @pytest.mark.parametrize(
+    ("kind", "count", "name"),
+    [
+        ("llama 8B Q4_K - Medium", 8.03, "llama-3.1-8b"),
+        # It calls Mistral so too, which was taken for Llama 2.
+        ("llama 7B Q8_0", 7.24, "mistral-7b"),
+        ("llama 7B Q8_0", 6.74, "llama-2-7b"),
+        ("llama 8x7B Q4_0", 46.70, "mixtral-8x7b"),
+        ("qwen2 32B Q4_K - Medium", 32.76, "qwen2.5-32b"),
+        ("qwen3moe 30B.A3B Q4_K - Medium", 30.53, "qwen3-30b-a3b"),
+        ("gpt-oss 20B MXFP4 MoE", 20.91, "gpt-oss-20b"),
+    ],
+)
+def test_models_as_llama_bench_calls_them(tmp_path, kind, count, name):
+    table = "hardware: H100\n| model | params | test | t/s |\n|---|---|---|---|\n"
+    (tmp_path / "a.md").write_text(f"{table}| {kind} | {count:.2f} B | tg9 | 9 |\n")
+    assert deployment_of(read_records(tmp_path / "a.md")[0]).model_name == name
+    own = {"model_n_params": count * 1e9, "model_size": count * 6e8}
+    row = {**LLAMA_BENCH, "model_filename": "a.gguf", "model_type": kind, **own}
+    (tmp_path / "a.json").write_text(json.dumps([row]))
+    assert deployment_of(read_records(tmp_path / "a.json")[0]).model_name == name
+
+
+@pytest.mark.parametrize(
     ("change", "why"),
     [
         ({"n_prompt": 512, "n_gen": 0}, "it times prompts; those of generated tokens"),
         ({"n_gpu_layers": 0}, "no layer runs on a GPU"),
+        ({"avg_ts": 0}, "value is missing"),
     ],
 )
 def test_runs_of_llama_bench_that_say_nothing_of_tokens(tmp_path, change, why):

@@ -214,6 +214,10 @@ def test_cache_of_a_further_token_by_hand(name, size):
         ("Qwen/Qwen3-32B-AWQ", "qwen3-32b", "fp4", "fp4", 0.515625, "bf16"),
         ("Intel/Qwen3-32B-int4-AutoRound", "qwen3-32b", "fp4", "fp4", 0.515625, "bf16"),
         ("TheBloke/Llama-2-13B-chat-GPTQ", "llama-2-13b", "fp4", "fp4", 0.515625, "bf16"),
+        ("unsloth/Qwen3-14B-unsloth-bnb-4bit", "qwen3-14b", "fp4", "fp4", 0.515625, "bf16"),
+        ("x/gemma-3-27b-it-qat-int4", "gemma-3-27b", "fp4", "fp4", 0.515625, "bf16"),
+        ("Qwen/Qwen2.5-72B-Instruct-GPTQ-Int8", "qwen2.5-72b", "fp8", "fp8", 1.0, "bf16"),
+        ("amd/DeepSeek-R1-0528-MXFP4-ASQ", "deepseek-v3", "fp4", "bf16", 0.53125, None),
         # Experts of 4 bits leave attention in 16.
         ("nvidia/DeepSeek-R1-0528-FP4-v2", "deepseek-v3", "fp4", "bf16", 0.5625, None),
         ("amd/DeepSeek-R1-MXFP4", "deepseek-v3", "fp4", "bf16", 0.53125, None),
@@ -229,12 +233,22 @@ def test_a_name_that_tells_the_format_of_its_weights(
     entry, plain = catalog.model_entry(given), catalog.model_entry(name)
     assert entry.name == name
     assert (entry.weight_dtype, entry.attn_weight_dtype) == (weights, attention)
-    assert (entry.spec.precision.bytes_ffn_weight, entry.multiply_dtype) == (stored, multiply)
+    own = entry.spec.precision
+    assert (own.bytes_ffn_weight, entry.multiply_dtype) == (stored, multiply)
+    assert own.bytes_attn_weight == (2.0 if attention == "bf16" else stored)
     assert entry.kv_dtype == plain.kv_dtype
     bare = (dataclasses.replace(one.spec, precision=None, label="") for one in (entry, plain))
     assert len(set(map(repr, bare))) == 1
     is_published = (weights, multiply) == (plain.weight_dtype, plain.multiply_dtype)
     assert entry.spec.label.startswith(name + ("" if is_published else ", weights="))
+
+
+def test_the_address_of_a_config_names_its_model():
+    """Nothing is fetched; it was taken for a path."""
+    address = "https://huggingface.co/%s/resolve/main/config.json"
+    assert catalog.model_entry(address % "Qwen/Qwen3-8B").name == "qwen3-8b"
+    with pytest.raises(ValueError, match=r"unknown model .*give a folder with a config"):
+        catalog.model_entry(address % "x/y")
 
 
 def test_formats_of_weights_are_told_of_models_alone():

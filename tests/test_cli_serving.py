@@ -234,6 +234,24 @@ def test_the_name_of_a_gguf_file_tells_its_bits(served, size, words):
     assert any("GGUF" in note and words in note for note in record["notes"]) == bool(words)
 
 
+@pytest.mark.parametrize(
+    ("served", "size", "words"),
+    [
+        ("./Meta-Llama-3.1-8B.Q4_K_M.gguf", 4.58, "type Q4_K_M takes 4.8944 bits"),
+        ("bartowski/Meta-Llama-3.1-8B-GGUF:Q6_K_L", 6.14, "Q6_K_L, counted as Q6_K"),
+        ("/m/Llama-3.1-8B-UD-Q8_K_XL-00001-of-00002.gguf", 7.95, "Q8_K_XL, counted as Q8_0"),
+        ("unsloth/Llama-3.1-8B-GGUF", 14.96, "tells no type"),
+    ],
+)
+def test_the_name_of_a_gguf_file_tells_its_model(served, size, words):
+    """The message of an unknown model said so, and the command that it gave was refused."""
+    flags = ("--hardware", "h100-sxm", "--format", "json", "--", "vllm", "serve", served)
+    record = as_json(qsjax("explain", *flags))
+    assert record["model"] == "llama-3.1-8b"
+    assert weights_of(record) == pytest.approx(size, rel=2e-3)
+    assert any("GGUF" in note and words in note for note in record["notes"])
+
+
 def test_a_file_of_weights_is_no_model():
     wrong = qsjax("explain", "llama.Q4_K_M.gguf", "--hardware", "h100-sxm", code=2)
     assert "give the config.json of its model" in mistake(wrong)

@@ -34,6 +34,7 @@ COMMANDS = {
     VLLM + "--max-model-len 25.6k": {"c": 25600},
     VLLM + "--max-model-len auto": {},
     VLLM + "--max-model-len -1": {},
+    VLLM + "--max-model-len 8K --max-num-batched-tokens 8K": {"c": 8192},
     # vLLM: cache and weights
     VLLM + "--kv-cache-dtype auto": {},
     VLLM + "--kv-cache-dtype fp8_e5m2": {"kv": 1},
@@ -89,6 +90,7 @@ COMMANDS = {
     "vllm bench throughput --model m -tp 4 --input-len 1024": {"tp": 4},
     "vllm serve --omni m --no-brand-new -tp 2": {"tp": 2},
     "/opt/venv/bin/vllm serve m -tp 8": {"tp": 8},
+    "(vllm serve m -tp 2 &) && sleep 60": {"tp": 2},
     "python3 -m dynamo.vllm --model m --tensor-parallel-size 8 -ep": {"tp": 8, "ep": 8},
     # SGLang
     SGLANG + "--tp 8": {"tp": 8},
@@ -126,6 +128,8 @@ COMMANDS = {
     "docker run --gpus all --shm-size 32g lmsysorg/sglang:latest python3 -m "
     "sglang.launch_server --model-path m --tp 2": {"tp": 2},
     "python3 -m dynamo.sglang --model-path m --tp-size 8 --ep-size 8": {"tp": 8, "ep": 8},
+    "python3 -m dynamo.trtllm --model-path m --tensor-parallel-size 4 --expert-parallel-size 4 "
+    "--enable-attention-dp": {"dp": 4, "ep": 4},
     SGLANG + "--tp 8 --attn-dp-size 8 --ep 8": {"dp": 8, "ep": 8},
     SGLANG + "--tp 16 --attention-data-parallel-size 4 --dp 2": {"tp": 4, "dp": 4, "n": 2},
     SGLANG + "--tp 8 --dcp-size 8": {"kvp": 8},
@@ -178,6 +182,19 @@ COMMANDS = {
         "ep": 8,
         "kv": 1,
     },
+    "trtllm-bench -m m throughput --dataset d.txt --backend pytorch --tp 8 --ep 8 "
+    "--num_requests 64 --concurrency 64 --max_batch_size 64 --kv_cache_free_gpu_mem_fraction 0.8": {
+        "tp": 8,
+        "ep": 8,
+        "b": 64,
+    },
+    # model.json of Triton's vLLM backend, and the like.
+    '{"model": "m", "tensor_parallel_size": 2, "gpu_memory_utilization": 0.5, "max_model_len": '
+    '8192, "enforce_eager": true}': {"tp": 2, "u": 0.5, "c": 8192},
+    "engine_args:\n  model: m\n  tensor_parallel_size: 4\n  max_model_len: 8192\n": {
+        "tp": 4,
+        "c": 8192,
+    },
 }
 _NAMES = {
     "n": "replicas",
@@ -220,11 +237,20 @@ def test_the_table_is_long_and_names_every_engine():
         ("text-generation-launcher --model-id m", "is not an engine"),
         ("./build/bin/llama-server -m m.gguf -c 8192", "'llama-server' is not an engine"),
         ("ollama run m", "'ollama' is not an engine"),
+        ("docker-compose up vllm", "'docker-compose' is not an engine"),
+        (
+            "trtllm-serve disaggregated -c d.yaml",
+            "disaggregated` starts no server of a model; give",
+        ),
+        ("trtllm-bench --model m prepare-dataset", "runs a model by `throughput` or"),
+        ('{"a":' * 3_000, "is not an engine whose flags are read"),
+        ('{"model": "m", "temperature": 0.5}', "is not an engine whose flags are read"),
         ("A=1 python3 -m llumnix.entrypoints.api_server --model m -tp 8", "'llumnix.entrypoints"),
         ("python -m atom.benchmarks.benchmark_serving --model m", "'atom.benchmarks.benchmark_ser"),
         (SGLANG + "--tp 8 --enable-expert-parallel", "not of sglang, which has --ep-size"),
         (TRT + "--enable-expert-parallel", "not of trtllm, which has --ep-size"),
         (VLLM + "--tp-size 8", "which has --tensor-parallel-size"),
+        (VLLM + "-tp 4 --dcp 4", "a short name has one dash; write -dcp"),
         (VLLM + "-tp auto", "'auto' is not a number; give a whole number of at least 1"),
         ("docker run -p 80:80 ghcr.io/x/text-generation-inference:3 --model-id m/n", "3'"),
         ("sudo docker run --name a/b -v /x:/y mm/lmdeploy lmdeploy serve m", "'mm/lmdeploy'"),
@@ -244,6 +270,19 @@ def test_what_cannot_be_read_is_refused_by_name(command, words):
     with pytest.raises(ValueError, match="flags:") as caught:
         read(command)
     assert words in str(caught.value)
+
+
+def test_settings_of_a_line_each():
+    script = (
+        "cat > e.yml <<EOF\nkv_cache_config: {dtype: fp8, free_gpu_memory_fraction: 0.7}  # a\n"
+        'speculative_config: {"decoding_type": "MTP", "num_nextn_predict_layers": 2}\nEOF\n'
+        "trtllm-serve m --tp_size 8 --extra_llm_api_options e.yml\n"
+    )
+    got = read(script)
+    assert (got.bytes_kv, got.free_fraction, got.drafts, got.drafter) == (1, 0.7, 2, "mtp")
+    got = read("cat > c.yml <<E\nspeculative-config: {method: mtp, num_speculative_tokens: 3}\nE\n"
+               "vllm serve m --config c.yml --max-num-batched-tokens 16k")  # fmt: skip
+    assert (got.drafts, got.drafter, got.batched_tokens) == (3, "mtp", 16000)
 
 
 def test_a_script_that_writes_its_settings_is_read_with_them():

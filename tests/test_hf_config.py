@@ -610,6 +610,11 @@ def test_heads_that_do_not_divide_the_hidden_size(write):
     ("text", "start"),
     [
         ('{"model_type": ', "not JSON: "),
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:ab\n",
+            "cannot be read: it is a po",
+        ),
+        ("PK\x03\x04", "cannot be read: it is a workbook or an archive"),
         ("[1, 2]", "not a JSON object"),
         ('{"model_type": "llama", "hidden_size": NaN}', 'missing "num_hidden_layers"'),
         ("{}", 'unknown architecture (no "model_type")'),
@@ -631,6 +636,10 @@ def test_broken_files(write, text, start):
         (lambda text: text[:-1] + ",\n}", "no comments and no comma"),
         (lambda text: text[: len(text) // 2], "its end is missing"),
         (lambda text: "  \n", "the file is empty"),
+        (
+            lambda text: "<!doctype html><html></html>",
+            "it is a page of HTML: download the file its",
+        ),
     ],
 )
 def test_what_to_mend_in_a_file_that_is_no_json(write, change, hint):
@@ -721,6 +730,11 @@ def test_the_nearest_family_of_one_that_is_not_read(write):
     )
     (only,) = problems(write({"model_type": "t5", "is_encoder_decoder": True}))
     assert only.startswith("unknown architecture (t5): an encoder with a decoder; 2")
+    # One that is built as its neighbour is read under that type.
+    strange = LLAMA | {"model_type": "llama_of_mine", "architectures": ["MineForCausalLM"]}
+    (only,) = problems(write(strange))
+    assert 'has its keys (if it is built so, write "model_type": "llama" into a copy)' in only
+    assert catalog.load_hf(write(strange | {"model_type": "llama"})).spec.layers == 4
 
 
 def test_what_is_refused_is_not_known():
@@ -1267,6 +1281,41 @@ def test_sparsity_is_told(write, more, is_told):
     assert ("2:4 sparsity is not counted" in note) == is_told
 
 
+FP8_OUT = {"output_tensors": {"dtype": "fp8_e4m3"}}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"kv_cache_group": ["*k_proj"], "layer_quant_config": {"*k_proj": FP8_OUT}},
+        # As Quark writes it, and vLLM reads it.
+        {"export": {"kv_cache_group": ["*k_proj"]}, "layer_quant_config": {"*k_proj": FP8_OUT}},
+        {"export": {"kv_cache_group": ["*k_proj"]}, "kv_cache_quant_config": {"*k_proj": FP8_OUT}},
+        {"export": {"kv_cache_group": []}, "kv_cache_quant_config": {}},
+    ],
+)
+def test_the_cache_of_quark(write, table):
+    weight = {"dtype": "fp8_e4m3", "qscheme": "per_tensor"}
+    own = {"quant_method": "quark", "global_quant_config": {"weight": weight}, **table}
+    found = catalog.load_hf(write(LLAMA | {"quantization_config": own}))
+    assert found.kv_dtype == ("bf16" if table.get("kv_cache_quant_config") == {} else "fp8")
+
+
+def test_patterns_of_autoround_and_modes_of_mlx(write):
+    """A name holds before a pattern; a module of MLX has the mode that its own options say."""
+    own = {"quant_method": "auto-round", "bits": 4, "group_size": 128, "extra_config": {
+        ".*self_attn.*": {"bits": 8, "group_size": 128},
+        **{f"model.layers.{i}.self_attn.{p}_proj": {"bits": 2} for i in range(4) for p in "qkv"},
+    }}  # fmt: skip
+    found = catalog.load_hf(write(LLAMA | {"quantization_config": own}))
+    assert found.modules["attention output"] == "fp8"
+    assert found.attn_weight_dtype == "fp4"
+    mlx = {"bits": 4, "group_size": 32, "mode": "mxfp4"}
+    mlx |= {f"model.layers.{i}.mlp.down_proj": {"bits": 8, "group_size": 64} for i in range(4)}
+    found = catalog.load_hf(write(LLAMA | {"quantization": mlx}))
+    assert found.weight_bytes == pytest.approx((2 * 0.53125 + 1.0625) / 3)
+
+
 def test_some_modules_of_mlx_and_gptq(write):
     mlx = {"bits": 4, "group_size": 64, "model.layers.0.mlp.down_proj": {"bits": 8}}
     mlx |= {f"model.layers.{i}.self_attn.o_proj": False for i in range(4)}
@@ -1276,6 +1325,10 @@ def test_some_modules_of_mlx_and_gptq(write):
     assert found.weight_bytes == pytest.approx((11 * 0.5625 + 1.0625) / 12)
     gptq = {"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {"-:.*attn.*": {}}}
     assert catalog.load_hf(write(LLAMA | {"quantization_config": gptq})).attn_weight_dtype == "bf16"
+    inside = [["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"], ["self_attn.o_proj"]]
+    gptq |= {"dynamic": {}, "modules_in_block_to_quantize": inside}
+    found = catalog.load_hf(write(LLAMA | {"quantization_config": gptq}))
+    assert (found.weight_dtype, found.attn_weight_dtype) == ("bf16", "fp4")
 
 
 @pytest.mark.parametrize(
@@ -1564,8 +1617,9 @@ def test_files_of_models_have_the_totals_of_their_cards(write, one):
     """Models that transformers does not build, or builds of other keys.
 
     These are shapes written out by hand under the keys of each model's own code, not copies of
-    files; MiMo-V2.5's order of windows is made up. Totals are rounded as cards round them, that of
-    DeepSeek-OCR is 2 * 129280 * 1280 + 12 * 4 * 1280^2 + 3 * 1280 * (6848 + 11 * 66 * 896).
+    files; MiMo-V2.5's order of windows is made up. Ring's active ones are the 0.957 and 6.1 B of
+    its report (arXiv 2510.19338) and the embeddings. Totals are rounded as cards round them, that
+    of DeepSeek-OCR is 2 * 129280 * 1280 + 12 * 4 * 1280^2 + 3 * 1280 * (6848 + 11 * 66 * 896).
     """
     spec = catalog.load_hf(write(one["config"])).spec
     assert float(params.total_params(spec)) == pytest.approx(one["total"], rel=0.025)
@@ -1574,9 +1628,49 @@ def test_files_of_models_have_the_totals_of_their_cards(write, one):
 
 
 @pytest.mark.parametrize(
+    "change", [{"dim": None}, {"multiple_of": 0}, {"ffn_dim_multiplier": {}}, {"n_layers": 1e30}]
+)
+def test_odd_values_of_params_are_problems(change):
+    (config,) = (one["config"] for one in OTHERS if one["name"] == "llama3-70b-params")
+    with pytest.raises(ValueError, match="config:"):
+        catalog.load_hf({**config, "sliding_window": [None, 4096], **change})
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "stored", "kv"),
+    [
+        # 9 of 36 layers see all; FP8 of 512 + 64; MLC's scales are of 16 bits for 32 weights.
+        ("params", "ministral-8b-params", 2.0, 9 * 2 * 8 * 128 * 2),
+        ("params", "mistral-large-3-params", 1.0, 61 * 576 * 2),
+        ("params", "llama3-70b-params", 2.0, 80 * 2 * 8 * 128 * 2),
+        ("config", "trt-llama-405b", 1.0, 126 * 2 * 8 * 128),
+        ("config", "trt-engine-qwen32b", 0.5625, 64 * 2 * 8 * 128),
+        ("mlc-chat-config", "mlc-llama3-8b", 0.5 + 2 / 32, 32 * 2 * 8 * 128 * 2),
+    ],
+)
+def test_configs_of_other_programs_in_place_of_their_model(tmp_path, name, config, stored, kv):
+    """In the folder, and under the names, that those programs give them."""
+    folder = tmp_path / "my-model"
+    folder.mkdir()
+    (config,) = (one["config"] for one in OTHERS if one["name"] == config)
+    (folder / f"{name}.json").write_text(json.dumps(config))
+    entry = catalog.load_hf(folder)
+    assert (entry.name, catalog.model(folder)) == ("my-model", entry.spec)
+    assert catalog.load_hf(folder / f"{name}.json").name == "my-model"
+    own = entry.spec.precision
+    assert own.bytes_ffn_weight == stored
+
+    def cache(context):
+        work = precision.workload_of(entry.spec, context=context)
+        return float(kv_bytes_per_sequence(entry.spec, Partition(), work, PHYSICAL))
+
+    assert cache(2e5) - cache(1e5) == pytest.approx(1e5 * kv)
+
+
+@pytest.mark.parametrize(
     ("config", "start"),
     [
-        ({"dim": 4096, "n_layers": 32, "n_heads": 32}, "this is Mistral's params.json; give the"),
+        ({"dim": 4096, "n_layers": 32, "n_groups": 8}, "this is Mistral's params.json; give the"),
         ({"weight_map": {}}, "this is an index of weights; give the config.json beside it"),
         (
             {"peft_type": "LORA", "base_model_name_or_path": "a/b"},
@@ -1584,16 +1678,23 @@ def test_files_of_models_have_the_totals_of_their_cards(write, one):
         ),
         ({"eos_token_id": 2, "temperature": 0.6}, "this is of how tokens are drawn; give the conf"),
         (
-            {"architecture": "LlamaForCausalLM", "hidden_size": 64, "mapping": {}},
+            {"architecture": "GPTForCausalLM", "hidden_size": 64, "mapping": {}},
             "this is a checkpoint of TensorRT-LLM; give the config.json beside it, or of the model",
         ),
         (
             LLAMA | {"model_type": "ouro", "architectures": []},
             "architecture ouro is not read: near",
         ),
+        # Skywork-MoE has one for all layers; it was read as a dense model of 13.9 B.
+        (LLAMA | {"num_experts": [16]}, '"num_experts" is 16: the model has experts, but its fam'),
         (LLAMA | {"num_local_experts": 8}, '"num_local_experts" is 8: the model has experts, but'),
         (LLAMA | {"kv_lora_rank": 512}, '"kv_lora_rank" is 512: the model has latent attention'),
         (LLAMA | {"index_topk": 512}, '"index_topk" is 512: the model chooses tokens by an index'),
+        # Of a mixture with latent attention too: it was read as if it attended to every token.
+        (
+            RING_2_5 | {"index_topk": 2048},
+            '"index_topk" is 2048: the model chooses tokens by an in',
+        ),
         (LLAMA | {"mamba_d_state": 64}, '"mamba_d_state" is 64: the model has layers with a state'),
     ],
 )
@@ -1756,8 +1857,64 @@ def test_w4afp8_has_four_bits_in_its_routed_experts_alone(write):
         # meituan/DeepSeek-R1-Block-INT8, microsoft/bitnet-b1.58-2B-4T.
         ({"quant_method": "blockwise_int8", "weight_block_size": [128, 128]}, "fp8", 1.0),
         ({"quant_method": "bitnet", "linear_class": "autobitlinear"}, "fp4", 0.25),
+        # Names of TensorRT-LLM and ModelOpt; scales of rows weigh nothing, zeros half a byte.
+        ({"quant_method": "modelopt", "quant_algo": "FP8_BLOCK_SCALES"}, "fp8", 1.0),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4_SVD"}, "fp4", 0.5625),
+        ({"quant_method": "modelopt", "quant_algo": "W4A8_MXFP4_MXFP8"}, "fp4", 0.53125),
+        (
+            {"quant_method": "modelopt", "quant_algo": "W8A8_SQ_PER_CHANNEL_PER_TOKEN_PLUGIN"},
+            "fp8",
+            1.0,
+        ),
+        ({"quant_method": "modelopt", "quant_algo": "W4A8_QSERVE_PER_CHANNEL"}, "fp4", 0.5),
+        (compressed(type="int", group_size=128, symmetric=False), "fp4", 0.5 + 2.5 / 128),
+        (compressed(type="int", strategy="channel"), "fp4", 0.5),
+        (
+            {
+                "quant_method": "quark",
+                "global_quant_config": {"weight": {"dtype": "int4", "qscheme": "per_channel"}},
+            },
+            "fp4",
+            0.5,
+        ),
+        (
+            {
+                "quant_method": "quark",
+                "global_quant_config": {"weight": None},
+                "layer_type_quant_config": {"Linear": {"weight": {"dtype": "fp8_e4m3"}}},
+            },
+            "fp8",
+            1.0,
+        ),
+        (
+            {
+                "quant_method": "torchao",
+                "quant_type": "int4_weight_only",
+                "quant_type_kwargs": {"group_size": 64},
+            },
+            "fp4",
+            0.5 + 2.5 / 64,
+        ),
+        # optimum-quanto and HIGGS, by transformers' QuantoConfig and HiggsConfig.
+        ({"quant_method": "quanto", "weights": "int8", "activations": None}, "fp8", 1.0),
+        ({"quant_method": "quanto", "weights": "int4"}, "fp4", 0.5 + 2.5 / 128),
+        ({"quant_method": "quanto", "weights": "float8"}, "fp8", 1.0),
+        ({"quant_method": "higgs", "bits": 4, "group_size": 256, "p": 2}, "fp4", 0.5 + 2 / 256),
+        ({"quant_method": "ptpc_fp8"}, "fp8", 1.0),
+        (
+            {
+                "quant_method": "torchao",
+                "quant_type": {"default": {
+                    "_type": "MXDynamicActivationMXWeightConfig",
+                    "_data": {"weight_dtype": {"_data": "float4_e2m1fn_x2", "_type": "torch.dtype"},
+                              "block_size": 32},
+                }},
+            },
+            "fp4",
+            0.53125,
+        ),
     ],
-)
+)  # fmt: skip
 def test_more_formats(write, table, dtype, stored):
     found = catalog.load_hf(write(LLAMA | {"quantization_config": table}))
     assert found.weight_dtype == dtype

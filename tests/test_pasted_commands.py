@@ -86,6 +86,15 @@ COATS = {
     "servingEngineSpec:\n  modelSpec:\n  - name: a\n    repository: vllm/vllm-openai\n"
     "    modelURL: org/m\n    vllmConfig:\n      tensorParallelSize: 4\n      maxModelLen: 8192\n"
     "      extraArgs: ['--disable-log-requests']\nEOF\n",
+    "code in a text": f"1. Run `{LINE}` on a node.\n2. `curl localhost:8000`\n",
+    "code in a table": f"| model | command |\n|---|---|\n| m | `{LINE}` |\n",
+    "cloud-init": "runcmd:\n  - docker run -d --gpus all vllm/vllm-openai:latest --model org/m "
+    "-tp 4 --max-model-len 8192\n",
+    "user data of Terraform": 'resource "aws_instance" "v" {\n  user_data = <<-EOF\n    #!/bin/sh\n'
+    "    docker run --gpus all vllm/vllm-openai:latest --model org/m -tp 4 --max-model-len 8192\n"
+    "  EOF\n}\n",
+    "Azure": "az containerapp create --name v --image vllm/vllm-openai --args --model org/m -tp 4 "
+    "--max-model-len 8192",
     "tmux": f'tmux new-session -d -s v "{LINE}"',
     "nohup": f"nohup {LINE} > log 2>&1 &",
     "singularity": "singularity run --nv docker://vllm/vllm-openai:latest --model org/m -tp 4 "
@@ -668,10 +677,13 @@ def test_a_settings_file_by_itself():
     [
         "vendor: zai-org\nfamilies:\n- name: GLM-5\n  hardware:\n    H100:\n      tp: 32\n",
         "deployment:\n  type: vllm\n  image: vllm/vllm-openai:latest\n  tensor_parallel_size: 8\n",
+        # AIBrix's template, which says the split elsewhere.
+        "kind: ConfigMap\ndata:\n  a.yaml: |\n    - spec:\n        parallelism:\n          tp: 4\n"
+        "        engine_args:\n          max_num_seqs: 256\n          max_model_len: 32768\n",
     ],
 )
 def test_yaml_that_starts_no_server_is_refused_as_such(text):
-    """A table of SGLang's cookbook; a deployment of NeMo Evaluator."""
+    """A table of SGLang's cookbook; a deployment of NeMo Evaluator; a template of AIBrix."""
     with pytest.raises(ValueError, match="YAML without the command of a server"):
         read(text)
 

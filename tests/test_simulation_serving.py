@@ -1,6 +1,7 @@
 """Outcomes of simulated deployments, sizing, traffic, the engines' rules, and the two verbs."""
 
 import dataclasses
+import gzip
 import json
 import math
 import re
@@ -323,6 +324,14 @@ def test_bad_rows_of_a_trace_are_named():
         ("arrival,isl,osl,cached\n0,10,1,10\n", "row 2"),
         ("arrival,isl,osl\n0,10\n", "row 2"),
         ('arrival,isl,osl\n0,10,1\n0,"10,1\n', "row 3"),
+        ("[" * 100_000, "nested too deeply"),
+        ("arrival,isl,osl\n31.12.2025,10,1\n", "is not a number, or a date with a time"),
+        # aiperf's sessions: https://github.com/ai-dynamo/aiperf, docs on traces with turns
+        (
+            '{"session_id": "a", "timestamp": 0, "input_length": 100, "output_length": 10}\n'
+            '{"session_id": "a", "delay": 1500, "input_length": 200, "output_length": 20}\n',
+            "1 of 2 requests wait .* --users N --think 1500ms --isl 150 --osl 15",
+        ),
     ],
 )
 def test_traces_that_cannot_be_read(text, says):
@@ -331,9 +340,9 @@ def test_traces_that_cannot_be_read(text, says):
 
 
 def test_a_trace_is_sorted_and_begins_at_zero():
-    read = traffic.read_trace("timestamp,input_tokens,output_tokens\n9,7,3\n\n4,5,2\n")
+    read = traffic.read_trace('timestamp,input_tokens,output_tokens\n9,"1,024",3\n\n4,5,2\n')
     np.testing.assert_array_equal(read.arrival, [0.0, 5.0])
-    np.testing.assert_array_equal(read.prompt, [5.0, 7.0])
+    np.testing.assert_array_equal(read.prompt, [5.0, 1024.0])
 
 
 @pytest.mark.parametrize(
@@ -360,6 +369,25 @@ def test_a_trace_is_sorted_and_begins_at_zero():
         "0,2,0.0,1,374,44\n1,2,4.314579,1,396,109\n",
         "timestamp_ms,isl,osl\n0,374,44\n4314.579,396,109\n",
         '[{"arrival": 0, "isl": 374, "osl": 44},\n {"arrival": 4.314579, "isl": 396, "osl": 109}]',
+        '{\n "requests": [{"arrival": 0, "isl": 374, "osl": 44},\n'
+        '  {"arrival": 4.314579, "isl": 396, "osl": 109}]\n}',
+        # What people export: spreadsheets, remarks, clocks of other units, logs of gateways.
+        "sep=;\narrival;isl;osl\n0;374;44\n4,314579;396;109\n",
+        "\ufeff# of Monday\nArrival Time (s)\tprompt_len\tgen_len\n0\t374\t44\n"
+        "4.314579\t396\t109\n",
+        "created_at,input_tokens,output_tokens\n2025-01-01T00:00:00Z,374,44\n"
+        "2025-01-01T00:00:04.314579Z,396,109\n",
+        "start_time,input_len,output_len\n2025/01/01 10:00:00,374,44\n"
+        "2025/01/01 10:00:04.314579,396,109",
+        "timestamp,prompt_tokens,completion_tokens\n1700000000000,374,44\n1700000004314.579,396,109\n",
+        "timestamp_ns,prompt_tokens,completion_tokens\n0,374,44\n4314579000,396,109\n",
+        '{"created": 1700000000, "usage": {"prompt_tokens": 374, "completion_tokens": 44}}\n'
+        '{"created": 1700000004.314579, "usage": {"prompt_tokens": 396, "completion_tokens": 109}}',
+        # Sessions whose turns have a time each, and messages that are no turns.
+        '{"id": "a", "turns": [{"timestamp_ms": 0, "input_length": 374, "output_length": 44},'
+        ' {"timestamp_ms": 4314.579, "input_length": 396, "output_length": 109}]}',
+        '{"arrival": 0, "isl": 374, "osl": 44, "messages": [{"role": "a"}, {"role": "b"}]}\n'
+        '{"arrival": 4.314579, "isl": 396, "osl": 109, "cached": 9, "messages": [{"a": "b"}]}',
     ],
 )
 def test_published_traces(text):
@@ -467,6 +495,11 @@ def test_simulate_reads_a_trace(tmp_path):
     done = call(*SIMULATE, "--trace", path, "--format", "json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.output)["loads"][0]["measured_requests"] == 2
+    for data in (gzip.compress(path.read_bytes()), path.read_text().encode("utf-16")):
+        path.write_bytes(data)
+        again = json.loads(call(*SIMULATE, "--trace", path, "--format", "json").output)
+        assert again["loads"] == json.loads(done.output)["loads"]
+        path.write_text("arrival,isl,osl\n0,100,10\n1,200,10\n")
     path.write_text(TRACE)
     done = call(*SIMULATE, "--trace", path)
     assert done.exit_code == 2

@@ -146,6 +146,14 @@ FLAGS = {
     ),
     VLLM + """-sc '{"method": "ngram", "num_speculative_tokens": 4}'""": ("ngram", 4, 5),
     VLLM + "--spec-method mtp --spec-tokens 1": ("mtp", 1, 2),
+    # Who drafts is told by the model where no method is given.
+    VLLM + """--speculative-config '{"model": "ngram", "num_speculative_tokens": 5}'""": (
+        *("ngram", 5, 6),
+    ),
+    VLLM + "--speculative-model '[ngram]' --num-speculative-tokens 5": ("ngram", 5, 6),
+    VLLM + """-sc '{"model": "yuhuili/EAGLE3-LLaMA3.1", "num_speculative_tokens": 2}'""": (
+        *("eagle", 2, 3),
+    ),
     SGLANG + "--speculative-algo EAGLE --speculative-num-steps 3 --speculative-eagle-topk 1 "
     "--speculative-num-draft-tokens 4": ("mtp", 3, 4),  # without a model that drafts
     SGLANG + "--speculative-algo EAGLE --speculative-draft-model-path org/head": ("eagle", 3, 4),
@@ -176,6 +184,9 @@ def test_other_drafters_are_named():
     )
     assert got.drafter is None
     assert any("medusa" in note and "without speculation" in note for note in got.notes)
+    got = read(VLLM + """-sc '{"model": "org/small", "num_speculative_tokens": 3}'""")
+    assert (got.drafter, got.drafts) == (None, None)
+    assert any(note.startswith("drafts of org/small: not read") for note in got.notes)
     for text in ("{mtp}", "[3]", '{"num_speculative_tokens": 0}'):
         with pytest.raises(ValueError, match="--speculative-config"):
             read(["vllm", "serve", "m", "--speculative-config", text])

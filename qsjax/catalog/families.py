@@ -183,7 +183,7 @@ FAMILIES: dict[str, Family] = {
         parts=(layers.window_everywhere,),
     ),
     "phi3": Family(
-        types=("phi3", "phi3_v", "phi4mm", "phi4_multimodal"),
+        types=("phi3", "phi3_v", "phi4mm", "phi4_multimodal", "phi4-siglip"),
         fields=_DENSE,
         parts=(layers.window_everywhere,),
     ),
@@ -287,7 +287,10 @@ FAMILIES: dict[str, Family] = {
         },
     ),
     "qwen_moe": Family(
-        types=("qwen2_moe", "qwen3_moe", "qwen3_vl_moe_text", "qwen3_omni_moe_text"),
+        types=(
+            *("qwen2_moe", "qwen3_moe", "qwen3_vl_moe_text", "qwen3_omni_moe_text"),
+            "interns1_pro_text",
+        ),
         fields=_GROUPED | _FINE_GRAINED | _ONE_SHARED,
         parts=(layers.sparse_step, layers.one_shared_expert, layers.window_from_a_layer_on),
     ),
@@ -379,6 +382,11 @@ FAMILIES: dict[str, Family] = {
         types=("bailing_hybrid",),
         fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE,
         parts=(layers.first_layers_dense, mixers.bailing_hybrid),
+    ),
+    "bailing_moe_linear": Family(
+        types=("bailing_moe_linear",),
+        fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
+        parts=(layers.first_layers_dense, mixers.lightning),
     ),
     "bailing_moe_v2_5": Family(
         # Their model_type is that of Ling 2.6 and 3.0.
@@ -733,10 +741,6 @@ REFUSED: dict[str, tuple[str, str]] = {
         "its linear layers are delta attention, its residuals attend blocks of layers",
     ),
     **dict.fromkeys(("step4", "step4pro"), ("step3p7", "its attention chooses tokens")),
-    "bailing_moe_linear": (
-        "bailing_moe_v2_5",
-        "its other layers have grouped attention instead of latents",
-    ),
     "zaya": ("olmoe", "its attention convolves queries and keys, its router is a network"),
     "recurrent_gemma": ("gemma2", "most of its layers have a gated linear recurrence"),
     "jetmoe": ("mixtral", "its attention has experts too"),

@@ -12,6 +12,7 @@ from typing import Any
 from qsjax.catalog.entries import ModelEntry
 from qsjax.catalog.families import FAMILIES, GROUPS, LEFT_OUT, REFUSED, Family
 from qsjax.catalog.mixers import blocks_of
+from qsjax.catalog.other_files import NAMES, under_its_keys
 from qsjax.catalog.quantisation import has_own_experts, precisions
 from qsjax.catalog.reading import Reading, decoded, field, number, sources, value_at
 from qsjax.records import checks
@@ -53,7 +54,9 @@ def _no_json(text: str) -> str:
         return "; the file is empty"
     if re.search(r"(?m)^\s*(?://|#)|/\*|,\s*(?://.*)?[}\]]", text):
         return "; JSON has no comments and no comma before a closing bracket, so remove them"
-    if not text.rstrip().endswith("}"):
+    if text.lstrip().startswith("<"):
+        return "; it is a page of HTML: download the file itself"
+    if text.lstrip().startswith("{") and not text.rstrip().endswith("}"):
         return "; its end is missing"
     return ""
 
@@ -135,8 +138,8 @@ def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str
         )
     if any(name in REFUSED for name in (*listed, *named)):
         return _unknown(config, (*named, *listed))
-    classes = () if named else (_type_of(name) for name in listed)
-    for name in (*listed, *named, *classes):
+    # A type may be spelt otherwise ("AXK1"); a class tells it where nothing else does.
+    for name in (*listed, *named, *map(_type_of, named or listed)):
         for family in FAMILIES.values():
             if name in family.types:
                 # DeepSeek-OCR and the smallest DeepSeek-VL2 have no latents.
@@ -199,7 +202,9 @@ def _unknown(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
     keys = [rule.partition("=") for rule in types[near].fields.values()]
     needed = [names.strip() for names, _, default in keys if names.strip() and not default]
     lacks = [one for one in needed if all(value_at(config, key) is None for key in one.split("|"))]
-    differs = f"lacks {', '.join(one.split('|')[0] for one in lacks)}" if lacks else "has its keys"
+    differs = f"lacks {', '.join(one.split('|')[0] for one in lacks)}"
+    if not lacks:
+        differs = f'has its keys (if it is built so, write "model_type": "{near}" into a copy)'
     return f"unknown architecture ({given}); nearest is {near}, and the file {differs}; {known}"
 
 
@@ -237,23 +242,27 @@ def _shape(family: Family, reading: Reading) -> dict[str, float]:
 
 
 # Keys that say what a family of plain layers does not have, and what they make of a model.
+_CHOOSES = {"index_topk": "chooses tokens by an indexer"}
 _FOREIGN = {
     "n_routed_experts|num_local_experts|num_experts|moe_num_experts": "has experts",
     "kv_lora_rank": "has latent attention",
-    "index_topk": "chooses tokens by an indexer",
+    **_CHOOSES,
     "linear_num_value_heads|mamba_d_state|ssm_state_size": "has layers with a state",
 }
 
 
 def _tell_foreign(family: Family, reading: Reading, shape: Mapping[str, float]) -> None:
     """A file of a dense family that says more than the family reads is a problem, not dense."""
-    if shape.get("experts", 1.0) > 1 or shape.get("kv_latent") or shape.get("linear_layers"):
-        return
-    for names, what in _FOREIGN.items():
+    is_plain = shape.get("experts", 1.0) <= 1 and not shape.get("kv_latent")
+    is_plain = is_plain and not shape.get("linear_layers")
+    told = _FOREIGN if is_plain else {} if shape.get("sparse_topk") else _CHOOSES
+    for names, what in told.items():
         for name in names.split("|"):
             value = value_at(reading.config, name)
+            if isinstance(value, list) and value:  # one for each layer, or for all
+                value = value[-1]
             is_count = isinstance(value, int | float) and not isinstance(value, bool)
-            if is_count and value > 1 and not _decides(family, name):
+            if is_count and value > 1 and not (is_plain and _decides(family, name)):
                 problem = f'"{name}" is {value:g}: the model {what}, but its family does not'
                 reading.problems.append(f"{problem}; {BY_HAND}")
 
@@ -367,6 +376,12 @@ def _line(problem: str, path: Path | None) -> int:
     return here[0] if len(here) == 1 and len(lines) > 1 else 0
 
 
+def config_in(folder: Path) -> Path:
+    """The config of a folder: config.json, or that of another program where there is none."""
+    files = (folder / name for name in NAMES)
+    return next((one for one in files if one.is_file()), folder / "config.json")
+
+
 def load(source: str | Path | Mapping[str, Any]) -> ModelEntry:
     """The entry of a config.json, of the folder that holds it, or of its content.
 
@@ -381,11 +396,11 @@ def load(source: str | Path | Mapping[str, Any]) -> ModelEntry:
         return _model(source, None, name, [])
     path = expanded(source)
     if path.is_dir():
-        path = path / "config.json"
+        path = config_in(path)
     problems: list[str] = []
     outer = _json(path, problems)
     plain = path.with_name(path.name.removesuffix(".gz"))
-    name = path.resolve().parent.name if plain.name == "config.json" else plain.stem
+    name = path.resolve().parent.name if plain.name in NAMES else plain.stem
     return _model(outer, path, name, problems)
 
 
@@ -393,6 +408,7 @@ def _model(
     outer: Mapping[str, Any], path: Path | None, name: str, problems: list[str]
 ) -> ModelEntry:
     """The entry of a content, or one `ValueError` with its problems and those found before."""
+    outer = under_its_keys(outer)
     config = _text_config(outer)
     reading = Reading(config=config, problems=problems, keys={})
     shape: dict[str, float] = {}

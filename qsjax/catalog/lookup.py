@@ -30,7 +30,7 @@ _OWN = {
 # the format of its weights, which `quantisation.ALGORITHMS` has by these names.
 _VARIANT = re.compile(
     r"(instruct|chat|base|thinking|reasoning|hf|it|1m|preview|exp|dynamic|static|pertensor|block"
-    r"|perchannel|quantized|autoround|kv|mtp|\d{4})$"
+    r"|perchannel|quantized|autoround|kv|mtp|qat|asq|unsloth|\d{4})$"
 )
 FORMATS = {
     "nvfp4": "NVFP4",
@@ -39,11 +39,13 @@ FORMATS = {
     "mxfp8": "MXFP8",
     "fp8": "FP8",
     "w8a8": "INT8",
+    "gptqint8": "W8A16",
     "int8": "INT8",
     "awq": "W4A16_AWQ",
     "gptq": "W4A16",
     "w4a16": "W4A16",
     "int4": "W4A16",
+    "bnb4bit": "W4A16",
     "4bit": "W4A16",
     "8bit": "W8A16",
     "bf16": "",
@@ -52,7 +54,10 @@ _FORMAT = re.compile(rf"({'|'.join(FORMATS)})(v\d)?$")
 
 
 # What names of GGUF files add to that of a model.
-_GGUF = re.compile(r"(?:[-_.:](?:gguf|UD|I?Q\d_\w+|TQ\d_0))+$", re.IGNORECASE)
+_GGUF = re.compile(
+    r"(?:[-_.:](?:gguf|UD|I?Q\d_\w+?|TQ\d_0|MXFP4(?:_MOE)?|B?F16|F32|\d{5}-of-\d{5}))+$",
+    re.IGNORECASE,
+)
 
 
 # Where a model comes from, and which of its revisions: neither says what it is.
@@ -189,6 +194,16 @@ def is_model(name: str) -> bool:
     return _match("models", name) is not None
 
 
+def without_gguf(name: str) -> str:
+    """A name without what those of GGUF files add to it.
+
+    >>> without_gguf("unsloth/Qwen3-8B-GGUF:UD-Q4_K_XL"), without_gguf("Qwen3-8B-BF16")
+    ('unsloth/Qwen3-8B', 'Qwen3-8B-BF16')
+    """
+    is_gguf = "gguf" in name.lower() or re.search(r"[-_.:](?:I?Q|TQ)\d_\w+$", name, re.IGNORECASE)
+    return _GGUF.sub("", name) if is_gguf else name
+
+
 def find(kind: str, name: str) -> str:
     """The catalogue's name of an entry.
 
@@ -218,7 +233,7 @@ def _hint(kind: str, name: str) -> str:
         )
     if kind == "hardware" and "," in name:
         return "give one; `qsjax compare` takes several."
-    base = _GGUF.sub("", name)
+    base = without_gguf(name)
     if kind == "models" and base != name and _match(kind, base):
         return (
             f"{_found(kind, base).entry} is known, and an engine's command line tells the type of "
@@ -256,6 +271,7 @@ def _stored_as(entry: ModelEntry, told: str, block: int) -> ModelEntry:
         return entry
     is_mixture = float(entry.spec.experts) > 1  # type: ignore[arg-type]  # catalogue entries hold floats
     attention: Dtype = "bf16" if form.dtype == "fp4" and is_mixture else form.dtype
+    special = 0.0 if form.stored == STORED[form.dtype] else form.stored
     stored = Stored(
         weight_dtype=form.dtype,
         attn_weight_dtype=attention,
@@ -264,7 +280,8 @@ def _stored_as(entry: ModelEntry, told: str, block: int) -> ModelEntry:
         weight_block=block,
         state_bytes=entry.state_bytes,
         index_bytes=entry.index_bytes,
-        weight_bytes=0.0 if form.stored == STORED[form.dtype] else form.stored,
+        weight_bytes=special,
+        attn_bytes=special if attention == form.dtype else 0.0,
     )
     label = f"{entry.name}, weights={told}"
     return dataclasses.replace(
@@ -290,6 +307,8 @@ def _path(name: str | Path | None, suffixes: tuple[str, ...]) -> Path | None:
             f"{str(name)[:40]!r}... is not a name: it has {longest:,} characters without a slash, "
             f"and a file at most {NAME_MAX}; give one of the catalogue or the path of a file"
         )
+    if re.match(r"https?://", str(name)):
+        return None  # nothing is fetched; the address may be that of a model of the catalogue
     path = huggingface.expanded(name)
     is_file_name = PurePath(str(path).removesuffix(".gz")).suffix.lower() in suffixes
     if ".json" in suffixes and path.suffix.lower() in (".gguf", ".safetensors"):
@@ -297,7 +316,7 @@ def _path(name: str | Path | None, suffixes: tuple[str, ...]) -> Path | None:
             f"{name}: a file of weights; give the config.json of its model, its folder, or a name "
             f"of the catalogue, and the file to the engine's command line"
         )
-    is_folder = ".json" in suffixes and (path / "config.json").is_file()
+    is_folder = ".json" in suffixes and huggingface.config_in(path).is_file()
     if isinstance(name, Path) or is_file_name or is_folder or str(name).startswith((".", "/", "~")):
         return path
     return None

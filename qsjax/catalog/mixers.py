@@ -35,12 +35,12 @@ def gated_delta_net(reading: Reading, shape: Shape) -> dict[str, float]:
 
 
 def lightning(reading: Reading, shape: Shape) -> dict[str, float]:
-    """MiniMax: lightning attention where `attn_type_list` is 0: q, k, v, gate and output.
+    """MiniMax, Ring: lightning attention where `attn_type_list` is 0, or but in the last of groups.
 
-    Its state is one matrix of the head dimension a head.
+    Its matrices are q, k, v, gate and output, its state one of the head dimension a head.
     """
     inner = shape["heads"] * shape["head_dim"]
-    count = numbers(reading, "attn_type_list").count(0.0)
+    count = numbers(reading, "attn_type_list").count(0.0) + _last_of_groups(reading, shape, 1.0)
     count += texts(reading, "layer_types").count("linear_attention")
     if not count:
         return {}

@@ -31,11 +31,12 @@ def _own(dtype: Dtype, stored: float = 0.0, multiply: Dtype | None = None) -> Fo
     return Format(dtype, stored or STORED[dtype], multiply)
 
 
-# quant_algo and kv_cache_quant_algo of NVIDIA ModelOpt.
+# quant_algo and kv_cache_quant_algo of NVIDIA ModelOpt and of TensorRT-LLM (quantization/mode.py).
 ALGORITHMS: dict[str, Format] = {
     "FP8": _own("fp8"),
     "FP8_PB_WO": _own("fp8", multiply="bf16"),
     "FP8_PB_REAL": _own("fp8"),
+    "FP8_BLOCK_SCALES": _own("fp8"),
     "FP8_PER_CHANNEL_PER_TOKEN": _own("fp8"),
     "INT8": _own("fp8"),
     "W8A16": _own("fp8", multiply="bf16"),
@@ -43,13 +44,17 @@ ALGORITHMS: dict[str, Format] = {
     "MXFP8": _own("fp8", MXFP8),
     "NVFP4": _own("fp4"),
     "NVFP4_AWQ": _own("fp4"),
+    "NVFP4_SVD": _own("fp4"),
     "W4A16_NVFP4": _own("fp4", multiply="bf16"),
     # Integers with a scale for 128 of them, where a table says no other group.
     "W4A16": _own("fp4", 0.5 + _SCALE / 128, "bf16"),
     "W4A16_AWQ": _own("fp4", 0.5 + _SCALE / 128, "bf16"),
     "W4A8_AWQ": _own("fp4", 0.5 + _SCALE / 128, "fp8"),
+    "W4A8_QSERVE_PER_GROUP": _own("fp4", 0.5 + _SCALE / 128, "fp8"),
+    "W4A8_QSERVE_PER_CHANNEL": _own("fp4", 0.5, "fp8"),
     "W4A8_NVFP4_FP8": _own("fp4", multiply="fp8"),
     "W4A8_MXFP4_FP8": _own("fp4", MXFP4, "fp8"),
+    "W4A8_MXFP4_MXFP8": _own("fp4", MXFP4, "fp8"),
     "W4A16_MXFP4": _own("fp4", MXFP4, "bf16"),
     "MXFP4": _own("fp4", MXFP4),
 }
@@ -62,6 +67,7 @@ METHODS: dict[str, Format] = {
     "fbgemm-fp8": _own("fp8"),
     "w8a8-fp8": _own("fp8"),
     "w8a8-int8": _own("fp8"),
+    "ptpc-fp8": _own("fp8"),
     "mxfp4": _own("fp4", MXFP4),
     "mxfp8": _own("fp8", MXFP8),
     "eetq": _own("fp8", multiply="bf16"),
@@ -130,6 +136,10 @@ def _float(bits: float, group: Any, multiply: Dtype | None) -> Format:
     return Format(dtype, beside if group == 32 else STORED[dtype], multiply)
 
 
+# How compressed-tensors and Quark say that a scale is of a whole row or matrix.
+_OF_ROWS = ("channel", "tensor", "per_channel", "per_tensor")
+
+
 def _wider(bits: Any, weight_bits: float) -> Dtype | None:
     """What weights of some bits are widened to under activations of others; None for neither."""
     if not isinstance(bits, int | float) or bits >= 16:
@@ -142,7 +152,7 @@ def _wider(bits: Any, weight_bits: float) -> Dtype | None:
 def _algorithm(name: Any, key: str, problems: list[str], group: Any = None) -> Format:
     if name in (None, "", "null"):
         return WHOLE
-    upper = str(name).upper()
+    upper = re.sub(r"^W8A8_SQ_.*", "W8A8_SQ_PER_CHANNEL", str(name).upper())
     if upper not in ALGORITHMS:
         problems.append(f'unknown "{key}" {name!r}; known: {", ".join(ALGORITHMS)}; {OTHERWISE}')
         return WHOLE
@@ -179,12 +189,15 @@ def _one_group(group: Any, problems: list[str]) -> Format:
         return WHOLE
     bits = _bits(table, "config_groups.*.weights.num_bits", problems)
     size = value_at(table, "config_groups.*.weights.group_size")
+    if size is None and value_at(table, "config_groups.*.weights.strategy") in _OF_ROWS:
+        size = -1
     given = value_at(table, "config_groups.*.input_activations")
     active = value_at(table, "config_groups.*.input_activations.num_bits") if given else 16
     wide = _wider(active, bits)
     if value_at(table, "config_groups.*.weights.type") == "float":
         return _float(bits, size, wide) if bits in (4, 8) else WHOLE
-    return _integer(bits, size, wide, zero=False)
+    has_zero = value_at(table, "config_groups.*.weights.symmetric") is False
+    return _integer(bits, size, wide, zero=has_zero)
 
 
 def _compressed(table: Table, problems: list[str]) -> Scheme:
@@ -212,6 +225,10 @@ def _compressed(table: Table, problems: list[str]) -> Scheme:
     return Scheme(default, rules)
 
 
+# Signs that make a name a pattern.
+_PATTERN = re.compile(r"[*+?^$()\[\]{}|\\]")
+
+
 def _bit_count(table: Table, problems: list[str]) -> Scheme:
     """AWQ, GPTQ, AutoRound: so many bits, with a scale and a zero for a group."""
     if "bits" not in table and "w_bit" in table:  # as AutoAWQ's own file has it
@@ -231,10 +248,17 @@ def _bit_count(table: Table, problems: list[str]) -> Scheme:
             group = one.get("group_size", table.get("group_size"))
             form = _integer(_bits(one, "bits", problems), group, wide, zero=True)
         rules.append((f"re:{name.removeprefix('-:').removeprefix('+:')}", form))
-    for name, one in extra.items() if isinstance(extra, Mapping) else ():
+    inside = table.get("modules_in_block_to_quantize")
+    if isinstance(inside, list) and inside:  # of GPTQ, in lists of what is quantised together
+        names = [x for one in inside for x in (one if isinstance(one, list) else [one])]
+        return Scheme(WHOLE, [*rules, *((str(name), own) for name in names)])
+    # A name holds before a pattern: vLLM, `INCConfig.get_layer_config`.
+    named = extra.items() if isinstance(extra, Mapping) else ()
+    for name, one in sorted(named, key=lambda item: bool(_PATTERN.search(item[0]))):
         if isinstance(one, Mapping) and one.get("bits"):
             group = one.get("group_size", table.get("group_size"))
-            rules.append((name, _integer(_bits(one, "bits", problems), group, wide, zero=True)))
+            form = _integer(_bits(one, "bits", problems), group, wide, zero=True)
+            rules.append((f"re:.*(?:{name})" if _PATTERN.search(name) else name, form))
     return Scheme(own, rules)
 
 
@@ -254,6 +278,8 @@ def _quark_weight(one: Any, problems: list[str]) -> Format:
     if not isinstance(weight, Mapping):
         return WHOLE
     name, size = str(weight.get("dtype")), weight.get("group_size")
+    if size is None and weight.get("qscheme") in _OF_ROWS:
+        size = -1
     active = value_at(one, "input_tensors.dtype")
     bits = re.search(r"\d+", name)
     if name == "None" or bits is None:
@@ -275,7 +301,9 @@ def _quark(table: Table, problems: list[str]) -> Scheme:
         (name, _quark_weight(one, problems))
         for name, one in (layers.items() if isinstance(layers, Mapping) else ())
     ]
-    return Scheme(_quark_weight(table.get("global_quant_config"), problems), rules)
+    # Linear layers as such come before what holds for all: vLLM, `QuarkConfig`.
+    whole = value_at(table, "layer_type_quant_config.Linear") or table.get("global_quant_config")
+    return Scheme(_quark_weight(whole, problems), rules)
 
 
 def _torchao_type(kind: Any, problems: list[str]) -> Format:
@@ -286,6 +314,9 @@ def _torchao_type(kind: Any, problems: list[str]) -> Format:
     plain = re.sub(r"[^a-z0-9]", "", str(name).lower())
     # IntxWeightOnlyConfig: the width of its weights is a field of its own.
     plain = plain.replace("intx", str(value_at(kind, "_data.weight_dtype._data") or "intx"))
+    # MXDynamicActivationMXWeightConfig: likewise, "float4_e2m1fn_x2".
+    if given := re.match(r"float(\d)", str(value_at(kind, "_data.weight_dtype._data"))):
+        plain = re.sub(r"mx(?=dynamic|weight)", f"mxfp{given[1]}", plain)
     weight = re.search(r"(u?int|float|nvfp|mxfp|mx)(\d?)(?:w|weight)", plain)
     if weight is None or weight[1] == "mx" or not weight[2]:
         weight = re.search(r"(u?int|float|nvfp|mxfp)(\d)", plain)
@@ -310,6 +341,8 @@ def _torchao(table: Table, problems: list[str]) -> Scheme:
     # Wrapped once or twice, and called by its old or its new name.
     while isinstance(kind, Mapping) and isinstance(kind.get("default"), Mapping | str):
         kind = kind["default"]
+    if isinstance(kind, str):
+        kind = {"_type": kind, "_data": table.get("quant_type_kwargs")}
     paths = ("_data.module_fqn_to_config", "_data.fqn_to_config")
     each = next((found for path in paths if (found := value_at(kind, path))), None)
     if not isinstance(each, Mapping):
@@ -372,9 +405,9 @@ def _aqlm(table: Table, problems: list[str]) -> Scheme:
 
 def _mlx(table: Table, problems: list[str]) -> Scheme:
     """MLX writes its options without a method, and those of a module under the module's name."""
-    mode = str(table.get("mode", "affine"))
 
     def one(options: Table) -> Format:
+        mode = str(options.get("mode", "affine"))  # a module's options are all of its own
         if mode in _FLOATS:
             return _FLOATS[mode]._replace(multiply="bf16")
         bits, group = _bits(options, "bits", problems), options.get("group_size", 64)
@@ -391,6 +424,29 @@ def _mlx(table: Table, problems: list[str]) -> Scheme:
     return Scheme(one(table), rules)
 
 
+def _quanto(table: Table, problems: list[str]) -> Scheme:
+    """Quanto names the width: "int8", "int4", "int2" or "float8"; 4 bits and fewer have groups."""
+    name = str(table.get("weights"))
+    bits = re.fullmatch(r"(?:float|int)(\d)", name)
+    if bits is None:
+        problems.append(f'"weights" is {name!r}; known: int8, int4, int2, float8; {OTHERWISE}')
+        return Scheme(WHOLE)
+    count = float(bits[1])
+    return Scheme(_integer(count, -1 if count == 8 else 128, "bf16", zero=count < 8))
+
+
+def _higgs(table: Table, problems: list[str]) -> Scheme:
+    bits = _bits(table, "bits", problems)
+    return Scheme(_integer(bits, table.get("group_size", 256), "bf16", zero=False))
+
+
+def _mlc(table: Table, problems: list[str]) -> Scheme:
+    """MLC's formats, of which `other_files` has the bits: q4f16_1 and the like."""
+    bits, size, scale = (_number(table, k, problems) for k in ("bits", "group_size", "scale_bytes"))
+    own = _integer(bits, -1, "bf16", zero=False)
+    return Scheme(own._replace(stored=own.stored + scale / size if size else own.stored))
+
+
 _READERS: dict[str, Callable[[Table, list[str]], Scheme]] = {
     "awq": _bit_count,
     "gptq": _bit_count,
@@ -405,6 +461,9 @@ _READERS: dict[str, Callable[[Table, list[str]], Scheme]] = {
     "aqlm": _aqlm,
     "fp-quant": _fp_quant,
     "mlx": _mlx,
+    "mlc": _mlc,
+    "quanto": _quanto,
+    "higgs": _higgs,
 }
 KNOWN_METHODS = (*METHODS, *_READERS)
 
@@ -480,9 +539,9 @@ def _cache(table: Table, problems: list[str]) -> Dtype:
     if isinstance(table.get("kv_cache_scheme"), Mapping):
         bits = _bits(table, key, problems)
         return "bf16" if bits >= 16 or not bits else ("fp8" if bits > 4 else "fp4")
-    if table.get("kv_cache_group"):
-        layers = table.get("layer_quant_config")
-        each = layers.values() if isinstance(layers, Mapping) else ()
+    if table.get("kv_cache_group") or value_at(table, "export.kv_cache_group"):  # Quark
+        tables = (table.get(key) for key in ("layer_quant_config", "kv_cache_quant_config"))
+        each = [one for found in tables if isinstance(found, Mapping) for one in found.values()]
         names = [str(value_at(one, "output_tensors.dtype")) for one in each]
         return "fp8" if any("8" in name for name in names) else "bf16"
     name = table.get("kv_cache_scheme") or table.get("kv_cache_quant_algo")

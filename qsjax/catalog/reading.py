@@ -27,6 +27,13 @@ FLAGS = frozenset(
 
 
 _GZIP = b"\x1f\x8b"
+# What files begin with that are no text, or not the one that is meant, and what to do.
+_OTHERS = {
+    b"PK\x03\x04": "a workbook or an archive; save its sheet as CSV, or unpack it",
+    b"PAR1": "a Parquet file; save it as CSV",
+    b"GGUF": "a file of weights",
+    b"version https://git-lfs": "a pointer of Git LFS; fetch the file itself (git lfs pull)",
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +50,16 @@ def decoded(data: bytes) -> str:
 
     Raises:
         UnicodeDecodeError: it is neither.
-        OSError: it is of gzip, and damaged.
+        OSError: it is of gzip, and damaged, or a file of another kind; with what to do.
     """
     if data.startswith(_GZIP):
         try:
             data = gzip.decompress(data)
         except (EOFError, zlib.error) as error:
             raise OSError(str(error)) from error
+    for start, what in _OTHERS.items():
+        if data.startswith(start):
+            raise OSError(f"it is {what}")
     marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return data.decode("utf-16" if marked else "utf-8-sig")
 

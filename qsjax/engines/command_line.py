@@ -18,6 +18,7 @@ NAMES: dict[str, Engine] = {
     "sglang": "sglang",
     "trtllm": "trtllm",
     "trtllm-serve": "trtllm",
+    "trtllm-bench": "trtllm",
     "vllm-serve": "vllm",  # of TRL
     "tensorrt_llm": "trtllm",
     "sglang_router": "sglang",  # its launch_server starts servers too
@@ -40,6 +41,9 @@ _BEFORE_NO_IMAGE = (
     *("--hostname", "--entrypoint", "-u", "--user", "-l", "--label", "--workdir"),
 )
 _PATH = re.compile(r"\w[\w.-]*(/[\w.-]+)+(:\S+)?")
+# Commands of trtllm-serve that hand requests on, and of trtllm-bench that run a model.
+_ORCHESTRATORS = ("disaggregated", "disaggregated_mpi_worker", "mm_embedding_serve")
+_RUNS = {"throughput", "latency"}
 _VERBS = ("bench", "chat", "complete")  # of vLLM, beside `serve`: they measure, or ask a server
 # Modules and scripts of an engine that start no server of it.
 _CLIENT = re.compile(r"bench(?:mark)?_serving|launch_router|send_one|\.test\.|/tests?/")
@@ -139,7 +143,8 @@ def _files(text: str) -> tuple[str, list[tuple[str, str]]]:
     bare = _HERE.sub(lambda here: f"\n{here['text'] if _is_manifest(here['text']) else ''}\n", text)
     if not pasted.SERVER.search(bare):
         # A script that another writes has the variables of that one.
-        inner = next((one for _, one in found if pasted.SERVER.search(one)), "")
+        written = (*(one for _, one in found), *(here["text"] for here in _HERE.finditer(text)))
+        inner = next((one for one in written if pasted.SERVER.search(one)), "")
         bare = inner if _is_manifest(inner) else f"{bare}\n{_of_unit(inner)}"
     return _of_unit(bare), found
 
@@ -161,7 +166,9 @@ def _program_at(words: list[str]) -> tuple[Engine | None, int]:
         if module:
             return module, at + 2 + (words[at + 2 : at + 3] == ["serve"])
         # A path may be a model's or an option's: a program stands in front of `serve`, or first.
-        if program and (after == "serve" or word.endswith("-serve")):
+        if word.endswith("trtllm-bench") and not {*words[at:][: _end(words[at:])]} & _RUNS:
+            continue
+        if program and (after == "serve" or word.endswith(("-serve", "-bench"))):
             return program, at + 1 + (after == "serve") + (words[at + 1 : at + 3] == ["serve"] * 2)
         if word.endswith(".py") and (_module(word) or word in SCRIPTS):
             return _module(word) or SCRIPTS[word], at + 1
@@ -173,7 +180,8 @@ def _image_at(words: list[str]) -> tuple[Engine | None, int]:
     for at, word in enumerate(words):
         if word.startswith("-"):
             break
-        if PurePosixPath(word).name in NAMES and not shell.is_assignment(word):
+        is_alone = at > 0 and at + 1 == len(words)  # `docker-compose up vllm`
+        if PurePosixPath(word).name in NAMES and not (is_alone or shell.is_assignment(word)):
             return NAMES[PurePosixPath(word).name], at + 1
     starts = [i for i, word in enumerate(words) if PurePosixPath(word).name in _CONTAINERS]
     for pattern in (_IMAGE, _LOCAL_IMAGE) if starts else ():
@@ -211,7 +219,7 @@ def _as_container(words: list[str]) -> list[str]:
 
     That is Google's `--args=A,B`, or `^;^A;B` with a comma of its own, and Vast.ai's `--args A B`.
     """
-    at = next((i for i, word in enumerate(words) if word in ("gcloud", "vastai")), len(words))
+    at = next((i for i, word in enumerate(words) if word in ("gcloud", "vastai", "az")), len(words))
     told: dict[str, str] = {}
     for word, after in itertools.pairwise([*words[at:], ""]):
         name, equals, value = word.partition("=")
@@ -219,7 +227,7 @@ def _as_container(words: list[str]) -> list[str]:
             told[name] = value if equals else after
     if not {"--image", "--args"} <= told.keys():
         return words
-    if words[at] == "vastai":
+    if words[at] in ("vastai", "az"):
         own = words[words.index("--args", at) + 1 :]
     else:
         lists = (told.get("--command", ""), told["--args"])
@@ -339,6 +347,18 @@ def _behind(words: list[str], engine: Engine | None, at: int) -> list[str]:
                 "the command line of its server"
             )
         rest = rest[2:]
+    if engine == "trtllm" and rest and rest[0] in _ORCHESTRATORS:
+        raise ValueError(
+            f"flags:\n  `trtllm-serve {rest[0]}` starts no server of a model; give the command "
+            "line of the servers that decode"
+        )
+    if at and words[at - 1].endswith("trtllm-bench"):
+        if not {*rest} & _RUNS:
+            raise ValueError(
+                "flags:\n  `trtllm-bench` runs a model by `throughput` or `latency` alone; give "
+                "that command line"
+            )
+        rest = ["--model" if word == "-m" else word for word in rest if word not in _RUNS]
     is_bare = bool(engine and rest) and "serve" not in (words[at - 1], rest[0])
     if is_bare and difflib.get_close_matches(rest[0], ["serve"], cutoff=0.75):
         raise ValueError(

@@ -120,6 +120,8 @@ def _resolve(name: str, engine: Engine) -> tuple[Flag | None, bool]:
             return known[f"--{spelled[5:]}"]._replace(values=0), True
     if not name.startswith("--") or len(base) < 4:
         return None, False
+    if (short := known.get(name[1:])) and short.effect == "read":
+        raise ValueError(f"{name}: a short name has one dash; write {name[1:]}")
     longer = {flag for spelled, flag in known.items() if spelled.startswith(base)}
     meanings = {(flag.effect, flag.quantity, flag.values) for flag in longer}
     if len(meanings) > 1 and not any(flag.effect == "read" for flag in longer):
@@ -134,7 +136,7 @@ def _resolve(name: str, engine: Engine) -> tuple[Flag | None, bool]:
 def _number(name: str, flag: str, text: str) -> float | None:
     if name == "context" and text in ("auto", "-1"):
         return None  # the longest that the engine finds room for
-    powers = {"k": 1, "m": 2, "g": 3} if name == "context" else {}
+    powers = {"k": 1, "m": 2, "g": 3} if name in ("context", "batched_tokens") else {}
     power = powers.get(text[-1:].lower(), 0)
     scale = (1000.0 if text[-1:].islower() else 1024.0) ** power
     try:
@@ -160,7 +162,8 @@ def _speculative(flag: str, text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f'{flag}: {text!r} is not a JSON object such as {{"method": "mtp"}}')
     said = {}
-    for key, name in (("num_speculative_tokens", "drafts"), ("method", "drafter")):
+    names = {"num_speculative_tokens": "drafts", "method": "drafter", "model": "draft_model"}
+    for key, name in names.items():
         if found.get(key) is not None:
             said[name] = _value(name, f"{flag}.{key}", str(found[key]))
     return said
@@ -181,7 +184,7 @@ def _value(name: str, flag: str, text: str) -> Any:
             known = ", ".join(allowed[name])
             raise ValueError(f"{flag}: {text!r} is not modelled; known: {known}")
         return text.lower() if name == "quantization" else float(allowed[name][text.lower()])
-    if name in ("model", "expert_backend", "dtype"):
+    if name in ("model", "draft_model", "expert_backend", "dtype"):
         return text
     if name == "drafter":
         return text.lower()

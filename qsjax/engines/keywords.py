@@ -30,7 +30,8 @@ _OBJECT = re.compile(r"<[\w.]+:? ?([^<>]*)>")  # `<Mode.FAST: 3>`
 _MODEL = ("model_source", "model_id", "model_path", "model")
 # Ray's `engine_kwargs`, and `vllmConfig` of the production stack's chart, which writes camelCase.
 _MAPPING = re.compile(
-    r"^(?P<indent>[ \t]*)(?:-[ \t]+)?(?:engine_kwargs|vllmConfig):[ \t]*(?:#.*)?$", re.M
+    r"^(?P<indent>[ \t]*)(?:-[ \t]+)?(?:engine_(?:kw)?args|vllm_args|vllmConfig):[ \t]*(?:#.*)?$",
+    re.M,
 )
 _SERVED = re.compile(r"^[ \t-]*(model_source|model_id|modelURL)\s*:\s*['\"]?([^\s'\"#]+)", re.M)
 _ENTRY = re.compile(
@@ -204,8 +205,35 @@ def _in_mapping(text: str) -> str:
     more += [str(one) for one in listed] if isinstance(listed, list) else []
     served = dict(reversed(_SERVED.findall(text)))
     model = served.get("modelURL") or served.get("model_source") or served.get("model_id")
+    if model is None and "engine_kwargs" not in found[0] and "model" not in given:
+        return ""  # of a template that says the model and its split elsewhere
     command = _command("sglang" if "sglang:" in text else "vllm", model, given)
     return " ".join([command, *map(shlex.quote, more)])
+
+
+def _in_object(text: str) -> str:
+    """The command of an engine's arguments as JSON, such as model.json of Triton's backend."""
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    inner = (
+        (given.get(key) for key in ("engine_args", "engine_kwargs")) if _is_object(given) else ()
+    )
+    given = next(filter(_is_object, inner), given)
+    if not _is_object(given):
+        return ""
+    names = [key.replace("_", "-") for key in given]
+    counts = {engine: sum(name in spelled(engine) for name in names) for engine in PROGRAMS}
+    engine = max(counts, key=lambda one: counts[one])
+    if counts[engine] < 2 or counts[engine] < 0.7 * len(names):
+        return ""
+    model = next((given[key] for key in _MODEL if isinstance(given.get(key), str)), None)
+    return _command(engine, model, {key: x for key, x in given.items() if key not in _MODEL})
+
+
+def _is_object(given: Any) -> bool:
+    return isinstance(given, dict) and bool(given)
 
 
 def command_in(text: str) -> str:
@@ -219,4 +247,6 @@ def command_in(text: str) -> str:
         return logged
     if _STARTED.search(re.sub(r"#.*", "", text)):
         return ""
+    if text.lstrip().startswith("{") and (found := _in_object(text)):
+        return found
     return _in_python(text) or _in_mapping(text)

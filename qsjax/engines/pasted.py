@@ -43,7 +43,11 @@ _ENGINE = re.compile(r"vllm|sglang|trtllm|tensorrt-llm|huggingfaceserver")
 SERVER = re.compile(
     r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server"
     r"|\bdynamo\.(?:vllm|sglang|trtllm)\b|\batom\.entrypoints\b"
+    r"|\b(?:docker|podman|nerdctl) run\b(?:[^\n]|\\\n)*?"
+    r"(?:vllm-openai|lmsysorg/sglang|tensorrt-llm)"
 )
+# Code within a text of Markdown.
+_SPAN = re.compile(r"`([^`\n]+)`")
 PREFILLS = re.compile(
     r"--disaggregation-mode(?:[= ]|' ')?['\"]?prefill|--is-prefill-worker|kv_producer"
 )
@@ -397,6 +401,8 @@ _TYPED = (
     (re.compile("[\u201c\u201d\u201e]"), '"'),
     (re.compile("[\u2018\u2019]"), "'"),
     (re.compile("[\u00a0\u2009\u202f]"), " "),
+    # A shell of its own: `(vllm serve m &)`
+    (re.compile(r"(?m)^[ \t]*\(((?:vllm|sglang|trtllm-serve|python3?) [^()\n]*)\)"), r"\1 "),
     (re.compile(r"[ \t][`^][ \t]*\n"), " "),  # how other shells go on in the next line
     (re.compile(r"(?<=[ \t])\\[ \t]+(?=\S)(?!#)"), ""),  # lines that a quotation has joined
     # How fish and PowerShell set a variable.
@@ -422,6 +428,9 @@ def as_typed(text: str) -> str:
         text = "\n".join(line[1:] for line in lines)
     for pattern, typed in _TYPED:
         text = pattern.sub(typed, text)
+    spans = [span for span in _SPAN.findall(text) if SERVER.search(span)]
+    if spans and not SERVER.search(_SPAN.sub("", text)):
+        text = "\n".join(spans)
     text = _EXPRESSION.sub(r"${\1}", text)
     if _BATCH.search(text):
         text = _OF_BATCH.sub(r"${\1}", text)

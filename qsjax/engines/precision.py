@@ -26,8 +26,8 @@ _GGUF = re.compile(
 def bits_of_gguf(deployment: Deployment) -> tuple[float | None, tuple[str, ...]]:
     """Bits of a weight of the GGUF file that is served, None where none is; and what to say of it.
 
-    The name of the file, or what follows the colon of a repository, tells the type. Unsloth's
-    `_XL` types count as the `_M` or `_L` of as many bits.
+    The name of the file, or what follows the colon of a repository, tells the type. Types in `_L`
+    and `_XL` that llama.cpp does not have count as the `_M`, `_L` or plain one of as many bits.
 
     >>> bits_of_gguf(Deployment(model="unsloth/Qwen3-8B-GGUF:Q4_K_M"))[0]
     4.8944
@@ -42,8 +42,9 @@ def bits_of_gguf(deployment: Deployment) -> tuple[float | None, tuple[str, ...]]
             "as the model's own; --weights says what they are",
         )
     name = names[-1].lower()
-    stem = re.sub(r"_k_x+l$", "_k", name)
-    like = next((one for one in (name, f"{stem}_m", f"{stem}_l", stem) if one in known), None)
+    stem = re.sub(r"_k_x*l$", "_k", name)
+    near = (name, f"{stem}_m", f"{stem}_l", stem, f"{stem.removesuffix('_k')}_0")
+    like = next((one for one in near if one in known), None)
     if like is None:
         return None, (
             f"{name.upper()} is not a known type of GGUF; known: {', '.join(known).upper()}; the "

@@ -247,11 +247,21 @@ def _has_own_head(words: list[str], model: str | None) -> bool:
     return path is None or path[1] == (model or "").replace("_", "-")
 
 
+def _drafts_by(model: str | None) -> str | None:
+    """Who drafts where vLLM is told a model and no method: n-grams ("[ngram]"), or an Eagle head.
+
+    Source: vLLM, config/speculative.py.
+    """
+    name = (model or "").strip("[]").lower()
+    return name if name == "ngram" else "eagle" if re.search("eagle-|eagle3", name) else None
+
+
 def _speculation(
     said: dict[str, Any], engine: Engine, words: list[str]
 ) -> tuple[dict[str, Any], list[str]]:
     """Who drafts how many tokens, and what a step runs; nothing where that is not known."""
-    named, verified = said.get("drafter"), said.get("verified")
+    named = said.get("drafter") or _drafts_by(said.get("draft_model"))
+    verified = said.get("verified")
     if named is None and said.get("drafts") is None:
         return {}, []
     notes = []
@@ -262,7 +272,9 @@ def _speculation(
     known = load_flags()["drafters"]
     drafter = known.get("mtp" if named and named.endswith("_mtp") else named or "")
     if drafter is None:
-        what = f"a drafter {named!r}" if named else "drafts of a model that is not named"
+        model = said.get("draft_model")
+        what = f"drafts of {model}" if model else "drafts of a model that is not named"
+        what = f"a drafter {named!r}" if named else what
         return {}, [f"{what}: not read; all numbers are without speculation"]
     # SGLang takes three steps of a tree where nothing is said; the others one draft.
     drafts = said.get("drafts") or (3.0 if engine == "sglang" else 1.0)

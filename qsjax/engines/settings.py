@@ -5,6 +5,10 @@ from pathlib import Path
 
 _LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w.-]+) *:(?: +(?P<value>.*))?$")
 
+# A mapping on its line, `{dtype: fp8, tokens_per_block: 64}`, of plain values.
+_FLOW = re.compile(r"\{([^{}\[\]]+)\}(?:\s+#.*)?")
+_PAIR = re.compile(r"""['"]?([\w.-]+)['"]?\s*:\s*['"]?([^,'"]*[^,'"\s])""")
+
 
 def _scalar(text: str) -> str:
     text = text.strip()
@@ -49,7 +53,11 @@ def read(path: str, text: str | None = None) -> list[str]:
         while outer and outer[-1][0] >= indent:
             outer.pop()
         outer.append((indent, match["key"]))
+        name = ".".join(key for _, key in outer)
+        if pairs := _FLOW.fullmatch((match["value"] or "").strip()):
+            flags += [f"--{name}.{key}={x}" for key, x in _PAIR.findall(pairs[1])]
+            continue
         value = _scalar(match["value"] or "")
         if value.lower() not in ("", "null", "~", "|", ">"):
-            flags.append(f"--{'.'.join(key for _, key in outer)}={value}")
+            flags.append(f"--{name}={value}")
     return flags

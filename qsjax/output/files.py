@@ -11,6 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qsjax.catalog.reading import decoded
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -42,14 +44,17 @@ def asset(name: str) -> str:
 
 
 def content_of(path: Path) -> str:
-    """Content of a text file.
+    """Content of a text file, as `catalog.reading.decoded` reads it.
 
     Raises:
         OSError: it cannot be read.
         ValueError: it is no text.
     """
+    data = path.read_bytes()
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return decoded(data)
+    except OSError as error:
+        raise ValueError(f"{path}: {error}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: is not a text file in UTF-8 ({error})") from error
 

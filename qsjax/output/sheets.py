@@ -3,9 +3,10 @@
 import csv
 import io
 import json
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 MOST_ERRORS = 20  # rows named in one message
 # What columns of input and output tokens are called; the last are those of Azure's traces, of
@@ -14,19 +15,33 @@ MOST_ERRORS = 20  # rows named in one message
 LENGTHS: dict[str, tuple[str, ...]] = {
     "isl": (
         *("isl", "input_tokens", "prompt_tokens", "input_length", "num_prefill_tokens"),
-        *("contexttokens", "request tokens", "prompt_size"),
+        *("input_len", "prompt_len", "prompt_length", "num_input_tokens", "num_prompt_tokens"),
+        *("contexttokens", "request_tokens", "prompt_size", "input", "in"),
     ),
     "osl": (
         *("osl", "output_tokens", "completion_tokens", "output_length", "num_decode_tokens"),
-        *("generatedtokens", "response tokens", "token_size"),
+        *("output_len", "gen_len", "response_len", "num_output_tokens", "num_generated_tokens"),
+        *("generatedtokens", "response_tokens", "token_size", "output", "out"),
     ),
 }
+# Lines above a table: empty, a remark, or what tells Excel how cells are divided.
+REMARK = re.compile(r"\s*(?:#.*)?|sep=.", re.IGNORECASE)
+_COMMA = re.compile(r"([+-]?\d+),(\d+)")
 Item = TypeVar("Item")
+
+
+def plain(heading: str) -> str:
+    """A heading without capitals, spaces and signs.
+
+    >>> plain("Arrival Time (ms)")
+    'arrival_time_ms'
+    """
+    return re.sub(r"[\W_]+", "_", heading.lower()).strip("_")
 
 
 def _places(header: Sequence[str], headings: Mapping[str, Sequence[str]], name: str) -> list[int]:
     """Where the first accepted heading of each column stands; -1 where none does."""
-    lowered = [heading.strip().lower() for heading in header]
+    lowered = [plain(heading) for heading in header]
     wanted = {heading for accepted in headings.values() for heading in accepted}
     twice = [x for x, count in Counter(lowered).items() if count > 1 and x in wanted]
     if twice:
@@ -37,36 +52,81 @@ def _places(header: Sequence[str], headings: Mapping[str, Sequence[str]], name: 
     ]
 
 
-def _as_lines(text: str, name: str) -> str:
-    """A list in JSON as an object a line."""
+def _flat(one: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of an object: itself with what objects in it hold, or one for each turn of it."""
+    own = {key: x for key, x in one.items() if not isinstance(x, Mapping)}
+    for inner in one.values():
+        if isinstance(inner, Mapping):
+            own = {**inner, **own}
+    turns = next((x for x in own.values() if isinstance(x, list) and _has_lengths(x)), None)
+    if turns is None:
+        yield own
+        return
+    alone = {key: x for key, x in own.items() if x is not turns}
+    for turn in turns:
+        yield from _flat({**alone, **turn})
+
+
+def _has_lengths(items: Sequence[Any]) -> bool:
+    """Whether a list is one of requests, and not of messages or of tokens."""
+    return bool(items) and all(
+        isinstance(one, Mapping)
+        and all({*map(plain, one)} & {*accepted} for accepted in LENGTHS.values())
+        for one in items
+    )
+
+
+def _objects(text: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of JSON with their numbers: of a list, of an object that has one, or a line each."""
     try:
-        found = json.loads(text)
+        every = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"{name}: not a table: nested too deeply") from error
     except ValueError as error:
-        raise ValueError(f"{name}: not JSON: {error}") from error
-    return "\n".join(json.dumps(one) for one in found)
+        if text.startswith("["):
+            raise ValueError(f"{name}: not JSON: {error}") from error
+        every = None
+    if every is not None:
+        items = every if isinstance(every, list) else [every]
+        for number, one in enumerate((row for x in items for row in _rows_of(x)), 1):
+            yield number, one
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            given = json.loads(line) if line.strip() else None
+        except ValueError as error:
+            raise ValueError(f"{name}: row {number}: not JSON: {error}") from error
+        for row in _rows_of(given):
+            yield number, row
+
+
+def _rows_of(one: Any) -> Iterator[dict[str, Any]]:
+    yield from _flat(one) if isinstance(one, Mapping) else ()
 
 
 def _grid(text: str, name: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The heading, and the number and cells of each row; of JSON by the first object's keys."""
-    start = text.lstrip("\ufeff \n\r\t")
-    if start.startswith("["):
-        text = _as_lines(start, name)
+    """The heading, and the number and cells of each row; of JSON by the keys of its objects."""
+    text = text.lstrip("\ufeff")
+    start = text.lstrip()
     if start.startswith(("{", "[")):
-        objects = []
-        for number, line in enumerate(text.lstrip("\ufeff").splitlines(), 1):
-            try:
-                one = json.loads(line) if line.strip() else None
-            except ValueError as error:
-                raise ValueError(f"{name}: row {number}: not JSON: {error}") from error
-            objects += [(number, one)] if isinstance(one, dict) else []
-        keys = list(objects[0][1]) if objects else []
-        return keys, [(number, [str(one.get(k, "")) for k in keys]) for number, one in objects]
-    reader = csv.reader(io.StringIO(text), strict=True)
+        objects = list(_objects(start, name))
+        keys = list(dict.fromkeys(key for _, one in objects for key in one))
+        cells = [[one.get(key) for key in keys] for _, one in objects]
+        texts = [["" if x is None else str(x) for x in row] for row in cells]
+        return keys, [(number, row) for (number, _), row in zip(objects, texts, strict=True)]
+    lines = io.StringIO(text).readlines()
+    above = next((at for at, line in enumerate(lines) if not REMARK.fullmatch(line.strip())), 0)
+    mark = max(",;\t", key=lines[above].count) if lines else ","
+    reader = csv.reader(lines[above:], strict=True, delimiter=mark)
     try:
         header = next(reader, [])
-        return header, [(reader.line_num, cells) for cells in reader]
+        rows = [(above + reader.line_num, cells) for cells in reader]
     except csv.Error as error:
-        raise ValueError(f"{name}: row {reader.line_num}: {error}; mend the quotes") from error
+        line = above + reader.line_num
+        raise ValueError(f"{name}: row {line}: {error}; mend the quotes") from error
+    if mark == ";":  # beside which spreadsheets write 1,5 for one and a half
+        rows = [(number, [_COMMA.sub(r"\1.\2", cell) for cell in cells]) for number, cells in rows]
+    return header, rows
 
 
 def cells_of(

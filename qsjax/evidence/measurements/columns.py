@@ -26,6 +26,8 @@ _BESIDE = re.compile(
 _BEHIND = re.compile(
     r"(\w*?(?:tpot|itl|ttft|e2el?))(?:_(ms|us|s))?_(mean|avg|med(?:ian)?|std|min|max|p\d+)"
 )
+# Tokens a second and user, which some count from the first token on and others from the request.
+_RATE = re.compile(r"\w*(?:tok|tps)[\w /()]*user\W*|\w*(?:interactivity|intvty)\w*.*", re.DOTALL)
 COLUMNS = {spelled: name for name, others in NAMES.items() for spelled in (name, *others)}
 UNITS = {
     **dict.fromkeys(("ms", "msec", "milliseconds"), "ms"),
@@ -55,6 +57,8 @@ def column_of(heading: str) -> tuple[str, str, str]:
         name, unit = head, UNITS[tail]
     if name.endswith("_s_mean"):
         unit = "s"
+    elif name == "ms_per_token":
+        unit = "ms"
     elif behind := _BEHIND.fullmatch(name):
         which = "median" if behind[3] == "med" else behind[3]
         name, unit = f"{which}_{behind[1]}", unit or behind[2] or ""
@@ -71,6 +75,14 @@ def is_time(heading: str) -> bool:
         return column_of(heading)[0] == "tpot"
     except KeyError:
         return False
+
+
+def rate_in(headings: Iterable[str]) -> str:
+    """What to write in place of tokens a second and user; "" where no heading means them."""
+    found = next((one.strip() for one in headings if _RATE.fullmatch(one.strip().lower())), "")
+    return found and (
+        f"if {found!r} is counted from the first token on, give 1000 over it as tpot_ms"
+    )
 
 
 def rank_of(column: str, name: str) -> int:

@@ -1,17 +1,24 @@
 """Rows that programs write, one run each under keys of their own, as runs under plain names.
 
 Sources of the keys: AIConfigurator (sdk/common.py: ColumnsAgg, ColumnsDisagg), llama.cpp
-(tools/llama-bench), SGLang (bench_one_batch.py, bench_one_batch_server.py), InferenceX
-(utils/process_result.py). vLLM's `bench sweep` writes the keys of its results, a run a row.
+(tools/llama-bench, batched-bench), SGLang (bench_one_batch.py, bench_one_batch_server.py),
+InferenceX (utils/process_result.py). vLLM's `bench sweep` writes the keys of its results, a run a
+row.
 """
 
 import csv
+import functools
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from qsjax import catalog
+from qsjax.cost.laws.params import total_params
+from qsjax.evidence.measurements import reports, tables
 from qsjax.evidence.measurements.columns import is_time
+from qsjax.evidence.measurements.names import find_model
 
 Row = dict[str, Any]
 # What a name of a GGUF file says of its weights, and of its part of several files.
@@ -20,29 +27,62 @@ _OF_FILE = re.compile(
     re.IGNORECASE,
 )
 _CACHES = {"q8_0": "int8", "f16": "fp16", "bf16": "bf16"}
+# What llama-bench calls a model: "qwen3moe 30B.A3B Q4_K - Medium".
+_OF_TYPE = re.compile(r"\s+(?:all )?(?:I?Q\d\w*|TQ\d_0|MXFP4|B?F16|F32)\b.*$", re.IGNORECASE)
+_DEVICE = re.compile(r"(?m)^[ \t]*(?:Device \d+: |ggml_vulkan: \d+ = )([^,(\n]*\S)")
+_ALIKE = 0.005  # sizes are printed with three digits
+_SIZES = {"MiB": 2.0**20, "GiB": 2.0**30, "M": 1e6, "B": 1e9}
+_TEST = re.compile(r"tg(?P<count>\d+)(?: @ d(?P<depth>\d+))?")
 # Keys by which a table is one of a program, whose columns are not asked to be known.
 _OF_PROGRAMS = ({"tokens/s/user", "tpot"}, {"avg_ts", "model_filename"})
 _TOTALS = {"total_input_tokens", "total_output_tokens"}
 
 
+@functools.cache
+def _sizes() -> dict[str, float]:
+    """Parameters of the models of the catalogue."""
+    names = catalog.model_names()
+    return {name: float(total_params(catalog.model_entry(name).spec)) for name in names}
+
+
+def _of_size(kind: str, count: float | None) -> str:
+    """The model that llama.cpp calls so: its "llama 7B" may be Llama 2 or Mistral, by their sizes.
+
+    Of several as large it is the one that is called most alike; the kind itself where none is.
+    """
+    name = _OF_TYPE.sub("", kind).replace("moe ", " ").replace(".", "-")
+    near = [one for one, size in _sizes().items() if count and abs(size / count - 1.0) < _ALIKE]
+
+    def alike(one: str) -> int:
+        pairs = zip(re.sub(r"\W", "", name.lower()), re.sub(r"\W", "", one), strict=False)
+        return len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
+
+    return max(near, key=alike, default=name)
+
+
 def _llama(row: Mapping[str, Any]) -> Row:
     """llama-bench: one sequence, whose tokens a second are the reciprocal of their time."""
-    gpus = [name.strip() for name in str(row.get("gpu_info") or "").split(",") if name.strip()]
+    told = str(row.get("gpu_info") or row.get("hardware") or "")
+    gpus = [name.strip() for name in told.split(",") if name.strip()]
     if not row.get("n_gen") or row.get("n_prompt"):
         return {"unusable": "it times prompts; those of generated tokens (n_gen) are read"}
-    if not gpus or row.get("n_gpu_layers") == 0:
+    if row.get("n_gpu_layers") == 0:
         return {"unusable": "no layer runs on a GPU"}
+    if not gpus:
+        return {"unusable": "it names no GPU; add a line `hardware: ...`, or give -o json"}
     name = PurePath(str(row["model_filename"]).replace("\\", "/")).name
     while (shorter := _OF_FILE.sub("", name)) != name:
         name = shorter
     size, count = row.get("model_size"), row.get("model_n_params")
+    if row.get("model") is None and find_model(name) is None:
+        name = _of_size(str(row.get("model_type") or name), count)
     return {
         "model": row.get("model") or name,
         "hardware": row.get("hardware") or gpus[0],
         "tp" if row.get("split_mode") in ("row", "tensor") else "pp": len(gpus),
         "concurrency": 1,
         "context": (row.get("n_depth") or 0) + row["n_gen"] / 2,
-        "tpot_s": 1.0 / row["avg_ts"],
+        "tpot_s": 1.0 / row["avg_ts"] if row["avg_ts"] else None,
         "weights": f"{8 * size / count:.3f} bits a weight" if size and count else None,
         "kv": _CACHES.get(str(row.get("type_k"))),
         "engine": "llama.cpp",
@@ -114,8 +154,67 @@ def plain(row: Mapping[str, Any]) -> Row:
     return _decoding(row) if row.get("decode_tp") else dict(row)
 
 
+def _sized(text: str) -> float:
+    """The number of "4.68 GiB" or "8.19 B"; 0 of another text."""
+    count, _, unit = text.partition(" ")
+    return float(count) * _SIZES[unit] if unit in _SIZES else 0.0
+
+
+def _of_llama_bench(cells: Mapping[str, str], text: str) -> Row:
+    """A row of the table that llama-bench prints, below the GPUs that it found, as its JSON."""
+    test = _TEST.fullmatch(cells["test"])
+    gpus = [] if cells.get("backend") in ("CPU", "BLAS") else _DEVICE.findall(text)
+    count = _sized(cells.get("params", ""))
+    return {
+        "model_filename": _of_size(cells["model"], count),
+        "model_size": _sized(cells.get("size", "")),
+        "model_n_params": count,
+        "gpu_info": ", ".join(gpus),
+        "n_gpu_layers": int(cells.get("ngl") or 99),
+        "split_mode": cells.get("sm", "layer"),
+        "type_k": cells.get("type_k", "f16"),
+        "n_gen": test and int(test["count"]),
+        "n_depth": test and int(test["depth"] or 0),
+        "avg_ts": float(re.split(r"\s*\u00b1", cells["t/s"])[0]),
+    }
+
+
+def _of_batched_bench(cells: Mapping[str, str], text: str) -> Row:
+    """A row of llama-batched-bench: B sequences of PP tokens each write TG more."""
+    prompt, output, count, seconds = (float(cells[x]) for x in ("PP", "TG", "B", "T_TG s"))
+    return {
+        "concurrency": count,
+        "context": prompt + output / 2,
+        "tpot_s": seconds / output if output else None,
+        "engine": "llama.cpp",
+        "phase": "decode-only",
+    }
+
+
+# Tables that programs of llama.cpp print, by their headings.
+_PRINTED = (
+    ({"model", "test", "t/s"}, _of_llama_bench),
+    ({"PP", "TG", "B", "T_TG s"}, _of_batched_bench),
+)
+
+
+def _printed(text: str) -> list[Row]:
+    """The runs of tables of llama.cpp's programs, each with what a user's own lines say."""
+    own = reports.own_lines(text)
+    return [
+        read(dict(zip(heads, cells, strict=True)), text) | own
+        for (_, heads), *rows in tables.drawn(text)
+        for keys, read in _PRINTED
+        if keys <= {*heads}
+        for _, cells in rows
+        if len(cells) == len(heads)
+    ]
+
+
 def rows_in(text: str) -> list[Row] | None:
-    """The rows of a program's CSV with numbers in them; None of any other table."""
+    """The rows of a program's table with numbers in them; None of any other table."""
+    if found := _printed(text):
+        return found
     lines = [line for line in text.splitlines() if line.strip()]
     heads = {head.strip() for head in next(csv.reader(lines[:1]), [])}
     has_totals = heads >= _TOTALS and any(map(is_time, heads))

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from qsjax.catalog.reading import value_at
+from qsjax.evidence.measurements.columns import is_time
 
 Run = dict[str, Any]
 # What a report does not say, as a user may write it at the top of the file.
@@ -25,6 +26,8 @@ _REFUSED = {
     ("elapsed_time", "tokens_per_second"): "`vllm bench throughput` has no time per token; give "
     "the result of `vllm bench serve --save-result`",
     ("world_info", "performance"): "`trtllm-bench` has times per token only with `--streaming`",
+    ("eval_count", "eval_duration"): "an answer of Ollama, which does not say the bits of its "
+    f"weights; {_INSTEAD}, and weights",
     ("request_start_ns", "benchmark_phase"): "these are single requests of aiperf; give its "
     "profile_export_aiperf.json",
 }
@@ -35,7 +38,6 @@ _NO_TOKENS = (
     ("Locust", ("Request Count", "Median Response Time"), "which times whole requests"),
     ("k6", ('"http_req_duration"',), "which times whole requests"),
     ("perf_analyzer", ("Concurrency,", "Inferences/Second"), "which times whole requests"),
-    ("llama-bench", (r"\|\s*test\s*\|", r"\|\s*t/s\s*\|"), "which -o json writes in full"),
 )
 # Where versions of GuideLLM have the model.
 _MODELS = ("args.model", "args.backend_kwargs.model", "config.spec.backend.model")
@@ -266,6 +268,10 @@ def runs_in_text(text: str) -> list[Run] | None:
         if _TRTLLM in text and "mean_tpot_ms" not in runs[0]:
             raise ValueError(_REFUSED["world_info", "performance"])
         return [_placed(one, "result file") for one in runs]
+    lines = [line for line in text.splitlines() if line.strip()]
+    said = [one[0] for line in lines if (one := _SAID.findall(line))]
+    if len(said) == len(lines) and any(is_time(name) for name, _ in said):  # a line a column
+        return [{name: _cell(value) for name, value in said}]
     rows = list(csv.reader(text.splitlines()))
     begin = next((row for row in rows if any(row)), [""])
     heads = [cell.strip().lower() for cell in begin]

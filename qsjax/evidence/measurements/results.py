@@ -6,6 +6,7 @@ tensorrt_llm/bench/dataclasses, InferenceX utils/process_result.py, genai-perf a
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,12 @@ _REQUESTS = ("completed", "successful_requests", "num_prompts", "num_requests")
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _plain(value: Any) -> Any:
+    """A number that is written as a text; any other value as it is."""
+    is_text = isinstance(value, str) and re.fullmatch(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?", value)
+    return float(value) if is_text else value
 
 
 def leaves(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,7 +45,7 @@ def leaves(given: Mapping[str, Any]) -> dict[str, Any]:
         if mean is None:
             found = leaves(value) | found
         else:
-            unit = value.get("unit")
+            unit = str(value.get("unit") or value.get("units")).removesuffix("/token")
             found.setdefault(f"{key}_{unit}" if unit in columns.UNITS else key, mean)
     return found
 
@@ -70,7 +77,7 @@ def as_given(given: Mapping[str, Any]) -> dict[str, Any]:
     if "value" in given or "metric" in given:
         return dict(given)
     given = dialects.plain(given)
-    flat = leaves(given)
+    flat = {key: _plain(value) for key, value in leaves(given).items()}
     times = times_in(flat)
     if not times:
         return dict(given)
@@ -100,6 +107,10 @@ def as_given(given: Mapping[str, Any]) -> dict[str, Any]:
     if flat.get("num_gpus") is None and flat.get("dp_attention") in ("true", "True", True):
         # InferenceX: `tp` counts the GPUs, of which each is an attention replica.
         flat |= {"dp": flat.get("tp"), "n_gpus": flat.get("tp"), "tp": 1}
+    tp, dp = (flat[name] if _is_number(flat.get(name)) else 0 for name in ("tp_size", "dp_size"))
+    if flat.get("enable_dp_attention") is True and tp and dp > 1:
+        # SGLang likewise, where replicas of attention may have several GPUs.
+        flat |= {"dp": dp, "n_gpus": tp * (flat.get("pp_size") or 1), "tp": tp / dp}
     return _drafting(flat) | {"phase": flat.get("phase") or _phase(flat)}
 
 
@@ -145,6 +156,10 @@ def _runs_of(data: Any) -> list[Any] | None:
     if len(lists) == 1:
         own = {name: x for name, x in data.items() if not isinstance(x, list | Mapping)}
         return [own | one for one in lists[0]]
+    runs = [x for x in data.values() if isinstance(x, Mapping) and times_in(leaves(x))]
+    if len(runs) > 1:  # a run below each of several keys
+        own = {name: x for name, x in data.items() if not isinstance(x, list | Mapping)}
+        return [{**own, **one} for one in runs]
     is_run = (
         times_in(leaves(dialects.plain(data))) or {"model", "model_id", "hardware"} & data.keys()
     )

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from qsjax.catalog.reading import decoded
 from qsjax.evidence.measurements import columns, dialects, reports, results, tables
 from qsjax.evidence.measurements.names import gpus_in
-from qsjax.output import files
+from qsjax.output import files, sheets
 from qsjax.records.conversion import kind_of
 
 Record = dict[str, Any]
@@ -134,7 +134,9 @@ def _problems(index: int, record: Any) -> list[str]:
         more = _problems(index, {"id": name, "category": "user", **record})
         bare = [key for key in record if columns.is_time(str(key))]
         told = f"{bare[0]} has no unit; call it {bare[0]}_ms or {bare[0]}_s" if bare else ""
-        return [f"{name}: {told or 'a time per token is missing; give tpot_ms'}", *more]
+        rate = columns.rate_in(map(str, record))
+        lacks = f"a time per token is missing; {rate or 'give tpot_ms'}"
+        return [f"{name}: {told or lacks}", *more]
     found = [
         f"{name}: {key} is missing{_MISSING.get(key, '')}"
         for key in REQUIRED
@@ -146,7 +148,7 @@ def _problems(index: int, record: Any) -> list[str]:
         if not isinstance(record.get(key) or "", str)
     ]
     value = record.get("value")
-    if isinstance(value, int | float) and str(record.get("unit")) == "ms" and value <= 0:
+    if isinstance(value, int | float) and str(record.get("unit")) == "ms" and not value > 0:
         found.append(f"{name}: value {value} is not a time; give milliseconds above 0")
     return found
 
@@ -224,10 +226,9 @@ def _rows(where: Path, text: str) -> list[tables.Row]:
     if drawn:
         return drawn
     lines = text.splitlines()
-    blank = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
-    # The most frequent of the delimiters that spreadsheets write divides the cells.
-    delimiter = max(",;\t", key="".join(lines[blank : blank + 1]).count)
-    reader = csv.reader(lines[blank:], delimiter=delimiter)
+    remarks = (i for i, line in enumerate(lines) if not sheets.REMARK.fullmatch(line.strip()))
+    blank = next(remarks, len(lines))
+    reader = csv.reader(lines[blank:], delimiter=_delimiter("".join(lines[blank : blank + 1])))
     rows: list[tables.Row] = []
     try:
         for row in reader:
@@ -364,6 +365,8 @@ def _columns(headings: Sequence[str]) -> tuple[list[_Column], list[str], list[st
     shown = {"tpot": "tpot_ms"}
     missing = [name for name in CSV_REQUIRED if name not in given]
     problems = [f"column {shown.get(name, name)!r} is missing" for name in missing] + problems
+    if "tpot" in missing and (rate := columns.rate_in(headings)):
+        problems[missing.index("tpot")] += f"; {rate}"
     if not {"batch", "concurrency"} & set(given):
         problems.append("column 'batch' is missing, or 'concurrency'")
     if "context" not in given and not {"isl", "osl"} <= set(given):

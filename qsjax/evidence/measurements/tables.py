@@ -7,7 +7,8 @@ from qsjax.evidence.measurements import columns
 
 Row = tuple[int, list[str]]  # the number of its line, and its cells
 _LINE = re.compile(r"[ \t]*\|.*\|[ \t]*")
-_RULE = re.compile(r"[\s|:+=-]*")
+_RULE = re.compile(r"[\s|:+=\u2500-\u257f-]*")
+_BARS = str.maketrans("\u2502\u2503", "||")  # as terminals draw them
 # What begins a table that has a metric a row and a run a column.
 _METRICS = ("metric", "metrics", "key", "\u6307\u6807", "")
 # Of a table with a statistic a column, the first that it has of these counts, and none of others.
@@ -16,7 +17,7 @@ _OTHERS = re.compile(
     r"p\d+(?:\.\d+)?|min|max|std\w*|delta|\u0394.*|change|diff\w*|unit|status|%", re.IGNORECASE
 )
 # Emphasis, marks of footnotes, `c=` in front of a count, and units behind a number.
-_DRESS = re.compile(r"\*+|`|<br ?/?>|^[A-Za-z]+=(?=\d)")
+_DRESS = re.compile(r"\*+|`|<br ?/?>|^(?![TtPpDdEe][Pp]=)[A-Za-z]+=(?=\d)")
 _COUNTED = re.compile(r"([\d.,]+) ?(?:(ms|us|\u00b5s|s)|tok(?:ens)?/s|req/s)", re.IGNORECASE)
 # One column for the lengths of prompt and answer, as 1024/1024 or 1k/8k.
 _LENGTHS = re.compile(
@@ -24,6 +25,10 @@ _LENGTHS = re.compile(
     r"(?: (?:len|lengths?|tokens?))?",
     re.IGNORECASE,
 )
+# One column for the split, as TP8, tp4dp2 or "TP=8, EP=8"; a deviation behind a mean.
+_SPLIT = re.compile(r"(?:(?:tp|pp|dp|ep)[ =:-]?\d+[ ,;+x_/-]*)+", re.IGNORECASE)
+_DEGREE = re.compile(r"(tp|pp|dp|ep)[ =:-]?(\d+)", re.IGNORECASE)
+_DEVIATION = re.compile(r"(?<=[\d.]) ?(?:\u00b1|\+/-) ?[\d.]+")
 _KIBI = re.compile(r"(\d+)k", re.IGNORECASE)
 
 
@@ -36,11 +41,11 @@ def _column(heading: str) -> tuple[str, str]:
     return name, unit
 
 
-def _drawn(text: str) -> list[list[Row]]:
+def drawn(text: str) -> list[list[Row]]:
     """The tables of a text; rows of the wrong length are of none."""
     every: list[list[Row]] = []
     rows: list[Row] = []
-    for number, line in enumerate([*text.splitlines(), ""], 1):
+    for number, line in enumerate([*text.translate(_BARS).splitlines(), ""], 1):
         if _LINE.fullmatch(line) and not _RULE.fullmatch(line):
             cells = line.strip().strip("|").split("|")
             rows.append((number, [_DRESS.sub("", cell.strip()).strip() for cell in cells]))
@@ -52,7 +57,7 @@ def _drawn(text: str) -> list[list[Row]]:
 
 def is_drawn(text: str) -> bool:
     """Whether a text has a table with bars between its cells."""
-    return bool(_drawn(text))
+    return bool(drawn(text))
 
 
 def _turned(rows: list[Row]) -> list[Row]:
@@ -84,17 +89,18 @@ def rows_in(text: str, own: Callable[[str], dict[str, str]]) -> list[Row]:
     >>> rows_in("| Key | Value |\n|---|---|\n| Mean TPOT (ms) | **9.5** |", lambda _: {"tp": "2"})
     [(1, ['Mean TPOT (ms)', 'tp']), (1, ['9.5', '2'])]
     """
-    drawn = [_turned(rows) for rows in _drawn(text)]
-    timed = [rows for rows in drawn if any(_column(name)[0] == "tpot" for name in rows[0][1])]
-    if not drawn:
+    every = [_turned(rows) for rows in drawn(text)]
+    timed = [rows for rows in every if any(_column(name)[0] == "tpot" for name in rows[0][1])]
+    if not every:
         return []
     heads = {tuple(rows[0][1]) for rows in timed}
     if len(heads) > 1:
         shown = "; ".join(" | ".join(head) for head in heads)
         raise ValueError(f"tables with other columns ({shown}); give each as a file by itself")
-    rows = [(timed or drawn)[0][0], *(row for table in timed or drawn[:1] for row in table[1:])]
+    rows = [(timed or every)[0][0], *(row for table in timed or every[:1] for row in table[1:])]
     given = {_column(name)[0] for name in rows[0][1]}
-    outside = "\n".join(line for line in text.splitlines() if not _LINE.fullmatch(line))
+    lines = text.translate(_BARS).splitlines()
+    outside = "\n".join(line for line in lines if not _LINE.fullmatch(line))
     more = {name: value for name, value in own(outside).items() if name not in given}
     first, *others = rows
     return [
@@ -121,6 +127,8 @@ def tidied(rows: Sequence[Row]) -> list[Row]:
             two = [(pair[0], pair[-1]) for pair in pairs]
             turned.append(["isl", *map(_length, (one for one, _ in two))])
             turned.append(["osl", *map(_length, (other for _, other in two))])
+        elif cells and all(_SPLIT.fullmatch(cell.strip()) for cell in cells):
+            turned += _degrees(cells)
         else:
             turned.append(_without_units(heading, cells))
     beyond = [cells[width:] for _, cells in full]
@@ -131,6 +139,13 @@ def tidied(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
+def _degrees(cells: Iterable[str]) -> list[list[str]]:
+    """A column for each degree that one of these splits has; what a split leaves out is 1."""
+    splits = [{name.lower(): n for name, n in _DEGREE.findall(cell)} for cell in cells]
+    names = dict.fromkeys(name for split in splits for name in split)
+    return [[name, *(split.get(name, "1") for split in splits)] for name in names]
+
+
 def _length(text: str) -> str:
     thousands = _KIBI.fullmatch(text)
     return str(1024 * int(thousands[1])) if thousands else text
@@ -139,6 +154,7 @@ def _length(text: str) -> str:
 def _without_units(heading: str, cells: Iterable[str]) -> list[str]:
     """A column whose numbers have no unit behind them, but the heading has that of times."""
     name, unit = _column(heading)
+    cells = [_DEVIATION.sub("", cell) for cell in cells] if name == "tpot" else list(cells)
     numbers = [(cell, _COUNTED.fullmatch(cell.strip())) for cell in cells]
     units = {columns.UNITS[found[2].lower()] for _, found in numbers if found and found[2]}
     if name != "tpot" or len(units) > 1 or (unit and units - {unit}):

@@ -114,6 +114,10 @@ def _here(name: str) -> str:
     Raises:
         ValueError: there is no such folder, and no model of its name.
     """
+    base = lookup.without_gguf(name)
+    bare = base if base.count("/") == 1 and base[0] not in "/.~" else PurePosixPath(base).name
+    if base != name and lookup.is_model(bare):
+        return bare  # `engines.precision` reads the type of the file
     is_path = name.startswith(("/", ".", "~")) or name.count("/") > 1
     cached = _CACHED.search(name)
     if not (is_path or cached) or expanded(name).exists():

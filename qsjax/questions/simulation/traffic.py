@@ -13,15 +13,22 @@ from qsjax.output import sheets
 from qsjax.records.conversion import number_of_text
 from qsjax.records.units import MS
 
+# Seconds of a unit, by how headings write it.
+_UNITS = {"s": 1.0, "ms": MS, "us": 1e-6, "ns": 1e-9}
+_ARRIVALS = (
+    *("arrival", "arrived_at", "timestamp", "time", "arrival_timestamp", "arrival_time"),
+    *("start_time", "starttime", "request_time", "created_at", "created"),
+)
 # Accepted headings of each column of a trace.
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "arrival": (
-        *("arrival", "arrival_s", "arrived_at", "timestamp", "time", "arrival_timestamp"),
-        *("arrival_ms", "timestamp_ms"),
-    ),
+    "arrival": (*_ARRIVALS, *(f"{name}_{unit}" for name in _ARRIVALS for unit in _UNITS)),
     **sheets.LENGTHS,
     "cached": ("cached", "cached_tokens"),
+    "delay": ("delay", "delay_ms"),  # aiperf's, from an answer to the next turn
 }
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
+# Above these a number of seconds since 1970 is one of milliseconds and so on: 1e11 s are in 5138.
+_EPOCHS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, MS))
 
 
 class Traffic(NamedTuple):
@@ -207,19 +214,20 @@ def _seconds(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        moment = datetime.datetime.fromisoformat(text)
+        moment = datetime.datetime.fromisoformat(text.replace("/", "-"))
         return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
 
 
 def _row(cells: Mapping[str, str]) -> tuple[float, float, float, float]:
     values = {"cached": 0.0}
     for column, text in cells.items():
-        if not text and column == "cached":
+        if column == "delay" or (not text and column == "cached"):
             continue
         try:
-            value = _seconds(text) if column == "arrival" else float(text)
+            value = _seconds(text) if column == "arrival" else float(_THOUSANDS.sub("", text))
         except ValueError:
-            raise ValueError(f"{column} {text!r} is not a number") from None
+            kind = "a number, or a date with a time" if column == "arrival" else "a number"
+            raise ValueError(f"{column} {text!r} is not {kind}") from None
         least = 1.0 if column in ("isl", "osl") else 0.0
         if not least <= value < np.inf:
             raise ValueError(f"{column} {text} is not allowed; give at least {least:g}")
@@ -234,16 +242,44 @@ def _row(cells: Mapping[str, str]) -> tuple[float, float, float, float]:
     return values["arrival"], values["isl"], values["osl"], values["cached"]
 
 
-def _is_in_ms(header: Sequence[str], columns: Mapping[str, int]) -> bool:
-    """Whether arrivals are in milliseconds: by their heading, or in Mooncake's form.
+def _scale(header: Sequence[str], columns: Mapping[str, int], arrival: np.ndarray) -> float:
+    """Seconds of the unit of arrivals: by their heading or size, or those of Mooncake's form.
 
     Sources: https://github.com/kvcache-ai/Mooncake (README), aiperf (docs, trace replay), and of
     the form with `chat_id`, in seconds,
     https://github.com/alibaba-edu/qwen-bailian-usagetraces-anon.
     """
-    heading = header[columns["arrival"]].strip().lower()
-    is_mooncake = heading == "timestamp" and "input_length" in header and "chat_id" not in header
-    return heading.endswith("_ms") or is_mooncake
+    heading = sheets.plain(header[columns["arrival"]])
+    stated = _UNITS.get(heading.rpartition("_")[2])
+    if stated:
+        return stated
+    if heading == "timestamp" and "input_length" in header and "chat_id" not in header:
+        return MS
+    return next((scale for least, scale in _EPOCHS if arrival.max() > least), 1.0)
+
+
+def _refuse_turns(lines: Sequence[tuple[int, Mapping[str, str]]], name: str) -> None:
+    """Refuse sessions whose later turns come when the answers before them are there.
+
+    Raises:
+        ValueError: with the closed loop that is like it.
+    """
+    waits = [cells for _, cells in lines if cells.get("delay") and not cells.get("arrival")]
+    if not waits:
+        return
+
+    def mean(column: str, rows: Sequence[Mapping[str, str]]) -> str:
+        found = [
+            float(x) for row in rows if (x := row.get(column, "")).replace(".", "", 1).isdigit()
+        ]
+        return f"{sum(found) / len(found):.0f}" if found else "N"
+
+    every = [cells for _, cells in lines]
+    raise ValueError(
+        f"{name}: {len(waits)} of {len(lines)} requests wait for the answer before them (delay), "
+        "so nothing says when they come; give the same as users instead of a trace: --users N "
+        f"--think {mean('delay', waits)}ms --isl {mean('isl', every)} --osl {mean('osl', every)}"
+    )
 
 
 def read_trace(text: str, name: str = "trace") -> Traffic:
@@ -262,6 +298,7 @@ def read_trace(text: str, name: str = "trace") -> Traffic:
         ValueError: with the number of every bad row (the heading is row 1).
     """
     header, columns, lines = sheets.cells_of(text, COLUMNS, name)
+    _refuse_turns(lines, name)
     _check(header, columns, name)
     if header[columns["osl"]].strip().lower() == "response tokens":  # BurstGPT's failures have none
         answered = [(number, cells) for number, cells in lines if cells["osl"] != "0"]
@@ -272,8 +309,7 @@ def read_trace(text: str, name: str = "trace") -> Traffic:
         lines = answered
     rows = sheets.gathered(((number, partial(_row, cells)) for number, cells in lines), name)
     arrival, prompt, output, cached = np.array(sorted(rows, key=lambda row: row[0])).T
-    if _is_in_ms(header, columns):
-        arrival = arrival * MS
+    arrival = arrival * _scale(header, columns, arrival)
     return Traffic(arrival - arrival[0], prompt, output, cached, np.array(0.0), np.array(0.0))
 
 
