@@ -53,12 +53,11 @@ def _report(start: float) -> None:
     from qsjax.numerics import programs  # late, with JAX: it takes longer than all of `--help`
     from qsjax.numerics.jax import jax
 
+    seconds, device = time.perf_counter() - start, jax.devices()[0]
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or programs.folder() or "off"
-    device = jax.devices()[0]
     click.echo(
-        f"qsjax {__version__}, jax {jax.__version__} on {device.platform} "
-        f"({device.device_kind}), compiled programs: {folder}, "
-        f"{time.perf_counter() - start:.2f} s",
+        f"qsjax {__version__}, jax {jax.__version__} on {device.platform} ({device.device_kind}), "
+        f"compiled programs: {folder}, {seconds:.2f} s",
         err=True,
     )
 

@@ -228,7 +228,9 @@ def _rows(where: Path, text: str) -> list[tables.Row]:
     lines = text.splitlines()
     remarks = (i for i, line in enumerate(lines) if not sheets.REMARK.fullmatch(line.strip()))
     blank = next(remarks, len(lines))
-    reader = csv.reader(lines[blank:], delimiter=_delimiter("".join(lines[blank : blank + 1])))
+    # The most frequent of the delimiters that spreadsheets write divides the cells.
+    delimiter = max(",;\t", key="".join(lines[blank : blank + 1]).count)
+    reader = csv.reader(lines[blank:], delimiter=delimiter)
     rows: list[tables.Row] = []
     try:
         for row in reader:
