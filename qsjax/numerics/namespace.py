@@ -71,6 +71,8 @@ class _Namespace:
     float64, float32, int32 = np.float64, np.float32, np.int32
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # what others ask of any object
+            raise AttributeError(name)
         made = _function(name)
         setattr(self, name, made)
         return made
