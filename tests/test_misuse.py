@@ -75,7 +75,18 @@ PRICES = qsjax.CostModel({"hbm_bw": qsjax.Price(50.0)})
         (lambda: qsjax.uncertainty(SMALL, {"q": qsjax.normal("5", 1)}), "normal takes mean"),
         (lambda: qsjax.dense_twin(MODEL, -3), "q: -3 is not allowed"),
         (lambda: qsjax.explain(SMALL, requests=4096), "requests: 4096 is not allowed; give input"),
+        (lambda: qsjax.explain(SMALL, requests=(-1, 5)), "requests: input: -1 is not allowed"),
         (lambda: qsjax.prefill(MODEL, GPU, prompt=0), "prompt: 0 is not allowed"),
+        (lambda: qsjax.break_even(SMALL, "q", points=1), "points: 1 is not .* at least 2"),
+        (lambda: qsjax.solve_for(SMALL, "hbm_bw", tpot=1, points=9.5), "points: 9.5 is not"),
+        (lambda: qsjax.break_even(SMALL, "context", "1 kB"), "interval of context: '1 kB' is not"),
+        (lambda: qsjax.solve_for(SMALL, "gpus", [1, 2], tpot=1), "give numbers for low and high"),
+        (lambda: qsjax.size(SMALL, users=[1, 2], isl=9, osl=9), "users: 2 values were given"),
+        (lambda: qsjax.speculate(SMALL, batches=[]), r"batches: \[\] is not allowed"),
+        (lambda: qsjax.speculate(SMALL, acceptance="most"), "acceptance: 'most' is not a number"),
+        (lambda: qsjax.served(MODEL, acceptance="most"), "acceptance=most, drafts=1 is not"),
+        (lambda: qsjax.compare(SMALL, [qsjax.Subject()]), "subjects: a list was given; give"),
+        (lambda: qsjax.explain_command(8, "h100-sxm"), "command: an int was given"),
         (
             lambda: qsjax.explain(SMALL, qsjax.Partition(kv_mode="ring")),
             "'ring' is not a KV mode; give one of none, kvp, cp",
@@ -172,7 +183,10 @@ def test_an_unknown_objective_is_told_with_the_nearest_ones():
             "compare mixtral-8x7b mixtral-8x7b@h100-sxm:hbm_bw=-3",
             "'hbm_bw=-3' is not a change; write",
         ),
-        ("compare mixtral-8x7b mixtral-8x7b:acceptance=2", "acceptance=2, drafts=1 is not allowed"),
+        (
+            "compare mixtral-8x7b mixtral-8x7b:acceptance=2",
+            "acceptance=2.0, drafts=1 is not allowed",
+        ),
     ],
 )
 def test_a_mistake_at_the_prompt_says_what_would_mend_it(line, says, monkeypatch):
@@ -192,6 +206,9 @@ def asked(**more):
     ("call", "says"),
     [
         (lambda: asked(limits=qsjax.Limits(max_tpot="50ms")), "max_tpot: '50ms' is not a number"),
+        (lambda: asked(economy=2.5), "economy: a float was given; give {.usd_per_hour"),
+        (lambda: asked(economy={"usd_per_hour": "2"}), "usd_per_hour: '2' is not allowed"),
+        (lambda: asked(objective=["tpot"]), r"\['tpot'\] is not a metric"),
         (lambda: asked(batch="biggest"), "batch: 'biggest' is not known; give largest, best, or"),
         (lambda: qsjax.design(asked(), {"hbm_bw": 3}, budget=9), "cost: a dict is not a CostModel"),
         (lambda: qsjax.study(asked(), ["physic"]), "conventions: physic not known; give physical"),

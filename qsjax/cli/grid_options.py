@@ -48,7 +48,7 @@ def problem_of(
         "gpus": [int(count) for count in flags["gpus"]],
         "context": stated or contexts,
         "twins": flags["twins"],
-        "batch": flags.get("batch") or "largest",
+        "batch": flags.get("batch") or None,
         "axes": options.axis_overrides(**{name: flags.get(name) for name in AXES}),
     }
     if "max_tpot" in flags:

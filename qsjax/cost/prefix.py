@@ -93,6 +93,9 @@ def cached_of(requests: tuple[float, float] | None, prefix_hit_rate: float) -> f
         raise ValueError(
             f"requests: {requests!r} is not allowed; give input and output tokens, as (4096, 1024)"
         )
+    for name, tokens in zip(("input", "output"), requests or (), strict=False):
+        if problem := value_problem(AT_LEAST_ONE, tokens):
+            raise ValueError(f"requests: {name}: {problem}")
     problem = value_problem(SHARE, prefix_hit_rate)
     if problem is None and prefix_hit_rate and requests is None:
         problem = "of which prompts? give the lengths of requests (--isl and --osl) too"

@@ -258,7 +258,7 @@ def inputs_of(problem: Problem) -> Row:
         "gpus": list(stated.gpus),
         "contexts": list(stated.contexts),
         "twins": list(stated.twins),
-        "batch": problem.batch if isinstance(problem.batch, str) else list(stated.batches or ()),
+        "batch": list(stated.batches or ()) or ("best" if stated.any_batch else "largest"),
         "limits": plain(problem.limits),
         "economy": plain(problem.economy),
         "objective": problem.objective,

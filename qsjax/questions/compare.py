@@ -27,6 +27,7 @@ from qsjax.numerics.safe import scalar
 from qsjax.output import columns, words
 from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
+from qsjax.records.conversion import kind_of
 from qsjax.records.specs import CONVENTIONS, Convention, is_papers
 
 # Relative width to which a turning point is found.
@@ -642,6 +643,8 @@ def _named(problem: Problem, subjects: Mapping[str, Subject] | None) -> dict[str
     ]
     if several:
         raise ValueError(f"a comparison is over contexts, so give one value: {', '.join(several)}")
+    if not isinstance(subjects, Mapping | None):
+        raise ValueError(f'subjects: {kind_of(subjects)} was given; give {{"A": qsjax.Subject()}}')
     found = dict(subjects or {})
     if subjects is None:
         for m, model in enumerate(stated.models):

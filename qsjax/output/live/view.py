@@ -8,7 +8,6 @@ import numpy as np
 
 from qsjax import catalog
 from qsjax.grid.case import MEMORY_TERMS, best_case, by_resource
-from qsjax.grid.optimum import searching_batches
 from qsjax.grid.parameters import resolve
 from qsjax.grid.problem import Accelerator, Problem, as_accelerator, question
 from qsjax.grid.solution import Row
@@ -176,15 +175,13 @@ def problem_at(problem: Problem, setting: Setting, at: Sequence[float] = ()) -> 
     limits = dataclasses.replace(
         problem.limits, max_tpot=setting.max_tpot, min_user_rate=setting.min_user_rate
     )
-    return searching_batches(
-        dataclasses.replace(
-            problem,
-            hardware=accelerator(problem, setting).spec,
-            gpus=setting.gpus,
-            context=list(at) or setting.context,
-            twins=setting.q or (),
-            limits=limits,
-        )
+    return dataclasses.replace(
+        problem,
+        hardware=accelerator(problem, setting).spec,
+        gpus=setting.gpus,
+        context=list(at) or setting.context,
+        twins=setting.q or (),
+        limits=limits,
     )
 
 

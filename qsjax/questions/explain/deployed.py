@@ -20,6 +20,7 @@ from qsjax.numerics.safe import scalar
 from qsjax.output.result import Row
 from qsjax.questions.explain.answers import Explanation, explain
 from qsjax.questions.explain.stated import STATED, Asked, Own, Stated, stated_by
+from qsjax.records.conversion import kind_of
 from qsjax.records.scenario import Records
 from qsjax.records.specs import DEGREES
 
@@ -107,7 +108,7 @@ def _explained(stated: Stated, beside: Mapping[str, Any]) -> Explanation:
     found, notes = asked(problem, partition), tuple[str, ...]()
     lacks = {one.reason for one in found.stated.shortcomings}
     if stated.is_limit and lacks == {"batch does not fit"}:
-        found = asked(dataclasses.replace(problem, batch="largest"), partition)
+        found = asked(dataclasses.replace(problem, batch=None), partition)
         fits = scalar(found.stated.parts.step.capacity.batch)
         notes = (
             f"the engine takes up to {limit:,.0f} sequences, of which {fits:,.0f} of "
@@ -165,6 +166,8 @@ def explain_command(
     """
     if unknown := sorted(stated.keys() - set(STATED)):
         raise ValueError(f"{', '.join(unknown)}: not known; give some of {', '.join(STATED)}")
+    if not isinstance(command, Sequence):
+        raise ValueError(f"command: {kind_of(command)} was given; give a command line as text")
     words = tuple(filter(None, [command] if isinstance(command, str) else command))
     said = Asked(words, hardware, design or {}, requests, acceptance, **stated)
     found = stated_by(said)

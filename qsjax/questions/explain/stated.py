@@ -351,7 +351,7 @@ def stated_by(asked: Asked) -> Stated:
         gpus=deployment.gpus if asked.gpus is None else _one("gpus", asked.gpus),
         context=scalar(work.context),
         twins=asked.twins,
-        batch=deployment.batch or "largest",
+        batch=deployment.batch,
         economy=asked.economy,
         convention=asked.convention,
         workload=dataclasses.replace(work, batch=None),

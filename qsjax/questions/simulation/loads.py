@@ -465,7 +465,7 @@ def _served(
     requests: _Work,
 ) -> Served:
     """The design on one model and accelerator under its loads."""
-    cells = one_cell(with_batch(problem, "largest", context=_mean_context(requests)), *at)
+    cells = one_cell(with_batch(problem, None, context=_mean_context(requests)), *at)
     convention = problem.stated.rules
     records = _records(cells, partition)
     step = step_of_one(records, convention)

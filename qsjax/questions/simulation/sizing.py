@@ -554,7 +554,11 @@ def _target(problem: Problem, loads: Row, limits: Target) -> Target:
     Raises:
         ValueError: with everything that is out of range.
     """
-    given = {name: loads_of(name, x)[0] for name, x in loads.items() if x is not None}
+    several = {name: loads_of(name, x) for name, x in loads.items() if x is not None}
+    for name, values in several.items():
+        if len(values) > 1:
+            raise ValueError(f"{name}: {len(values)} values were given; size is for one of them")
+    given = {name: values[0] for name, values in several.items()}
     given |= {name: number_of(name, getattr(limits, name)) for name in ("ttft", "tpot")}
     share = number_of("quantile", limits.quantile, 1.0)
     target = limits._replace(**given, quantile=share)
