@@ -33,6 +33,8 @@ def emit(result: Result, format_: str, out: Path | None) -> None:
 
     People read the answer first, then its tables, then what else is to be said.
     """
+    for line in result.cautions():
+        session.note(line)
     if format_ == "json":
         printing.json_of({"answer": result.summary(), **result.record()})
     elif format_ == "csv":

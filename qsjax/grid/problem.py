@@ -553,6 +553,19 @@ def with_batch(problem: Problem, batch: str | None, **changes: Any) -> Problem:
     return dataclasses.replace(problem, **{"batch": batch, "workload": work} | changes)
 
 
+def beyond_published(problem: Problem, lengths: Sequence[float]) -> list[str]:
+    """Which of these contexts are longer than a model is published for, one line a model."""
+    lines = []
+    for model in problem.stated.models:
+        beyond = [f"{x:,.0f}" for x in lengths if x > model.max_context > 0]
+        if beyond:
+            lines.append(
+                f"{model.name} is published for up to {model.max_context:,} tokens; "
+                f"{', '.join(beyond)} is beyond that."
+            )
+    return lines
+
+
 def pairs_of(problem: Problem) -> list[tuple[int, int]]:
     """Places of every pair of the problem's models and accelerators, model by model."""
     stated = problem.stated

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from qsjax.cost.meanings import attributes_of
-from qsjax.grid.problem import Problem
+from qsjax.grid.problem import Problem, beyond_published
 from qsjax.output import files
 from qsjax.records.conversion import kind_of
 from qsjax.records.rows import leaves
@@ -83,6 +83,17 @@ class Result:
     def remarks(self) -> list[str]:
         """Remarks below the tables, one line each."""
         return []
+
+    def lengths(self) -> Sequence[float]:
+        """Contexts that were asked for [tokens]: of the problem, or of requests."""
+        problem: Problem | None = getattr(self, "problem", None)
+        return () if problem is None or problem.context is None else problem.stated.contexts
+
+    def cautions(self) -> list[str]:
+        """What to know before the answer: contexts that a model is not published for."""
+        problem: Problem | None = getattr(self, "problem", None)
+        lines = [] if problem is None else beyond_published(problem, self.lengths())
+        return [f"Note: {line}" for line in lines]
 
     def record(self) -> Row:
         """Everything as plain numbers, for `result.json`."""
@@ -183,7 +194,7 @@ class Result:
 
     def __repr__(self) -> str:
         tables, more = self._first()
-        lines = [self.summary()]
+        lines = [self.summary(), *self.cautions()]
         for table in tables:
             columns = list(zip(table.heads, *table.rows, strict=True))
             widths = [max(map(len, column)) for column in columns]
@@ -200,7 +211,8 @@ class Result:
         def line(tag: str, row: Sequence[str]) -> str:
             return "<tr>" + "".join(f"<{tag}>{html.escape(x)}</{tag}>" for x in row) + "</tr>"
 
-        found = [f"<p>{html.escape(self.summary()).replace(chr(10), '<br>')}</p>"]
+        said = "\n".join([self.summary(), *self.cautions()])
+        found = [f"<p>{html.escape(said).replace(chr(10), '<br>')}</p>"]
         for table in tables:
             body = "".join([line("th", table.heads), *(line("td", row) for row in table.rows)])
             title = f"<caption>{html.escape(table.title)}</caption>" if len(tables) > 1 else ""

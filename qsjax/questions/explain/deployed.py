@@ -89,6 +89,13 @@ def _with_engines(found: Explanation, stated: Stated) -> Explanation:
             f"every sequence counts as long as the engine's limit of {context:,.0f} tokens; "
             "--context, or --isl and --osl, say how long they are"
         )
+    longest = found.problem.stated.models[0].max_context
+    if deployment.context and deployment.context > longest > 0:
+        notes.append(
+            f"engines refuse a limit of {deployment.context:,.0f} tokens for a model of "
+            f"{longest:,}, unless its rope is scaled or VLLM_ALLOW_LONG_MAX_MODEL_LEN (SGLang: "
+            "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN) is 1"
+        )
     more = {
         name: {"engine_flags": _engine_flags(own, stated, found.is_moe)}
         for name, own in found.own.cases().items()

@@ -346,7 +346,7 @@ def stated_by(asked: Asked) -> Stated:
     hardware, work, drafted = _speculating(records, deployment, asked.convention, asked.acceptance)
     states_design = asked.words or any(asked.design.get(name) for name in DEGREES)
     problem = Problem(
-        entry.spec,
+        entry,
         hardware,
         gpus=deployment.gpus if asked.gpus is None else _one("gpus", asked.gpus),
         context=scalar(work.context),

@@ -145,6 +145,10 @@ class Mix(Result):
     stem = "mix"
     given = ("requests",)
 
+    def lengths(self) -> list[float]:
+        """The longest of the mean contexts [tokens]."""
+        return [max(request.context for request in self.requests)]
+
     def rows(self) -> list[Row]:
         """One row for each class of each cell."""
         return [

@@ -106,6 +106,10 @@ class Simulation(Result):
     stem = "simulate"
     index = ("model", "hardware", "load")
 
+    def lengths(self) -> list[float]:
+        """The longest request [tokens]."""
+        return [max(one.outcome.longest for own in self.served for one in own.loads)]
+
     def remarks(self) -> list[str]:
         """Loads that a design does not sustain, and what would."""
         return [

@@ -247,6 +247,10 @@ class Sizing(Result):
     )
     index = ("model", "hardware")
 
+    def lengths(self) -> list[float]:
+        """The longest request [tokens]."""
+        return [max((one.outcome.longest for one in self.sized if one.outcome), default=0.0)]
+
     def rows(self) -> list[Row]:
         """One row for each model and accelerator; `gpus` is None where no number is enough."""
         return [one.row(self.target) for one in self.sized]
