@@ -306,6 +306,22 @@ def test_long_names_are_parted_behind_their_dashes():
     assert all(line.endswith("-") for line in lines[:2])
 
 
+@pytest.mark.parametrize("room", [3.0, 4.0, 5.0, 6.0, 7.0])
+def test_no_line_of_a_title_holds_a_lone_word(room):
+    title = "At 128k DeepSeek-V3's dense twin (q = 5) is 1.00 times as fast, not 4.5"
+    lines = style.balanced(title, room, 11.0, bold=True).split("\n")
+    widths = [style.text_width(line, 11.0, bold=True) for line in lines]
+    assert max(widths) <= room
+    assert len(lines) == style.wrapped(title, room, 11.0, bold=True).count("\n") + 1
+    assert min(widths) > 0.6 * max(widths)
+
+
+def test_a_word_is_not_parted_to_balance_a_title():
+    name = "a-name-of-some-length"
+    room = style.text_width(name, 11.0, bold=True) + 0.1
+    assert style.balanced(f"{name} on h100", room, 11.0, bold=True) == f"{name}\non h100"
+
+
 def test_long_names_of_rows_leave_the_panel_and_each_other_their_room():
     """Two pages of a comparison had no room for the panel itself."""
     names = [f"{LONG}, {gpu}" for gpu in ("h100-sxm", "b200-sxm")] * 10
