@@ -809,3 +809,21 @@ def test_real_results_draw_from_rows_and_from_a_data_set():
     for draw in (plotting.throughput_vs_context, plotting.time_breakdown):
         assert isinstance(draw(found.dataset).get_figure(), Figure)
     plotting.best_partition_map(direct)
+
+
+def test_names_of_a_crowded_roofline_stay_within_the_panel_and_apart():
+    points = [
+        {"variant": "dense", "q": float(q), "phase": phase, "intensity": x, "flops_per_s": x * 3e12}
+        for q in range(1, 10)
+        for phase, x in (("attention", 4.0 + q / 50), ("projection", 250.0 + q), ("ffn", 290.0))
+    ]
+    roofs = {"hbm_bw": 3.35e12, "peaks": {"bf16": 989e12, "fp8": 1978e12}}
+    ax = plotting.roofline(points, roofs, title="Nine twins")
+    ax.figure.canvas.draw()
+    frame, names = ax.get_window_extent(), [t for t in ax.texts if t.get_text().startswith("dense")]
+    boxes = [Text.get_window_extent(name) for name in names]
+    assert 3 <= len(boxes) < len(points)
+    assert all(frame.x0 <= b.x0 and b.x1 <= frame.x1 and b.y1 <= frame.y1 for b in boxes)
+    pairs = [(a, b) for k, a in enumerate(boxes) for b in boxes[k + 1 :]]
+    assert not any(a.shrunk(0.9, 0.8).overlaps(b.shrunk(0.9, 0.8)) for a, b in pairs)
+    plt.close(ax.figure)
