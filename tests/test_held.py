@@ -200,7 +200,9 @@ def test_the_cache_of_a_token_of_every_model():
         model = catalog.model(name)
         if model.sparse_topk:
             continue
-        elements = float(params.kv_elements_per_token(model))
+        per_layer = model.kv_latent + model.rope_dim or 2 * model.kv_heads * model.head_dim
+        layers = float(params.full_layers(model)) + model.window_layers * model.window_cache
+        elements = layers * per_layer * float(params.cache_layers(model))
         expected = pytest.approx({"bf16": 2 * elements, "fp8": elements, "fp8_plain": elements})
         assert cache_bytes_per_token(model) == expected, name
 

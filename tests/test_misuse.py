@@ -219,6 +219,18 @@ def test_a_mistake_in_python_says_what_would_mend_it(call, says):
         call()
 
 
+def test_dtypes_are_spelt_in_python_as_at_the_prompt():
+    for weights, kv in (("fp8", "fp8"), ("float8", "FP8_e4m3"), ("FP8", "e5m2")):
+        work = asked(weights=weights, kv=kv).stated.models[0].workload
+        assert work == asked(weights="fp8", kv="fp8").stated.models[0].workload
+        named = qsjax.workload("mixtral-8x7b", weights, kv)
+        assert named == qsjax.workload("mixtral-8x7b", "fp8", "fp8")
+        assert qsjax.served("mixtral-8x7b", weights=weights, kv=kv).workload == work
+        command = {"command": "vllm serve mistralai/Mixtral-8x7B -tp 2", "hardware": "h100-sxm"}
+        found = qsjax.explain_command(**command, weights=weights, kv=kv)
+        assert found.problem.stated.models[0].workload.bytes_kv == 1.0
+
+
 def test_a_count_that_is_told_twice_is_told_once():
     said = CliRunner().invoke(cli, "explain mixtral-8x7b --gpus 8 --tp 4 --pp 4".split()).output
     assert "give 16 GPUs, or other degrees" in said

@@ -18,7 +18,7 @@ from qsjax.grid.limits import LIMITS, RISING, Limits, check_limits, is_given
 from qsjax.records import checks
 from qsjax.records.conversion import kind_of
 from qsjax.records.fields import COUNT, SHARE
-from qsjax.records.precision import STORED, workload_of
+from qsjax.records.precision import STORED, dtype_named, workload_of
 from qsjax.records.specs import (
     CONVENTIONS,
     DEGREES,
@@ -444,7 +444,7 @@ def _records(problem: Problem, wrong: _Mistakes) -> tuple[Any, Any, set[str]]:
     models, one_model = _several(problem.model)
     devices, one_device = _several(problem.hardware)
     work = problem.workload
-    stored = {"weights": problem.weights, "kv": problem.kv}
+    stored = {"weights": dtype_named(problem.weights), "kv": dtype_named(problem.kv)}
     for name, dtype in stored.items():
         unknown = None if dtype is None else checks.choice_problem(dtype, tuple(STORED))
         if unknown is not None:

@@ -230,22 +230,6 @@ def active_params(model: ModelSpec) -> jax.Array:
     return resident_params(model) + sparsity(model) * pool_params(model)
 
 
-def kv_elements_per_token(model: ModelSpec) -> jax.Array:
-    """Elements that one token adds to the cache in all softmax layers [elements].
-
-    A windowed layer counts as a full one: it adds as much until its window is full. Latent
-    attention stores the latent and the rotary key once for all heads; sparse attention adds its
-    index keys. Linear layers add nothing.
-    """
-    kv_heads, head_dim = _arrays(model.kv_heads, model.head_dim)
-    latent, rope, index = _arrays(model.kv_latent, model.rope_dim, model.index_dim)
-    per_layer = jnp.where(latent > 0, latent + rope, 2.0 * kv_heads * head_dim)
-    window, ratio = _arrays(model.window_layers, model.window_cache)
-    windowed = window * ratio * (1.0 + entries_kept(model, 1.0))
-    layers = cache_layers(model) * (full_layers(model) + windowed)
-    return layers * per_layer + jnp.asarray(model.index_layers) * index_keys(model, index)
-
-
 def dense_twin(
     model: ModelSpec, q: ArrayLike, definition: TwinDefinition = "active_ffn"
 ) -> ModelSpec:

@@ -25,7 +25,7 @@ from qsjax.grid.evaluation import evaluate
 from qsjax.grid.problem import Problem, named_rules, numbers
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
-from qsjax.records.precision import stored_in
+from qsjax.records.precision import dtype_named, stored_in
 from qsjax.records.scenario import Records
 from qsjax.records.specs import DEGREES, KV_MODES, Convention, HardwareSpec, Partition, Workload
 from qsjax.records.units import GIB, MS
@@ -322,6 +322,7 @@ def stated_by(asked: Asked) -> Stated:
     Raises:
         ValueError: with what is wrong with them.
     """
+    asked = asked._replace(weights=dtype_named(asked.weights), kv=dtype_named(asked.kv))
     model = _served(asked.words) if asked.model is None else asked.model
     entry = model if isinstance(model, catalog.ModelEntry) else catalog.model_entry(model)
     is_moe = scalar(entry.spec.experts) > 1
