@@ -385,3 +385,46 @@ def test_fields_of_the_workload_replace_those_of_each_model():
         qs.Problem(names, "h100-sxm", workload={"batch": 2, "speed": 1})
     with pytest.raises(ValueError, match=r"bytes_act: 0 is not allowed\S* give a number above 0"):
         qs.Problem(names, "h100-sxm", workload={"bytes_act": 0})
+
+
+DENSE = {"model": "llama-3.1-8b", "gpus": 1, "context": "8k"}
+
+
+def test_cells_of_several_accelerators_and_of_other_axes_are_told_apart():
+    """A table had one column for two accelerators, and a dense model was called the MoE."""
+    chips = qs.Problem(**DENSE, hardware=["h100-sxm", "h200-sxm"])
+    field = qs.Problem(**DENSE, hardware="h100-sxm", axes={"hbm_bw": [2e12, 4e12]})
+    for problem, names in ((chips, ("h100-sxm", "h200-sxm")), (field, ("2 TB/s", "4 TB/s"))):
+        slopes = qs.sensitivity(problem, ["hbm_bytes"])
+        assert len(slopes.tables()[0].heads) == 3
+        for line, name in zip(slopes.summary().splitlines(), names, strict=True):
+            assert name in line
+        moved = qs.switching(problem, ["hbm_bytes"])
+        assert len(moved.drawings()) == 2
+        assert len({tuple(row[:8]) for row in moved.tables()[0].rows}) == 2
+        told = qs.uncertainty(problem, {"hbm_bw": qs.uniform(1e12, 4e12)}, draws=16).summary()
+        told = told if problem is chips else qs.pareto(problem).summary()
+        assert all(name in told for name in names)
+        assert "MoE" not in told
+    least = qs.solve_for(field, "gpus", tpot=0.008)
+    assert "with hbm_bw = 4 TB/s: 1 GPU keeps TPOT <= 8 ms with 6.46 ms." in least.summary()
+    title = least.plot().get_title(loc="left").replace("\n", " ")
+    assert title.endswith("in none of 2 cases")
+
+
+def test_what_is_in_the_way_names_no_memory_where_limits_are():
+    within = qs.Problem(**DENSE, hardware="h100-sxm", limits=qs.Limits(max_tpot=1e-4))
+    with pytest.raises(ValueError, match=r"at 8k: no design keeps TPOT <= 0.1 ms\. Give a part"):
+        qs.explain(within)
+    assert "HBM" not in qs.sensitivity(within, ["hbm_bw"]).summary()
+    small = qs.Problem(**DENSE, hardware="l4", weights="bf16", kv="bf16")
+    with pytest.raises(ValueError, match=r"at 128k: no design runs\. It takes "):
+        qs.explain(dataclasses.replace(small, context="128k"))
+
+
+def test_uncertainty_without_a_twin_tells_the_spread_of_the_optimum():
+    problem = qs.Problem(**DENSE, hardware="h100-sxm", objective="tpot")
+    found = qs.uncertainty(problem, {"hbm_bw": qs.uniform(2e12, 4e12)}, draws=64)
+    low, high = (1e3 * found.rows()[0]["objective"][name] for name in ("p5", "p95"))
+    said = f"with uncertain hbm_bw TPOT is {low:.3g} ms (p5) to {high:.3g} ms (p95)."
+    assert found.summary() == f"llama-3.1-8b, dense, 1 h100-sxm, context 8,192: {said}"

@@ -77,6 +77,11 @@ class Result:
         rows = [flat(row) for row in self.rows()]
         known = dict.fromkeys(name for row in rows for name in row)
         heads = [name for name in self.columns or known if name in known]
+        problem: Problem | None = getattr(self, "problem", None)
+        if problem is not None and "context" in heads:  # the other axes of the problem
+            kept = [name for name in problem.stated.kept if name in known and name not in heads]
+            at = heads.index("context") + 1
+            heads[at:at] = kept
         cells = [[text(row.get(name)) for name in heads] for row in rows]
         return [Table("", heads, cells, 0)] if heads else []
 

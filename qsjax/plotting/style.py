@@ -354,6 +354,10 @@ def wrapped(text: str, room: float, size: float, *, bold: bool = False) -> str:
     return "\n".join(lines)
 
 
+# Where a line may end: not between a number and its unit, nor beside a sign.
+_GAPS = re.compile(r"(?<![=<>\d]) (?![=<>%])")
+
+
 def balanced(text: str, room: float, size: float, *, bold: bool = False) -> str:
     """A text as `wrapped`, in as few lines, with no word or two alone on the last of them."""
     lines = wrapped(text, room, size, bold=bold)
@@ -368,12 +372,14 @@ def balanced(text: str, room: float, size: float, *, bold: bool = False) -> str:
 
 def _parts(line: str, room: float, size: float, bold: bool) -> Iterator[tuple[str, str]]:
     """The words of a line, long ones in parts, each with what stands before it."""
-    for word in re.split(r" (?!%)", line):  # a number and its % stay together
-        pieces = [word]
-        if text_width(word, size, bold=bold) > room:
-            pieces = re.findall(r"[^-/_.,]*[-/_.,]+|[^-/_.,]+", word) or pieces
-        for k, piece in enumerate(pieces):
-            yield piece, "" if k else " "
+    for told in _GAPS.split(line):
+        fits = text_width(told, size, bold=bold) <= room
+        for word in [told] if fits else told.split(" "):
+            pieces = [word]
+            if text_width(word, size, bold=bold) > room:
+                pieces = re.findall(r"[^-/_.,]*[-/_.,]+|[^-/_.,]+", word) or pieces
+            for k, piece in enumerate(pieces):
+                yield piece, "" if k else " "
 
 
 def fitting(text: str, size: float, place: tuple[float, float]) -> str:

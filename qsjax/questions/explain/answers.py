@@ -461,10 +461,9 @@ def _side(
     if partition is None:
         stated = best_case(cells, 0)
         if stated is None:
-            raise ValueError(
-                f"{describe(problem)}: no design runs within the limits. {_takes(_needs(cells))} "
-                "Give a partition to see what it lacks"
-            )
+            kept = words.kept(problem)
+            why = f"no design keeps {kept}." if kept else f"no design runs. {_takes(_needs(cells))}"
+            raise ValueError(f"{describe(problem)}: {why} Give a partition to see what it lacks")
     else:
         asked = problem.stated.batches
         stated = case_at(cells, 0, partition, None if asked is None else asked[0])
