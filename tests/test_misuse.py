@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -199,7 +200,8 @@ def test_a_mistake_at_the_prompt_says_what_would_mend_it(line, says, monkeypatch
 
 
 def asked(**more):
-    return qsjax.Problem(MODEL, GPU, **({"gpus": [8], "context": [8192.0], "twins": 5} | more))
+    given = {"hardware": GPU, "gpus": [8], "context": [8192.0], "twins": 5} | more
+    return qsjax.Problem(MODEL, **given)
 
 
 @pytest.mark.parametrize(
@@ -217,6 +219,12 @@ def asked(**more):
 def test_a_mistake_in_python_says_what_would_mend_it(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+def test_a_traced_number_of_a_problem_is_told():
+    """It ended in an error of JAX, deep in the search."""
+    with pytest.raises(ValueError, match="hardware: a traced value is no number to search by"):
+        jax.grad(lambda x: float(asked(hardware=GPU.replace(hbm_bw=x)).stated.gpus[0]))(3e12)
 
 
 def test_dtypes_are_spelt_in_python_as_at_the_prompt():

@@ -7,6 +7,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar, get_args
 
+import jax
 import numpy as np
 
 from qsjax import catalog
@@ -455,6 +456,12 @@ def _records(problem: Problem, wrong: _Mistakes) -> tuple[Any, Any, set[str]]:
     found = [wrong.run("hardware", as_accelerator, item) for item in devices]
     served = [item for item in served if item is not None]
     found = [item for item in found if item is not None]
+    wrong += [
+        (what, f"{what}: a traced value is no number to search by; differentiate qsjax.decode, or "
+         "ask sensitivity for the slopes of the optimum")
+        for what, part in (("model", served), ("hardware", found))
+        if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves([own.spec for own in part]))
+    ]  # fmt: skip
     for what, given in (("model", models), ("hardware", devices)):
         if not given:
             wrong.append((what, f"{what}: nothing was given; give at least one"))

@@ -127,9 +127,12 @@ class Result:
         for name in table.columns:
             column = table[name]
             if column.dtype == object:
-                # Truths and numbers of which some are missing: 1, 0 and NaN.
-                is_number = column.dropna().map(lambda x: isinstance(x, bool | int | float)).all()
-                table[name] = column.astype(float) if is_number else column.fillna("")
+                # Truths and numbers of which some are missing: 1, 0 and NaN. A text among numbers
+                # is NaN too: rows and the CSV have it.
+                known = column.dropna()
+                numbers = known[known.map(lambda x: isinstance(x, bool | int | float))]
+                is_number = known.empty or 2 * len(numbers) > len(known)
+                table[name] = numbers.astype(float) if is_number else column.fillna("").astype(str)
         order = {name: list(dict.fromkeys(table[name])) for name in self.index if len(table)}
         table = table.set_index(list(order)) if order else table.rename_axis("row")
         data: xr.Dataset = xr.Dataset.from_dataframe(table).sel(order)
