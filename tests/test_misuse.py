@@ -89,6 +89,10 @@ PRICES = qsjax.CostModel({"hbm_bw": qsjax.Price(50.0)})
         (lambda: qsjax.compare(SMALL, [qsjax.Subject()]), "subjects: a list was given; give"),
         (lambda: qsjax.explain_command(8, "h100-sxm"), "command: an int was given"),
         (
+            lambda: qsjax.compare(SMALL, {"A": qsjax.Subject(), "B": qsjax.Subject(1, q=9)}),
+            "no such model and q; models",
+        ),
+        (
             lambda: qsjax.explain(SMALL, qsjax.Partition(kv_mode="ring")),
             "'ring' is not a KV mode; give one of none, kvp, cp",
         ),
@@ -219,6 +223,13 @@ def asked(**more):
 def test_a_mistake_in_python_says_what_would_mend_it(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+def test_lengths_of_requests_are_read_as_contexts_are():
+    one = qsjax.Problem(MODEL, GPU, gpus=8, context="8k")
+    assert qsjax.explain(one, requests=("4k", "1k")).requests == (4096.0, 1024.0)
+    found = qsjax.explain_command("vllm serve Qwen/Qwen3-8B", "h100-sxm", requests=("4k", "1k"))
+    assert found.problem.stated.contexts == (4608.0,)
 
 
 def test_a_traced_number_of_a_problem_is_told():

@@ -9,7 +9,7 @@ import numpy as np
 
 from qsjax.cost.disaggregation import Companion, companion
 from qsjax.cost.metrics import Economy, costs, elasticities, follows_load
-from qsjax.cost.prefix import cached_of
+from qsjax.cost.prefix import cached_of, requests_of
 from qsjax.engines.schedulers import filling_of
 from qsjax.engines.spread import LEVEL, check_level, nearest_engine
 from qsjax.grid.case import Case, best_case, case_at, case_record
@@ -531,6 +531,7 @@ def explain(
     (True, 2)
     """
     check_level(level)
+    requests = requests_of(requests)
     cached = cached_of(requests, prefix_hit_rate)
     stated = problem.stated
     if partition is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from qsjax import engines
 from qsjax.cost.laws.memory import usable_bytes
+from qsjax.cost.prefix import requests_of
 from qsjax.engines import WrittenEngine
 from qsjax.engines.held import NAMES
 from qsjax.engines.memory import static_base
@@ -176,6 +177,7 @@ def explain_command(
     if not isinstance(command, Sequence):
         raise ValueError(f"command: {kind_of(command)} was given; give a command line as text")
     words = tuple(filter(None, [command] if isinstance(command, str) else command))
+    requests = requests_of(requests)
     said = Asked(words, hardware, design or {}, requests, acceptance, **stated)
     found = stated_by(said)
     beside = {"requests": requests, "prefix_hit_rate": prefix_hit_rate, "level": level}
