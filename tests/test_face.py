@@ -406,6 +406,9 @@ def test_cells_of_several_accelerators_and_of_other_axes_are_told_apart():
         told = told if problem is chips else qs.pareto(problem).summary()
         assert all(name in told for name in names)
         assert "MoE" not in told
+    models = qs.Problem(["mixtral-8x7b", "qwen3-30b-a3b"], "h100-sxm", gpus=8, twins=[3])
+    mixed = qs.mix(models, [qs.Request(2000, 50), qs.Request(9000, 50)])
+    assert mixed.summary().count("q = 3 ") == 1  # the other model's twin is another matter
     least = qs.solve_for(field, "gpus", tpot=0.008)
     assert "with hbm_bw = 4 TB/s: 1 GPU keeps TPOT <= 8 ms with 6.46 ms." in least.summary()
     title = least.plot().get_title(loc="left").replace("\n", " ")

@@ -12,6 +12,7 @@ import numpy as np
 from qsjax.cost.meanings import attributes_of
 from qsjax.grid.problem import Problem, beyond_published
 from qsjax.output import files
+from qsjax.output.labels import axis_value
 from qsjax.records.conversion import kind_of
 from qsjax.records.rows import leaves
 
@@ -78,11 +79,14 @@ class Result:
         known = dict.fromkeys(name for row in rows for name in row)
         heads = [name for name in self.columns or known if name in known]
         problem: Problem | None = getattr(self, "problem", None)
-        if problem is not None and "context" in heads:  # the other axes of the problem
-            kept = [name for name in problem.stated.kept if name in known and name not in heads]
+        kept = [] if problem is None else [name for name in problem.stated.kept if name in known]
+        if "context" in heads:
             at = heads.index("context") + 1
-            heads[at:at] = kept
-        cells = [[text(row.get(name)) for name in heads] for row in rows]
+            heads[at:at] = [name for name in kept if name not in heads]
+        cells = [
+            [axis_value(n, row[n]) if n in kept and n in row else text(row.get(n)) for n in heads]
+            for row in rows
+        ]
         return [Table("", heads, cells, 0)] if heads else []
 
     def remarks(self) -> list[str]:

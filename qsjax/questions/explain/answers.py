@@ -531,9 +531,8 @@ def explain(
     (True, 2)
     """
     check_level(level)
-    requests = requests_of(requests)
+    requests, stated = requests_of(requests), problem.stated
     cached = cached_of(requests, prefix_hit_rate)
-    stated = problem.stated
     if partition is not None:
         partition = checks.one_partition(partition)
     own = _side(problem, partition, stated.convention, stated.rules)
