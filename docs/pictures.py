@@ -86,7 +86,7 @@ def verdict(rows: list[dict[str, Any]], ax: Axes) -> Axes:
         ax.annotate(text, (CONTEXTS[-1], height), ha="right", va=va, fontsize=9, color=ink.text)
     ax.set_yticks([0.5, 1, 2, 5], ["0.5×", "1×", "2×", "5×"])
     ax.set_yticks([], minor=True)
-    says = f"At 128k DeepSeek-V3's dense twin (q = 5) is {here:.2f} times as fast, not 4.5"
+    says = f"At 128k DeepSeek-V3's dense twin is {here:.2f} times as fast, not 4.5"
     style.label(ax, says, "context [tokens]", "tokens/s/GPU, dense over MoE [1]")
     style.legend_above(ax, 3)
     return ax

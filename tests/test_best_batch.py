@@ -1,5 +1,7 @@
 """The batch that is best for one user, against every batch of the ladder."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -9,6 +11,11 @@ from qsjax.grid.cells import cells_of, take
 from qsjax.grid.limits import Limits
 from qsjax.grid.optimum import best_of
 from qsjax.grid.problem import Problem
+from qsjax.questions.explain import explain
+from qsjax.questions.explore import explore
+from qsjax.questions.prefix_cache import prefix_cache
+from qsjax.questions.sensitivity import sensitivity
+from qsjax.questions.speculate import speculate
 
 
 @pytest.fixture(autouse=True)
@@ -97,3 +104,23 @@ def test_rows_that_are_alike_are_answered_alike_however_many(monkeypatch, object
     (one,) = best_of(cells).score
     monkeypatch.setattr(pairs, "TOGETHER", 2 * cells.count)  # two rows at a time
     assert best_of(cells, take(cells.inputs, [0] * 5)).score.tolist() == [one] * 5
+
+
+@pytest.mark.parametrize("asked", [{"objective": "tpot"}, {"limits": Limits(max_tpot=0.02)}])
+def test_every_question_takes_the_batch_that_the_objective_and_the_limits_ask(asked):
+    problem = Problem("llama-3.1-8b", "h100-sxm", gpus=1, context="8k", **asked)
+    best = explore(dataclasses.replace(problem, batch="best"))
+    want = best.rows()[0]["tpot"]
+    assert best.rows()[0]["is_feasible"]
+    assert explore(problem).rows()[0]["tpot"] == want
+    assert explain(problem).rows()[0]["tpot"] == want
+    assert np.isfinite(sensitivity(problem, ["hbm_bw"]).rows()[0]["elasticity"])
+    assert speculate(problem).rows()
+    assert prefix_cache(problem).rows()
+    largest = explore(dataclasses.replace(problem, batch="largest")).rows()[0]
+    assert not largest["is_feasible"] or largest["tpot"] > want
+
+
+def test_batches_may_be_an_array():
+    asked = Problem("llama-3.1-8b", "h100-sxm", gpus=1, context="8k", batch=np.array([1, 8]))
+    assert explore(asked).rows()[0]["batch"] == 8

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cache_elements import kv_elements_per_token
 from tolerances import EXACT
 
 from qsjax import catalog
 from qsjax.cost.laws import params
+from qsjax.engines.held import cache_bytes_per_token
 
 DENSE, GROUPED, LATENT, HYBRID = (
     catalog.model(name)
@@ -23,7 +23,7 @@ COUNTS = {
         "shared_params dense_ffn_params router_params head_params embedding_params norm_params "
         "total_params active_params moe_layers full_layers softmax_layers"
     ).split()
-} | {"kv_elements_per_token": kv_elements_per_token}
+}
 
 
 def matrices(m):
@@ -58,7 +58,7 @@ def test_grouped_attention_by_hand():
 def test_latent_attention_by_hand():
     # 7168 x (512 + 64) for the latent and its rotary key, 7168 x 1536 for the query.
     assert float(params.replicated_attention_params(LATENT)) == 7168 * 576 + 7168 * 1536
-    assert float(kv_elements_per_token(LATENT)) == 61 * 576
+    assert cache_bytes_per_token(LATENT)["fp8_plain"] == 61 * 576
 
 
 def test_query_without_a_low_rank_comes_from_the_hidden_state():
@@ -85,12 +85,13 @@ def test_linear_layers_weigh_but_cache_nothing():
     bare = dataclasses.replace(HYBRID, linear_params=0.0)
     gap = params.total_params(HYBRID) - params.total_params(bare)
     assert float(gap) == 70 * 5 * 6144 * 8192
-    assert float(kv_elements_per_token(HYBRID)) == 10 * 2 * 8 * 128
+    assert cache_bytes_per_token(HYBRID)["fp8_plain"] == 10 * 2 * 8 * 128
 
 
 def test_sparse_attention_caches_its_index_keys():
     sparse = catalog.model("deepseek-v3.2")
-    assert float(kv_elements_per_token(sparse)) == 61 * (576 + 128)
+    # An index key has 128 elements of a byte and 4 of scales.
+    assert cache_bytes_per_token(sparse)["fp8_plain"] == 61 * (576 + 132)
 
 
 def test_tied_embeddings_are_one_matrix():

@@ -8,6 +8,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
+import qsjax as qs
 from qsjax import catalog
 from qsjax.cli import cli
 from qsjax.cost.roofline import take_apart
@@ -60,6 +61,30 @@ def test_a_dense_model_is_not_compared_with_a_mixture():
 def test_one_gpu_is_no_plural():
     flags = ("--gpus", "1", "--hardware", "h100-sxm", "--context", "8k")
     assert "on 1 h100-sxm GPU:" in said("explore", "llama-3.1-70b", *flags).stdout
+
+
+LLAMA = qs.Problem("llama-2-7b", "h100-sxm", gpus=1)
+BEYOND = {
+    "5,120": lambda: qs.explore(dataclasses.replace(LLAMA, context="5k")),
+    "6,000": lambda: qs.explain_command(
+        "vllm serve meta-llama/Llama-2-7b-hf --max-model-len 6000", "h100-sxm"
+    ),
+    "5,010": lambda: qs.simulate(LLAMA, users=1, isl=5000, osl=10, requests=20),
+    "5,011": lambda: qs.size(LLAMA, users=1, isl=5001, osl=10, quantile=0.5, replica_gpus=[1]),
+    "5,012": lambda: qs.prefix_cache(LLAMA, isl=5000, osl=12),
+    "5,013": lambda: qs.mix(LLAMA, [qs.Request(5013, 1), qs.Request(100, 1)]),
+}
+
+
+@pytest.mark.parametrize("length", BEYOND)
+def test_contexts_beyond_the_published_ones_are_told_in_python(length):
+    found = BEYOND[length]()
+    said = f"Note: llama-2-7b is published for up to 4,096 tokens; {length} is beyond that."
+    assert said in repr(found)
+    assert said in found._repr_html_()
+    assert "Note: " not in repr(qs.explore(LLAMA))
+    refused = [note for note in getattr(found, "notes", ()) if "engines refuse a limit of" in note]
+    assert len(refused) == (length == "6,000")
 
 
 @pytest.mark.parametrize("verb", ["explore", "pareto", "compare", "explain", "sensitivity"])

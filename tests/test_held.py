@@ -3,11 +3,11 @@
 import dataclasses
 
 import pytest
-from cache_elements import kv_elements_per_token
 
 from qsjax import catalog
 from qsjax.cost import speculation
 from qsjax.cost.decode import decode_step
+from qsjax.cost.laws import params
 from qsjax.cost.laws.memory import (
     kv_bytes_per_sequence,
     reserve_bytes,
@@ -200,7 +200,9 @@ def test_the_cache_of_a_token_of_every_model():
         model = catalog.model(name)
         if model.sparse_topk:
             continue
-        elements = float(kv_elements_per_token(model))
+        per_layer = model.kv_latent + model.rope_dim or 2 * model.kv_heads * model.head_dim
+        layers = float(params.full_layers(model)) + model.window_layers * model.window_cache
+        elements = layers * per_layer * float(params.cache_layers(model))
         expected = pytest.approx({"bf16": 2 * elements, "fp8": elements, "fp8_plain": elements})
         assert cache_bytes_per_token(model) == expected, name
 

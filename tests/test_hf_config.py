@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from cache_elements import kv_elements_per_token
 
 from qsjax import catalog
 from qsjax.catalog import huggingface
@@ -15,6 +14,7 @@ from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import compute, params, traffic
 from qsjax.cost.laws.memory import kv_bytes_per_sequence, weights_bytes
 from qsjax.cost.laws.sharding import context_of, layout
+from qsjax.engines.held import cache_bytes_per_token
 from qsjax.records import precision
 from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL, Partition
@@ -812,7 +812,7 @@ def test_layers_that_share_the_choice_of_an_indexer(write):
         catalog.load_hf(write(config | change)).spec for change in ({}, {"indexer_types": kinds})
     )
     assert (every.index_layers, some.index_layers) == (78, 21)
-    assert float(kv_elements_per_token(some)) == 78 * 576 + 21 * 128
+    assert cache_bytes_per_token(some)["fp8_plain"] == 78 * 576 + 21 * 132
     gap = params.total_params(every) - params.total_params(some)
     assert float(gap) == pytest.approx(57 * (2048 * 32 * 128 + 6144 * (128 + 32)), rel=1e-6)
     # FP8, with index keys of 128 B and a scale of 4 B.
@@ -1606,7 +1606,7 @@ def test_a_block_that_layers_have_in_common_is_held_once_and_read_each_time(writ
     reads = float(step.hbm.attention_weights + step.hbm.routed + step.hbm.head)
     bandwidth = 3.35e12 * catalog.hardware("h100-sxm").eff_weight_read
     assert reads == pytest.approx(2 * (total + 7 * block) / bandwidth, rel=1e-3)
-    assert float(kv_elements_per_token(spec)) == 9 * 2 * 32 * 160
+    assert cache_bytes_per_token(spec)["fp8_plain"] == 9 * 2 * 32 * 160
 
 
 OTHERS = json.loads((CONFIGS[0].parent.parent / "published_configs.json").read_text("utf-8"))
@@ -1930,7 +1930,7 @@ def test_step_3_has_queries_in_two_factors(write):
     total = attention + networks + 2 * 128815 * d
     assert float(params.total_params(spec)) == pytest.approx(total, rel=1e-9)
     # One key and one value of 256 a token and layer.
-    assert float(kv_elements_per_token(spec)) == 61 * 2 * 256
+    assert cache_bytes_per_token(spec)["fp8_plain"] == 61 * 2 * 256
 
 
 def test_modules_of_deepseek_v4_in_two_formats(write):

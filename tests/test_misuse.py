@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -75,7 +76,22 @@ PRICES = qsjax.CostModel({"hbm_bw": qsjax.Price(50.0)})
         (lambda: qsjax.uncertainty(SMALL, {"q": qsjax.normal("5", 1)}), "normal takes mean"),
         (lambda: qsjax.dense_twin(MODEL, -3), "q: -3 is not allowed"),
         (lambda: qsjax.explain(SMALL, requests=4096), "requests: 4096 is not allowed; give input"),
+        (lambda: qsjax.explain(SMALL, requests=(-1, 5)), "requests: input: -1 is not allowed"),
         (lambda: qsjax.prefill(MODEL, GPU, prompt=0), "prompt: 0 is not allowed"),
+        (lambda: qsjax.break_even(SMALL, "q", points=1), "points: 1 is not .* at least 2"),
+        (lambda: qsjax.solve_for(SMALL, "hbm_bw", tpot=1, points=9.5), "points: 9.5 is not"),
+        (lambda: qsjax.break_even(SMALL, "context", "1 kB"), "interval of context: '1 kB' is not"),
+        (lambda: qsjax.solve_for(SMALL, "gpus", [1, 2], tpot=1), "give numbers for low and high"),
+        (lambda: qsjax.size(SMALL, users=[1, 2], isl=9, osl=9), "users: 2 values were given"),
+        (lambda: qsjax.speculate(SMALL, batches=[]), r"batches: \[\] is not allowed"),
+        (lambda: qsjax.speculate(SMALL, acceptance="most"), "acceptance: 'most' is not a number"),
+        (lambda: qsjax.served(MODEL, acceptance="most"), "acceptance=most, drafts=1 is not"),
+        (lambda: qsjax.compare(SMALL, [qsjax.Subject()]), "subjects: a list was given; give"),
+        (lambda: qsjax.explain_command(8, "h100-sxm"), "command: an int was given"),
+        (
+            lambda: qsjax.compare(SMALL, {"A": qsjax.Subject(), "B": qsjax.Subject(1, q=9)}),
+            "no such model and q; models",
+        ),
         (
             lambda: qsjax.explain(SMALL, qsjax.Partition(kv_mode="ring")),
             "'ring' is not a KV mode; give one of none, kvp, cp",
@@ -172,7 +188,10 @@ def test_an_unknown_objective_is_told_with_the_nearest_ones():
             "compare mixtral-8x7b mixtral-8x7b@h100-sxm:hbm_bw=-3",
             "'hbm_bw=-3' is not a change; write",
         ),
-        ("compare mixtral-8x7b mixtral-8x7b:acceptance=2", "acceptance=2, drafts=1 is not allowed"),
+        (
+            "compare mixtral-8x7b mixtral-8x7b:acceptance=2",
+            "acceptance=2.0, drafts=1 is not allowed",
+        ),
     ],
 )
 def test_a_mistake_at_the_prompt_says_what_would_mend_it(line, says, monkeypatch):
@@ -185,13 +204,17 @@ def test_a_mistake_at_the_prompt_says_what_would_mend_it(line, says, monkeypatch
 
 
 def asked(**more):
-    return qsjax.Problem(MODEL, GPU, **({"gpus": [8], "context": [8192.0], "twins": 5} | more))
+    given = {"hardware": GPU, "gpus": [8], "context": [8192.0], "twins": 5} | more
+    return qsjax.Problem(MODEL, **given)
 
 
 @pytest.mark.parametrize(
     ("call", "says"),
     [
         (lambda: asked(limits=qsjax.Limits(max_tpot="50ms")), "max_tpot: '50ms' is not a number"),
+        (lambda: asked(economy=2.5), "economy: a float was given; give {.usd_per_hour"),
+        (lambda: asked(economy={"usd_per_hour": "2"}), "usd_per_hour: '2' is not allowed"),
+        (lambda: asked(objective=["tpot"]), r"\['tpot'\] is not a metric"),
         (lambda: asked(batch="biggest"), "batch: 'biggest' is not known; give largest, best, or"),
         (lambda: qsjax.design(asked(), {"hbm_bw": 3}, budget=9), "cost: a dict is not a CostModel"),
         (lambda: qsjax.study(asked(), ["physic"]), "conventions: physic not known; give physical"),
@@ -200,6 +223,31 @@ def asked(**more):
 def test_a_mistake_in_python_says_what_would_mend_it(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+def test_lengths_of_requests_are_read_as_contexts_are():
+    one = qsjax.Problem(MODEL, GPU, gpus=8, context="8k")
+    assert qsjax.explain(one, requests=("4k", "1k")).requests == (4096.0, 1024.0)
+    found = qsjax.explain_command("vllm serve Qwen/Qwen3-8B", "h100-sxm", requests=("4k", "1k"))
+    assert found.problem.stated.contexts == (4608.0,)
+
+
+def test_a_traced_number_of_a_problem_is_told():
+    """It ended in an error of JAX, deep in the search."""
+    with pytest.raises(ValueError, match="hardware: a traced value is no number to search by"):
+        jax.grad(lambda x: float(asked(hardware=GPU.replace(hbm_bw=x)).stated.gpus[0]))(3e12)
+
+
+def test_dtypes_are_spelt_in_python_as_at_the_prompt():
+    for weights, kv in (("fp8", "fp8"), ("float8", "FP8_e4m3"), ("FP8", "e5m2")):
+        work = asked(weights=weights, kv=kv).stated.models[0].workload
+        assert work == asked(weights="fp8", kv="fp8").stated.models[0].workload
+        named = qsjax.workload("mixtral-8x7b", weights, kv)
+        assert named == qsjax.workload("mixtral-8x7b", "fp8", "fp8")
+        assert qsjax.served("mixtral-8x7b", weights=weights, kv=kv).workload == work
+        command = {"command": "vllm serve mistralai/Mixtral-8x7B -tp 2", "hardware": "h100-sxm"}
+        found = qsjax.explain_command(**command, weights=weights, kv=kv)
+        assert found.problem.stated.models[0].workload.bytes_kv == 1.0
 
 
 def test_a_count_that_is_told_twice_is_told_once():

@@ -306,6 +306,22 @@ def test_long_names_are_parted_behind_their_dashes():
     assert all(line.endswith("-") for line in lines[:2])
 
 
+@pytest.mark.parametrize("room", [3.0, 4.0, 5.0, 6.0, 7.0])
+def test_no_line_of_a_title_holds_a_lone_word(room):
+    title = "At 128k DeepSeek-V3's dense twin (q = 5) is 1.00 times as fast, not 4.5"
+    lines = style.balanced(title, room, 11.0, bold=True).split("\n")
+    widths = [style.text_width(line, 11.0, bold=True) for line in lines]
+    assert max(widths) <= room
+    assert len(lines) == style.wrapped(title, room, 11.0, bold=True).count("\n") + 1
+    assert min(widths) > 0.6 * max(widths)
+
+
+def test_a_word_is_not_parted_to_balance_a_title():
+    name = "a-name-of-some-length"
+    room = style.text_width(name, 11.0, bold=True) + 0.1
+    assert style.balanced(f"{name} on h100", room, 11.0, bold=True) == f"{name}\non h100"
+
+
 def test_long_names_of_rows_leave_the_panel_and_each_other_their_room():
     """Two pages of a comparison had no room for the panel itself."""
     names = [f"{LONG}, {gpu}" for gpu in ("h100-sxm", "b200-sxm")] * 10
@@ -793,3 +809,21 @@ def test_real_results_draw_from_rows_and_from_a_data_set():
     for draw in (plotting.throughput_vs_context, plotting.time_breakdown):
         assert isinstance(draw(found.dataset).get_figure(), Figure)
     plotting.best_partition_map(direct)
+
+
+def test_names_of_a_crowded_roofline_stay_within_the_panel_and_apart():
+    points = [
+        {"variant": "dense", "q": float(q), "phase": phase, "intensity": x, "flops_per_s": x * 3e12}
+        for q in range(1, 10)
+        for phase, x in (("attention", 4.0 + q / 50), ("projection", 250.0 + q), ("ffn", 290.0))
+    ]
+    roofs = {"hbm_bw": 3.35e12, "peaks": {"bf16": 989e12, "fp8": 1978e12}}
+    ax = plotting.roofline(points, roofs, title="Nine twins")
+    ax.figure.canvas.draw()
+    frame, names = ax.get_window_extent(), [t for t in ax.texts if t.get_text().startswith("dense")]
+    boxes = [Text.get_window_extent(name) for name in names]
+    assert 3 <= len(boxes) < len(points)
+    assert all(frame.x0 <= b.x0 and b.x1 <= frame.x1 and b.y1 <= frame.y1 for b in boxes)
+    pairs = [(a, b) for k, a in enumerate(boxes) for b in boxes[k + 1 :]]
+    assert not any(a.shrunk(0.9, 0.8).overlaps(b.shrunk(0.9, 0.8)) for a, b in pairs)
+    plt.close(ax.figure)

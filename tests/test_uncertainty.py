@@ -185,5 +185,5 @@ def test_an_uncertain_q_has_no_value_in_the_answer_and_no_certain_verdict():
     """The verdict of q around 5 stood under `dense q=3`, with a probability of 0 %."""
     asked = Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k", twins=3)
     said = uncertainty(asked, {"q": normal(5, 1)}, draws=64).summary()
-    assert said.startswith("mixtral-8x7b, dense, 8 GPUs, context 8,192: with uncertain q ")
+    assert said.startswith("mixtral-8x7b, dense, 8 h100-sxm, context 8,192: with uncertain q ")
     assert "with a probability of <1 %;" in said

@@ -33,6 +33,8 @@ def emit(result: Result, format_: str, out: Path | None) -> None:
 
     People read the answer first, then its tables, then what else is to be said.
     """
+    for line in result.cautions():
+        session.note(line)
     if format_ == "json":
         printing.json_of({"answer": result.summary(), **result.record()})
     elif format_ == "csv":
@@ -44,5 +46,8 @@ def emit(result: Result, format_: str, out: Path | None) -> None:
         for line in result.remarks():
             click.echo(line)
     if out:
-        written = result.save(out, asked())
+        try:
+            written = result.save(out, asked())
+        except OSError as error:
+            raise ValueError(f"--out {out} cannot be written: {error.strerror or error}") from error
         session.note(f"Written to {out}: {', '.join(path.name for path in written)}")

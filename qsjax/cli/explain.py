@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from qsjax.catalog.lookup import NAME_MAX
-from qsjax.cli import options, serving_options, session
+from qsjax.cli import options, serving_options
 from qsjax.cli.options import WHOLE, flag, verb
 from qsjax.cost.speculation import ACCEPTANCE
 from qsjax.output.files import content_of
@@ -93,7 +93,7 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> Result:
         name, changes = serving_options.changes_of(model, ("q",))
     contexts = serving_options.contexts_of(flags)
     one = {name: serving_options.one(name, flags[name]) for name in ("gpus", *DEGREES, *COPIES)}
-    found = explain_command(
+    return explain_command(
         line,
         flags["hardware"],
         model=name,
@@ -105,6 +105,3 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> Result:
         economy=serving_options.economy_flags(flags),
         **{name: flags[name] for name in AS_GIVEN},
     )
-    served = found.problem.stated.models[0]
-    session.note_contexts(served.name, served.max_context, found.problem.stated.contexts)
-    return found

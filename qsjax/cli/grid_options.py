@@ -48,7 +48,7 @@ def problem_of(
         "gpus": [int(count) for count in flags["gpus"]],
         "context": stated or contexts,
         "twins": flags["twins"],
-        "batch": flags.get("batch") or "largest",
+        "batch": flags.get("batch") or None,
         "axes": options.axis_overrides(**{name: flags.get(name) for name in AXES}),
     }
     if "max_tpot" in flags:
@@ -57,7 +57,6 @@ def problem_of(
         arguments["economy"] = serving_options.economy_flags(flags)
     problem = served(given, flags, **(arguments | more))
     for model in problem.stated.models:
-        session.note_contexts(model.name, model.max_context, stated)
         asks = flags["twins"] and not options.is_default("twins")
         if asks and scalar(model.spec.experts) <= 1:
             session.note(f"Note: {model.name} is dense, so --twins changes nothing: it has none.")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -17,7 +17,7 @@ from qsjax.engines.command_line import engine_named
 from qsjax.engines.spread import LEVEL
 from qsjax.output.result import Result
 from qsjax.records.conversion import listed_of_text, number_of_text
-from qsjax.records.precision import STORED
+from qsjax.records.precision import STORED, dtype_named
 from qsjax.records.specs import CONVENTIONS, DEGREES
 
 # What most people have or compare with; the paper's ideal chip is `paper-reference`.
@@ -105,22 +105,16 @@ class Engines(click.Choice[str]):
 class Dtypes(click.Choice[str]):
     """A dtype of weights or cache, also as engines and checkpoints spell it."""
 
-    _SPELT: ClassVar = {
-        **dict.fromkeys(("bfloat16", "float16", "fp16", "half"), "bf16"),
-        **dict.fromkeys(("fp8_e4m3", "fp8_e5m2", "e4m3", "float8"), "fp8"),
-        "nvfp4": "fp4",
-    }
-
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Its name here."""
-        plain = str(value).lower()
-        is_format = plain in lookup.FORMATS.keys() - {*self.choices, *self._SPELT}
+        plain = dtype_named(value)
+        is_format = plain in lookup.FORMATS.keys() - {*self.choices}
         if is_format and param is not None and param.name == "weights":
             self.fail(
                 f"{value!r} is no dtype but a format of checkpoints, which the model's name tells: "
                 f"MODEL-{plain}"
             )
-        return super().convert(self._SPELT.get(plain, plain), param, ctx)
+        return super().convert(plain, param, ctx)
 
 
 WHOLE, NUMBERS, RATES = Numbers(whole=True), Numbers(), Rates()

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -21,14 +20,6 @@ def note(text: str) -> None:
 def warned(message: Any, *_: Any, **__: Any) -> None:
     """A warning of a library as one line, in place of `warnings.showwarning`."""
     click.echo(f"Note: {message}", err=True)
-
-
-def note_contexts(model: str, longest: int, contexts: Iterable[float] | None) -> None:
-    """Say which of the stated contexts are longer than `model` is published for (0: unknown)."""
-    beyond = [f"{context:,.0f}" for context in contexts or () if context > longest > 0]
-    if beyond:
-        listed = ", ".join(beyond)
-        note(f"Note: {model} is published for up to {longest:,} tokens; {listed} is beyond that.")
 
 
 def _settings() -> dict[str, Any]:

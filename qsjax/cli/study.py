@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from qsjax.cli import options, session
+from qsjax.cli import options
 from qsjax.cli.options import NUMBERS, WHOLE, flag, verb
 from qsjax.evidence.paper.table_2 import GPUS, QS, study
 from qsjax.grid.problem import Problem
@@ -41,7 +41,5 @@ def command(models: tuple[str, ...], **flags: Any) -> Result:
     """
     named = {name: flags[name] for name in ("hardware", "gpus", "context", "twins")}
     problem = Problem(list(models) or list(MODELS), **named)
-    for model in problem.stated.models:
-        session.note_contexts(model.name, model.max_context, flags["context"])
     chosen = flags["convention"]
     return study(problem, list(CONVENTIONS) if chosen == "both" else [chosen])

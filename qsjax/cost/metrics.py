@@ -95,14 +95,16 @@ def check_economy(economy: Economy) -> None:
     }
     problems = []
     for name, (low, high) in bounds.items():
-        value = np.asarray(getattr(economy, name), np.float64)
+        given = getattr(economy, name)
+        value = np.asarray(np.nan if isinstance(given, str) else given, np.float64)
         if not np.all(np.isfinite(value) & (value >= low) & (value <= high)):
             allowed = f"at least {low:g}" if high == np.inf else f"from {low:g} to {high:g}"
             if name == "utilisation":
                 allowed = "a share above 0, at most 1 (0.6 for 60 %)"
             if name == "power_exponent":
                 allowed = "a number above 0"
-            problems.append(f"  {name}: {value.flat[0]:g} is not allowed; give {allowed}")
+            shown = repr(given) if isinstance(given, str) else f"{value.flat[0]:g}"
+            problems.append(f"  {name}: {shown} is not allowed; give {allowed}")
     if problems:
         raise ValueError("\n".join(["economy:", *problems]))
 

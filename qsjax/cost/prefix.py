@@ -7,7 +7,7 @@ until a prefix comes again. Formulas: docs/concepts/cost-model.md, section "Pref
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws.memory import kv_bytes_per_sequence
@@ -16,6 +16,7 @@ from qsjax.numerics import trees
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.checks import value_problem
+from qsjax.records.conversion import as_float64
 from qsjax.records.fields import AT_LEAST_ONE, SHARE, number
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
@@ -80,17 +81,30 @@ def cached_tokens(isl: ArrayLike, prefix_hit_rate: ArrayLike) -> Array:
     return xp.minimum(isl * prefix_hit_rate, isl - 1.0)
 
 
+def requests_of(given: Any) -> tuple[float, float] | None:
+    """Input and output tokens of a request ("8k" is 8,192), or None where none is given.
+
+    Raises:
+        ValueError: it is no pair of numbers of at least 1.
+    """
+    if given is None:
+        return None
+    if not (isinstance(given, Sequence) and len(given) == 2) or isinstance(given, str):
+        raise ValueError(
+            f"requests: {given!r} is not allowed; give input and output tokens, as (4096, 1024)"
+        )
+    for name, tokens in zip(("input", "output"), given, strict=True):
+        if problem := value_problem(AT_LEAST_ONE, tokens):
+            raise ValueError(f"requests: {name}: {problem}")
+    return float(as_float64(given[0])), float(as_float64(given[1]))
+
+
 def cached_of(requests: tuple[float, float] | None, prefix_hit_rate: float) -> float:
     """Tokens of a prompt whose cache is there already.
 
     Raises:
-        ValueError: requests are no pair, the rate is no share, or says something of requests that
-            were not given.
+        ValueError: the rate is no share, or says something of requests that were not given.
     """
-    if requests is not None and not (isinstance(requests, Sequence) and len(requests) == 2):
-        raise ValueError(
-            f"requests: {requests!r} is not allowed; give input and output tokens, as (4096, 1024)"
-        )
     problem = value_problem(SHARE, prefix_hit_rate)
     if problem is None and prefix_hit_rate and requests is None:
         problem = "of which prompts? give the lengths of requests (--isl and --osl) too"

@@ -261,7 +261,7 @@ def cells_of(
     rules = rules or stated.rules
     variants = variants_of(served.spec, stated.twins)
     values = axis_values(stated.gpus, stated.contexts, {**stated.searched, **stated.kept})
-    if stated.batches is not None and problem.batch != "best":
+    if stated.batches is not None and not stated.any_batch:
         values["batch"] = list(stated.batches)
     searched = ("batch",) if stated.batches is not None else ()
     axes = make_axes({"model": [v.label for v in variants], **values}, searched=searched)
@@ -290,7 +290,7 @@ def cells_of(
         inputs=inputs,
         designs=designs,
         objective=problem.objective,
-        any_batch=problem.batch == "best",
+        any_batch=stated.any_batch,
         limits=problem.limits,
         economy=as_rows(prices, cells),
         of_hardware=own,

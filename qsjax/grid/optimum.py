@@ -16,10 +16,10 @@ from qsjax.cost.ledger import RESOURCES, resource_times, time_ledger
 from qsjax.cost.metrics import Economy, Objective, score_of
 from qsjax.grid.bounded import best_two, is_bounded
 from qsjax.grid.cells import Cells, Designs, Winners, placed, shaped, step_of, step_on_host, take
-from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
+from qsjax.grid.limits import LIMITS, Limits, is_given, violations
 from qsjax.grid.pairs import Candidates, score_candidates
 from qsjax.grid.parameters import Inputs
-from qsjax.grid.problem import Problem, with_batch
+from qsjax.grid.problem import FAST, Problem, with_batch
 from qsjax.grid.progress import over
 from qsjax.grid.scoring import pick_best
 from qsjax.numerics import trees
@@ -30,8 +30,6 @@ from qsjax.numerics.numpy_backend import on_host
 # Up to this many cells NumPy finishes before XLA would compile: about 0.2 s for 2^20.
 SMALL = 2**21
 BLOCK = 2**18  # cells evaluated at a time by a compiled program: as many as stay in the caches
-# Objectives of one user: a smaller batch is never worse.
-FAST = ("tpot", "tokens_per_s_per_user")
 
 
 class Best(NamedTuple):
@@ -202,19 +200,6 @@ def prices_of(cells: Cells, rows: Inputs) -> Economy:
     prices: Economy = trees.map(lambda x: np.broadcast_to(x[:1], rows.q.shape), cells.economy)
     own = {name: getattr(rows.hardware, name) for name in cells.of_hardware}
     return dataclasses.replace(prices, **own)
-
-
-def searching_batches(problem: Problem) -> Problem:
-    """The problem, searching the batch where the largest that fits may not be the best.
-
-    That is so for what one user sees, and within limits that a smaller batch keeps. Batches that
-    were prescribed stay.
-    """
-    limits = problem.limits
-    rising = any(bit & RISING and is_given(limits, name) for name, bit in LIMITS.items())
-    if problem.stated.batches is None and (rising or problem.objective in FAST):
-        return dataclasses.replace(problem, batch="best")
-    return problem
 
 
 def any_batch(problem: Problem) -> tuple[Problem, np.ndarray | None]:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar, get_args
 
 import numpy as np
 
@@ -14,10 +14,12 @@ from qsjax.cost.metrics import Economy, Objective, check_economy, check_metrics,
 from qsjax.cost.metrics import economy_of as economy_of_hardware
 from qsjax.grid.axes import PARTITION_AXES, STACKED
 from qsjax.grid.entry import entry
-from qsjax.grid.limits import Limits, check_limits
+from qsjax.grid.limits import LIMITS, RISING, Limits, check_limits, is_given
+from qsjax.numerics.numpy_backend import is_traced
 from qsjax.records import checks
 from qsjax.records.conversion import kind_of
-from qsjax.records.precision import STORED, workload_of
+from qsjax.records.fields import COUNT, SHARE
+from qsjax.records.precision import STORED, dtype_named, workload_of
 from qsjax.records.specs import (
     CONVENTIONS,
     DEGREES,
@@ -34,6 +36,8 @@ CONTEXTS = tuple(1024.0 * 2**k for k in range(15))  # 1k to 16M tokens, the pape
 USUAL_CONTEXT = 131072.0  # the longest taken of a model whose publisher says nothing
 # Arguments of their own, which therefore are no entries of `axes`.
 ARGUMENTS = ("model", "hardware", "gpus", "context", "q")
+# Objectives of one user: a smaller batch is never worse.
+FAST = ("tpot", "tokens_per_s_per_user")
 LISTED = 3  # numbers that are named one by one
 # What a record without a label is called.
 MODEL, GPU, ACCOUNTING = "my-model", "my-gpu", "own"
@@ -193,9 +197,10 @@ def served(
     told = [f"{name}={value}" for name, value in (("weights", weights), ("kv", kv)) if value]
     work = plain.workload
     if acceptance is not None:
-        if not 0 <= acceptance < 1 or drafts != int(drafts) or drafts < 1:
+        strange = checks.value_problem(SHARE, acceptance) or checks.value_problem(COUNT, drafts)
+        if strange or acceptance == 1:
             raise ValueError(
-                f"acceptance={acceptance:g}, drafts={drafts:g} is not allowed; give a share from 0 "
+                f"acceptance={acceptance}, drafts={drafts} is not allowed; give a share from 0 "
                 "to below 1, such as 0.85, and a whole number of drafts, at least 1"
             )
         made = sum(acceptance**k for k in range(int(drafts) + 1))
@@ -258,6 +263,7 @@ class Stated(NamedTuple):
         contexts: context lengths [tokens].
         twins: quality factors of the dense twins.
         batches: batches to choose from; None for the largest that fits, or for all of them.
+        any_batch: whether all of them are searched.
         searched: values of partition axes that are not searched in full.
         kept: further axes of the result.
         rules: the accounting.
@@ -272,6 +278,7 @@ class Stated(NamedTuple):
     contexts: tuple[float, ...]
     twins: tuple[float, ...]
     batches: tuple[float, ...] | None
+    any_batch: bool
     searched: dict[str, list[float | str]]
     kept: dict[str, list[float]]
     rules: Convention
@@ -366,8 +373,9 @@ class Problem:
         context: context lengths [tokens]; by default powers of two from 1k to what the model is
             published for.
         twins: quality factors q of the dense twins that are searched as well (eq. 11, 21).
-        batch: sequences of an attention replica: `largest` that fits, the `best` within the
-            limits, or numbers to choose from.
+        batch: sequences of an attention replica: the `largest` that fits, the `best` within the
+            limits, or numbers to choose from. By default the best where a smaller one may win, as
+            with the objective `tpot` or a limit on it, and the largest elsewhere.
         limits: what a design must keep.
         economy: an `Economy`, or some of its fields by name, such as `{"utilisation": 0.6}`; the
             hardware's by default.
@@ -393,7 +401,7 @@ class Problem:
     gpus: Any = 64
     context: Any = None
     twins: Any = ()
-    batch: Any = "largest"
+    batch: Any = None
     limits: Limits = Limits()
     economy: Economy | Mapping[str, float] | None = None
     objective: Objective = "tokens_per_s_per_gpu"
@@ -429,7 +437,7 @@ def _records(problem: Problem, wrong: _Mistakes) -> tuple[Any, Any, set[str]]:
     models, one_model = _several(problem.model)
     devices, one_device = _several(problem.hardware)
     work = problem.workload
-    stored = {"weights": problem.weights, "kv": problem.kv}
+    stored = {"weights": dtype_named(problem.weights), "kv": dtype_named(problem.kv)}
     for name, dtype in stored.items():
         unknown = None if dtype is None else checks.choice_problem(dtype, tuple(STORED))
         if unknown is not None:
@@ -440,6 +448,12 @@ def _records(problem: Problem, wrong: _Mistakes) -> tuple[Any, Any, set[str]]:
     found = [wrong.run("hardware", as_accelerator, item) for item in devices]
     served = [item for item in served if item is not None]
     found = [item for item in found if item is not None]
+    wrong += [
+        (what, f"{what}: a traced value is no number to search by; differentiate qsjax.decode, or "
+         "ask sensitivity for the slopes of the optimum")
+        for what, part in (("model", served), ("hardware", found))
+        if is_traced([own.spec for own in part])
+    ]  # fmt: skip
     for what, given in (("model", models), ("hardware", devices)):
         if not given:
             wrong.append((what, f"{what}: nothing was given; give at least one"))
@@ -454,17 +468,28 @@ def _records(problem: Problem, wrong: _Mistakes) -> tuple[Any, Any, set[str]]:
 def _batches(problem: Problem, wrong: _Mistakes) -> tuple[float, ...] | None:
     batch = problem.batch
     if isinstance(problem.workload, Workload) and problem.workload.batch is not None:
-        if not isinstance(batch, str):
+        if not isinstance(batch, str | None):
             wrong.append(("batch", "batch: given twice, and in the workload; keep one"))
         batch = np.ravel(problem.workload.batch).tolist()
     if isinstance(batch, str) and batch.isalpha() and batch not in ("largest", "best"):
         said = f"batch: {batch!r} is not known; give largest, best, or numbers"
         wrong.append(("batch", said))
         return None
-    if isinstance(batch, str) and batch in ("largest", "best"):
+    if batch is None or (isinstance(batch, str) and batch in ("largest", "best")):
         return None
     values, _ = wrong.run("batch", numbers, "batch", batch, default=([], False))
     return tuple(dict.fromkeys(values))
+
+
+def _searches_batches(problem: Problem, batches: tuple[float, ...] | None) -> bool:
+    """Whether all batches are searched: by request, or where the largest may not be the best.
+
+    That is so for what one user sees, and within limits that a smaller batch keeps.
+    """
+    if problem.batch is not None or batches is not None:
+        return isinstance(problem.batch, str) and problem.batch == "best"
+    rising = any(bit & RISING and is_given(problem.limits, name) for name, bit in LIMITS.items())
+    return rising or problem.objective in FAST
 
 
 def _state(problem: Problem) -> Stated:
@@ -497,7 +522,8 @@ def _state(problem: Problem) -> Stated:
         economy = wrong.run("economy", economy_of, problem, device)
         if economy is not None:
             wrong.run("limits", check_limits, problem.limits, economy)
-            wrong.run("objective", check_prices, [problem.objective], economy)
+            if problem.objective in get_args(Objective):
+                wrong.run("objective", check_prices, [problem.objective], economy)
     batches = _batches(problem, wrong)
     if wrong:
         raise ProblemError(wrong)
@@ -508,6 +534,7 @@ def _state(problem: Problem) -> Stated:
         contexts=lists["context"],
         twins=lists["twins"],
         batches=batches,
+        any_batch=_searches_batches(problem, batches),
         searched=searched,
         kept=kept,
         rules=rules,
@@ -517,12 +544,25 @@ def _state(problem: Problem) -> Stated:
     )
 
 
-def with_batch(problem: Problem, batch: str, **changes: Any) -> Problem:
-    """The problem with `largest` or `best` in place of the batch it prescribes, and changes."""
+def with_batch(problem: Problem, batch: str | None, **changes: Any) -> Problem:
+    """The problem with `best` or the default in place of the batch it prescribes, and changes."""
     work = problem.workload
     if isinstance(work, Workload):
         work = dataclasses.replace(work, batch=None)
     return dataclasses.replace(problem, **{"batch": batch, "workload": work} | changes)
+
+
+def beyond_published(problem: Problem, lengths: Sequence[float]) -> list[str]:
+    """Which of these contexts are longer than a model is published for, one line a model."""
+    lines = []
+    for model in problem.stated.models:
+        beyond = [f"{x:,.0f}" for x in lengths if x > model.max_context > 0]
+        if beyond:
+            lines.append(
+                f"{model.name} is published for up to {model.max_context:,} tokens; "
+                f"{', '.join(beyond)} is beyond that."
+            )
+    return lines
 
 
 def pairs_of(problem: Problem) -> list[tuple[int, int]]:
@@ -558,6 +598,8 @@ def economy_of(problem: Problem, device: Accelerator) -> Economy:
     if isinstance(given, Economy):
         check_economy(given)
         return given
+    if not isinstance(given, Mapping | None):
+        raise ValueError(f'economy: {kind_of(given)} was given; give {{"usd_per_hour": 2.5}}, say')
     named = dict(given or {})
     checks.check_names("economy", named, [field.name for field in dataclasses.fields(Economy)])
     return economy_of_hardware(device.spec, **named)

@@ -1,11 +1,11 @@
 """Names of cells, variants and splits in tables and figures."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from qsjax.cost.meanings import meaning_of
 from qsjax.grid.problem import Problem
-from qsjax.output.words import value
+from qsjax.output.words import count, joined, value
 from qsjax.records.specs import DEGREES
 
 DIGITS = 6  # of the values of an axis: close ones differ
@@ -17,18 +17,32 @@ def variant_name(row: Mapping[str, Any]) -> str:
     return str(row["variant"]) if q is None else f"{row['variant']} q={q:g}"
 
 
-def cell_name(row: Mapping[str, Any]) -> str:
-    """A cell in words, by the coordinates that the row has.
+def with_fields(row: Mapping[str, Any], fields: Iterable[str]) -> str:
+    """What follows a cell in words: the fields that are axes of the problem, with their values.
+
+    >>> with_fields({"hbm_bw": 4e12}, ["hbm_bw"]), with_fields({}, [])
+    (' with hbm_bw = 4 TB/s', '')
+    """
+    kept = [f"{name} = {axis_value(name, row[name])}" for name in fields]
+    return f" with {joined(kept)}" if kept else ""
+
+
+def cell_name(row: Mapping[str, Any], fields: Iterable[str] = ()) -> str:
+    """A cell in words, by the coordinates that the row has and these fields.
 
     >>> cell_name({"model": "m", "variant": "moe", "gpus": 1, "context": 8192})
     'm, moe, 1 GPU, context 8,192'
+    >>> cell_name({"variant": "moe", "gpus": 8, "hardware": "l4", "hbm_bw": 4e12}, ["hbm_bw"])
+    'moe, 8 l4, hbm_bw 4 TB/s'
     """
     parts = [str(row["model"])] if "model" in row else []
     parts.append(variant_name(row))
     if row.get("gpus") is not None:
-        parts.append(f"{row['gpus']:,.0f} GPU{'' if row['gpus'] == 1 else 's'}")
+        device = row.get("hardware")
+        parts.append(f"{row['gpus']:,.0f} {device}" if device else count(row["gpus"], "GPU"))
     if "context" in row:
         parts.append(f"context {row['context']:,.0f}")
+    parts += [f"{name} {axis_value(name, row[name])}" for name in fields]
     return ", ".join(parts)
 
 
@@ -47,7 +61,7 @@ def series_name(problem: Problem, row: Mapping[str, Any], *axes: str) -> str:
         name = variant_name(row)
         parts.append("MoE" if name == "moe" else name)
     if "gpus" in axes and len(stated.gpus) > 1:
-        parts.append(f"{row['gpus']:g} GPUs")
+        parts.append(count(row["gpus"], "GPU"))
     if "context" in axes and len(stated.contexts) > 1:
         parts.append(f"{row['context']:,.0f} tokens")
     kept = [field for field in stated.kept if field not in axes]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from qsjax.cost.meanings import attributes_of
-from qsjax.grid.problem import Problem
+from qsjax.grid.problem import Problem, beyond_published
 from qsjax.output import files
+from qsjax.output.labels import axis_value
 from qsjax.records.conversion import kind_of
 from qsjax.records.rows import leaves
 
@@ -77,12 +78,31 @@ class Result:
         rows = [flat(row) for row in self.rows()]
         known = dict.fromkeys(name for row in rows for name in row)
         heads = [name for name in self.columns or known if name in known]
-        cells = [[text(row.get(name)) for name in heads] for row in rows]
+        problem: Problem | None = getattr(self, "problem", None)
+        kept = [] if problem is None else [name for name in problem.stated.kept if name in known]
+        if "context" in heads:
+            at = heads.index("context") + 1
+            heads[at:at] = [name for name in kept if name not in heads]
+        cells = [
+            [axis_value(n, row[n]) if n in kept and n in row else text(row.get(n)) for n in heads]
+            for row in rows
+        ]
         return [Table("", heads, cells, 0)] if heads else []
 
     def remarks(self) -> list[str]:
         """Remarks below the tables, one line each."""
         return []
+
+    def lengths(self) -> Sequence[float]:
+        """Contexts that were asked for [tokens]: of the problem, or of requests."""
+        problem: Problem | None = getattr(self, "problem", None)
+        return () if problem is None or problem.context is None else problem.stated.contexts
+
+    def cautions(self) -> list[str]:
+        """What to know before the answer: contexts that a model is not published for."""
+        problem: Problem | None = getattr(self, "problem", None)
+        lines = [] if problem is None else beyond_published(problem, self.lengths())
+        return [f"Note: {line}" for line in lines]
 
     def record(self) -> Row:
         """Everything as plain numbers, for `result.json`."""
@@ -111,9 +131,12 @@ class Result:
         for name in table.columns:
             column = table[name]
             if column.dtype == object:
-                # Truths and numbers of which some are missing: 1, 0 and NaN.
-                is_number = column.dropna().map(lambda x: isinstance(x, bool | int | float)).all()
-                table[name] = column.astype(float) if is_number else column.fillna("")
+                # Truths and numbers of which some are missing: 1, 0 and NaN. A text among numbers
+                # is NaN too: rows and the CSV have it.
+                known = column.dropna()
+                numbers = known[known.map(lambda x: isinstance(x, bool | int | float))]
+                is_number = known.empty or 2 * len(numbers) > len(known)
+                table[name] = numbers.astype(float) if is_number else column.fillna("").astype(str)
         order = {name: list(dict.fromkeys(table[name])) for name in self.index if len(table)}
         table = table.set_index(list(order)) if order else table.rename_axis("row")
         data: xr.Dataset = xr.Dataset.from_dataframe(table).sel(order)
@@ -183,7 +206,7 @@ class Result:
 
     def __repr__(self) -> str:
         tables, more = self._first()
-        lines = [self.summary()]
+        lines = [self.summary(), *self.cautions()]
         for table in tables:
             columns = list(zip(table.heads, *table.rows, strict=True))
             widths = [max(map(len, column)) for column in columns]
@@ -200,7 +223,8 @@ class Result:
         def line(tag: str, row: Sequence[str]) -> str:
             return "<tr>" + "".join(f"<{tag}>{html.escape(x)}</{tag}>" for x in row) + "</tr>"
 
-        found = [f"<p>{html.escape(self.summary()).replace(chr(10), '<br>')}</p>"]
+        said = "\n".join([self.summary(), *self.cautions()])
+        found = [f"<p>{html.escape(said).replace(chr(10), '<br>')}</p>"]
         for table in tables:
             body = "".join([line("th", table.heads), *(line("td", row) for row in table.rows)])
             title = f"<caption>{html.escape(table.title)}</caption>" if len(tables) > 1 else ""
@@ -258,7 +282,7 @@ def inputs_of(problem: Problem) -> Row:
         "gpus": list(stated.gpus),
         "contexts": list(stated.contexts),
         "twins": list(stated.twins),
-        "batch": problem.batch if isinstance(problem.batch, str) else list(stated.batches or ()),
+        "batch": list(stated.batches or ()) or ("best" if stated.any_batch else "largest"),
         "limits": plain(problem.limits),
         "economy": plain(problem.economy),
         "objective": problem.objective,

@@ -29,6 +29,7 @@ _PLACES = (
     (-4.0, 5.0, "right", "bottom"),
 )
 _FAR = 1.6  # text heights from which a thin line leads to the point
+_OUTSIDE = 1000  # overlaps that a name takes before it leaves the panel
 _GLYPH = 0.6  # width of an average glyph in text heights
 
 
@@ -75,7 +76,7 @@ def name_points(
         others = [box for box in taken if not box.fully_contains(x, y)]
         inside = [frame.contains(*box.min) and frame.contains(*box.max) for box in boxes]
         costs = [
-            sum(map(box.fully_overlaps, others)) + 3 * (not is_inside)
+            sum(map(box.fully_overlaps, others)) + _OUTSIDE * (not is_inside)
             for box, is_inside in zip(boxes, inside, strict=True)
         ]
         best = int(np.argmin(costs))

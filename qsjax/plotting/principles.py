@@ -96,7 +96,8 @@ def _name_phases(
         roofs += [(float(x), peak) for x in reach if x * bandwidth > peak]
         beside = 1.25 if peak == max(peaks) else 0.8
         roofs += [(float(x), beside * peak) for x in reach[-20:]]
-    name_points(ax, names, roofs, 7.8)
+    # The legend has the colours of several variants: names that find no place can go.
+    name_points(ax, names, roofs, 7.8, optional=len(looks) > 1)
 
 
 def _roofs(ax: Axes, peaks: Mapping[str, float], bandwidth: float, low: float, high: float) -> None:

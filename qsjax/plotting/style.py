@@ -354,14 +354,32 @@ def wrapped(text: str, room: float, size: float, *, bold: bool = False) -> str:
     return "\n".join(lines)
 
 
+# Where a line may end: not between a number and its unit, nor beside a sign.
+_GAPS = re.compile(r"(?<![=<>\d]) (?![=<>%])")
+
+
+def balanced(text: str, room: float, size: float, *, bold: bool = False) -> str:
+    """A text as `wrapped`, in as few lines, with no word or two alone on the last of them."""
+    lines = wrapped(text, room, size, bold=bold)
+    for share in np.arange(0.95, 0.5, -0.05):
+        tried = wrapped(text, float(share) * room, size, bold=bold)
+        is_longer = tried.count("\n") > lines.count("\n")
+        if is_longer or tried.replace("\n", " ") != lines.replace("\n", " "):  # a word is parted
+            break
+        lines = tried
+    return lines
+
+
 def _parts(line: str, room: float, size: float, bold: bool) -> Iterator[tuple[str, str]]:
     """The words of a line, long ones in parts, each with what stands before it."""
-    for word in re.split(r" (?!%)", line):  # a number and its % stay together
-        pieces = [word]
-        if text_width(word, size, bold=bold) > room:
-            pieces = re.findall(r"[^-/_.,]*[-/_.,]+|[^-/_.,]+", word) or pieces
-        for k, piece in enumerate(pieces):
-            yield piece, "" if k else " "
+    for told in _GAPS.split(line):
+        fits = text_width(told, size, bold=bold) <= room
+        for word in [told] if fits else told.split(" "):
+            pieces = [word]
+            if text_width(word, size, bold=bold) > room:
+                pieces = re.findall(r"[^-/_.,]*[-/_.,]+|[^-/_.,]+", word) or pieces
+            for k, piece in enumerate(pieces):
+                yield piece, "" if k else " "
 
 
 def fitting(text: str, size: float, place: tuple[float, float]) -> str:
@@ -429,7 +447,7 @@ def label(
         spec = ax.get_subplotspec()
         # Panels below each other begin where the longest names of all end: less room than here.
         room = panel_width(ax) - (beside if spec and spec.get_gridspec().ncols > 1 else 0.0)
-        lines = wrapped(title, room, size.title, bold=True)
+        lines = balanced(title, room, size.title, bold=True)
         written = ax.set_title(lines, loc="left", color=ink().text)
         written.set(fontsize=size.title, fontweight="bold", parse_math=False)
     for name, write, room in ((x, ax.set_xlabel, panel_width(ax)), (y, ax.set_ylabel, _height(ax))):

@@ -201,7 +201,7 @@ class Binding(Result):
             batches = [row["batch"] for row in self.rows() if row["label"] == label]
             more += f" at batches of {SMOOTH} or more" if min(batches) < SMOOTH else ""
         label = ", ".join(filter(None, (words.heading(self.problem), label)))
-        return f"{label}: bound by {', '.join(reversed(names))}{more}"
+        return f"{label}: bound by {words.joined(reversed(names))}{more}"
 
 
 def _spans(bands: Sequence[Row]) -> list[str]:

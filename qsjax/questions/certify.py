@@ -166,7 +166,7 @@ def certify(
 
     Args:
         problem: what is asked; its objective says what is best, and each accelerator and each cell
-            has a box of its own.
+            has a box of its own. Without numbers of `batch` it is the largest that fits.
         box: a share (0.25 for 25 % up and down) of every capacity, rate, time and overlap of the
             accelerator that is not 0; or by name of a hardware number or `context` a share, or the
             two ends in the number's unit. Efficiencies multiply numbers that vary already: name
@@ -186,6 +186,8 @@ def certify(
     """
     claims = names_of(claims)
     _check(problem, claims, parts)
+    if problem.batch is None:
+        problem = dataclasses.replace(problem, batch="largest")
     stated = problem.stated
     found: list[Certificate] = []
     boxes: dict[str, Ends] = {}

@@ -15,7 +15,7 @@ import numpy as np
 from qsjax.cost.disaggregation import companion
 from qsjax.cost.ledger import resource_times
 from qsjax.cost.metrics import Economy, costs
-from qsjax.cost.prefix import cached_of
+from qsjax.cost.prefix import cached_of, requests_of
 from qsjax.engines.schedulers import filling_of
 from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.case import Case, best_case, design_record, gpu_time, sequences_of
@@ -28,6 +28,7 @@ from qsjax.numerics.safe import scalar
 from qsjax.output import columns, words
 from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
+from qsjax.records.conversion import kind_of
 from qsjax.records.specs import CONVENTIONS, Convention, is_papers
 
 # Relative width to which a turning point is found.
@@ -643,6 +644,8 @@ def _named(problem: Problem, subjects: Mapping[str, Subject] | None) -> dict[str
     ]
     if several:
         raise ValueError(f"a comparison is over contexts, so give one value: {', '.join(several)}")
+    if not isinstance(subjects, Mapping | None):
+        raise ValueError(f'subjects: {kind_of(subjects)} was given; give {{"A": qsjax.Subject()}}')
     found = dict(subjects or {})
     if subjects is None:
         for m, model in enumerate(stated.models):
@@ -652,6 +655,15 @@ def _named(problem: Problem, subjects: Mapping[str, Subject] | None) -> dict[str
                     row |= {"model": model.name, "hardware": device.name}
                     row |= {"variant": variant.name, "q": variant.q}
                     found[series_name(problem, row)] = Subject(m, h, variant.q)
+    for name, one in found.items():
+        sizes = {"model": len(stated.models), "hardware": len(stated.accelerators)}
+        wrong = [what for what, size in sizes.items() if getattr(one, what) not in range(size)]
+        wrong += ["q"] if one.q not in (None, *stated.twins) else []
+        if wrong:
+            raise ValueError(
+                f"subjects: {name!r} is {one}, and the problem has no such {words.joined(wrong)}; "
+                "models and accelerators count from 0, and q is one of its twins"
+            )
     if len(found) < 2:
         raise ValueError(
             "a comparison needs at least two different subjects; given: "
@@ -760,6 +772,7 @@ def compare(
     'h200-sxm'
     """
     check_level(level)
+    requests = requests_of(requests)
     cached = cached_of(requests, prefix_hit_rate)
     stated = problem.stated
     other, beside = stated.other, None

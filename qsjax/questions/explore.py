@@ -18,7 +18,7 @@ from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, s
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import columns, words
-from qsjax.output.labels import axis_value, series_name, split_name, variant_name
+from qsjax.output.labels import axis_value, series_name, split_name, variant_name, with_fields
 from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.records.rows import grouped
 from qsjax.records.specs import CONVENTIONS
@@ -257,7 +257,8 @@ def _subject(problem: Problem) -> str:
 
 def _place(row: Row, rows: Sequence[Row]) -> str:
     """The place of a row on the horizontal axis of its picture: GPU count or context."""
-    if len({other["context"] for other in rows}) == 1:
+    contexts, counts = ({other[name] for other in rows} for name in ("context", "gpus"))
+    if len(contexts) == 1 < len(counts):
         return f"on {words.count(row['gpus'], 'GPU')}"
     return f"at {words.length(row['context'])}"
 
@@ -392,7 +393,9 @@ def _lead(problem: Problem, row: Row) -> str:
         told = "" if objective == "tpot" else f" ({words.number(row[objective])})"
         best = f"best in {words.metric_name(objective)}{told}"
     device = "of the paper's accelerators" if row["hardware"] == "paper-reference" else ""
-    device = f"{row['gpus']:,.0f} {device or row['hardware']}{_fields(problem, row)}"
+    device = (
+        f"{row['gpus']:,.0f} {device or row['hardware']}{with_fields(row, problem.stated.kept)}"
+    )
     partition = words.split(row, row["variant"] == "moe")
     twin = "" if row["q"] is None else f"the dense twin (q = {row['q']:g}) of "
     return (
@@ -400,12 +403,6 @@ def _lead(problem: Problem, row: Row) -> str:
         f"{words.number(row['tokens_per_s_per_gpu'])} tokens/s on each GPU at "
         f"{words.length(row['context'])}, {words.batch_of(row)}, {words.time_of(row)}."
     )
-
-
-def _fields(problem: Problem, row: Row) -> str:
-    """The fields that are axes of the problem, with their values."""
-    kept = [f"{name} = {axis_value(name, row[name])}" for name in problem.stated.kept]
-    return f" with {words.joined(kept)}" if kept else ""
 
 
 def _ranking(rows: Sequence[Row], best: Row) -> str:
@@ -500,7 +497,7 @@ def missing(problem: Problem, *rows: Row) -> str:
     where = row["model"]
     if row["variant"] == "dense" and row["q"] is not None:
         where = f"the dense twin of {row['model']} at q={row['q']:g}"
-    own = words.count(row["gpus"], row["hardware"] + " GPU") + _fields(problem, row)
+    own = words.count(row["gpus"], row["hardware"] + " GPU") + with_fields(row, problem.stated.kept)
     why = _would_help(problem, row)
     contexts = list(dict.fromkeys(words.length(one["context"]) for one in rows))
     at = f"at {contexts[-1]} " if len(contexts) > 1 else ""

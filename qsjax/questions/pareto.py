@@ -210,7 +210,7 @@ def _named(key: tuple[Any, ...], fronts: dict[tuple[Any, ...], list[Row]]) -> st
     name = _series(str(label))
     if len({own[1] for own in fronts}) > 1:
         name += f" at {words.length(context)}"
-    return name + (f" on {gpus:g} GPUs" if len({own[2] for own in fronts}) > 1 else "")
+    return name + (f" on {words.count(gpus, 'GPU')}" if len({own[2] for own in fronts}) > 1 else "")
 
 
 def _series(label: str) -> str:
@@ -218,17 +218,18 @@ def _series(label: str) -> str:
 
     >>> _series("dense q=5"), _series("kimi-k2, b200-sxm, MoE"), _series("h200-sxm, dense q=5")
     ('the dense twin (q = 5)', 'kimi-k2 on b200-sxm', 'h200-sxm (dense twin, q = 5)')
-    >>> _series("kimi-k2, b200-sxm, MoE, 8 GPUs, hbm_bw 4 TB/s")
-    'kimi-k2 on b200-sxm, hbm_bw 4 TB/s'
+    >>> _series("kimi-k2, b200-sxm, MoE, 8 GPUs, hbm_bw 4 TB/s"), _series("dense, hbm_bw 4 TB/s")
+    ('kimi-k2 on b200-sxm, hbm_bw 4 TB/s', 'the dense model, hbm_bw 4 TB/s')
     """
     parts = label.split(", ")
     names = [part for part in parts if " " not in part and part not in ("MoE", "dense")]
     # Counts and contexts are named beside it, where there are several.
-    told = ("dense q=", " GPUs", " tokens")
+    told = ("dense q=", " GPU", " tokens")
     others = [part for part in parts if " " in part and not any(end in part for end in told)]
     twin = next((part[8:] for part in parts if part.startswith("dense q=")), None)
     if not names:
-        who = "the MoE" if twin is None else f"the dense twin (q = {twin})"
+        alone = "the dense model" if "dense" in parts else "the MoE"
+        who = alone if twin is None else f"the dense twin (q = {twin})"
     else:
         who = " on ".join(names) + ("" if twin is None else f" (dense twin, q = {twin})")
     return ", ".join([who, *others])

@@ -56,6 +56,10 @@ class PrefixCaching(Result):
     stem = "prefix-cache"
     index = ("model", "hardware", "variant", "place")
 
+    def lengths(self) -> list[float]:
+        """Tokens of a request."""
+        return [scalar(self.reuse.isl) + scalar(self.reuse.osl)]
+
     def rows(self) -> list[Row]:
         """One row for each place of each design, in SI units."""
         return [dict(row) for row in self.found]

@@ -18,6 +18,7 @@ from qsjax.output import words
 from qsjax.output.labels import split_name
 from qsjax.output.result import Drawing, Result, Row, Table, plain
 from qsjax.records import checks
+from qsjax.records.fields import COUNT, POSITIVE, SHARE
 from qsjax.records.rows import grouped
 from qsjax.records.scenario import Records
 from qsjax.records.specs import DEGREES, Convention, Partition
@@ -56,10 +57,11 @@ class Speculation(Result):
             if lost is not None:
                 end = f"from a batch of {lost['batch']:,.0f} on it costs more than it gains"
             drafting = words.milliseconds(first["draft_time"])
+            at = f"{first['gain']:.2f} times the tokens at a batch of {first['batch']:,.0f}"
+            if len(rows) > 1:
+                at += f", {last['gain']:.2f} at {last['batch']:,.0f}; {end}"
             lines.append(
-                f"{self._placed(first)}, {chance}: {first['gain']:.2f} times the tokens at a "
-                f"batch of {first['batch']:,.0f}, {last['gain']:.2f} at {last['batch']:,.0f}; "
-                f"{end}. "
+                f"{self._placed(first)}, {chance}: {at}. "
                 f"Drafts take {drafting} of a step at a batch of {first['batch']:,.0f}."
             )
         return "\n".join(lines) or f"{describe(self.problem)}: nothing runs."
@@ -103,8 +105,9 @@ class Speculation(Result):
         what = (" times the tokens at a batch of", " at")
         ends = [
             f"{row['gain']:.2f}{said} {row['batch']:,.0f}"
-            for said, row in zip(what, (self._curves()[0][0], self._curves()[0][-1]), strict=True)
-        ] if self.found else []  # fmt: skip
+            for curve in self._curves()[:1]
+            for said, row in zip(what, (*curve[:1], *curve[1:][-1:]), strict=False)
+        ]
         how = f"{self.asked['method']}, {words.count(self.asked['drafts'], 'draft')}"
         title = ": ".join(filter(None, [f"{describe(self.problem)}, {how}", words.joined(ends)]))
         rows = [row | {"curve": words.subject(row, counted=False)} for row in self.found]
@@ -167,18 +170,15 @@ def _rows(
 
 
 def _check(acceptance: float, drafts: float, method: str, head_params: float | None) -> None:
-    problems = []
-    if not 0 <= acceptance <= 1:
-        problems.append(f"  acceptance: {acceptance:g} is not allowed; give a share from 0 to 1")
-    if not drafts >= 1 or drafts != int(drafts):
-        problems.append(f"  drafts: {drafts:g} is not allowed; give a whole number of at least 1")
+    rules = {"acceptance": (SHARE, acceptance), "drafts": (COUNT, drafts)}
+    if head_params is not None:
+        rules["head_params"] = POSITIVE, head_params
+    wrong = {name: checks.value_problem(*asked) for name, asked in rules.items()}
+    problems = [f"  {name}: {problem}" for name, problem in wrong.items() if problem]
     if method not in METHODS:
         problems.append(f"  method: {method!r} is not known; give one of {', '.join(METHODS)}")
-    if head_params is not None and not (method == "eagle" and head_params > 0):
-        problems.append(
-            f"  head_params: {head_params:g} is not allowed; give a number above 0, and the method "
-            "eagle, which has a head"
-        )
+    if head_params is not None and method != "eagle":
+        problems.append(f"  head_params: {method} has no head of its own; give the method eagle")
     if problems:
         raise ValueError("\n".join(["speculate:", *problems]))
 
@@ -235,6 +235,8 @@ def speculate(
         "head_params": head_params,
         "tokens_per_step": made,
     }
+    if batches is not None:
+        batches = list(checks.check_positive("batches", batches, "sequences"))
     alone = variants_alone(problem)
     rows = [row for own in alone for row in _rows(own, partition, batches, asked, stated.rules)]
     return Speculation(problem, plain(asked), tuple(rows))

@@ -65,7 +65,7 @@ def value_problem(rule: Rule, value: Any) -> str | None:
     if not bad.any():
         return None
     worst = float(numbers[bad].flat[0])
-    limit = f", at most {LARGEST:g}" if LARGEST < worst < math.inf else ""
+    limit = f", at most {LARGEST:g}" if LARGEST < worst < math.inf == rule.high else ""
     return f"{worst:.12g} is not allowed; give {rule}{limit}"
 
 

@@ -9,6 +9,23 @@ from qsjax.records.specs import INDEX_KEY, Dtype, ModelSpec, Precision, Workload
 # Bytes of an element with its scales. NVFP4 has a byte for 16 elements, MXFP4 one for 32.
 STORED: dict[Dtype, float] = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5625}
 
+# As engines, checkpoints and frameworks spell these dtypes.
+_SPELT: dict[Dtype, str] = {
+    "bf16": "bfloat16 float16 fp16 half f16",
+    "fp8": "fp8_e4m3 fp8_e5m2 e4m3 e5m2 float8",
+    "fp4": "nvfp4",
+}
+SPELLINGS = {name: dtype for dtype, names in _SPELT.items() for name in names.split()}
+
+
+def dtype_named(given: Any) -> Any:
+    """A dtype by its name here; anything else as it is.
+
+    >>> dtype_named("FP8_e4m3"), dtype_named("int4")
+    ('fp8', 'int4')
+    """
+    return SPELLINGS.get(given.lower(), given.lower()) if isinstance(given, str) else given
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
@@ -104,6 +121,7 @@ def workload_of(
     Raises:
         ValueError: a dtype is unknown, or a stack of models has several precisions.
     """
+    weights, kv = dtype_named(weights), dtype_named(kv)
     for dtype in (weights, kv):
         if dtype is not None and dtype not in STORED:
             raise ValueError(f"dtype {dtype!r} is unknown; give one of {', '.join(STORED)}")

@@ -177,6 +177,8 @@ def _asked(asked: Problem | str | Path, kept: Mapping[str, Any]) -> campaign.Que
         asked, options = spec.asked_in(toml.read(Path(asked)))
     elif not isinstance(asked, Problem):
         raise ValueError(f"{kind_of(asked)} is not a sweep; give a Problem or a .toml file")
+    if asked.batch is None:
+        asked = dataclasses.replace(asked, batch="largest")
     job, axes = job_of(asked, options)
     content = inputs_of(asked) | options.content()
     return campaign.Question(job, axes, options.outputs, content, options.skip_illegal)
@@ -207,7 +209,8 @@ def sweep(
 
     Args:
         asked: a problem, or a TOML file (docs/guides/sweeps.md), which has outputs and precision
-            of its own. Numbers of `batch` are an axis of the result here.
+            of its own. Numbers of `batch` are an axis of the result here; without them it is the
+            largest that fits, whatever the objective.
         out: folder for the chunks and the results; shared by all processes.
         resume: go on with the sweep that the folder holds.
         prune: let bounds decide which designs win, so that few are evaluated, with the same

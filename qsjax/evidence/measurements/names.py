@@ -9,6 +9,7 @@ from typing import Any
 
 from qsjax import catalog
 from qsjax.catalog import HardwareEntry, ModelEntry, lookup
+from qsjax.records.precision import SPELLINGS
 from qsjax.records.specs import Dtype
 
 # What a publication appends to the name of a model besides what `qsjax.catalog` knows; removed one
@@ -47,7 +48,7 @@ def precision_of(name: str) -> Precision | None:
     low = name.strip().lower().removeprefix("torch.")
     if bits := _BITS.fullmatch(low):  # of GGUF files, which engines multiply in 16
         return Precision(stored=float(bits[1]) / 8.0, native="bf16")
-    for spelling, key in TABLE["spellings"].items():
+    for spelling, key in (TABLE["spellings"] | SPELLINGS).items():
         if low.startswith(spelling):
             return PRECISIONS[key]
     return next((p for key, p in PRECISIONS.items() if low.startswith(key)), None)

@@ -9,7 +9,6 @@ import numpy as np
 from qsjax import catalog
 from qsjax.cost.ledger import resource_times
 from qsjax.grid.case import MEMORY_TERMS, best_case
-from qsjax.grid.optimum import searching_batches
 from qsjax.grid.parameters import resolve
 from qsjax.grid.problem import Accelerator, Problem, as_accelerator, question
 from qsjax.grid.solution import Row
@@ -177,15 +176,13 @@ def problem_at(problem: Problem, setting: Setting, at: Sequence[float] = ()) -> 
     limits = dataclasses.replace(
         problem.limits, max_tpot=setting.max_tpot, min_user_rate=setting.min_user_rate
     )
-    return searching_batches(
-        dataclasses.replace(
-            problem,
-            hardware=accelerator(problem, setting).spec,
-            gpus=setting.gpus,
-            context=list(at) or setting.context,
-            twins=setting.q or (),
-            limits=limits,
-        )
+    return dataclasses.replace(
+        problem,
+        hardware=accelerator(problem, setting).spec,
+        gpus=setting.gpus,
+        context=list(at) or setting.context,
+        twins=setting.q or (),
+        limits=limits,
     )
 
 

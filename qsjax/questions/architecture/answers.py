@@ -10,7 +10,6 @@ import numpy as np
 from qsjax.cost.laws import params
 from qsjax.grid.gradients import slopes_at_rate
 from qsjax.grid.limits import is_given
-from qsjax.grid.optimum import searching_batches
 from qsjax.grid.parameters import resolve
 from qsjax.grid.problem import MODEL, Problem, describe, question
 from qsjax.grid.solution import Solution, coordinates, rows_of, solve_all
@@ -370,7 +369,7 @@ def architecture(
         kv=None,
         objective="tokens_per_s_per_gpu",
     )
-    solutions = solve_all(searching_batches(asked))
+    solutions = solve_all(asked)
     slopes = tuple(
         _slopes(own, solution, law, float(tokens))
         for own, solution in zip(_repeated(found, problem), solutions, strict=True)

@@ -1,6 +1,7 @@
 """The answers of break-even and of targets."""
 
 import dataclasses
+from collections.abc import Iterable
 from functools import partial
 
 from qsjax.cost.meanings import meaning_of
@@ -8,19 +9,20 @@ from qsjax.cost.metrics import METRICS
 from qsjax.grid.prefixes import PARAMETERS
 from qsjax.grid.problem import Problem
 from qsjax.output import words
-from qsjax.output.labels import cell_name
+from qsjax.output.labels import with_fields
 from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.questions.break_even.roots import SIDES, Roots
 
 SHOWN = 3  # cells in the first lines
 
 
-def _place(row: Row) -> str:
-    """A cell in words."""
+def _place(row: Row, fields: Iterable[str]) -> str:
+    """A cell in words, with these fields."""
     twin = f" (q = {row['q']:g})" if row.get("q") is not None else ""
     count = f"{row['gpus']:,.0f} " if row.get("gpus") is not None and "tried" not in row else ""
     context = f" at {words.length(row['context'])}" if "context" in row else ""
-    return f"{row['model']}{twin} on {count}{row['hardware']}{context}"
+    where = f"{count}{row['hardware']}{context}{with_fields(row, fields)}"
+    return f"{row['model']}{twin} on {where}"
 
 
 def _values(row: Row) -> list[str]:
@@ -33,9 +35,9 @@ def _last(rows: list[Row]) -> str:
     told = [
         f"from {values[-1]} with {where}" if (values := _values(row)) else f"always with {where}"
         for row in rows
-        if (where := _place(row).partition(" on ")[2])
+        if (where := row["label"].partition(" on ")[2])
     ]
-    who = _place(rows[0]).partition(" on ")[0]
+    who = rows[0]["label"].partition(" on ")[0]
     return f"{who}: {SIDES[rows[0]['sides'][-1]]} {words.joined(told)}"
 
 
@@ -69,17 +71,17 @@ class Turning(Result):
 
     def summary(self) -> str:
         """The answer for each of the first cells, one a line, then why each lead changes."""
-        rows = self.rows()
-        lines = [f"{_place(row)}: {row['message']}{self._beyond(row)}." for row in rows[:SHOWN]]
+        rows = self.placed()
+        lines = [f"{row['label']}: {row['message']}{self._beyond(row)}." for row in rows[:SHOWN]]
         left = len(rows) - len(lines)
         more = [f"{words.count(left, 'more cell')} {'is' if left == 1 else 'are'} in the table."]
-        why = [(_place(row), text) for row in rows[:SHOWN] if (text := _why(row))]
+        why = [(row["label"], text) for row in rows[:SHOWN] if (text := _why(row))]
         told = [f"{place}: {text}" if len(rows) > 1 else text for place, text in why]
         return "\n".join([*lines, *(more if left else []), *told])
 
     def tables(self) -> list[Table]:
         """The answers that the first lines leave out."""
-        rows = [[_place(row), row["message"]] for row in self.rows()[SHOWN:]]
+        rows = [[row["label"], row["message"]] for row in self.placed()[SHOWN:]]
         return [Table("", ("cell", "answer"), rows, 2)]
 
     def _beyond(self, row: Row) -> str:
@@ -93,7 +95,7 @@ class Turning(Result):
     @staticmethod
     def _is_one_answer(rows: list[Row]) -> bool:
         """Whether the same side leads at the upper end of all rows, for one model and q."""
-        ends = {(_place(row).partition(" on ")[0], tuple(row["sides"][-1:])) for row in rows}
+        ends = {(row["label"].partition(" on ")[0], tuple(row["sides"][-1:])) for row in rows}
         return len(ends) == 1 and all(row["sides"][-1:] and row["sides"][-1] for row in rows)
 
     def record(self) -> Row:
@@ -107,9 +109,15 @@ class Turning(Result):
             "solutions": self.rows(),
         }
 
+    def placed(self) -> list[Row]:
+        """Rows, each with its cell in words."""
+        stated = self.problem.stated
+        fields = [name for name in stated.kept if name != self.parameter]
+        return [row | {"label": _place(row, fields)} for row in self.rows()]
+
     def shown(self) -> list[Row]:
         """Rows as they are drawn."""
-        return [row | {"label": _place(row)} for row in self.rows()]
+        return self.placed()
 
     def drawings(self) -> dict[str, Drawing]:
         """What holds where along the parameter."""
@@ -125,7 +133,8 @@ class Turning(Result):
         rows = self.shown()
         turned = sum(bool(row["roots"]) for row in rows)
         every = "both" if turned == 2 else f"all {turned}"
-        cases = every if turned == len(rows) else f"{turned} of {len(rows)}"
+        some = f"{turned or 'none'} of {len(rows)}"
+        cases = every if turned == len(rows) else some
         along = "the number of GPUs" if self.parameter == "gpus" else self.parameter
         title = f"{names}: {what} changes with {along} in {cases} cases"
         if len(rows) == 1:
@@ -206,13 +215,12 @@ class LeastGpus(Turning):
     def shown(self) -> list[Row]:
         """Rows as they are drawn: missed up to the least count."""
         rows = []
-        for row in self.rows():
+        for row in self.placed():
             least, tried = row["gpus"], row["tried"]
             cell = {name: value for name, value in row.items() if name != "gpus"}
-            cell |= {"label": cell_name(cell), "low": min(tried), "high": max(tried) + 1}
-            if least is None:
-                rows.append(cell | {"roots": [], "sides": ["missed"]})
+            cell |= {"low": min(tried), "high": max(tried) + 1, "roots": []}
+            if least is None or least == min(tried):
+                rows.append(cell | {"sides": ["missed" if least is None else "met"]})
             else:
-                sides = ["missed" if least > min(tried) else "", ""]
-                rows.append(cell | {"roots": [least], "sides": sides})
+                rows.append(cell | {"roots": [least], "sides": ["missed", "met"]})
         return rows

@@ -12,7 +12,7 @@ from qsjax.cost.metrics import METRICS, TARGETS, Objective, check_metrics
 from qsjax.cost.prefix import Reuse
 from qsjax.grid import prefixes
 from qsjax.grid.cells import Cells, blocks_of, take
-from qsjax.grid.optimum import best_of, searching_batches
+from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import Parameter, bounds, read, resolve, varied
 from qsjax.grid.problem import Problem, question
 from qsjax.grid.roots import ONE_SIDED
@@ -23,9 +23,12 @@ from qsjax.output.words import goal as goal_of
 from qsjax.questions.break_even.answers import Crossings, LeastGpus
 from qsjax.questions.break_even.reasons import explained
 from qsjax.questions.break_even.roots import Roots, collect
-from qsjax.records.checks import check_positive
+from qsjax.records.checks import check_positive, value_problem
+from qsjax.records.conversion import NoNumberError, as_float64
+from qsjax.records.fields import Rule
 
 SCAN_POINTS = 129
+POINTS = Rule(low=2.0, whole=True)
 SPAN = 100.0
 RANGES: dict[str, tuple[float, float]] = {"q": (0.1, 1e4), "context": (1024.0, 2.0**24)}
 NO_GPUS = (
@@ -34,11 +37,27 @@ NO_GPUS = (
 )
 
 
+def _ends(name: str, given: tuple[Any, Any]) -> tuple[float | None, float | None]:
+    """The ends of an interval as numbers ("8k" is 8,192); None where none is given."""
+    try:
+        low, high = (None if end is None else float(as_float64(end)) for end in given)
+    except (NoNumberError, TypeError) as error:
+        raise ValueError(f"interval of {name}: {error}; give numbers for low and high") from error
+    return low, high
+
+
+def _whole(points: Any) -> int:
+    if problem := value_problem(POINTS, points):
+        raise ValueError(f"points: {problem}")
+    return int(points)
+
+
 def _interval(
     stated: Cells, parameter: Parameter, low: float | None, high: float | None
 ) -> tuple[float, float]:
     """The interval to search: as given, or a default around the present value."""
     name = parameter.members[0]
+    low, high = _ends(name, (low, high))
     least, most = bounds(name)
     now = np.asarray(read(stated.inputs, name))
     around = (now[0] / SPAN, now[0] * SPAN) if now[0] > 0 else (None, None)
@@ -117,17 +136,19 @@ def break_even(
         ValueError: requests for a parameter that they do not affect, not one continuous parameter,
             an empty interval, or no twin to compare.
     """
+    points = _whole(points)
     if parameter == "gpus":
         raise ValueError(NO_GPUS)
     if parameter in prefixes.PARAMETERS:
-        return _places(problem, parameter, (low, high), points, prefixes.reuse_of(requests))
+        ends = _ends(parameter, (low, high))
+        return _places(problem, parameter, ends, points, prefixes.reuse_of(requests))
     if requests:
         raise ValueError(
             f"{', '.join(requests)}: requests do not affect {parameter}; leave them out, or "
             f"give one of {', '.join(prefixes.PARAMETERS)}"
         )
     chosen, stated = _one_member(parameter), problem.stated
-    asked = searching_batches(_with_twins(problem, parameter))
+    asked = _with_twins(problem, parameter)
     found = [r for cells in blocks_of(asked) for r in _equalities(cells, chosen, low, high, points)]
     if not stated.twins:
         found = [dataclasses.replace(one, now=np.nan) for one in found]
@@ -222,11 +243,13 @@ def solve_for(
             an unknown metric.
     """
     metric, wanted = _target(target)
+    points = _whole(points)
     given = problem.stated.twins
     if parameter == "q":
         problem = _with_twins(problem, parameter)
-    asked = searching_batches(dataclasses.replace(problem, objective=metric))
+    asked = dataclasses.replace(problem, objective=metric)
     if parameter == "gpus":
+        low, high = _ends(parameter, (low, high))
         counts = sorted(n for n in asked.stated.gpus if (low or 0) <= n <= (high or np.inf))
         if not counts:
             raise ValueError(f"gpus: no count of the problem lies in [{low}, {high}]; give others")

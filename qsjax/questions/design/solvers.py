@@ -15,7 +15,7 @@ from scipy.stats import qmc
 
 from qsjax.cost.metrics import METRICS, TARGETS, check_metrics
 from qsjax.grid.cells import Cells, Winners, blocks_of, of_variant, take
-from qsjax.grid.optimum import Best, searching_batches
+from qsjax.grid.optimum import Best
 from qsjax.grid.parameters import read, with_rounding
 from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import cell_labels, design_label
@@ -79,9 +79,8 @@ def design(
         check_metrics(list(targets), TARGETS)
         (metric,) = targets
         problem = dataclasses.replace(problem, objective=metric)  # type: ignore[arg-type]  # checked
-    asked = searching_batches(problem)
     answers = []
-    for cells in blocks_of(asked):
+    for cells in blocks_of(problem):
         if not 0 <= variant < len(cells.variants):
             raise ValueError(
                 f"variant={variant}: {cells.model.name} has {len(cells.variants)}; give twins"
@@ -91,7 +90,7 @@ def design(
             answers.append(_best(Task(own, cost, weights, budget, None), seed, parts))
         else:
             answers.append(_cheapest(own, cost, next(iter(targets.values())), seed, parts))
-    return HardwareDesign(asked, cost, tuple(answers))
+    return HardwareDesign(problem, cost, tuple(answers))
 
 
 def _best(task: Task, seed: int, parts: int) -> Design:

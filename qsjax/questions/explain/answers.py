@@ -9,7 +9,7 @@ import numpy as np
 
 from qsjax.cost.disaggregation import Companion, companion
 from qsjax.cost.metrics import Economy, costs, elasticities, follows_load
-from qsjax.cost.prefix import cached_of
+from qsjax.cost.prefix import cached_of, requests_of
 from qsjax.engines.schedulers import filling_of
 from qsjax.engines.spread import LEVEL, check_level, nearest_engine
 from qsjax.grid.case import Case, best_case, case_at, case_record
@@ -461,10 +461,9 @@ def _side(
     if partition is None:
         stated = best_case(cells, 0)
         if stated is None:
-            raise ValueError(
-                f"{describe(problem)}: no design runs within the limits. {_takes(_needs(cells))} "
-                "Give a partition to see what it lacks"
-            )
+            kept = words.kept(problem)
+            why = f"no design keeps {kept}." if kept else f"no design runs. {_takes(_needs(cells))}"
+            raise ValueError(f"{describe(problem)}: {why} Give a partition to see what it lacks")
     else:
         asked = problem.stated.batches
         stated = case_at(cells, 0, partition, None if asked is None else asked[0])
@@ -532,8 +531,8 @@ def explain(
     (True, 2)
     """
     check_level(level)
+    requests, stated = requests_of(requests), problem.stated
     cached = cached_of(requests, prefix_hit_rate)
-    stated = problem.stated
     if partition is not None:
         partition = checks.one_partition(partition)
     own = _side(problem, partition, stated.convention, stated.rules)

@@ -7,6 +7,7 @@ from typing import Any
 
 from qsjax import engines
 from qsjax.cost.laws.memory import usable_bytes
+from qsjax.cost.prefix import requests_of
 from qsjax.engines import WrittenEngine
 from qsjax.engines.held import NAMES
 from qsjax.engines.memory import static_base
@@ -20,6 +21,7 @@ from qsjax.numerics.safe import scalar
 from qsjax.output.result import Row
 from qsjax.questions.explain.answers import Explanation, explain
 from qsjax.questions.explain.stated import STATED, Asked, Own, Stated, stated_by
+from qsjax.records.conversion import kind_of
 from qsjax.records.scenario import Records
 from qsjax.records.specs import DEGREES
 
@@ -88,6 +90,13 @@ def _with_engines(found: Explanation, stated: Stated) -> Explanation:
             f"every sequence counts as long as the engine's limit of {context:,.0f} tokens; "
             "--context, or --isl and --osl, say how long they are"
         )
+    longest = found.problem.stated.models[0].max_context
+    if deployment.context and deployment.context > longest > 0:
+        notes.append(
+            f"engines refuse a limit of {deployment.context:,.0f} tokens for a model of "
+            f"{longest:,}, unless its rope is scaled or VLLM_ALLOW_LONG_MAX_MODEL_LEN (SGLang: "
+            "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN) is 1"
+        )
     more = {
         name: {"engine_flags": _engine_flags(own, stated, found.is_moe)}
         for name, own in found.own.cases().items()
@@ -107,7 +116,7 @@ def _explained(stated: Stated, beside: Mapping[str, Any]) -> Explanation:
     found, notes = asked(problem, partition), tuple[str, ...]()
     lacks = {one.reason for one in found.stated.shortcomings}
     if stated.is_limit and lacks == {"batch does not fit"}:
-        found = asked(dataclasses.replace(problem, batch="largest"), partition)
+        found = asked(dataclasses.replace(problem, batch=None), partition)
         fits = scalar(found.stated.parts.step.capacity.batch)
         notes = (
             f"the engine takes up to {limit:,.0f} sequences, of which {fits:,.0f} of "
@@ -165,7 +174,10 @@ def explain_command(
     """
     if unknown := sorted(stated.keys() - set(STATED)):
         raise ValueError(f"{', '.join(unknown)}: not known; give some of {', '.join(STATED)}")
+    if not isinstance(command, Sequence):
+        raise ValueError(f"command: {kind_of(command)} was given; give a command line as text")
     words = tuple(filter(None, [command] if isinstance(command, str) else command))
+    requests = requests_of(requests)
     said = Asked(words, hardware, design or {}, requests, acceptance, **stated)
     found = stated_by(said)
     beside = {"requests": requests, "prefix_hit_rate": prefix_hit_rate, "level": level}

@@ -26,7 +26,7 @@ from qsjax.numerics import trees
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.checks import check_names
-from qsjax.records.precision import stored_in
+from qsjax.records.precision import dtype_named, stored_in
 from qsjax.records.scenario import Records
 from qsjax.records.specs import DEGREES, KV_MODES, Convention, HardwareSpec, Partition, Workload
 from qsjax.records.units import GIB, MS
@@ -324,6 +324,7 @@ def stated_by(asked: Asked) -> Stated:
     Raises:
         ValueError: with what is wrong with them.
     """
+    asked = asked._replace(weights=dtype_named(asked.weights), kv=dtype_named(asked.kv))
     model = _served(asked.words) if asked.model is None else asked.model
     entry = model if isinstance(model, catalog.ModelEntry) else catalog.model_entry(model)
     is_moe = scalar(entry.spec.experts) > 1
@@ -348,12 +349,12 @@ def stated_by(asked: Asked) -> Stated:
     hardware, work, drafted = _speculating(records, deployment, asked.convention, asked.acceptance)
     states_design = asked.words or any(asked.design.get(name) for name in DEGREES)
     problem = Problem(
-        entry.spec,
+        entry,
         hardware,
         gpus=deployment.gpus if asked.gpus is None else _one("gpus", asked.gpus),
         context=scalar(work.context),
         twins=asked.twins,
-        batch=deployment.batch or "largest",
+        batch=deployment.batch,
         economy=asked.economy,
         convention=asked.convention,
         workload=dataclasses.replace(work, batch=None),

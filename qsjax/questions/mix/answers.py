@@ -21,7 +21,7 @@ from qsjax.grid.solution import cell_labels, design_label
 from qsjax.numerics.jax import jax
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
-from qsjax.output.labels import cell_name, split_name
+from qsjax.output.labels import cell_name, split_name, with_fields
 from qsjax.output.result import Result, Row, Table
 from qsjax.questions.mix.averages import averaged, spans
 from qsjax.questions.mix.requests import Request, classes_of, requests_of
@@ -145,6 +145,10 @@ class Mix(Result):
     stem = "mix"
     given = ("requests",)
 
+    def lengths(self) -> list[float]:
+        """The longest of the mean contexts [tokens]."""
+        return [max(request.context for request in self.requests)]
+
     def rows(self) -> list[Row]:
         """One row for each class of each cell."""
         return [
@@ -157,19 +161,21 @@ class Mix(Result):
         """The best split for all requests together, and what one split for all costs."""
         running = [one for one in self.mixtures if one.design]
         if not running:
-            return _nothing(self.mixtures[0])
+            return self._nothing(self.mixtures[0])
         best = max(running, key=lambda one: (one.label["q"] is None, one.rate))
         low, high = best.classes[0].request.context, best.classes[-1].request.context
         label = best.label
+        device = f"{label['hardware']}{with_fields(label, self.problem.stated.kept)}"
+        split = words.split(best.design, label["variant"] == "moe")
         said = [
-            f"For requests of {words.places([low, high])} on {label['gpus']:,.0f} "
-            f"{label['hardware']}, {label['model']} is fastest with "
-            f"{words.split(best.design, label['variant'] == 'moe')}: {words.number(best.rate)} "
+            f"For requests of {words.places([low, high])} on {label['gpus']:,.0f} {device}, "
+            f"{label['model']} is fastest with {split}: {words.number(best.rate)} "
             "tokens/s on each GPU.",
             f"A split of its own for each length would make {words.number(best.rate_of_own)}: one "
             f"split for all costs {100 * best.loss:.1f} %.",
         ]
-        twins = [one for one in running if one is not best and one.label["q"] is not None]
+        same = {name: x for name, x in label.items() if name not in ("variant", "q")}
+        twins = [one for one in running if one is not best and one.label.items() >= same.items()]
         if twins:
             gaps = [f"q = {one.label['q']:g} {words.gap(one.rate / best.rate)}" for one in twins]
             said.append(f"Dense models of equal quality: {words.joined(gaps)}.")
@@ -177,29 +183,31 @@ class Mix(Result):
 
     def tables(self) -> list[Table]:
         """The classes of every cell."""
-        return [_classes_table(one) for one in self.mixtures if one.design]
+        return [_classes_table(one, self._name(one)) for one in self.mixtures if one.design]
+
+    def _name(self, one: Mixture) -> str:
+        return cell_name(one.label, self.problem.stated.kept)
+
+    def _nothing(self, one: Mixture) -> str:
+        missing = [f"{c.request.context:,.0f}" for c in one.classes if not c.own_design]
+        where = f"requests of {words.joined(missing)} tokens" if missing else "all classes at once"
+        return (
+            f"{self._name(one)}: no split runs {where}; more GPUs, or a limit on the context, "
+            "would help."
+        )
 
     def remarks(self) -> list[str]:
         """Cells that do not run every class, and one batch for all lengths."""
-        lines = [_nothing(one) for one in self.mixtures if not one.design]
+        lines = [self._nothing(one) for one in self.mixtures if not one.design]
         for one in self.mixtures:
             if one.together is not None:
-                lines.append(f"{cell_name(one.label)}, {_together(one.together)}")
+                lines.append(f"{self._name(one)}, {_together(one.together)}")
         return lines
 
     def record(self) -> Row:
         """Every cell with its classes."""
         convention = self.problem.stated.convention
         return {"convention": convention, "mixes": [one.record() for one in self.mixtures]}
-
-
-def _nothing(one: Mixture) -> str:
-    missing = [f"{c.request.context:,.0f}" for c in one.classes if not c.own_design]
-    where = f"requests of {words.joined(missing)} tokens" if missing else "all classes at once"
-    return (
-        f"{cell_name(one.label)}: no split runs {where}; more GPUs, or a limit on the context, "
-        "would help."
-    )
 
 
 def _together(found: Together) -> str:
@@ -213,7 +221,7 @@ def _together(found: Together) -> str:
     )
 
 
-def _classes_table(one: Mixture) -> Table:
+def _classes_table(one: Mixture, name: str) -> Table:
     cells = [
         [
             f"{c['context']:,.0f}",
@@ -227,7 +235,7 @@ def _classes_table(one: Mixture) -> Table:
         for c in one.class_rows()
     ]
     heads = ["context", "share", "batch", "tok/s/GPU", "own best", "loss", "own best split"]
-    return Table(f"Classes of requests: {cell_name(one.label)}", heads, cells)
+    return Table(f"Classes of requests: {name}", heads, cells)
 
 
 def _harmonic(shares: np.ndarray, rates: np.ndarray) -> np.ndarray:

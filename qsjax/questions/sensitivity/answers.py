@@ -1,7 +1,7 @@
 """The questions about slopes, and their answers."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from qsjax.grid.problem import Problem, describe, question
 from qsjax.grid.solution import Solution, cell_labels, dataset_of, joined, rows_of, solve_all
 from qsjax.numerics.safe import Rounding
 from qsjax.output import words
-from qsjax.output.labels import cell_name, variant_name
+from qsjax.output.labels import cell_name, variant_name, with_fields
 from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.questions.sensitivity.draws import Uncertainty
 from qsjax.questions.sensitivity.slopes import METRIC_NAMES, CellSlopes, priced_winners, slopes_of
@@ -62,8 +62,11 @@ class Sensitivity(Result):
 
     def summary(self) -> str:
         """What moves the optimum most, and how far that holds."""
-        cells = list(grouped(self._shown(), cell_name).values())
-        said = [_strongest(own, words.cell(own[0])) for own in cells[:2]]
+        kept = self.problem.stated.kept
+        cells = list(grouped(self._shown(), partial(cell_name, fields=kept)).values())
+        said = [
+            _strongest(own, words.cell(own[0]) + with_fields(own[0], kept)) for own in cells[:2]
+        ]
         if self.uncertainty is not None:
             said.append(self.uncertainty.summary())
         return "\n".join(said)
@@ -80,11 +83,13 @@ class Sensitivity(Result):
         shown, rows = self._shown(), self.rows()
         context, gpus = shown[0]["context"], shown[0]["gpus"]
         at = [row for row in rows if (row["context"], row["gpus"]) == (context, gpus)]
-        left = len({cell_name(row) for row in rows}) - len({cell_name(row) for row in at})
+        name = partial(cell_name, fields=self.problem.stated.kept)
+        left = len({*map(name, rows)}) - len({*map(name, at)})
         more = f"; {left} cells more with --out or --format csv" if left else ""
         by_metric = grouped(at, lambda row: row["metric"])
         return [
-            _slope_table(own, f"{words.metric_name(name)}{more}") for name, own in by_metric.items()
+            _slope_table(own, name, f"{words.metric_name(metric)}{more}")
+            for metric, own in by_metric.items()
         ]
 
     def record(self) -> Row:
@@ -169,11 +174,11 @@ def _slope(row: Row | None) -> str:
     return f"{row['elasticity']:+.3f}"
 
 
-def _slope_table(rows: Sequence[Row], title: str) -> Table:
+def _slope_table(rows: Sequence[Row], name_of: Callable[[Row], str], title: str) -> Table:
     """Parameters by strength: the elasticity in every cell, and the range in which it holds."""
-    cells = list(dict.fromkeys(cell_name(row) for row in rows))
+    cells = list(dict.fromkeys(map(name_of, rows)))
     names = list(dict.fromkeys(row["parameter"] for row in rows))
-    by = {(row["parameter"], cell_name(row)): row for row in rows}
+    by = {(row["parameter"], name_of(row)): row for row in rows}
     size = {name: max(abs(by[name, cell]["elasticity"] or 0.0) for cell in cells) for name in names}
     few = len(names) <= MOST_NAMED
     shown = [n for n in sorted(names, key=lambda n: -size[n]) if few or size[n] >= NO_EFFECT]
@@ -187,7 +192,8 @@ def _slope_table(rows: Sequence[Row], title: str) -> Table:
             for end in ("switch_down", "switch_up")
         ]
         lines.append([name, *map(_slope, own), *(ends if has_range else [])])
-    where = [f"{c}, bound by {by[names[0], c]['bound_by']}" for c in cells]
+    bound = {cell: by[names[0], cell]["bound_by"] for cell in cells}
+    where = [f"{c}, {f'bound by {what}' if what else 'does not run'}" for c, what in bound.items()]
     heads = ["parameter", *where, *(["below", "above"] if has_range else [])]
     left = len(names) - len(shown)
     rest = f"; {left} parameters below {NO_EFFECT:g} are left out" if left else ""
@@ -413,8 +419,8 @@ class Switching(Result):
             return f"{describe(self.problem)}: no factor that was tried changes the best design."
         _, row, side = min(known, key=lambda item: item[0])
         return (
-            f"{cell_name(row)}: the nearest change of the best design is at x{row[side]:.3g} of "
-            f"{row['parameter']} ({row[f'{side}_what']})."
+            f"{cell_name(row, self.problem.stated.kept)}: the nearest change of the best design "
+            f"is at x{row[side]:.3g} of {row['parameter']} ({row[f'{side}_what']})."
         )
 
     def drawings(self) -> dict[str, Drawing]:
@@ -422,7 +428,8 @@ class Switching(Result):
         from qsjax import plotting
 
         found: dict[str, Drawing] = {}
-        cells = grouped(_moving(self.rows()), cell_name)
+        name_of = partial(cell_name, fields=self.problem.stated.kept)
+        cells = grouped(_moving(self.rows()), name_of)
         for n, (name, own) in enumerate(cells.items()):
             end = f"-{n + 1}" if len(cells) > 1 else ""
             found[f"stability{end}"] = partial(

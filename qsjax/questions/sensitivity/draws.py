@@ -227,13 +227,25 @@ class Uncertainty(Result):
             most = max(causes, key=lambda name: causes[name])
             cause = f", most of it from {most}" if len(causes) > 1 else ""
             drawn = "q" in self.distributions or any(n in LOSSES for n in self.distributions)
-            cell = cell_name(row | ({"q": None} if drawn else {}))
+            cell = cell_name(row | ({"q": None} if drawn else {}), self.problem.stated.kept)
             lines.append(
                 f"{cell}: with uncertain {words.joined(self.distributions)} the dense "
                 f"twin is ahead with a probability of {words.chance(row['p_dense_wins'])}; it is "
                 f"{spread[0]:.2f} to {spread[-1]:.2f} times as fast{cause}."
             )
-        return "\n".join(lines[:SHOWN] or ["No cell has both, the MoE and its twin."])
+        return "\n".join(lines[:SHOWN] or [self._spread(row) for row in self.rows()[:SHOWN]])
+
+    def _spread(self, row: Row) -> str:
+        """How far the optimum of a cell without a twin is spread."""
+        objective, ends = self.problem.objective, list(row["objective"].items())
+        name, unit = words.metric_name(objective), METRICS[objective].unit
+        shown = "1" if unit == name else unit
+        said = [f"{words.value(x, shown)} ({level})" for level, x in (ends[0], ends[-1])]
+        what = f"{name} is {' to '.join(said)}" if row["p_feasible"] else "nothing runs"
+        if 0 < row["p_feasible"] < 1:
+            what += f", and a design runs with a probability of {words.chance(row['p_feasible'])}"
+        cell = cell_name(row, self.problem.stated.kept)
+        return f"{cell}: with uncertain {words.joined(self.distributions)} {what}."
 
     def inputs(self) -> Row:
         """Records and distributions."""

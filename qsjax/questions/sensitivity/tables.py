@@ -33,6 +33,7 @@ def slope_rows(result: CellSlopes, switches: Switches | None = None) -> list[dic
     labels = cell_labels(own)
     changes = switch_columns(switches) if switches is not None else None
     slopes, rows = result.slopes, []
+    held = np.asarray(read(result.solution.winners.inputs, "hbm_bytes"))
     for m, metric in enumerate(result.metrics):
         for k, parameter in enumerate(result.parameters):
             at = np.asarray(read(result.solution.winners.inputs, parameter.members[0]))
@@ -46,20 +47,23 @@ def slope_rows(result: CellSlopes, switches: Switches | None = None) -> list[dic
                 row["rounding"] = result.rounding
                 row["bound_by"] = cells[cell].get("bound_by")
                 if not defined:
-                    row["masked"] = _why(cells[cell])
+                    row["masked"] = _why(cells[cell], float(held[cell]))
                 if changes is not None:
                     row |= changes[k][cell]
                 rows.append(row)
     return rows
 
 
-def _why(cell: dict[str, Any]) -> str:
+def _why(cell: dict[str, Any], held: float) -> str:
+    """Why a cell on accelerators that hold so many bytes has no slope."""
     if cell["is_feasible"]:
         return "no feasible MoE to compare with"
     reasons = ", ".join(cell["reasons"])
     least = cell["least_hbm_bytes"]
     if not np.isfinite(least):
         return f"infeasible ({reasons}): no legal design at any capacity"
+    if least <= held:  # limits are in the way
+        return f"infeasible ({reasons})"
     return f"infeasible ({reasons}): fits from hbm_bytes = {least:.6g} B ({least / GIB:,.1f} GiB)"
 
 

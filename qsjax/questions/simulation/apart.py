@@ -49,6 +49,10 @@ class Apart(Result):
     )
     index = ("pool",)
 
+    def lengths(self) -> list[float]:
+        """The longest request [tokens]."""
+        return self.decode.lengths()
+
     def rows(self) -> list[Row]:
         """One row for each pool; price and energy are those of its own tokens."""
         pools = {"prefill": self.prefill, "decode": self.decode}

@@ -106,6 +106,10 @@ class Simulation(Result):
     stem = "simulate"
     index = ("model", "hardware", "load")
 
+    def lengths(self) -> list[float]:
+        """The longest request [tokens]."""
+        return [max(one.outcome.longest for own in self.served for one in own.loads)]
+
     def remarks(self) -> list[str]:
         """Loads that a design does not sustain, and what would."""
         return [
@@ -465,7 +469,7 @@ def _served(
     requests: _Work,
 ) -> Served:
     """The design on one model and accelerator under its loads."""
-    cells = one_cell(with_batch(problem, "largest", context=_mean_context(requests)), *at)
+    cells = one_cell(with_batch(problem, None, context=_mean_context(requests)), *at)
     convention = problem.stated.rules
     records = _records(cells, partition)
     step = step_of_one(records, convention)

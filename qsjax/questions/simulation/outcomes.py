@@ -58,6 +58,11 @@ class Outcome:
     cut: int
 
     @property
+    def longest(self) -> float:
+        """The longest request, prompt and answer [tokens]."""
+        return float(np.max(self.traffic.prompt + self.traffic.output))
+
+    @property
     def measured(self) -> np.ndarray:
         """Which requests are measured."""
         at = np.arange(len(self.arrival))

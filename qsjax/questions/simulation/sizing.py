@@ -247,6 +247,10 @@ class Sizing(Result):
     )
     index = ("model", "hardware")
 
+    def lengths(self) -> list[float]:
+        """The longest request [tokens]."""
+        return [max((one.outcome.longest for one in self.sized if one.outcome), default=0.0)]
+
     def rows(self) -> list[Row]:
         """One row for each model and accelerator; `gpus` is None where no number is enough."""
         return [one.row(self.target) for one in self.sized]
@@ -535,7 +539,11 @@ def _target(problem: Problem, loads: Row, limits: Row, quantile: Any) -> Target:
     Raises:
         ValueError: with everything that is out of range.
     """
-    given = {name: loads_of(name, x)[0] for name, x in loads.items() if x is not None}
+    several = {name: loads_of(name, x) for name, x in loads.items() if x is not None}
+    for name, values in several.items():
+        if len(values) > 1:
+            raise ValueError(f"{name}: {len(values)} values were given; size is for one of them")
+    given = {name: values[0] for name, values in several.items()}
     problems = []
     if len(given) != 1:
         told = "both" if given else "none"
