@@ -224,3 +224,8 @@ class TestRemarks:
         (copies,) = self.of("deepseek-v3", tp=8.0)
         assert "8 times over, as all heads share its latent" in copies
         assert self.of("deepseek-v3", PAPER, tp=8.0) == []
+
+
+def test_many_contexts_beyond_the_published_ones_are_told_by_their_ends():
+    long = said("explore", "llama-2-7b", "--gpus", "8", "--context", "4k,8k,16k,32k,64k")
+    assert "up to 4,096 tokens; 8,192 to 65,536 are beyond that." in long.stderr

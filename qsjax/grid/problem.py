@@ -556,11 +556,11 @@ def beyond_published(problem: Problem, lengths: Sequence[float]) -> list[str]:
     """Which of these contexts are longer than a model is published for, one line a model."""
     lines = []
     for model in problem.stated.models:
-        beyond = [f"{x:,.0f}" for x in lengths if x > model.max_context > 0]
+        beyond = [x for x in lengths if x > model.max_context > 0]
         if beyond:
             lines.append(
                 f"{model.name} is published for up to {model.max_context:,} tokens; "
-                f"{', '.join(beyond)} is beyond that."
+                f"{listed(beyond)} {'is' if len(beyond) == 1 else 'are'} beyond that."
             )
     return lines
 
