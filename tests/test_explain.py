@@ -89,6 +89,23 @@ def test_limits_of_the_problem_hold_for_the_alternatives():
     assert bound.best.rate < free.rate
 
 
+def test_limits_that_the_stated_design_breaks_are_told():
+    """The design is as stated, whatever is asked of the others."""
+    stated = Partition(tp=4.0, dp=2.0)
+    own = float(explained(stated).stated.parts.step.tpot)
+    kept, broken, by_all = (
+        explained(stated, limits=Limits(**limits)).summary()
+        for limits in (
+            {"max_tpot": 1.01 * own, "max_tp": 4.0},
+            {"max_tpot": 0.99 * own, "max_tp": 1.0, "max_gpus": 8.0},
+            {"max_tpot": 1e-6},
+        )
+    )
+    assert "It does not keep" not in kept
+    assert f"It does not keep TPOT <= {990 * own:g} ms and tp <= 1." in broken
+    assert "No design on as many GPUs keeps TPOT <= 0.001 ms." in by_all
+
+
 def test_beside_an_infeasible_design_nothing_is_as_fast():
     side = explained(Partition(tp=4.0, dp=3.0, ep=5.0), gpus=12).own
     assert not side.stated.is_feasible

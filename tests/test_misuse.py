@@ -57,6 +57,10 @@ SMALL = qsjax.Problem(MODEL, GPU, gpus=8, context="8k", twins=3)
 PRICES = qsjax.CostModel({"hbm_bw": qsjax.Price(50.0)})
 
 
+def served(**given):
+    return qsjax.simulate(SMALL, users=1, isl=10, osl=10, **given)
+
+
 @pytest.mark.parametrize(
     ("ask", "says"),
     [
@@ -78,6 +82,8 @@ PRICES = qsjax.CostModel({"hbm_bw": qsjax.Price(50.0)})
         (lambda: qsjax.explain(SMALL, requests=4096), "requests: 4096 is not allowed; give input"),
         (lambda: qsjax.explain(SMALL, requests=(-1, 5)), "requests: input: -1 is not allowed"),
         (lambda: qsjax.prefill(MODEL, GPU, prompt=0), "prompt: 0 is not allowed"),
+        (lambda: served(requests=10.5), "requests: 10.5 is not allowed; give one whole number"),
+        (lambda: served(seed=0.5), "seed: 0.5 is not allowed; give one whole number"),
         (lambda: qsjax.break_even(SMALL, "q", points=1), "points: 1 is not .* at least 2"),
         (lambda: qsjax.solve_for(SMALL, "hbm_bw", tpot=1, points=9.5), "points: 9.5 is not"),
         (lambda: qsjax.break_even(SMALL, "context", "1 kB"), "interval of context: '1 kB' is not"),

@@ -16,11 +16,13 @@ from qsjax.grid.case import Case, best_case, case_at, case_record
 from qsjax.grid.cells import Cells, numbers_at, one_cell
 from qsjax.grid.diagnosis import remarks
 from qsjax.grid.intervals import Sided, bounds_of_case
-from qsjax.grid.limits import Limits
+from qsjax.grid.limits import LIMITS, Limits, violations
+from qsjax.grid.limits import describe as describe_limit
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.problem import Accelerator, Problem, describe, prices_of, question
 from qsjax.grid.solution import solve
+from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import columns, words
 from qsjax.output.labels import split_name
@@ -165,7 +167,7 @@ class Explanation(Result):
                 f"{words.number(row['tokens_per_s_per_gpu'])} tokens/s on each GPU, "
                 f"{words.time_of(row)}."
             )
-            said = [first, self._better(), self._prompts()]
+            said = [first, self._breaks(), self._better(), self._prompts()]
         return "\n".join(filter(None, said))
 
     @property
@@ -174,8 +176,20 @@ class Explanation(Result):
         stated = self.problem.stated
         return f"{stated.models[0].name}{words.twin(stated.twins[0] if stated.twins else None)}"
 
+    def _breaks(self) -> str:
+        """The limits that the stated design does not keep."""
+        case, limits = self.stated, self.problem.limits
+        records = case.records
+        found = on_host(violations)(
+            limits, records.partition, records.hardware, case.parts.step, self.economy
+        )
+        broken = [describe_limit(limits, name) for name, bit in LIMITS.items() if int(found) & bit]
+        return f"It does not keep {words.joined(broken)}." if broken else ""
+
     def _better(self) -> str:
         best, own = self.own.best, self.stated.rate * (1.0 + words.EQUAL)
+        if best is None and (kept := words.kept(self.problem)):
+            return f"No design on as many GPUs keeps {kept}."
         if best is None or best.rate <= own:
             return "No design on as many GPUs has more throughput."
         fast = self.own.best_as_fast

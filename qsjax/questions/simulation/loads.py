@@ -301,7 +301,9 @@ def _records(cells: Cells, partition: Partition | None) -> Records:
     return records_at(cells, 0, best)
 
 
-def number_of(name: str, given: Any, most: float = math.inf, *, least: float = 0.0) -> float:
+def number_of(
+    name: str, given: Any, most: float = math.inf, *, least: float = 0.0, whole: bool = False
+) -> float:
     """A number of the user's, from `least` to `most`.
 
     Raises:
@@ -311,9 +313,10 @@ def number_of(name: str, given: Any, most: float = math.inf, *, least: float = 0
         found = as_float64(given)
     except NoNumberError as error:
         raise ValueError(f"{name}: {error}; give a number") from error
-    if np.ndim(found) or not least <= found <= most:
+    if np.ndim(found) or not least <= found <= most or (whole and found % 1 != 0):
         end = f" to {most:g}" if most < math.inf else " on"
-        raise ValueError(f"{name}: {given} is not allowed; give one number from {least:g}{end}")
+        kind = "whole number" if whole else "number"
+        raise ValueError(f"{name}: {given} is not allowed; give one {kind} from {least:g}{end}")
     return float(found)
 
 
@@ -442,9 +445,10 @@ def _work(given: Row, isl: Any, osl: Any, *rest: Any) -> _Work:
         check_lengths(isl, osl)
         loads = {name: loads_of(name, given[name]) for name in asked}
         hit_rate, requests, think, seed = rest
-        counts = (number_of("prefix_hit_rate", hit_rate), int(number_of("requests", requests)))
-        think = number_of("think", think)
-        return _Work(Demand(isl, osl, *counts, think, int(number_of("seed", seed))), None, loads)
+        hit_rate, think = number_of("prefix_hit_rate", hit_rate), number_of("think", think)
+        count = int(number_of("requests", requests, whole=True))
+        seed = int(number_of("seed", seed, whole=True))
+        return _Work(Demand(isl, osl, hit_rate, count, think, seed), None, loads)
     if isl is not None or osl is not None:
         raise ValueError("a trace states the lengths of its requests; leave isl and osl out")
     return _Work(None, _trace(given["trace"]), {})
