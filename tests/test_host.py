@@ -142,12 +142,16 @@ def test_slots_are_freed_after_their_last_reader():
     assert sorted(freed) == sorted([0, *found.constants, *written])
 
 
-def test_what_no_tape_has_is_compiled():
-    def law(x, *, power):
-        return jax.jvp(jnp.sin, (x,), (x,))[1] ** power
+def test_what_no_tape_has_is_compiled_for_every_element():
+    """A gradient is that of one number; the arguments broadcast."""
 
-    x = np.linspace(0.0, 1.0, 5)
-    np.testing.assert_allclose(on_host_by_jax(law)(x, power=2.0), (np.cos(x) * x) ** 2, rtol=EXACT)
+    def law(x, y, *, power):
+        return jax.value_and_grad(lambda x: jnp.sin(x) ** power * y)(x)
+
+    x, y = np.linspace(0.0, 1.0, 5)[:, None], np.array([1.0, 3.0])
+    value, slope = on_host_by_jax(law)(x, y, power=2)
+    np.testing.assert_allclose(value, np.sin(x) ** 2 * y, rtol=EXACT)
+    np.testing.assert_allclose(slope, np.sin(2.0 * x) * y, rtol=EXACT, atol=EXACT)
 
 
 @pytest.mark.parametrize(("law", "more"), [(decode_step, ()), (prefill_step, (100.0,))])

@@ -48,7 +48,7 @@ FILES = {
     "numerics.programs",
     *("streaming.store", "streaming.results", "streaming.hosts"),
 }
-JIT = {"grid", "numerics.loading", "streaming", "questions", "evidence"}
+JIT = {"grid", "numerics.jaxpr", "numerics.loading", "streaming", "questions", "evidence"}
 # JAX comes through `numerics.jax`, which tells it the records; others may take its parts after it.
 JAX = {"numerics.jax", "numerics.namespace"}
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from qsjax.numerics import trees
 from qsjax.numerics.float64 import in_float64
-from qsjax.numerics.loading import jitted
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.tape import Tape, UnknownOperationError, Writer, recording
 
@@ -39,6 +38,8 @@ _OPERATIONS = {name: name for name in _SAME_NAME} | {
     "is_finite": "isfinite",
 }
 _OF_REAL = {"div": "divide"}
+# Logarithms that newer releases of JAX have whole.
+_BASES = {"log2": 2.0, "log10": 10.0}
 _OF_BOOL = {"and": "logical_and", "or": "logical_or", "not": "logical_not"}
 
 
@@ -79,6 +80,9 @@ def _write(writer: Writer, closed: Any, arguments: list[int]) -> list[int]:
         reads = [of(atom) for atom in eqn.invars]
         if eqn.primitive.name in _NESTED:
             made = _write(writer, eqn.params[_NESTED[eqn.primitive.name]], reads)
+        elif eqn.primitive.name in _BASES:
+            of_base = writer.constant(np.log(_BASES[eqn.primitive.name]))
+            made = [writer.step("divide", [writer.step("log", reads), of_base])]
         else:
             name, detail = _operation(eqn)
             if name == "where":
@@ -123,6 +127,22 @@ def on_host_by_jax(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return played(*args, **options)
         except UnknownOperationError:
-            return in_float64(jitted(function, static_argnames=tuple(options)))(*args, **options)
+            found: R = _compiled(function, args, options)
+            return found
 
     return run
+
+
+@in_float64
+def _compiled(function: Callable[..., Any], args: Any, options: dict[str, Any]) -> Any:
+    """The function of scalars compiled for every element of its arguments."""
+    from qsjax.numerics.jax import jax
+
+    leaves, tree = trees.flatten(args)
+    wide = np.broadcast_arrays(*(np.asarray(leaf, np.float64) for leaf in leaves))
+
+    def one(*numbers: Any) -> Any:
+        return function(*trees.unflatten(tree, numbers), **options)
+
+    found = jax.jit(jax.vmap(one))(*map(np.ravel, wide))
+    return trees.map(lambda x: np.reshape(np.asarray(x), wide[0].shape), found)
