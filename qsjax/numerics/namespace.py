@@ -84,9 +84,9 @@ if TYPE_CHECKING:
     from jax.typing import ArrayLike
 else:
     xp = _Namespace()
-    Array = NewType("Array", object)
-    Array.__module__ = "jax"
-    ArrayLike = Any
+    # What signatures show: the names of types that are JAX's.
+    Array, ArrayLike = NewType("Array", object), NewType("ArrayLike", object)
+    Array.__module__, ArrayLike.__module__ = "jax", "jax.typing"
 
 
 def whole(function: Callable[P, R]) -> Callable[P, R]:
