@@ -153,6 +153,8 @@ def test_an_unknown_objective_is_told_with_the_nearest_ones():
         ("app mixtral-8x7b --port abc", "'abc' is not a whole number"),
         ("explore README.md", "the file of this name is none that is read"),
         ("explore zzzz", "`qsjax models` lists the "),
+        ("explain run.sh", "run.sh: cannot be read: No such file or directory\n"),
+        ("explain --hardware h200 k8s/no.yaml", "k8s/no.yaml: cannot be read: No such file"),
         ("explore /nowhere/config.json", "cannot be read: No such file or directory\n"),
         ("calibrate nowhere.csv", "nowhere.csv: cannot be read: No such file or directory\n"),
         ("explore mixtral-8x7b --hardware no.toml", "no.toml: cannot be read: No such file"),

@@ -107,7 +107,7 @@ def test_requests_come_from_text_files_and_lists(tmp_path):
         requests_of([])
     with pytest.raises(ValueError, match="requests: an int was given; give a file"):
         requests_of(7)
-    with pytest.raises(OSError, match=r"none\.csv"):
+    with pytest.raises(ValueError, match=r"none\.csv: cannot be read"):
         requests_of(tmp_path / "none.csv")
     (tmp_path / "r.csv").write_text('isl,osl\n"1,2\n')
     with pytest.raises(ValueError, match=r"r\.csv: row 2: .*mend the quotes"):

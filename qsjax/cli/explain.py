@@ -21,6 +21,8 @@ COPIES = ("replicas", "batch")
 OWN = ("--hardware", "--isl", "--osl", "--format", "--twins")
 # Files that are models, and no scripts.
 MODELS = (".toml", ".json", ".gguf", ".safetensors")
+# Names that only files have.
+SCRIPTS = (".sh", ".bash", ".sbatch", ".slurm", ".service", ".yaml", ".yml")
 AS_GIVEN = ("prefix_hit_rate", "acceptance", "weights", "kv", "convention", "level")
 
 
@@ -37,7 +39,8 @@ def _read_in(words: tuple[str, ...]) -> tuple[str, ...]:
     first, *more = words
     if first == "-":
         return (sys.stdin.read(), *more)
-    is_file = len(first) <= NAME_MAX and Path(first).is_file()
+    is_name = len(first) <= NAME_MAX
+    is_file = is_name and (Path(first).is_file() or first.lower().endswith(SCRIPTS))
     if not is_file or first.lower().endswith(MODELS) or not re.search(r"[./]", first):
         return words
     return (content_of(Path(first)), *more)

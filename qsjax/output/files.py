@@ -47,14 +47,12 @@ def content_of(path: Path) -> str:
     """Content of a text file, as `catalog.reading.decoded` reads it.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is no text.
+        ValueError: it cannot be read, or is no text.
     """
-    data = path.read_bytes()
     try:
-        return decoded(data)
+        return decoded(path.read_bytes())
     except OSError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: is not a text file in UTF-8 ({error})") from error
 
