@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import warnings
+from importlib.metadata import version
 
 import jax
 import jax.numpy as jnp
@@ -113,6 +114,7 @@ def test_a_design_by_hand_changes_no_setting():
     assert jax.config.jax_compilation_cache_dir is None
 
 
+@pytest.mark.skipif(version("jaxlib") != "0.10.1", reason="as in conftest: others have one")
 def test_both_writers_of_loops_give_the_same_numbers():
     """Of XLA: that of a user's programs, and the one that compiles the tests' sooner."""
     rng = np.random.default_rng(3)
