@@ -17,7 +17,7 @@ R = TypeVar("R")
 # Primitives that run a program of their own, and the parameter that holds it.
 _NESTED = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr"}
 _SAME_NAME = ("floor", "ceil", "sqrt", "square", "exp", "expm1", "log", "log1p", "sign")
-# The operation of a primitive, and the kinds of what it reads if it has others for others.
+# The operations of primitives.
 _OPERATIONS = {name: name for name in _SAME_NAME} | {
     "abs": "absolute",
     "add": "add",
@@ -37,7 +37,6 @@ _OPERATIONS = {name: name for name in _SAME_NAME} | {
     "ge": "greater_equal",
     "is_finite": "isfinite",
 }
-_OF_REAL = {"div": "divide"}
 # Logarithms that newer releases of JAX have whole.
 _BASES = {"log2": 2.0, "log10": 10.0}
 _OF_BOOL = {"and": "logical_and", "or": "logical_or", "not": "logical_not"}
@@ -48,8 +47,8 @@ def _operation(eqn: Any) -> tuple[str, Any]:
     name, params, dtype = eqn.primitive.name, eqn.params, eqn.outvars[0].aval.dtype
     if name in _OPERATIONS:
         return _OPERATIONS[name], None
-    if name in _OF_REAL and np.issubdtype(dtype, np.floating):
-        return _OF_REAL[name], None
+    if name == "div" and np.issubdtype(dtype, np.floating):
+        return "divide", None
     if name in _OF_BOOL and dtype == np.bool_:
         return _OF_BOOL[name], None
     if name == "convert_element_type":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NewType, ParamSpec, TypeVar
 import numpy as np
 
 from qsjax.numerics.loading import is_tracer, jitted
-from qsjax.numerics.tape import FUNCTIONS, Symbol, applied, writer_here
+from qsjax.numerics.tape import Symbol, applied, writer_here
 
 __all__ = ["Array", "ArrayLike", "whole", "xp"]
 
@@ -32,11 +32,9 @@ _OTHERS: dict[str, Callable[..., Any]] = {
     "asarray": _asarray,
     "clip": _clip,
     "round": lambda x: applied("rint", x),
-    "abs": abs,
+    "where": lambda *args: applied("where", *args),
     "log2": lambda x: xp.log(x) / np.log(2.0),
     "log10": lambda x: xp.log(x) / np.log(10.0),
-    "shape": np.shape,
-    "ndim": np.ndim,
     "zeros_like": lambda x: np.zeros(()),
     "ones_like": lambda x: np.ones(()),
 }
@@ -52,11 +50,7 @@ def _function(name: str) -> Callable[..., Any]:
         if writer_here() is None:
             return by_jax(*args, **kwargs)
         if any(isinstance(x, Symbol) for x in args):
-            if name in _OTHERS:
-                return _OTHERS[name](*args, **kwargs)
-            if name in FUNCTIONS:
-                return applied(name, *args, **kwargs)
-            raise TypeError(f"{name} is no operation of scalars that a law can be recorded with")
+            return _OTHERS.get(name, getattr(np, name))(*args, **kwargs)
         if any(is_tracer(x) for x in args):
             return by_jax(*args, **kwargs)
         return getattr(np, name)(*args, **kwargs)

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from qsjax.numerics import trees
 from qsjax.numerics.loading import is_tracer
@@ -28,6 +29,8 @@ _REAL = (
 )
 _TESTS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "isfinite")
 _LOGIC = ("logical_and", "logical_or", "logical_not")
+# What `&`, `|` and `~` are of truth values.
+_LOGIC_OF_BITS = {"bitwise_and": _LOGIC[0], "bitwise_or": _LOGIC[1], "invert": _LOGIC[2]}
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     name: getattr(np, name) for name in (*_ARITHMETIC, *_REAL, *_TESTS, *_LOGIC, "where")
 }
@@ -141,15 +144,16 @@ def writer_here() -> Writer | None:
     return _recording.writer
 
 
-class Symbol:
+class Symbol(NDArrayOperatorsMixin):
     """A number of a law that is being recorded: a slot of the tape.
+
+    NumPy's functions and all operators note what they do to it.
 
     Attributes:
         kind: a truth value, an integer, or a real number.
     """
 
     __slots__ = ("_writer", "kind", "slot")
-    __array_ufunc__ = None  # so that NumPy's numbers leave their operators to this class
     __hash__ = None  # type: ignore[assignment]  # `==` is recorded, as that of arrays
     shape: tuple[int, ...] = ()
     ndim = 0
@@ -178,73 +182,15 @@ class Symbol:
 
     __bool__ = __float__ = __int__ = __index__ = __array__ = __iter__ = __len__ = _refused
 
-    def __add__(self, other: Any) -> "Symbol":
-        return applied("add", self, other)
-
-    def __radd__(self, other: Any) -> "Symbol":
-        return applied("add", other, self)
-
-    def __sub__(self, other: Any) -> "Symbol":
-        return applied("subtract", self, other)
-
-    def __rsub__(self, other: Any) -> "Symbol":
-        return applied("subtract", other, self)
-
-    def __mul__(self, other: Any) -> "Symbol":
-        return applied("multiply", self, other)
-
-    def __rmul__(self, other: Any) -> "Symbol":
-        return applied("multiply", other, self)
-
-    def __truediv__(self, other: Any) -> "Symbol":
-        return applied("divide", self, other)
-
-    def __rtruediv__(self, other: Any) -> "Symbol":
-        return applied("divide", other, self)
-
-    def __pow__(self, other: Any) -> "Symbol":
-        if isinstance(other, int):
-            real = self._as(REAL)
-            return Symbol(self._writer, self._writer.step("whole_power", [real.slot], other))
-        return applied("power", self, other)
-
-    def __rpow__(self, other: Any) -> "Symbol":
-        return applied("power", other, self)
-
-    def __neg__(self) -> "Symbol":
-        return applied("negative", self)
-
-    def __abs__(self) -> "Symbol":
-        return applied("absolute", self)
-
-    def __lt__(self, other: Any) -> "Symbol":
-        return applied("less", self, other)
-
-    def __le__(self, other: Any) -> "Symbol":
-        return applied("less_equal", self, other)
-
-    def __gt__(self, other: Any) -> "Symbol":
-        return applied("greater", self, other)
-
-    def __ge__(self, other: Any) -> "Symbol":
-        return applied("greater_equal", self, other)
-
-    def __eq__(self, other: object) -> "Symbol":  # type: ignore[override]  # as of arrays
-        return applied("equal", self, other)
-
-    def __ne__(self, other: object) -> "Symbol":  # type: ignore[override]
-        return applied("not_equal", self, other)
-
-    def __and__(self, other: Any) -> "Symbol":
-        return applied("logical_and", self, other)
-
-    def __or__(self, other: Any) -> "Symbol":
-        return applied("logical_or", self, other)
-
-    def __invert__(self) -> "Symbol":
-        return applied("logical_not", self)
-
-    __rand__, __ror__ = __and__, __or__
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        name = _LOGIC_OF_BITS.get(ufunc.__name__, ufunc.__name__)
+        if name not in FUNCTIONS or method != "__call__" or options:
+            return NotImplemented
+        first, *others = inputs
+        if name == "power" and isinstance(others[0], int):
+            slots = [_symbol_of(first, self._writer, REAL).slot]
+            return Symbol(self._writer, self._writer.step("whole_power", slots, others[0]))
+        return applied(name, *inputs)
 
 
 def _kind_of(x: Any) -> str:

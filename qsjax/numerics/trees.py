@@ -106,7 +106,7 @@ def unflatten(structure: Structure, leaves: Any) -> Any:
         kind = node.kind
         if kind is None:
             return next(rest)
-        if node is _NONE or kind is type(None):
+        if kind is type(None):
             return None
         children = [build(child) for child in node.children]
         if kind in _RECORDS:

@@ -30,6 +30,11 @@ _COMMA = re.compile(r"([+-]?\d+),(\d+)")
 Item = TypeVar("Item")
 
 
+def delimiter_of(line: str) -> str:
+    """What divides the cells of a line: the most frequent of those that spreadsheets write."""
+    return max(",;\t", key=line.count)
+
+
 def plain(heading: str) -> str:
     """A heading without capitals, spaces and signs.
 
@@ -116,7 +121,7 @@ def _grid(text: str, name: str) -> tuple[list[str], list[tuple[int, list[str]]]]
         return keys, [(number, row) for (number, _), row in zip(objects, texts, strict=True)]
     lines = io.StringIO(text).readlines()
     above = next((at for at, line in enumerate(lines) if not REMARK.fullmatch(line.strip())), 0)
-    mark = max(",;\t", key=lines[above].count) if lines else ","
+    mark = delimiter_of(lines[above]) if lines else ","
     reader = csv.reader(lines[above:], strict=True, delimiter=mark)
     try:
         header = next(reader, [])

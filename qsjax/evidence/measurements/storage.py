@@ -228,8 +228,7 @@ def _rows(where: Path, text: str) -> list[tables.Row]:
     lines = text.splitlines()
     remarks = (i for i, line in enumerate(lines) if not sheets.REMARK.fullmatch(line.strip()))
     blank = next(remarks, len(lines))
-    # The most frequent of the delimiters that spreadsheets write divides the cells.
-    delimiter = max(",;\t", key="".join(lines[blank : blank + 1]).count)
+    delimiter = sheets.delimiter_of("".join(lines[blank : blank + 1]))
     reader = csv.reader(lines[blank:], delimiter=delimiter)
     rows: list[tables.Row] = []
     try:
