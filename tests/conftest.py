@@ -16,7 +16,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 if version("jaxlib") == "0.10.1":  # another one may not know the flag, and then XLA aborts
     # XLA's new writer of fused loops takes three times as long over a law of 900 scalar operations.
     # `make test` runs what compares compiled programs with oracle and NumPy with both (XLA_FLAGS=).
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+    # A program is not cut into parts for threads that the workers do not have.
+    flags = ("use_fusion_emitters=false", "parallel_codegen_split_count=1")
+    os.environ.setdefault("XLA_FLAGS", " ".join(f"--xla_cpu_{flag}" for flag in flags))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("QSJAX_CACHE", str(Path(__file__).parents[1] / ".pytest_cache/programs"))

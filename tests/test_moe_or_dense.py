@@ -38,8 +38,8 @@ def answer(request):
 
 
 def rates(own, q, limits):
-    """Most tokens/s/GPU of MoE and twin within each limit, by every partition at every batch."""
-    found, runs = brute_force(dataclasses.replace(own, twins=(q,)), BATCHES)
+    """Most tokens/s/GPU of MoE and twins within each limit, by every partition at every batch."""
+    found, runs = brute_force(dataclasses.replace(own, twins=tuple(map(float, q))), BATCHES)
     for limit in limits:
         keeps = [run & (row["tpot"] <= limit) for row, run in zip(found, runs, strict=True)]
         yield [
@@ -52,15 +52,12 @@ def test_every_speed_up_is_that_of_brute_force(answer):
     own = answer.problem
     for contest in answer.contests:
         under = dataclasses.replace(own, convention=contest.convention)
-        for node, front in zip(contest.log_q[::2], contest.twins[::2], strict=True):
-            limits = (*TPOTS, np.inf)
-            searched = rates(under, float(np.exp(node)), limits)
-            for limit, best in zip(limits, searched, strict=True):
-                ours = [
-                    max(f.gpu[f.step.tpot <= limit], default=0.0)
-                    for f in (contest.moe[0], front[0])
-                ]
-                np.testing.assert_allclose(ours, best, rtol=EXACT)
+        fronts = [contest.moe[0], *(front[0] for front in contest.twins[::2])]
+        limits = (*TPOTS, np.inf)
+        searched = rates(under, np.exp(contest.log_q[::2]), limits)
+        for limit, best in zip(limits, searched, strict=True):
+            ours = [max(f.gpu[f.step.tpot <= limit], default=0.0) for f in fronts]
+            np.testing.assert_allclose(ours, best, rtol=EXACT)
 
 
 def test_the_probability_is_the_share_of_draws_that_the_twin_wins(answer):
@@ -68,9 +65,9 @@ def test_the_probability_is_the_share_of_draws_that_the_twin_wins(answer):
     own = dataclasses.replace(answer.problem, convention=answer.contests[0].convention)
     levels = (np.arange(24) + 0.5) / 24
     limits = (TPOTS[0], np.inf)
-    searched = [rates(own, float(q), limits) for q in stats.uniform(1.2, 4.8).ppf(levels)]
-    for limit, pairs in zip(limits, zip(*searched, strict=True), strict=True):
-        share = np.mean([dense > moe for moe, dense in pairs])
+    searched = rates(own, stats.uniform(1.2, 4.8).ppf(levels), limits)
+    for limit, (moe, *dense) in zip(limits, searched, strict=True):
+        share = np.mean(np.array(dense) > moe)
         row = next(r for r in answer.rows() if r["tpot_limit"] == limit)
         assert row["p_dense_wins"] == pytest.approx(share, abs=2.0 / 24)
 

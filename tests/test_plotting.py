@@ -1,6 +1,7 @@
 """Figures: they show what they are given, say where nothing is feasible, and share one language."""
 
 import dataclasses
+import functools
 import io
 import itertools
 import math
@@ -396,6 +397,16 @@ def test_odd_titles_and_names_of_axes_are_written_as_they_are(odd):
         assert plotting.render(fig, form)
 
 
+@functools.cache
+def drawn(name):
+    """The figure with every text in its place, and whether drawing it changed Matplotlib."""
+    before = dict(mpl.rcParams)
+    ax = FIGURES[name]()
+    changed = dict(mpl.rcParams) != before
+    ax.get_figure().draw_without_rendering()
+    return ax, changed
+
+
 @pytest.mark.parametrize("name", FIGURES)
 class TestEveryFigure:
     def test_draws_on_the_given_axes_and_returns_them(self, name):
@@ -407,19 +418,18 @@ class TestEveryFigure:
 
     def test_takes_no_text_for_a_formula(self, name):
         """Names may hold dollars; what the package writes itself holds none."""
-        for ax in (FIGURES[name](), FIGURES[name](plt.figure().add_subplot())):
-            ax.get_figure().draw_without_rendering()
+        own = FIGURES[name](plt.figure().add_subplot())
+        own.get_figure().draw_without_rendering()
+        for ax in (drawn(name)[0], own):
             written = [t for t in ax.findobj(Text) if t.get_text() and t.get_visible()]
             assert written
             assert not any(t.get_parse_math() or "$" in t.get_text() for t in written)
 
     def test_leaves_the_settings_of_the_caller_alone(self, name):
-        before = dict(mpl.rcParams)
-        FIGURES[name]()
-        assert dict(mpl.rcParams) == before
+        assert not drawn(name)[1]
 
     def test_names_the_quantity_and_unit_of_numeric_axes(self, name):
-        ax = FIGURES[name]()
+        ax, _ = drawn(name)
         categorical = {"best_partition_map", "memory_ledger", "reuse_decomposition", "tornado",
                        "stability_intervals", "residuals", "paper_table", "gpu_time",
                        "turning_points", "chosen_hardware", "winner_shifts",
@@ -441,8 +451,7 @@ class TestEveryFigure:
         assert style.INKS["both"].text.encode() not in dark
 
     def test_no_two_texts_overlap(self, name):
-        ax = FIGURES[name]()
-        ax.get_figure().draw_without_rendering()
+        ax, _ = drawn(name)
         boxes = {text: text.get_window_extent() for text in shown(ax)}
         for (a, first), (b, second) in itertools.combinations(boxes.items(), 2):
             assert not first.padded(-1).overlaps(second.padded(-1)), (a, b)
