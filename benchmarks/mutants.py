@@ -57,13 +57,16 @@ ROOMS = {
     "qsjax/engines/releases.py": "records_shipped held",
     "qsjax/engines/schedulers.py": "shared simulation_serving",
     "qsjax/engines/*.py": "engines engine_commands held kernel_laws",
+    "qsjax/numerics/intervals.py": "bounds certify",
+    "qsjax/numerics/*.py": "host loading programs bounds kernel_laws breakeven",
     "qsjax/records/*.py": "records records_shipped catalog_files catalog_hardware answers_first",
     "qsjax/streaming/pruning.py": "sweep_pruning sweep",
     "qsjax/streaming/*.py": "sweep_spec sweep sweep_resume sweep_hosts sweep_pruning",
 }
 MUTATED = (
     *("qsjax/cost/**/*.py", "qsjax/grid/optimum.py", "qsjax/grid/cells.py"),
-    *("qsjax/catalog/quantisation.py", "qsjax/engines/*.py", "qsjax/records/*.py"),
+    *("qsjax/catalog/quantisation.py", "qsjax/engines/*.py", "qsjax/numerics/*.py"),
+    "qsjax/records/*.py",
     "qsjax/streaming/*.py",
 )
 FLIPS = {

@@ -1,16 +1,22 @@
-"""Writes the page of the public names: signature, documentation and an example of each.
+"""Writes the page of the public names: signature, documentation, example and picture of each.
 
-`python docs/public.py` writes it, and so does every build of the site. The tests run the examples,
-one after the other, in one process.
+`python docs/public.py` writes it, and so does every build of the site. The tests run the examples
+too, one after the other.
 """
 
+import ast
+import contextlib
 import inspect
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import qsjax
 from qsjax.output.files import write_atomically
 
 PAGE = Path(__file__).parent / "public.md"
+PICTURES = PAGE.with_suffix("")
 START = """\
 from pathlib import Path
 
@@ -19,6 +25,7 @@ import numpy as np
 import qsjax as qs
 
 problem = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k", twins=5)
+curve = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="1k..128k", twins=5)
 split = qs.Partition(tp=8)
 """
 # Title, what the names have in common, and the names with an example each.
@@ -66,16 +73,16 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
         "every variable and coordinate), `plot()`, `drawings()`, `save(folder)` and a short "
         "`repr`. Times are in seconds.",
         {
-            "explore": "qs.explore(problem).dataset.tpot",
+            "explore": "qs.explore(curve)",
             "explain": "qs.explain(problem, split)",
             "explain_command": 'qs.explain_command("vllm serve Qwen/Qwen3-8B -tp 2", "h100-sxm")',
-            "pareto": "qs.pareto(problem).frame()",
+            "pareto": "qs.pareto(problem)",
             "moe_or_dense": 'asked = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=2, context="8k")\n'
             "qs.moe_or_dense(asked, tpots=[0.02, 0.05], q=qs.normal(5, 1), nodes=3)",
             "binding": "qs.binding(asked, points=4)",
             "architecture": 'qs.architecture(asked, {"experts": [8, 16]}, law="joint")',
-            "compare": "qs.compare(problem)",
-            "Subject": 'qs.compare(problem, {"a": qs.Subject(0, 0), "b": qs.Subject(0, 0, 5.0)})',
+            "compare": "qs.compare(curve)",
+            "Subject": 'qs.compare(curve, {"a": qs.Subject(0, 0), "b": qs.Subject(0, 0, 5.0)})',
             "certify": 'qs.certify(problem, {"hbm_bw": 0.1}, claims=["winner"])',
             "mix": "qs.mix(problem, [(1000, 200), (4000, 100)])",
             "Request": "qs.mix(problem, [qs.Request(4096.0, 0.7), qs.Request(32768.0, 0.3)])",
@@ -88,7 +95,7 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
             "prefix_cache": "qs.prefix_cache(problem, prefix_hit_rate=0.8, reuse_interval=30)",
             "sensitivity": 'qs.sensitivity(problem, ["hbm_bw", "q"])',
             "switching": 'qs.switching(problem, ["hbm_bw"])',
-            "uncertainty": 'qs.uncertainty(problem, {"q": qs.normal(5, 1)}, draws=64)',
+            "uncertainty": 'qs.uncertainty(curve, {"q": qs.normal(5, 1)}, draws=64)',
             "normal": "qs.normal(5, 1)",
             "lognormal": "qs.lognormal(5, 0.2)",
             "uniform": "qs.uniform(3, 7)",
@@ -112,7 +119,7 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
         "The paper's tables and published measurements; results like the others.",
         {
             "reproduce": "qs.reproduce()",
-            "study": 'qs.study(problem, ["physical"])',
+            "study": 'qs.study(curve, ["physical"])',
             "validate": 'qs.validate(category=["trtllm_static_batch"])',
             "calibrate": 'rows = [f"llama-3.1-8b,h100-sxm,1,{b},1024,{7 + b / 50}" for b in (1, 8, '
             '64)]\nhead = "model,hardware,tp,batch,context,tpot_ms"\n'
@@ -131,14 +138,33 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
 )
 
 
-def examples() -> str:
-    """The code of all examples, in an order in which it runs."""
+def drawn() -> dict[str, Any]:
+    """What the examples make that has figures, by name, in an order in which all of them run."""
     named = {name: code for _, _, names in GROUPS for name, code in names.items()}
     first = {name: named.pop(name) for name in ("CostModel", "simulate")}
-    return "\n".join([START, *first.values(), *named.values()])
+    space: dict[str, Any] = {}
+    exec(START, space)
+    found = {}
+    for name, code in (first | named).items():
+        *body, last = ast.parse(code).body
+        exec(compile(ast.Module(body, []), name, "exec"), space)
+        if isinstance(last, ast.Expr):
+            value = eval(compile(ast.Expression(last.value), name, "eval"), space)
+        else:
+            exec(compile(ast.Module([last], []), name, "exec"), space)
+            value = space.get(ast.unparse(last).partition(" = ")[0])
+        if hasattr(value, "drawings") and value.drawings():
+            found[name] = value
+    return found
 
 
-def _entry(name: str, example: str) -> str:
+def pictures() -> dict[str, bytes]:
+    """What the result of each example draws, as SVG."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        return {name: qsjax.plotting.render(result.plot()) for name, result in drawn().items()}
+
+
+def _entry(name: str, example: str, is_drawn: bool) -> str:
     found = getattr(qsjax, name)
     if inspect.ismodule(found):
         text = f"**qsjax.{name}** ([module](api/qsjax.{name}))\n\n{inspect.getdoc(found)}"
@@ -146,11 +172,12 @@ def _entry(name: str, example: str) -> str:
         kind = "autoclass" if inspect.isclass(found) else "autofunction"
         kind = kind if callable(found) else "autodata"
         text = f"```{{eval-rst}}\n.. {kind}:: qsjax.{name}\n   :no-index:\n```"
-    return f"### {name}\n{text}\n\n```python\n{example}\n```\n"
+    shown = f"\n![What {name} draws]({PICTURES.name}/{name}.svg)\n" if is_drawn else ""
+    return f"### {name}\n{text}\n\n```python\n{example}\n```\n{shown}"
 
 
-def page() -> str:
-    """The page as Markdown."""
+def page(names_drawn: Mapping[str, object]) -> str:
+    """The page as Markdown, with a picture of each of some names."""
     parts = [
         "# Public names\n",
         "All of them are names of `qsjax`. The examples share these lines:\n",
@@ -158,13 +185,16 @@ def page() -> str:
     ]
     for title, about, names in GROUPS:
         parts += [f"## {title}\n", f"{about}\n" if about else ""]
-        parts += [_entry(name, code) for name, code in names.items()]
+        parts += [_entry(name, code, name in names_drawn) for name, code in names.items()]
     return "\n".join(filter(None, parts))
 
 
 def write() -> None:
-    """Write the page beside this script."""
-    write_atomically(PAGE, page())
+    """Write the page and its pictures beside this script."""
+    made = pictures()
+    for name, picture in made.items():
+        write_atomically(PICTURES / f"{name}.svg", picture)
+    write_atomically(PAGE, page(made))
 
 
 if __name__ == "__main__":

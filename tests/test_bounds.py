@@ -112,6 +112,43 @@ def test_what_jumps_has_no_mean_value():
     assert absolute_slopes(found)[0] == (-np.inf, np.inf)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "equal"),
+    [
+        ((1.0, 1.0), (1.0, 1.0), (True, True)),
+        ((1.0, 2.0), (1.0, 1.0), (False, True)),
+        ((1.0, 1.0), (1.0, 2.0), (False, True)),
+        ((1.0, 2.0), (3.0, 4.0), (False, False)),
+    ],
+)
+def test_numbers_are_surely_equal_where_neither_varies(first, second, equal):
+    low, high = zip(first, second, strict=True)
+    same, _ = enclose(lambda x, y: x == y, low, high, (0, 1))
+    other, _ = enclose(lambda x, y: x != y, low, high, (0, 1))
+    assert range_of(same) == equal
+    assert range_of(other) == (not equal[1], not equal[0])
+
+
+@pytest.mark.parametrize(
+    ("law", "like"),
+    [
+        (lambda x, a, b: a * x + b, lambda x, a, b: b + x * a),
+        (lambda x, a, b: a / x + b, lambda x, a, b: b + 0.0 * x),
+        (lambda x, a, b: b * x, lambda x, a, b: x / b),
+        (lambda x, a, b: a + x, lambda x, a, b: x + a),
+    ],
+)
+def test_nothing_and_one_leave_no_trace_in_a_fingerprint(law, like):
+    """At a = 0 and b = 1, where these are one function of x; at a = 2 and b = 3 they are not."""
+    one, other = (
+        fingerprint(f, (1.0, np.array([0.0, 2.0]), np.array([1.0, 3.0])),
+                    (2.0, np.array([0.0, 2.0]), np.array([1.0, 3.0])), (0, EXACT, EXACT))
+        for f in (law, like)
+    )  # fmt: skip
+    assert one[0] == other[0]
+    assert one[1] != other[1]
+
+
 def test_equal_functions_have_equal_fingerprints():
     def law(x, a, b, c):
         return x * a / b + c * xp.sqrt(x)

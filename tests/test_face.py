@@ -329,6 +329,9 @@ def test_every_answer_is_a_result(name, tmp_path):
     assert {"inputs.json", "sweep.json"} & {file.name for file in found.save(tmp_path / "out")}
     if found.drawings():
         assert found.plot() is not None
+    else:
+        with pytest.raises(ValueError, match=r"is numbers alone|it takes several contexts"):
+            found.plot()
 
 
 def test_a_sweep_of_a_problem_is_what_explore_finds(tmp_path):

@@ -158,12 +158,19 @@ class Result:
         """
         found = self.drawings()
         if not found:
-            raise ValueError("there is nothing to draw: no cell has a design")
+            raise ValueError(f"there is nothing to draw: {self._why_no_figure()}")
         if name is not None and name not in found:
             raise ValueError(f"no figure {name!r}; give one of {', '.join(found)}")
         if ax is not None and not hasattr(ax, "set_title"):
             raise ValueError(f"ax: {kind_of(ax)} is not one matplotlib Axes; give one, as axes[0]")
         return found[name or next(iter(found))](ax=ax)
+
+    def _why_no_figure(self) -> str:
+        if type(self).drawings is Result.drawings:
+            return f"{type(self).__name__} is numbers alone; see rows(), frame() or dataset"
+        if any(row.get("is_feasible", True) for row in self.rows()):
+            return "it takes several contexts or loads; rows() and frame() have the numbers of one"
+        return "no cell has a design"
 
     def save(self, folder: str | Path, asked: Mapping[str, Any] | None = None) -> list[Path]:
         """Write data, figures and inputs into a folder, each file in one step; their paths.
