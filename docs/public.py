@@ -74,13 +74,15 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
         "`repr`. Times are in seconds.",
         {
             "explore": "qs.explore(curve)",
-            "explain": "qs.explain(problem, split)",
+            "explain": 'cell = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k")\n'
+            "qs.explain(cell, split)",
             "explain_command": 'qs.explain_command("vllm serve Qwen/Qwen3-8B -tp 2", "h100-sxm")',
             "pareto": "qs.pareto(problem)",
-            "moe_or_dense": 'asked = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=2, context="8k")\n'
+            "moe_or_dense": 'asked = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, '
+            'context=["2k", "32k"])\n'
             "qs.moe_or_dense(asked, tpots=[0.02, 0.05], q=qs.normal(5, 1), nodes=3)",
-            "binding": "qs.binding(asked, points=4)",
-            "architecture": 'qs.architecture(asked, {"experts": [8, 16]}, law="joint")',
+            "binding": "qs.binding(problem)",
+            "architecture": 'qs.architecture(asked, {"experts": [8, 16, 32]}, law="joint")',
             "compare": "qs.compare(curve)",
             "Subject": 'qs.compare(curve, {"a": qs.Subject(0, 0), "b": qs.Subject(0, 0, 5.0)})',
             "certify": 'qs.certify(problem, {"hbm_bw": 0.1}, claims=["winner"])',

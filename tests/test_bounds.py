@@ -61,6 +61,7 @@ def laws():
         "whole": (lambda x, y: floor(3.0 * x) / at_least(ceil(2.0 * y), 1.0), positive),
         "floor of what changes sign": (lambda x, y: floor(3.0 * x) + y, mixed),
         "choice": (lambda x, y: xp.where(x < y, x * y, 5.0 + x), positive),
+        "choice of what falls": (lambda x, y: xp.where(x < y, -x * y, 1.0 - x**3), positive),
         "flags": (lambda x, y: xp.where((x < 1) & ~(y > 2) | (x == y), 1.0, 0.0) + x, positive),
         "clipped": (
             lambda x, y: xp.where(x >= 1.0, x, 1.0) * xp.where(y > 2.0, 2.0, y),

@@ -379,6 +379,11 @@ def test_what_does_not_run_is_told_and_drawn():
     assert max(ends) > 80  # beyond the capacity of the GPU
     assert ax.get_xlim()[1] > max(ends)
     assert "if it ran, " in found.plot("roofline").get_title(loc="left").replace("\n", " ")
+    twin = Problem("mixtral-8x7b", "h100-sxm", gpus=4, context="32k", twins=5)
+    title = explain(twin, Partition(tp=4)).plot("roofline").get_title(loc="left")
+    assert title.replace("\n", " ").startswith(
+        "mixtral-8x7b (dense twin, q = 5) on 4 h100-sxm at 32k"
+    )
     plt.close("all")
     lines = explain(asked, Partition(tp=3)).summary().splitlines()
     assert any(line.startswith("tp=3 does not divide the 64 query heads") for line in lines)

@@ -310,7 +310,10 @@ class Explanation(Result):
         """Phases under the roofline, and what fills the memory."""
         from qsjax import plotting
 
-        title, chip = describe(self.problem), self.stated.records.hardware
+        chip, name = self.stated.records.hardware, self.problem.stated.models[0].name
+        title = describe(dataclasses.replace(self.problem, twins=())).replace(
+            name, self.own_name, 1
+        )
         cases = {n: case_record(c) for n, c in self.own.cases().items() if n != "best_as_fast"}
         if "best" in cases and _design_of(cases["best"]) == _design_of(cases["stated"]):
             cases.pop("best")
