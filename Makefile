@@ -5,7 +5,8 @@ VENV    ?= .venv
 PY      := $(VENV)/bin/python
 WORKERS ?= logical
 PYTHON  ?=
-PYTEST  := -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+WORKED  := -m pytest -n $(WORKERS) --maxprocesses 8
+PYTEST  := $(WORKED) --dist loadfile --no-loadscope-reorder
 # What holds compiled programs against the oracle and NumPy, run as a user's process compiles too.
 AS_USERS := tests/test_oracle.py tests/test_blocks.py tests/test_search.py
 
@@ -35,7 +36,7 @@ types: $(VENV)/.installed-dev
 # `--overwrite` keeps the outputs of the run: `make notebooks NBMAKE=--overwrite`.
 notebooks: $(VENV)/.installed-dev
 	@if ls notebooks/*.ipynb >/dev/null 2>&1; \
-	then $(PY) -m pytest --nbmake --nbmake-timeout=600 $(NBMAKE) notebooks; \
+	then $(PY) $(WORKED) --nbmake --nbmake-timeout=600 $(NBMAKE) notebooks; \
 	else echo "no notebooks"; fi
 
 docs: $(VENV)/.installed-dev
