@@ -61,6 +61,7 @@ def laws():
         "whole": (lambda x, y: floor(3.0 * x) / at_least(ceil(2.0 * y), 1.0), positive),
         "floor of what changes sign": (lambda x, y: floor(3.0 * x) + y, mixed),
         "choice": (lambda x, y: xp.where(x < y, x * y, 5.0 + x), positive),
+        "sum with what changes sign": (lambda x, y: 0.09 * x + 0.01 * (y - 1.0), positive),
         "choice of what falls": (lambda x, y: xp.where(x < y, -x * y, 1.0 - x**3), positive),
         "flags": (lambda x, y: xp.where((x < 1) & ~(y > 2) | (x == y), 1.0, 0.0) + x, positive),
         "clipped": (
@@ -105,6 +106,14 @@ def test_bounds_are_exact_where_a_law_is_monotone():
     assert range_of(found) == (1.0 / 6.0, 9.0 / 3.0)
     slopes = absolute_slopes(found)
     assert slopes[0][0] > 0 > slopes[1][1]
+
+
+def test_the_slope_of_a_floor_is_steepest_at_its_lowest_step():
+    """The floor of x moves by x / floor(x) in logarithms: within 1 and 2 up to twice as much."""
+    found, remainders = enclose(lambda x: floor(x), (1.1,), (2.9,), (0,))
+    half = 0.5 * np.log(2.9 / 1.1)
+    assert found.slopes[0] == pytest.approx((half, 2.0 * half))
+    assert remainders == 1
 
 
 def test_what_jumps_has_no_mean_value():
