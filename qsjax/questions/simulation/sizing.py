@@ -26,6 +26,7 @@ from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.result import Result, Row, Table, plain
+from qsjax.questions.simulation.events import Lane
 from qsjax.questions.simulation.loads import (
     busy_of,
     loads_of,
@@ -33,7 +34,7 @@ from qsjax.questions.simulation.loads import (
     scheduler_of,
 )
 from qsjax.questions.simulation.outcomes import CUT, Outcome, needed_for, row_of
-from qsjax.questions.simulation.serving import Deployment, simulate
+from qsjax.questions.simulation.serving import simulate
 from qsjax.questions.simulation.steps import (
     CONTEXT_KNOTS,
     LENGTH_KNOTS,
@@ -409,10 +410,10 @@ def least_replicas(option: Option, target: Target) -> float:
 
 def _deployment(
     option: Option, rules: Scheduler, demand: Demand, target: Target, replicas: int
-) -> Deployment:
+) -> Lane:
     count = replicas * int(scalar(option.records.partition.dp))
     work = traffic_of(demand, users=target.users, rate=target.rate, replicas=count)
-    return Deployment(option.table, rules, work)
+    return Lane(option.table, rules, work)
 
 
 def broken(outcome: Outcome, target: Target) -> tuple[str, ...]:
