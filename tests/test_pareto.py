@@ -8,10 +8,9 @@ from designs import random_designs, records
 from serving_cases import CONTEXT, GPU, MODEL, WORK, brute_force, problem, specs_of
 from tolerances import EXACT, MONOTONE
 
-from qsjax.cost.decode import decode_step
+from qsjax.cost.decode import decode_step, evaluate
 from qsjax.grid import pairs
 from qsjax.grid.batches import DENSE, SPACING
-from qsjax.grid.evaluation import evaluate
 from qsjax.grid.fronts import Points, front_of
 from qsjax.grid.infeasibility import RATES
 from qsjax.grid.limits import Limits

@@ -12,11 +12,11 @@ from tolerances import EXACT, SCALING
 import qsjax as qs
 from qsjax import catalog
 from qsjax.catalog import toml
+from qsjax.cost.decode import evaluate
 from qsjax.cost.feasibility import REASONS
 from qsjax.cost.laws.params import dense_twin
 from qsjax.grid.axes import axis_arrays, make_axes, matrix_arrays, place, stack
 from qsjax.grid.cells import concatenated
-from qsjax.grid.evaluation import evaluate
 from qsjax.grid.scoring import scores
 from qsjax.grid.staging import tiles_of
 from qsjax.grid.tiles import reduce_tiles

@@ -149,6 +149,11 @@ def numbers_at(tree: Any, at: int) -> Any:
     return trees.map(lambda leaf: float(np.asarray(leaf)[at]), tree)
 
 
+def full(tree: Any, shape: tuple[int, ...]) -> Any:
+    """Every leaf as a NumPy array of `shape`."""
+    return trees.map(lambda leaf: np.broadcast_to(np.asarray(leaf), shape), tree)
+
+
 def shaped(tree: Any, axis: int) -> Any:
     """Leaves as columns (axis 1) or rows (axis 0) of a table rows x designs."""
     return trees.map(lambda leaf: xp.expand_dims(xp.asarray(leaf), axis), tree)

@@ -10,6 +10,7 @@ from qsjax.cost.roofline import Roof
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
+from qsjax.records.checks import divisors
 from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL, Convention
 from qsjax.records.units import GB, GIB
@@ -35,7 +36,7 @@ class Shortcoming:
 
 
 def _divisors(number: float) -> str:
-    return ", ".join(f"{k}" for k in range(1, int(number) + 1) if number % k == 0)
+    return ", ".join(map(str, divisors(int(number))))
 
 
 def _gib(size: float) -> str:

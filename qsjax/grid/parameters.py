@@ -136,7 +136,7 @@ def varied(inputs: Inputs, values: Mapping[str, np.ndarray]) -> Inputs:
     return write(inputs, values)
 
 
-def scaled(inputs: Inputs, parameter: Parameter, factor: Array | np.ndarray) -> Inputs:
+def scaled(inputs: Inputs, parameter: Parameter, factor: Array | np.ndarray | float) -> Inputs:
     """`inputs` with every member of the parameter multiplied by `factor` (one per row)."""
     return write(inputs, {name: read(inputs, name) * factor for name in parameter.members})
 

@@ -1,7 +1,6 @@
 """The problem that every question takes: models, accelerators, GPU counts, contexts, limits."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -82,16 +81,6 @@ def variants_of(model: ModelSpec, qs: Sequence[float]) -> list[Variant]:
     return [Variant("moe", None), *(Variant("dense", q) for q in qs)]
 
 
-def divisors(count: int) -> list[int]:
-    """All divisors in order.
-
-    >>> divisors(12)
-    [1, 2, 3, 4, 6, 12]
-    """
-    low = [k for k in range(1, math.isqrt(count) + 1) if count % k == 0]
-    return sorted({*low, *(count // k for k in low)})
-
-
 def axis_values(
     gpus: Sequence[float], contexts: Sequence[float], overrides: Mapping[str, Sequence[float | str]]
 ) -> dict[str, Sequence[float | str]]:
@@ -103,7 +92,7 @@ def axis_values(
         ValueError: a GPU count is out of bounds, before its divisors are enumerated.
     """
     gpus = checks.check_axes({"gpus": gpus})["gpus"]
-    default = sorted({d for count in gpus for d in divisors(int(count))})
+    default = sorted({d for count in gpus for d in checks.divisors(int(count))})
     return {
         "gpus": list(gpus),
         "context": list(contexts),

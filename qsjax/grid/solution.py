@@ -12,8 +12,7 @@ from qsjax.cost.ledger import RESOURCES, time_ledger
 from qsjax.cost.meanings import attributes_of
 from qsjax.cost.metrics import METRICS, PRICES, Economy, metric_value
 from qsjax.cost.roofline import communication
-from qsjax.grid.cells import Cells, Winners, blocks_of, records_on_host, step_on_host
-from qsjax.grid.evaluation import full
+from qsjax.grid.cells import Cells, Winners, blocks_of, full, records_on_host, step_on_host
 from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
 from qsjax.grid.problem import Problem

@@ -100,9 +100,18 @@ def _show(value: Any) -> str:
     return f"{np.max(value):g}"
 
 
+def divisors(count: int) -> list[int]:
+    """All divisors in order.
+
+    >>> divisors(12)
+    [1, 2, 3, 4, 6, 12]
+    """
+    low = [k for k in range(1, math.isqrt(count) + 1) if count % k == 0]
+    return sorted({*low, *(count // k for k in low)})
+
+
 def _divisors(number: Any) -> str:
-    whole = int(np.max(number))
-    return ", ".join(str(k) for k in range(1, min(whole, 4096) + 1) if whole % k == 0)
+    return ", ".join(str(k) for k in divisors(int(np.max(number))) if k <= 4096)
 
 
 def _fails(condition: Callable[..., Any], v: Values, names: str) -> bool:

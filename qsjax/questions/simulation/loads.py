@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qsjax.cost.decode import StepCost
+from qsjax.cost.decode import StepCost, evaluate
 from qsjax.cost.disaggregation import busy_seconds
 from qsjax.cost.feasibility import REASONS
 from qsjax.engines.flags import Engine
 from qsjax.engines.schedulers import Scheduler, check_scheduler, default_scheduler
 from qsjax.grid.case import best_partition, records_at
 from qsjax.grid.cells import Cells, label_of, one_cell
-from qsjax.grid.evaluation import evaluate
 from qsjax.grid.problem import Accelerator, Problem, pairs_of, question, with_batch
 from qsjax.grid.solution import kv_mode_name
 from qsjax.numerics.namespace import ArrayLike
