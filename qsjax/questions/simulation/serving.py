@@ -57,11 +57,17 @@ def lengths_of(traffic: Traffic) -> tuple[float, float]:
     return float(np.mean(traffic.prompt)), float(np.max(traffic.prompt + traffic.output))
 
 
+def holds(table: StepTable, length: float) -> bool:
+    """Whether the cache of a replica holds a request of so many tokens."""
+    room = scalar(table.cache) - scalar(table.cache_each)
+    return length + scalar(table.tokens_per_step) <= room
+
+
 def check_fits(table: StepTable, traffic: Traffic) -> None:
     """Raise `ValueError` where the cache of a replica does not hold the longest request."""
     _, longest = lengths_of(traffic)
-    held = max(0.0, scalar(table.cache) - scalar(table.cache_each))
-    if longest + scalar(table.tokens_per_step) > held:
+    if not holds(table, longest):
+        held = max(0.0, scalar(table.cache) - scalar(table.cache_each))
         raise ValueError(
             f"the longest request has {longest:,.0f} tokens, and the cache of a replica holds "
             f"{held:,.0f}; give more GPUs to a replica, a smaller cache type or shorter requests"

@@ -127,12 +127,7 @@ def step_table(
     )]  # fmt: skip
     # Half a block of each sequence is empty on average.
     each = each + 0.5 * (by.asarray(rules.block) - 1.0)
-    return StepTable(
-        *(
-            jnp.asarray(x)
-            for x in (decode, linear, looks / LENGTH_KNOTS, *full, cache, each, states)
-        )
-    )
+    return StepTable(decode, linear, looks / LENGTH_KNOTS, *full, cache, each, states)
 
 
 def _cache(
