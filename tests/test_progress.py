@@ -63,7 +63,7 @@ def test_nobody_watches_no_terminal(monkeypatch):
 
 def test_loops_in_loops_are_shares_of_a_step():
     watch = progress.Watch("sweep")
-    watch.levels = [progress.Level(4, 1, ""), progress._Level(10, 5, "")]
+    watch.levels = [progress.Level(4, 1, ""), progress.Level(10, 5, "")]
     assert watch.share() == pytest.approx(0.25 + 0.25 * 0.5)
     watch.levels = [progress.Level(100e6, 20e6, "designs")]
     watch.levels[0].done = 60e6

@@ -122,12 +122,14 @@ def step_table(
     passes, looks = (by.broadcast_to(x, (*shape, len(LENGTH_KNOTS))) for x in (long, attention))
     linear = (passes - one.partition.pp * looks)[..., : len(TOKEN_KNOTS)]
     cache, each, states = _cache(by, plain, convention, lengths, rules, shape)
-    full = [by.broadcast_to(x, shape) for x in (
-        plain.workload.query_tokens, plain.workload.tokens_per_step, plain.partition.pp
-    )]  # fmt: skip
+    query, made, stages = (
+        by.broadcast_to(x, shape)
+        for x in (plain.workload.query_tokens, plain.workload.tokens_per_step, plain.partition.pp)
+    )
     # Half a block of each sequence is empty on average.
     each = each + 0.5 * (by.asarray(rules.block) - 1.0)
-    return StepTable(decode, linear, looks / LENGTH_KNOTS, *full, cache, each, states)
+    attention = looks / LENGTH_KNOTS
+    return StepTable(decode, linear, attention, query, made, stages, cache, each, states)
 
 
 def _cache(
