@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qsjax.cost.metrics import METRICS
 from qsjax.grid.bounds import ELEMENTS, Bounds, Boxes, Judge, region_of
 from qsjax.grid.cells import Cells, concatenated, take
 from qsjax.grid.optimum import is_fastest_with_one
 from qsjax.grid.parameters import read, resolve
-from qsjax.questions.design.costs import affordable, cost_of, members
+from qsjax.questions.design.costs import affordable, cost_of, cost_slopes, members
 from qsjax.questions.design.tasks import SPAN, Task
 
 TOGETHER = 128  # boxes judged at a time, at most
@@ -68,7 +67,7 @@ class Search:
 
     def __init__(self, task: Task) -> None:
         self.task, cells = task, _at_one_batch(task.stated)
-        self.sign = -1.0 if METRICS[task.metric].less_is_better else 1.0
+        self.sign = task.sign
         parameters = resolve(task.quantities)
         self.judges = []
         for cell in range(cells.cells):
@@ -79,8 +78,6 @@ class Search:
             }
             ends = {field: (x / SPAN, x * SPAN) for field, x in own.items()}
             self.judges.append(Judge(cells, cell, region_of(cells, cell, parameters, ends)))
-        self.exponent = np.array([price.exponent for price in task.cost.prices.values()])
-        self.price = np.array([price.cost for price in task.cost.prices.values()])
 
     def factors(self, unit: np.ndarray) -> np.ndarray:
         """Factors of the reference at points of the unit cube."""
@@ -199,7 +196,7 @@ class Search:
         boxes = Boxes(queue.low, queue.high)
         half = np.log(SPAN) * (queue.high - queue.low)
         middle = self.factors(boxes.middle)
-        steep = self.price * self.exponent * middle**self.exponent * half
+        steep = cost_slopes(self.task.cost, middle) * half
         spent = cost_of(self.task.cost, middle)
         sides = []
         for judge, mask in zip(self.judges, queue.active, strict=True):
