@@ -179,7 +179,7 @@ def test_what_would_help_helps():
         asked = {"context": 2.0**18, "gpus": 4, "twins": (), "limits": limits} | more
         assert pareto(problem(**asked)).refused == ()
     for factor, helps in ((found.speed, True), (found.speed / 1.02, False)):
-        rates = {name: factor * getattr(GPU, name) for name in RATES}
+        rates = {name: factor * getattr(GPU, name) for name in RATES.members}
         chip = GPU.replace(**rates)
         asked = Problem(MODEL, chip, gpus=4, context=2.0**18, workload=WORK, limits=limits)
         assert (pareto(asked).refused == ()) == helps
