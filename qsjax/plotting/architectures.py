@@ -29,7 +29,7 @@ def architecture_gains(
     by_name = grouped(rows, lambda row: row["architecture"])
     names = sorted(by_name, key=lambda name: max(row["gain"] for row in by_name[name]))[-MOST:]
     looks = style.category_looks([row["hardware"] for row in rows])
-    ax = style.dressed(ax, (7.4, 1.9 + 0.26 * len(names)))
+    ax = style.dressed(ax, (7.4, 1.9 + 0.26 * len(names)), "x")
     for y, name in enumerate(names):
         gains = [row["gain"] for row in by_name[name]]
         ax.plot([min(gains), max(gains)], [y, y], color=style.ink().quiet, linewidth=1.0, zorder=2)
@@ -48,7 +48,5 @@ def architecture_gains(
         labels.append(f"{name}  {total}, {active} active")
     style.name_rows(ax, range(len(names)), labels, 7.5)
     ax.margins(x=0.08)
-    style.grid(ax, "x")
     style.label(ax, title, "tokens/s/GPU over the reference's, at equal quality [1]")
-    style.legend_above(ax, 4)
-    return ax
+    return style.legend_above(ax, 4)

@@ -51,7 +51,7 @@ def turning_points(
         tokens: whether its values are token counts.
         title: what the picture shows.
     """
-    ax = style.dressed(ax, (7.4, 1.7 + 0.62 * len(rows)))
+    ax = style.dressed(ax, (7.4, 1.7 + 0.62 * len(rows)), "x")
     ax.set_xscale("log")
     write = _in_tokens if tokens else units.quantity
     low, high = min(row["low"] for row in rows), max(row["high"] for row in rows)
@@ -73,7 +73,6 @@ def turning_points(
         ax.set_xlim(low, high)
     else:
         scales.number_axis(ax.xaxis)
-    style.grid(ax, "x")
     style.label(ax, title, parameter)
     used = [side for side in SIDES if any(side in row["sides"] for row in rows)]
     handles: list[Artist] = [
@@ -83,8 +82,7 @@ def turning_points(
     ]  # fmt: skip
     if any(side not in SIDES for row in rows for side in row["sides"]):
         handles.append(Line2D([], [], color=style.ink().text, linewidth=1.8, label=LEAST))
-    style.legend_above(ax, 3, handles=handles)
-    return ax
+    return style.legend_above(ax, 3, handles)
 
 
 def _in_tokens(value: float) -> str:
@@ -147,7 +145,7 @@ def chosen_hardware(
         ax: where to draw.
         title: what the picture shows.
     """
-    ax = style.dressed(ax, (7.4, 1.5 + 0.5 * len(rows)))
+    ax = style.dressed(ax, (7.4, 1.5 + 0.5 * len(rows)), "x")
     ax.set_xscale("log")
     colour = style.CATEGORIES[0].colour
     for k, row in enumerate(rows):
@@ -167,6 +165,5 @@ def chosen_hardware(
     ax.set_ylim(-0.6, len(rows) - 0.4)
     style.name_rows(ax, range(len(rows)), [row["quantity"] for row in reversed(rows)])
     scales.number_axis(ax.xaxis)
-    style.grid(ax, "x")
     style.label(ax, title, "over the reference accelerator [1]")
     return ax

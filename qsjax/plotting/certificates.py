@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from qsjax.plotting import style
 from qsjax.plotting.sensitivity import is_finite
@@ -26,7 +25,7 @@ def certified_boxes(
         ax: where to draw.
         title: what the picture shows.
     """
-    ax = style.dressed(ax, (8.4, 1.9 + 0.42 * len(rows)))
+    ax = style.dressed(ax, (8.4, 1.9 + 0.42 * len(rows)), "x")
     kinds = list(grouped(rows, lambda row: row["claim"]))
     looks = {kind: CATEGORIES[k]._replace(hatch=HATCHES[k]) for k, kind in enumerate(kinds)}
     told = ("model", "hardware", "gpus", "context")
@@ -44,14 +43,12 @@ def certified_boxes(
     ax.set_xlim(left=0.0)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     style.name_rows(ax, range(len(rows)), [_name(row, names) for row in rows])
-    style.grid(ax, "x")
     style.label(ax, title, "half width of the box over the one asked for [1]")
     handles = [
         *style.keys({f"{kind}: proved": look for kind, look in looks.items()}),
-        Line2D([], [], color=style.ink().text, marker="x", linestyle="none", label="refuted"),
+        style.mark("x", "refuted", color=style.ink().text),
     ]
-    style.legend_above(ax, 4, handles=handles)
-    return ax
+    return style.legend_above(ax, 4, handles)
 
 
 def _name(row: Row, names: Sequence[str]) -> str:

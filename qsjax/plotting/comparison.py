@@ -1,10 +1,8 @@
 """Who is ahead, by how much, and why: GPU time per token of several designs, by resource."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from qsjax.plotting import scales, style
 from qsjax.plotting.style import INFEASIBLE, MOE, RESOURCES, Row
@@ -67,7 +65,7 @@ def sure_leads(
         where: the GPUs of all, for the title.
     """
     groups = grouped(rows, lambda row: row["context"])
-    ax = style.dressed(ax, (7.0, 1.6 + 0.3 * (len(rows) + _LANE * len(groups))))
+    ax = style.dressed(ax, (7.0, 1.6 + 0.3 * (len(rows) + _LANE * len(groups))), "x")
     places, names, y = [], [], 0.0
     for context in style.rows_that_fit(ax, groups, 2 * _LANE):
         members = groups[context]
@@ -92,7 +90,6 @@ def sure_leads(
     scales.number_axis(ax.xaxis)
     ax.set_ylim(y - _LANE + 0.6, -0.7)
     style.name_rows(ax, places, names)
-    style.grid(ax, "x")
     sure = sum(bool(row["is_sure"]) for row in rows)
     differences = f"{len(rows)} difference{'s' if len(rows) > 1 else ''}"
     said = f"{sure or 'none'} of {differences} {'is' if sure < 2 else 'are'} larger than the error"
@@ -100,13 +97,11 @@ def sure_leads(
         said = f"the difference is {'larger than' if sure else 'within'} the error"
     said = f"On {where}: {said}" if where else said
     style.label(ax, said, f"tokens/s/GPU over {first} [1]; right: probability of being ahead")
-    look: dict[str, Any] = {"marker": MOE.marker, "linestyle": "none", "color": MOE.colour}
     handles = [
-        Line2D([], [], label="larger than the error", **look),
-        Line2D([], [], label="within the error", markerfacecolor="none", **look),
+        style.mark(MOE.marker, "larger than the error", color=MOE.colour),
+        style.mark(MOE.marker, "within the error", color=MOE.colour, markerfacecolor="none"),
     ]
-    style.legend_above(ax, 2, handles=handles)
-    return ax
+    return style.legend_above(ax, 2, handles)
 
 
 def total(row: Row) -> float:
@@ -135,7 +130,7 @@ def gpu_time(
         title: what the picture shows.
     """
     groups = grouped(rows, lambda row: row["context"])
-    ax = style.dressed(ax, (7.4, 1.7 + 0.26 * (len(rows) + _LANE * len(groups))))
+    ax = style.dressed(ax, (7.4, 1.7 + 0.26 * (len(rows) + _LANE * len(groups))), "x")
     places, names, y = [], [], 0.0
     for context in style.rows_that_fit(ax, groups, _LANE):
         members = groups[context]
@@ -162,11 +157,9 @@ def gpu_time(
     ax.set_xlim(0, room * max(min(longest, MOST), 1.0))
     ax.set_ylim(y - _LANE + 0.6, -0.7)
     style.name_rows(ax, places, names)
-    style.grid(ax, "x")
     style.label(ax, title, "GPU time per token, first subject = 1 [1]; right: tokens/s/GPU")
     told = used_resources(rows) if resources is None else resources
-    style.legend_above(ax, 4, handles=style.keys({name: RESOURCES[name] for name in told}))
-    return ax
+    return style.legend_above(ax, 4, handles=style.keys({name: RESOURCES[name] for name in told}))
 
 
 def _length(row: Row, groups: dict[float, list[Row]]) -> float:

@@ -59,5 +59,4 @@ def contest_map(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
     style.label(ax, title, "context [tokens]", "longest time per output token [ms]")
     names = {"moe": "MoE", "dense": "dense twin"}
     keys = style.keys({f"{names[who]} wins (paler: less sure)": LOOKS[who] for who in names})
-    style.legend_above(ax, 2, handles=keys)
-    return ax
+    return style.legend_above(ax, 2, handles=keys)

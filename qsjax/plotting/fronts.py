@@ -26,7 +26,7 @@ def front_bands(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
         ax: where to draw.
         title: what the picture shows.
     """
-    ax = style.dressed(ax, (7.4, 4.6))
+    ax = style.dressed(ax, (7.4, 4.6), "y")
     table = grouped(rows, lambda row: row["parameter"])
     first = next(iter(table.values()))
     order = np.argsort([row["tokens_per_s_per_user"] for row in first])
@@ -52,8 +52,6 @@ def front_bands(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
         gain = f"1 % {change} {top}: +{size[top][k]:.2g} %"
         style.note(ax, gain, (user[k], gpu[k]), (4, 6), min(7.5, style.sizes(ax).tick))
     scales.number_axis(ax.xaxis, ax.yaxis)
-    style.grid(ax)
     style.label(ax, title, METRICS["tokens_per_s_per_user"], METRICS["tokens_per_s_per_gpu"])
     handles = style.keys({name: parameter_look(name) for name in parts})
-    style.legend_above(ax, 6, handles=handles)
-    return ax
+    return style.legend_above(ax, 6, handles)

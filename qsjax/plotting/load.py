@@ -24,7 +24,7 @@ def latency_against_load(
         ax: where to draw.
         title: what the picture shows.
     """
-    ax = style.dressed(ax, (7.4, 4.3))
+    ax = style.dressed(ax, lines="both")
     members = sorted(rows, key=lambda row: row["load"])
     load = [row["load"] for row in members]
     unit = members[0]["load_unit"] if members else "req/s"
@@ -38,8 +38,6 @@ def latency_against_load(
                 markersize=4.2, linewidth=1.6, label=NAMES[metric])  # fmt: skip
         ax.fill_between(load, middle, high, color=look.colour, alpha=0.18, linewidth=0)
     scales.number_axis(ax.xaxis, ax.yaxis)
-    style.grid(ax, "both")
     quantity = "users in flight [1]" if unit == "users" else "requests that arrive [1/s]"
     style.label(ax, title, quantity, "median, band to p95 [ms]")
-    style.legend_above(ax, 3)
-    return ax
+    return style.legend_above(ax, 3)

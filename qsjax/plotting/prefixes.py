@@ -35,7 +35,7 @@ def prefix_places(
         parameter: `reuse_interval` or `prefix_hit_rate`.
         title: what the picture shows.
     """
-    ax = style.dressed(ax, (7.4, 4.3))
+    ax = style.dressed(ax, lines="both")
     ax.set(xscale="log" if parameter == "reuse_interval" else "linear")
     designs = list(dict.fromkeys(row["design"] for row in rows))
     first = [row for row in rows if row["design"] == designs[0]]
@@ -58,7 +58,5 @@ def prefix_places(
     if parameter == "reuse_interval":
         scales.number_axis(ax.xaxis)
     ax.set_xlim(float(first[0]["values"][0]), float(first[0]["values"][-1]))
-    style.grid(ax, "both")
     style.label(ax, title, AXES[parameter], "GPU time of a request [s]")
-    style.legend_above(ax, 3)
-    return ax
+    return style.legend_above(ax, 3)

@@ -36,7 +36,7 @@ def pareto_front(
         logarithmic: whether both axes are logarithmic.
         title: what the picture shows.
     """
-    ax = style.dressed(ax, (7.4, 4.8))
+    ax = style.dressed(ax, (7.4, 4.8), "both")
     name_of, looks = named(rows)
     fronts = grouped(rows, name_of)
     if logarithmic:
@@ -52,7 +52,6 @@ def pareto_front(
         ax.plot(x, y, linestyle="none", marker=look.marker, color=look.colour, markersize=4.2,
                 markevery=marked, label=name, zorder=3)  # fmt: skip
     scales.number_axis(ax.xaxis, ax.yaxis)
-    style.grid(ax, "both")
     style.label(ax, title, METRICS["tokens_per_s_per_user"], METRICS["tokens_per_s_per_gpu"])
     style.legend_above(ax, 4)
     if designs and not style.is_narrow(ax):

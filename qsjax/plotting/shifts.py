@@ -17,7 +17,7 @@ def winner_shifts(rows: Sequence[Row], ax: Axes | None = None, *, title: str | N
         ax: where to draw.
         title: what the picture shows.
     """
-    ax = style.dressed(ax, (7.4, 1.9 + 0.23 * len(rows)))
+    ax = style.dressed(ax, (7.4, 1.9 + 0.23 * len(rows)), "x")
     whole, most = len(rows), int(style.most_rows(ax) / 1.2)
     if whole > most:
         first = sorted(range(whole), key=lambda k: -rows[k]["flips"] / max(1, rows[k]["cells"]))
@@ -42,13 +42,11 @@ def winner_shifts(rows: Sequence[Row], ax: Axes | None = None, *, title: str | N
     ax.set_ylim(y + 0.8, 0.2)
     style.name_rows(ax, places, [_name(row) for row in rows])
     ax.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
-    style.grid(ax, "x")
     part = f"; {len(rows)} of {whole} variations, the largest" if whole > len(rows) else ""
     what = "cells (model, q, context) whose winner changes [%]; numbers: cells"
     style.label(ax, title, f"{what}{part}")
     handles = style.keys({"to the MoE": MOE, "to the dense twin": twin})
-    style.legend_above(ax, 2, handles=handles)
-    return ax
+    return style.legend_above(ax, 2, handles)
 
 
 def _name(row: Row) -> str:

@@ -19,7 +19,7 @@ def speculation_gain(
         ax: where to draw.
         title: what the picture shows.
     """
-    ax = style.dressed(ax, (7.4, 4.3))
+    ax = style.dressed(ax, lines="both")
     names = list(dict.fromkeys(str(row["curve"]) for row in rows))
     ax.set(xscale="log")
     for name, look in style.category_looks(names).items():
@@ -29,9 +29,7 @@ def speculation_gain(
                 label=name)  # fmt: skip
     ax.axhline(1.0, color=style.INFEASIBLE.colour, linewidth=0.9, zorder=1)
     scales.number_axis(ax.xaxis)
-    style.grid(ax, "both")
     style.label(
         ax, title, "sequences of an attention replica [1]", "tokens/s over those without [1]"
     )
-    style.legend_above(ax, 2)
-    return ax
+    return style.legend_above(ax, 2)

@@ -41,7 +41,7 @@ def stability_intervals(
     looks = style.variant_looks(rows)
     kinds = list(dict.fromkeys(row.get("what") or "best partition" for row in rows))
     lanes = [(label, kind) for label in looks for kind in kinds]
-    ax = style.dressed(ax, (7.4, 1.6 + len(names) * (0.13 + 0.105 * len(lanes))))
+    ax = style.dressed(ax, (7.4, 1.6 + len(names) * (0.13 + 0.105 * len(lanes))), "x")
     for row in rows:
         label, kind = style.variant_label(row), row.get("what") or "best partition"
         lane = (len(lanes) - 1) / 2 - lanes.index((label, kind))
@@ -55,16 +55,14 @@ def stability_intervals(
     ax.set_xticks([], minor=True)
     style.name_rows(ax, range(len(names)), names)
     ax.set_ylim(-0.6, len(names) - 0.4)
-    style.grid(ax, "x")
     style.label(ax, title, "factor on the parameter at which the optimum changes [1]")
     handles = [
         *(Line2D([], [], color=look.colour, linestyle=look.line, linewidth=3, label=label)
           for label, look in looks.items()),
-        *(Line2D([], [], color=style.ink().text, linestyle="none", marker=_KINDS[k % 4],
-                 label=f"{kind} changes") for k, kind in enumerate(kinds)),
+        *(style.mark(_KINDS[k % 4], f"{kind} changes", color=style.ink().text)
+          for k, kind in enumerate(kinds)),
     ]  # fmt: skip
-    style.legend_above(ax, 3, handles=handles)
-    return ax
+    return style.legend_above(ax, 3, handles)
 
 
 def _width(row: Row, reach: float) -> float:

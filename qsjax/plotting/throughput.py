@@ -78,7 +78,7 @@ def throughput_vs_context(
         title: what the picture shows.
     """
     rows = as_rows(data)
-    is_ours, ax = ax is None, style.dressed(ax)
+    is_ours, ax = ax is None, style.dressed(ax, lines="y")
     x, lines, looks = _lines(rows)
     x = over or x
     ax.set_yscale("log")
@@ -94,7 +94,6 @@ def throughput_vs_context(
     scales.number_axis(ax.yaxis)
     _make_room(ax, [row[metric] for row in rows if row["is_feasible"]])
     ends += _mark_infeasible(ax, lines, looks, x)
-    style.grid(ax)
     style.label(ax, title, _axis_name(x), METRICS.get(metric, metric))
     if is_ours:
         _name_ends(ax, ends)
@@ -156,7 +155,7 @@ def ratio_vs_context(
         title: what the picture shows.
     """
     rows = [row for row in as_rows(data) if row.get("q") is not None]
-    ax = style.dressed(ax)
+    ax = style.dressed(ax, lines="y")
     ax.axhline(1.0, color=style.ink().text, linewidth=1.0)
     x, lines, looks = _lines(rows)
     for (name, _), members in lines.items():
@@ -170,10 +169,8 @@ def ratio_vs_context(
     ax.set_ylim(min(low, 0.9), max(high, 1.1))
     _axis(ax, rows, x)
     scales.number_axis(ax.yaxis)
-    style.grid(ax)
     style.label(ax, title, AXES[x], "tokens/s/GPU, dense over MoE [1]")
-    style.legend_above(ax, 4)
-    return ax
+    return style.legend_above(ax, 4)
 
 
 def _line(ax: Axes, rows: Sequence[Row], x: str, metric: str, look: style.Look) -> None:
@@ -227,8 +224,8 @@ def _mark_infeasible(
                 ends.append(_End(level, name, looks[name]))
             height += 0.04
     colour = style.ink().text
-    mark = Line2D([], [], linestyle="none", marker="x", color=colour, label="infeasible")
-    style.legend(ax, handles=[mark], loc="lower left", bbox_to_anchor=(0.0, height))
+    mark = style.mark("x", "infeasible", color=colour)
+    ax.legend(handles=[mark], labelcolor=colour, loc="lower left", bbox_to_anchor=(0.0, height))
     return ends
 
 
@@ -304,8 +301,7 @@ def best_partition_map(
         fill(ax, at, _square(row, is_narrow=style.is_narrow(ax)), place)
     what = {"variant": None, "gpus": "GPUs", "q": "quality factor q of the dense twin"}[y]
     style.label(ax, title, "context [tokens]", what)
-    style.legend_above(ax, 5, handles=_binding_handles(rows))
-    return ax
+    return style.legend_above(ax, 5, handles=_binding_handles(rows))
 
 
 def _square(row: Row, *, is_narrow: bool) -> Square:
