@@ -118,7 +118,7 @@ def with_constants(
 
 def _launches_of_a_layer(one: OperatingPoint) -> float:
     """Launches of the experts beyond the accelerator's overheads, spread over all layers [s]."""
-    layers, dense = float(one.model.layers), float(one.model.dense_layers)  # type: ignore[arg-type]  # catalogue entries hold floats
+    layers, dense = scalar(one.model.layers), scalar(one.model.dense_layers)
     return one.expert_launches * (layers - dense) / layers
 
 
@@ -136,7 +136,7 @@ class Asked(NamedTuple):
     @property
     def prompts(self) -> float:
         """Prompts of one pass: a static batch prefills all of its own at once."""
-        return float(self.one.workload.batch) if self.kind == "static" else 1.0  # type: ignore[arg-type]  # floats of deployment_of
+        return scalar(self.one.workload.batch) if self.kind == "static" else 1.0  # type: ignore[arg-type]  # given
 
     @property
     def rules(self) -> Filling:
@@ -339,7 +339,7 @@ def told_of(cases: Sequence[Case]) -> Told:
     """What the cases say of their values."""
     last = np.cumsum([len(case.deployments) for case in cases]) - 1
     deployments = [case.deployments[0] for case in cases]
-    sequences = np.array([float(one.workload.batch) for one in deployments])  # type: ignore[arg-type]  # floats of deployment_of
+    sequences = np.array([scalar(one.workload.batch) for one in deployments])  # type: ignore[arg-type]  # given
     named = [FIRST_TOKENS[first_token_name(case)] for case in cases]
     known = [
         x._replace(steps=x.steps + polls(case), rush=0.0 if case.is_median else x.rush)
@@ -350,7 +350,7 @@ def told_of(cases: Sequence[Case]) -> Told:
         last=last,
         kind=np.array([KINDS.index(c.kind) if c.kind in KINDS else 0 for c in cases], float),
         output=np.array([max(1.0, one.output) for one in deployments]),
-        tokens=sequences * np.array([float(one.partition.dp) for one in deployments]),  # type: ignore[arg-type]  # floats of deployment_of
+        tokens=sequences * np.array([scalar(one.partition.dp) for one in deployments]),
         beyond=FirstToken(*np.array(known).T),
     )
 
