@@ -21,6 +21,7 @@ from qsjax.numerics.jaxpr import on_host_by_jax
 from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
+from qsjax.records.rows import grouped
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.records.units import GB
@@ -243,9 +244,7 @@ def batches(cases: Sequence[Case]) -> tuple[list[tuple[Batch, Convention]], np.n
     cases in theirs.
     """
     flat = [Asked(one, case.kind, case.facts) for case in cases for one in case.deployments]
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for i, each in enumerate(flat):
-        groups.setdefault(_key(each.one), []).append(i)
+    groups = grouped(range(len(flat)), lambda i: _key(flat[i].one))
     built = [
         (stack([flat[i] for i in members]), flat[members[0]].one.convention)
         for members in groups.values()

@@ -5,9 +5,9 @@ overlap fractions and the ring's tail have no printed values; those here span no
 """
 
 import dataclasses
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import product
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from qsjax.numerics.float64 import in_float64
 from qsjax.numerics.safe import scalar
 from qsjax.output import files
 from qsjax.output.result import Drawing, Result, Row, Table
+from qsjax.records.rows import grouped
 from qsjax.records.specs import CONVENTIONS, KV_CP, KV_HELIX
 from qsjax.records.units import GB, US, tokens
 
@@ -360,19 +361,15 @@ def _study_of(cells: Cells) -> tuple[list[Row], list[Row]]:
 def _summary(cases: list[Row]) -> list[Row]:
     qs = list(dict.fromkeys(row["q"] for row in cases))
     shown = REFERENCE_Q if REFERENCE_Q in qs else next(iter(qs), REFERENCE_Q)
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
-    for row in cases:
-        groups[row["convention"], row["dimension"], row["value"]].append(row)
+    groups = grouped(cases, itemgetter("convention", "dimension", "value"))
     varied = [(name, value) for name, values in HARDWARE.items() for value in values]
     varied += [(name, value) for name, values in SPLITS.items() for value in values]
     order = [(name, *at) for name in CONVENTIONS for at in [(BASELINE, BASELINE), *varied]]
     found = []
     for convention, dimension, value in sorted(groups, key=order.index):
         rows = groups[convention, dimension, value]
-        where: dict[str, list[float]] = defaultdict(list)
-        for row in rows:
-            if row["flips"] and row["q"] == shown:
-                where[row["model"]].append(row["context"])
+        told = (row for row in rows if row["flips"] and row["q"] == shown)
+        by_model = grouped(told, itemgetter("model")).items()
         found.append(
             {
                 "convention": convention,
@@ -383,7 +380,7 @@ def _summary(cases: list[Row]) -> list[Row]:
                 "flips": sum(row["flips"] for row in rows),
                 "to_dense": sum(row["flips"] and row["winner"] == "dense" for row in rows),
                 "q": shown,
-                "where": dict(where),
+                "where": {model: [row["context"] for row in own] for model, own in by_model},
             }
         )
     return found

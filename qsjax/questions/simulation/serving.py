@@ -15,6 +15,7 @@ from qsjax.questions.simulation.events import Lane
 from qsjax.questions.simulation.outcomes import Outcome, cut_of
 from qsjax.questions.simulation.steps import StepTable, step_table
 from qsjax.questions.simulation.traffic import Traffic, closed_loop
+from qsjax.records.rows import grouped
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
 
@@ -153,9 +154,11 @@ def simulate(deployments: Sequence[Lane], lanes: int | None = None) -> list[Outc
         deployments: as `deploy` gives them; designs, rates and seeds may all differ.
         lanes: how many run side by side, chosen unless given; the outcomes do not depend on it.
     """
-    groups: dict[tuple[int, int], list[int]] = {}
-    for at, one in enumerate(deployments):
-        groups.setdefault((len(one.traffic.arrival), slots_of(one)), []).append(at)
+
+    def alike(at: int) -> tuple[int, int]:
+        return len(deployments[at].traffic.arrival), slots_of(deployments[at])
+
+    groups = grouped(range(len(deployments)), alike)
     outcomes: dict[int, Outcome] = {}
     for (_, slots), members in over(groups.items()):
         width = lanes or (LANES if len(members) >= MANY else FEW_LANES)
