@@ -105,11 +105,6 @@ def canonical(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _spellings(name: str, aliases: tuple[str, ...]) -> set[str]:
-    full = {canonical(text) for text in (name, *aliases)}
-    return full | {canonical(text.rpartition("/")[2]) for text in aliases}
-
-
 # Publishers whose own checkpoints in FP8 have a scale for every square block of so many weights a
 # side, but for those that their names call static (config.json of Qwen3-235B-A22B-FP8); so have
 # those that say FP8-block (FP8_BLOCK of https://github.com/vllm-project/compressed-tensors,
@@ -174,11 +169,11 @@ def _index(kind: str) -> dict[str, str]:
 
     The latter never stand in for a spelling of another entry.
     """
-    index = {
-        spelling: name
-        for name, document in _stored(kind).items()
-        for spelling in _spellings(name, toml.texts_of(document, "aliases"))
-    }
+    index = {}
+    for name, document in _stored(kind).items():
+        aliases = toml.texts_of(document, "aliases")
+        spelled = (name, *aliases, *(text.rpartition("/")[2] for text in aliases))
+        index |= dict.fromkeys(map(canonical, spelled), name)
     if kind == "models":
         for spelling, name in tuple(index.items()):
             index.setdefault(_VARIANT.sub("", spelling), name)

@@ -118,7 +118,13 @@ def refusals(cells: Cells, row: int, batches: np.ndarray | None = None) -> tuple
         others = tuple(other for other in given if other != name)
         if others and np.isfinite(best(others)):
             value = possible(name, others)
-            out.append(Refusal("remedy", (name,), value, _remedy(limits, name, value)))
+            told = describe(limits, name)
+            change = (
+                f"without {told}"
+                if np.isnan(value)
+                else f"with {_at(name, value)} instead of {told}"
+            )
+            out.append(Refusal("remedy", (name,), value, f"{change} there is a design"))
     return tuple(out)
 
 
@@ -133,12 +139,6 @@ def _at(name: str, value: float) -> str:
 def _alone(limits: Limits, name: str, value: float) -> str:
     text = f"no design keeps {describe(limits, name)}"
     return f"{text}; the best that can be had is {_at(name, value)}" if np.isfinite(value) else text
-
-
-def _remedy(limits: Limits, name: str, value: float) -> str:
-    if np.isnan(value):
-        return f"without {describe(limits, name)} there is a design"
-    return f"with {_at(name, value)} instead of {describe(limits, name)} there is a design"
 
 
 def remedies(problem: Problem, model: int, hardware: int, row: int) -> Remedies:

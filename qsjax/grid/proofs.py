@@ -314,7 +314,9 @@ def _look(arena: Arena, claim: Claim, queue: _Queue) -> _Look:
         champion = _champion(arena, claim, bounds[own], masks[own], at[own])
         runs = bounds[own].runs[rows, champion]
         ones = [_column(form, champion) for form in forms[own]]
-        moves = np.stack([x[rows, champion] for x in _moves(bounds[own])])
+        # What moves the batch decides whether a design runs.
+        slopes = (np.nan_to_num(_largest(*x), posinf=1e9) for x in bounds[own].batch_slopes)
+        moves = np.stack([x[rows, champion] for x in slopes])
         found.note(np.where(runs, np.inf, -np.inf), moves, np.zeros_like(moves))
         found.settled &= runs
         for k, mask in enumerate(masks):
@@ -348,8 +350,3 @@ def _slowest(found: _Found, forms: Sequence[Bounds], left: np.ndarray) -> None:
         slopes = np.stack([np.nan_to_num(x[rows, at]) for _, x in form.ahead_parts])
         # Of two things that fail, a rival comes first: it may be what has another bottleneck.
         found.note(np.where(fails, -1e-300, np.inf), parts, slopes)
-
-
-def _moves(bounds: Bounds) -> list[np.ndarray]:
-    """How much each parameter moves the batch: what decides whether a design runs."""
-    return [np.nan_to_num(_largest(*slope), posinf=1e9) for slope in bounds.batch_slopes]

@@ -53,14 +53,17 @@ def turning_points(
     """
     ax = style.dressed(ax, (7.4, 1.7 + 0.62 * len(rows)), "x")
     ax.set_xscale("log")
-    write = _in_tokens if tokens else units.quantity
+    # Counts have the digits that sentences have, and not units of 1,024.
+    write = (lambda x: f"{float(f'{x:.3g}'):,.0f}") if tokens else units.quantity
     low, high = min(row["low"] for row in rows), max(row["high"] for row in rows)
     for k, row in enumerate(rows):
         y = len(rows) - 1 - k
         ends = [row["low"], *row["roots"], row["high"]]
         for side, left, right in zip(row["sides"], ends[:-1], ends[1:], strict=True):
             if side in SIDES:
-                _segment(ax, y, left, right, SIDES[side][1])
+                look = SIDES[side][1]
+                ax.barh(y, right - left, 0.42, left=left, color=look.colour, hatch=look.hatch,
+                        edgecolor=_edge(look), linewidth=0.25, zorder=2)  # fmt: skip
         for root in row["roots"]:
             ax.plot([root] * 2, [y - 0.32, y + 0.32], color=style.ink().text, linewidth=1.8)
         _name_roots(ax, y, row["roots"], (low, high), write)
@@ -85,18 +88,8 @@ def turning_points(
     return style.legend_above(ax, 3, handles)
 
 
-def _in_tokens(value: float) -> str:
-    """A count to the digits that sentences have, and not in units of 1,024."""
-    return f"{float(f'{value:.3g}'):,.0f}"
-
-
 def _edge(look: Look) -> str:
     return style.ink().quiet if look.colour == "none" else style.EDGE
-
-
-def _segment(ax: Axes, y: float, left: float, right: float, look: Look) -> None:
-    ax.barh(y, right - left, 0.42, left=left, color=look.colour, hatch=look.hatch,
-            edgecolor=_edge(look), linewidth=0.25, zorder=2)  # fmt: skip
 
 
 def _name_roots(

@@ -94,7 +94,9 @@ def throughput_vs_context(
     scales.number_axis(ax.yaxis)
     _make_room(ax, [row[metric] for row in rows if row["is_feasible"]])
     ends += _mark_infeasible(ax, lines, looks, x)
-    style.label(ax, title, _axis_name(x), METRICS.get(metric, metric))
+    meaning = meaning_of(x)
+    quantity = AXES.get(x, f"{meaning.long_name} ({x}) [{meaning.units}]")
+    style.label(ax, title, quantity, METRICS.get(metric, metric))
     if is_ours:
         _name_ends(ax, ends)
     else:  # what stands beside the panel may be another one
@@ -119,12 +121,6 @@ def _lines(
     told: list[Row] = [{**row, "label": f"{name_of(row)}, {row['gpus']:,.0f} GPUs"} for row in rows]
     lines = grouped(told, lambda row: (row["label"], row["gpus"]))
     return "context", lines, style.family_looks(told)
-
-
-def _axis_name(x: str) -> str:
-    """The quantity of a horizontal axis, with its unit."""
-    meaning = meaning_of(x)
-    return AXES.get(x, f"{meaning.long_name} ({x}) [{meaning.units}]")
 
 
 def _axis(ax: Axes, rows: Sequence[Row], x: str) -> None:

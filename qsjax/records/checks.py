@@ -375,12 +375,6 @@ def check_positive(name: str, given: Any, unit: str) -> np.ndarray:
     return numbers
 
 
-def _axis_problem(name: str) -> str | None:
-    if name in FIELDS:
-        return None
-    return f"unknown axis {name!r}; {hint(name, FIELDS)}"
-
-
 def read_axis(name: str, values: Any) -> tuple[Any, str | None]:
     """The values of an axis, from one number, a text such as "8k,128k" or "8..64", or a list.
 
@@ -389,8 +383,8 @@ def read_axis(name: str, values: Any) -> tuple[Any, str | None]:
     """
     if name == "kv_mode":
         return _modes(values)
-    if stranger := _axis_problem(name):
-        return np.empty(0), stranger
+    if name not in FIELDS:
+        return np.empty(0), f"unknown axis {name!r}; {hint(name, FIELDS)}"
     try:
         given = listed_of_text(values) if isinstance(values, str) else values
     except ValueError as error:

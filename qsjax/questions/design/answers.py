@@ -170,7 +170,14 @@ class HardwareDesign(Result):
     def remarks(self) -> list[str]:
         """How much better any hardware could be, and what fractional batches would reach."""
         unit = METRICS[self.problem.objective].unit
-        certain = [_certainty(found.gap) for found in self.answers if np.isfinite(found.gap)]
+        gaps = [
+            f" by more than {x.gap:.2%}" if x.gap else ""
+            for x in self.answers
+            if np.isfinite(x.gap)
+        ]
+        certain = [
+            f"No hardware in the range is better{gap}, with any split: proved." for gap in gaps
+        ]
         return certain + [
             f"With fractional batches {words.value(found.relaxed, unit)}: whole batches cost "
             f"{100 * abs(found.objective / found.relaxed - 1):.1f} %."
@@ -196,12 +203,6 @@ class HardwareDesign(Result):
             )
             found[name] = partial(_draw, rows[n * per : (n + 1) * per], title)
         return found
-
-
-def _certainty(gap: float) -> str:
-    if gap == 0.0:
-        return "No hardware in the range is better, with any split: proved."
-    return f"No hardware in the range is better by more than {gap:.2%}, with any split: proved."
 
 
 def _draw(rows: list[Row], title: str, ax: Any = None) -> Any:
