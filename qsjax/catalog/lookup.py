@@ -169,7 +169,7 @@ def _index(kind: str) -> dict[str, str]:
 
     The latter never stand in for a spelling of another entry.
     """
-    index = {}
+    index: dict[str, str] = {}
     for name, document in _stored(kind).items():
         aliases = toml.texts_of(document, "aliases")
         spelled = (name, *aliases, *(text.rpartition("/")[2] for text in aliases))

@@ -118,13 +118,9 @@ def refusals(cells: Cells, row: int, batches: np.ndarray | None = None) -> tuple
         others = tuple(other for other in given if other != name)
         if others and np.isfinite(best(others)):
             value = possible(name, others)
-            told = describe(limits, name)
-            change = (
-                f"without {told}"
-                if np.isnan(value)
-                else f"with {_at(name, value)} instead of {told}"
-            )
-            out.append(Refusal("remedy", (name,), value, f"{change} there is a design"))
+            how = "without" if np.isnan(value) else f"with {_at(name, value)} instead of"
+            told = f"{how} {describe(limits, name)} there is a design"
+            out.append(Refusal("remedy", (name,), value, told))
     return tuple(out)
 
 

@@ -170,15 +170,12 @@ class HardwareDesign(Result):
     def remarks(self) -> list[str]:
         """How much better any hardware could be, and what fractional batches would reach."""
         unit = METRICS[self.problem.objective].unit
-        gaps = [
-            f" by more than {x.gap:.2%}" if x.gap else ""
-            for x in self.answers
-            if np.isfinite(x.gap)
-        ]
-        certain = [
-            f"No hardware in the range is better{gap}, with any split: proved." for gap in gaps
-        ]
-        return certain + [
+        return [
+            "No hardware in the range is better"
+            f"{f' by more than {found.gap:.2%}' if found.gap else ''}, with any split: proved."
+            for found in self.answers
+            if np.isfinite(found.gap)
+        ] + [
             f"With fractional batches {words.value(found.relaxed, unit)}: whole batches cost "
             f"{100 * abs(found.objective / found.relaxed - 1):.1f} %."
             for found in self.answers
