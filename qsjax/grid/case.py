@@ -71,8 +71,7 @@ def case_of(records: Records, convention: Convention, batch: float | None) -> Ca
     def at(sequences: float) -> tuple[Records, Parts]:
         workload = dataclasses.replace(records.workload, batch=sequences)
         placed = _floats(records._replace(workload=workload))
-        as_arrays = trees.map(lambda x: np.asarray(x, np.float64), placed)
-        return placed, _floats(take_apart(as_arrays, convention))
+        return placed, _floats(take_apart(placed, convention))
 
     # B_max does not depend on the batch, so one program serves both questions.
     placed, parts = at(1.0 if batch is None else batch)

@@ -14,7 +14,6 @@ import numpy as np
 from qsjax.cost.laws.memory import kv_bytes_per_sequence
 from qsjax.engines.flags import Engine
 from qsjax.grid.problem import Problem, question
-from qsjax.numerics.jax import jax
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.output import words
@@ -122,11 +121,8 @@ def _moved(decode: Sizing, reading: Problem, isl: str | float) -> float:
         return 0.0
     other = reading.stated.accelerators[0].spec
     prompt = float(np.mean(draw_lengths(isl, 1000, np.random.default_rng(0))))
-    numbers: Any = jax.tree.map(
-        lambda x: np.asarray(x, np.float64),
-        (option.records._replace(gpus=None), other, prompt),
-    )
-    return float(_transfer(*numbers, convention=reading.stated.rules))
+    records, rules = option.records._replace(gpus=None), reading.stated.rules
+    return float(_transfer(records, other, prompt, convention=rules))
 
 
 def _reading(problem: Problem, prefill: Any) -> Problem:
