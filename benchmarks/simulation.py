@@ -43,8 +43,7 @@ from qsjax.evidence.measurements import (
 from qsjax.evidence.measurements.predict import polls, with_constants
 from qsjax.numerics.safe import scalar
 from qsjax.questions.simulation import events, serving, steps, traffic
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Partition
+from qsjax.records.specs import PHYSICAL, Partition, Records
 from qsjax.records.units import MS
 
 DEPLOYMENTS, REQUESTS = 1_000, 1_000

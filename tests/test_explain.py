@@ -20,8 +20,7 @@ from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem
 from qsjax.numerics import numpy_backend
 from qsjax.questions.explain import Explanation, explain, explain_command
-from qsjax.records.scenario import Records
-from qsjax.records.specs import CONVENTIONS, PHYSICAL, Partition
+from qsjax.records.specs import CONVENTIONS, PHYSICAL, Partition, Records
 from qsjax.records.units import GIB
 
 

@@ -16,9 +16,8 @@ from qsjax.grid.infeasibility import RATES
 from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem
 from qsjax.questions.pareto import pareto
-from qsjax.records.scenario import Records
 from qsjax.records.specs import CONVENTIONS as CONVENTIONS_BY_NAME
-from qsjax.records.specs import DEGREES, KV_MODES, PHYSICAL, Partition
+from qsjax.records.specs import DEGREES, KV_MODES, PHYSICAL, Partition, Records
 
 CONVENTIONS = pytest.mark.parametrize("convention", ["physical", "paper"])
 LARGEST = 160

@@ -13,8 +13,7 @@ from qsjax.cost.prefill import prefill_step
 from qsjax.engines.schedulers import Scheduler, default_scheduler
 from qsjax.questions.simulation import events, steps, traffic
 from qsjax.questions.simulation.traffic import Traffic
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Partition
+from qsjax.records.specs import PHYSICAL, Partition, Records
 from tests import event_oracle, tolerances
 
 ITERATIONS = 512

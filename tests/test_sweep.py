@@ -20,8 +20,7 @@ from qsjax.grid.cells import concatenated
 from qsjax.grid.scoring import scores
 from qsjax.grid.staging import tiles_of
 from qsjax.grid.tiles import reduce_tiles
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PAPER, PHYSICAL, Partition, Workload
+from qsjax.records.specs import PAPER, PHYSICAL, Partition, Records, Workload
 from qsjax.streaming import aggregate as tallies
 from qsjax.streaming import plan as planning
 from qsjax.streaming import spec

@@ -13,8 +13,7 @@ from qsjax.numerics import trees
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import at_least, blend
-from qsjax.records.scenario import Records
-from qsjax.records.specs import KV_CP, Convention, HardwareSpec, ModelSpec, Workload
+from qsjax.records.specs import KV_CP, Convention, HardwareSpec, ModelSpec, Records, Workload
 
 
 class Hbm(NamedTuple):

@@ -8,8 +8,7 @@ from qsjax.cost.shared import Filling, shared_steps
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Convention
+from qsjax.records.specs import PHYSICAL, Convention, Records
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -18,8 +18,7 @@ from qsjax.cost.laws.sharding import Context, context_of, kv_head_split
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.safe import blend
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, ModelSpec, Workload
+from qsjax.records.specs import Convention, ModelSpec, Records, Workload
 
 ContextParallel = Literal["pass_kv", "pass_q"]
 

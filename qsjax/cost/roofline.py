@@ -20,8 +20,7 @@ from qsjax.cost.ledger import time_ledger
 from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import safe_divide
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, Workload
+from qsjax.records.specs import Convention, Records, Workload
 
 
 def memory_ledger(records: Records, convention: Convention, cap: Capacity) -> dict[str, Array]:

@@ -14,8 +14,7 @@ from qsjax.cost.laws.sharding import layout
 from qsjax.cost.prefill import Answers, ContextParallel, PrefillCost, prefill_step
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.safe import ceil, floor
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, Partition, Workload
+from qsjax.records.specs import Convention, Partition, Records, Workload
 
 # Least share of steps with prompts, and of steps without, that counts.
 SELDOM = 1e-9

@@ -13,8 +13,7 @@ from qsjax.grid.optimum import Best, best_of
 from qsjax.grid.solution import Row, degrees_of
 from qsjax.numerics import trees
 from qsjax.numerics.safe import scalar
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, Partition
+from qsjax.records.specs import Convention, Partition, Records
 
 # Order in which the terms of the memory ledger are read.
 MEMORY_TERMS = (

@@ -33,8 +33,7 @@ from qsjax.grid.problem import (
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.numpy_backend import on_host
-from qsjax.records.scenario import Records
-from qsjax.records.specs import DEGREES, Convention, ModelSpec, Partition
+from qsjax.records.specs import DEGREES, Convention, ModelSpec, Partition, Records
 
 # Degrees whose product is the number of GPUs of one copy of a deployment.
 GPU_DEGREES = ("tp", "pp", "dp", "kvp")

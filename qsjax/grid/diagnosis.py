@@ -11,8 +11,7 @@ from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.checks import divisors
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Convention
+from qsjax.records.specs import PHYSICAL, Convention, Records
 from qsjax.records.units import GB, GIB
 
 # A kernel slower than reading the cache by less than this is not worth a warning.

@@ -20,8 +20,7 @@ from qsjax.grid.progress import over
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
-from qsjax.records.scenario import Records
-from qsjax.records.specs import DEGREES, KV_MODES, Convention, Partition
+from qsjax.records.specs import DEGREES, KV_MODES, Convention, Partition, Records
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -20,8 +20,7 @@ from qsjax.output.result import Drawing, Result, Row, Table, plain
 from qsjax.records import checks
 from qsjax.records.fields import COUNT, POSITIVE, SHARE
 from qsjax.records.rows import grouped
-from qsjax.records.scenario import Records
-from qsjax.records.specs import DEGREES, Convention, Partition
+from qsjax.records.specs import DEGREES, Convention, Partition, Records
 from qsjax.records.units import MS
 
 

@@ -15,8 +15,7 @@ from qsjax.numerics.jax import jax
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import host_unless_traced, is_traced
 from qsjax.records import checks
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, Partition, Workload, named_convention
+from qsjax.records.specs import Convention, Partition, Records, Workload, named_convention
 
 ContextParallel = Literal["pass_kv", "pass_q"]
 

@@ -1,4 +1,4 @@
-"""The five records that a cost law takes: frozen pytrees, SI units, no behaviour.
+"""The five records that a cost law takes, and all together: frozen pytrees, SI units, no behaviour.
 
 Every field that a user may sweep or differentiate is a traced leaf: a number or an array that
 broadcasts against the others. Closed choices are static metadata, and each of their values is one
@@ -12,7 +12,7 @@ Construction checks nothing, as transforms rebuild records with tracers: entry p
 import dataclasses
 import numbers
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import ArrayLike
@@ -597,6 +597,20 @@ class Convention:
     )
 
     replace = replace
+
+
+class Records(NamedTuple):
+    """The inputs of one evaluation; their fields broadcast against each other.
+
+    Beside a stack of models the workload has one value for all of them, or one for each, in every
+    field by itself.
+    """
+
+    model: ModelSpec
+    hardware: HardwareSpec
+    partition: Partition
+    workload: Workload
+    gpus: ArrayLike | None = None
 
 
 PHYSICAL = Convention()

@@ -25,8 +25,7 @@ from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.checks import LARGEST
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Convention, Workload
+from qsjax.records.specs import PHYSICAL, Convention, Records, Workload
 from qsjax.records.units import GIB, MS, US
 
 Kind = (

@@ -27,8 +27,7 @@ from qsjax.grid.axes import stack
 from qsjax.numerics.namespace import ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import blend, scalar
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Records, Workload
 from qsjax.records.units import US
 
 Part = Literal["attention", "experts", "dispatch", "combine", "exchange"]

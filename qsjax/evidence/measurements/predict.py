@@ -22,8 +22,7 @@ from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.rows import grouped
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Records, Workload
 from qsjax.records.units import GB
 
 # Values of hardware fields that replace the catalogue's, and `trtllm_overhead`.

@@ -16,7 +16,6 @@ from qsjax.cost.laws.params import dense_twin
 from qsjax.evidence.paper.printed import CALIBRATION, Point, all_points
 from qsjax.grid.axes import stack
 from qsjax.grid.cells import full
-from qsjax.records.scenario import Records
 from qsjax.records.specs import (
     PAPER,
     PHYSICAL,
@@ -24,6 +23,7 @@ from qsjax.records.specs import (
     HardwareSpec,
     ModelSpec,
     Partition,
+    Records,
     Workload,
 )
 

@@ -27,8 +27,15 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.checks import check_names
 from qsjax.records.precision import dtype_named, stored_in
-from qsjax.records.scenario import Records
-from qsjax.records.specs import DEGREES, KV_MODES, Convention, HardwareSpec, Partition, Workload
+from qsjax.records.specs import (
+    DEGREES,
+    KV_MODES,
+    Convention,
+    HardwareSpec,
+    Partition,
+    Records,
+    Workload,
+)
 from qsjax.records.units import GIB, MS
 
 CONTEXT = 8192.0  # where neither the user nor the engine says one

@@ -20,8 +20,7 @@ from qsjax.output import words
 from qsjax.output.result import Result, Row
 from qsjax.questions.simulation.sizing import REPLICA_GPUS, Sizing, sentences, size
 from qsjax.questions.simulation.traffic import check_lengths, draw_lengths
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, HardwareSpec
+from qsjax.records.specs import Convention, HardwareSpec, Records
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)

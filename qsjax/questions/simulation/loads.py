@@ -36,8 +36,7 @@ from qsjax.questions.simulation.traffic import (
 )
 from qsjax.records import checks
 from qsjax.records.conversion import NoNumberError, as_float64
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, Partition
+from qsjax.records.specs import Convention, Partition, Records
 from qsjax.records.units import MS
 
 

@@ -16,8 +16,7 @@ from qsjax.questions.simulation.outcomes import Outcome, cut_of
 from qsjax.questions.simulation.steps import StepTable, step_table
 from qsjax.questions.simulation.traffic import Traffic, closed_loop
 from qsjax.records.rows import grouped
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention
+from qsjax.records.specs import Convention, Records
 
 # Lanes that run side by side: few, so that the slowest holds up no others, or where there are
 # many, so that the vectors are full.

@@ -38,7 +38,7 @@ from qsjax.questions.simulation.steps import (
     step_table,
 )
 from qsjax.questions.simulation.traffic import Demand, check_lengths, traffic_of
-from qsjax.records.scenario import Records
+from qsjax.records.specs import Records
 from qsjax.records.units import MS
 
 # Sizes of a replica that are tried [GPUs].

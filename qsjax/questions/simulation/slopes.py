@@ -11,8 +11,7 @@ from qsjax.questions.simulation.events import scan, start, times_of
 from qsjax.questions.simulation.serving import deploy, lengths_of, simulate, slots_of
 from qsjax.questions.simulation.steps import step_table
 from qsjax.questions.simulation.traffic import Traffic
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention
+from qsjax.records.specs import Convention, Records
 
 MEANS = ("ttft", "tpot", "e2e", "requests_per_s")
 

@@ -18,8 +18,7 @@ from qsjax.engines.schedulers import Scheduler
 from qsjax.numerics.jax import jax, jnp
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import host_unless_traced, is_traced
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention
+from qsjax.records.specs import Convention, Records
 
 # Knots of tokens or sequences, two in every doubling, and of contexts, one in every doubling.
 PER_OCTAVE = 2
