@@ -17,7 +17,7 @@ from qsjax.evidence.validation import left_out
 from qsjax.grid.case import best_case
 from qsjax.grid.cells import cells_of
 from qsjax.grid.intervals import Sided, error_of_case, lead_of
-from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.loading import in_float64
 
 TOY = Spread(
     width=0.2,

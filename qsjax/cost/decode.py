@@ -7,7 +7,7 @@ from qsjax.cost.coefficients import Families, Phases, Rates, rates
 from qsjax.cost.feasibility import REASONS, Capacity, bits_of, broken_rules, capacity, replicas_of
 from qsjax.cost.laws import communication, compute, overheads, traffic
 from qsjax.cost.laws.collectives import Cost
-from qsjax.cost.laws.overlap import exposed_bandwidth, exposed_startup
+from qsjax.cost.laws.communication import exposed_bandwidth, exposed_startup
 from qsjax.cost.laws.sharding import Context, context_of
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import Array, ArrayLike, xp

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from qsjax.cost.coefficients import Phases, Rates, rates
 from qsjax.cost.decode import blends
 from qsjax.cost.laws import collectives, compute, memory, overheads, params, traffic
-from qsjax.cost.laws.overlap import exposed_bandwidth, exposed_startup
+from qsjax.cost.laws.communication import exposed_bandwidth, exposed_startup
 from qsjax.cost.laws.sharding import Context, context_of, kv_head_split
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import Array, ArrayLike, xp

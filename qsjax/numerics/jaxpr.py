@@ -7,7 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from qsjax.numerics import trees
-from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.loading import in_float64
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.tape import Tape, UnknownOperationError, Writer, recording
 

@@ -16,7 +16,7 @@ from qsjax.grid.cells import Cells, Designs, cells_of, concatenated, take
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import Inputs, read, write
 from qsjax.grid.problem import Problem
-from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.loading import in_float64
 from qsjax.numerics.safe import scalar
 from qsjax.output import files
 from qsjax.output.result import Drawing, Result, Row, Table
