@@ -8,6 +8,7 @@ on black, and backgrounds are transparent, so one file serves light and dark pag
 
 import contextlib
 import functools
+import io
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -603,3 +604,26 @@ def variant_looks(rows: Sequence[Row]) -> dict[str, Look]:
 def category_looks(names: Sequence[str]) -> dict[str, Look]:
     """A look for each of `names`, in their order."""
     return {name: nth(CATEGORIES, k) for k, name in enumerate(dict.fromkeys(names))}
+
+
+Format = Literal["svg", "png", "pdf"]
+
+
+def render(drawn: Axes | Figure, format_: Format = "svg") -> bytes:
+    """The figure as the content of a file, without dates and with stable identifiers."""
+    fig = drawn if isinstance(drawn, Figure) else drawn.get_figure(root=True)
+    assert fig is not None
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[format_]
+    buffer = io.BytesIO()
+    with in_force():
+        fig.canvas.print_figure(
+            buffer,
+            format=format_,
+            dpi=160,
+            facecolor="none",
+            edgecolor="none",
+            bbox_inches="tight",
+            pad_inches=0.08,
+            metadata=undated,
+        )
+    return buffer.getvalue()

@@ -2,19 +2,17 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from qsjax.cost.meanings import meaning_of
 from qsjax.plotting import scales, style
-from qsjax.plotting.boards import Square, board, fill, tint
 from qsjax.plotting.labels import Name, name_points
-from qsjax.plotting.rows import METRICS, as_rows, design, named, why_infeasible
-from qsjax.plotting.style import INFEASIBLE, RESOURCES, Row
+from qsjax.plotting.rows import METRICS, as_rows, named
+from qsjax.plotting.style import INFEASIBLE, Row
 from qsjax.records import units
 from qsjax.records.rows import grouped
 
@@ -263,66 +261,3 @@ def _along(rows: Sequence[Row], metric: str) -> list[tuple[float, float]]:
     x = np.linspace(logs[0, 0], logs[-1, 0], 90)
     y = np.interp(x, logs[:, 0], logs[:, 1])
     return [(float(a), float(b)) for a, b in zip(np.exp(x), np.exp(y), strict=True)]
-
-
-@style.styled
-def best_partition_map(
-    data: "Sequence[Row] | xr.Dataset",
-    ax: Axes | None = None,
-    *,
-    y: Literal["variant", "gpus", "q"] = "variant",
-    title: str | None = None,
-) -> Axes:
-    """The winning partition of every (context, `y`) cell, on the colour of what binds it.
-
-    Infeasible cells are hatched and say why.
-
-    Args:
-        data: rows with `context`, `y`, the degrees and `bound_by`; for `gpus` or `q`, rows of one
-            variant.
-        ax: where to draw.
-        y: what stands on the vertical axis.
-        title: what the picture shows.
-    """
-    rows = as_rows(data)
-    read = named(rows)[0] if y == "variant" else lambda row: row[y]
-    names = list(dict.fromkeys(read(row) for row in rows))
-    names = names[::-1] if y == "variant" else sorted(names)
-    contexts = sorted({row["context"] for row in rows})
-    labels = [f"{name:g}" if isinstance(name, int | float) else str(name) for name in names]
-    size = max(5.0, 1.7 + 0.62 * len(contexts)), 1.7 + 0.72 * len(names)
-    ax, place = board(ax, contexts, labels, size)
-    for row in rows:
-        at = contexts.index(row["context"]), names.index(read(row))
-        fill(ax, at, _square(row, is_narrow=style.is_narrow(ax)), place)
-    what = {"variant": None, "gpus": "GPUs", "q": "quality factor q of the dense twin"}[y]
-    style.label(ax, title, "context [tokens]", what)
-    return style.legend_above(ax, 5, handles=_binding_handles(rows))
-
-
-def _square(row: Row, *, is_narrow: bool) -> Square:
-    """The design on the colour of what binds it, or why there is none."""
-    if not row["is_feasible"]:
-        size, hatch = 5.2 if is_narrow else 6.4, INFEASIBLE.hatch[:3]
-        return Square(why_infeasible(row), size, None, style.ink().quiet, hatch)
-    look = RESOURCES.get(row.get("bound_by", ""), INFEASIBLE)
-    edge, hatch = tint(look.colour, 0.85), look.hatch[:2]
-    return Square(design(row, "\n"), 5.2 if is_narrow else 6.8, tint(look.colour), edge, hatch)
-
-
-def _binding_handles(rows: Sequence[Row]) -> list[Patch]:
-    present = {row.get("bound_by") for row in rows if row["is_feasible"]}
-    handles = [
-        Patch(
-            facecolor=tint(look.colour),
-            edgecolor=tint(look.colour, 0.85),
-            hatch=look.hatch,
-            linewidth=0,
-            label=f"bound by {name}",
-        )
-        for name, look in RESOURCES.items()
-        if name in present
-    ]
-    if any(not row["is_feasible"] for row in rows):
-        handles.append(style.infeasible_key(INFEASIBLE.hatch))
-    return handles

@@ -1,4 +1,4 @@
-"""The five communication families of one microbatch in one stage, and what of them is seen (paper 4.3)."""
+"""The five communication families of one microbatch in one stage, and what is seen (paper 4.3)."""
 
 from typing import NamedTuple
 
