@@ -10,7 +10,7 @@ import pytest
 import qsjax as qs
 from benchmarks import spreads as building
 from qsjax.engines import spread as spreads
-from qsjax.engines.generations import generation_of
+from qsjax.engines.rules import generation_of
 from qsjax.engines.spread import Error, Spread, load_spread
 from qsjax.evidence.measurements import load_left_out
 from qsjax.evidence.validation import left_out

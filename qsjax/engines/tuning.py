@@ -5,8 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from qsjax.catalog import HardwareEntry, ModelEntry
-from qsjax.engines.generations import generation_of
-from qsjax.engines.rules import load_kernels
+from qsjax.engines.rules import generation_of, load_kernels
 from qsjax.numerics.safe import scalar
 from qsjax.records.fields import defaults_of
 from qsjax.records.specs import HardwareSpec, Workload

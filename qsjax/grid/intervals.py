@@ -8,7 +8,7 @@ import numpy as np
 
 from qsjax.cost.decode import decode_step
 from qsjax.cost.ledger import regimes_of, resource_times
-from qsjax.engines.generations import generation_of
+from qsjax.engines.rules import generation_of
 from qsjax.engines.spread import (
     LEVEL,
     SHARED,

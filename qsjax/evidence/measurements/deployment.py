@@ -10,9 +10,9 @@ from qsjax import catalog
 from qsjax.catalog import HardwareEntry, ModelEntry
 from qsjax.engines import held, kernels
 from qsjax.engines import releases as read
-from qsjax.engines.generations import refuses
 from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
+from qsjax.engines.rules import refuses
 from qsjax.engines.tuning import Tuned, first_release, formats_of, tune
 from qsjax.evidence.measurements.names import (
     PRECISIONS,

@@ -17,9 +17,8 @@ from qsjax.catalog import HardwareEntry
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.laws import collectives, communication, compute
 from qsjax.cost.laws.sharding import context_of
-from qsjax.engines.generations import generation_of
 from qsjax.engines.operating_point import OperatingPoint
-from qsjax.engines.rules import load_kernels
+from qsjax.engines.rules import generation_of, load_kernels
 from qsjax.engines.tuning import Entries, Formats, fields, find
 from qsjax.evidence.measurements.deployment import UnusableError, hardware_of
 from qsjax.evidence.measurements.names import PRECISIONS, find_model

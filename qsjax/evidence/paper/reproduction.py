@@ -5,8 +5,7 @@ from functools import partial
 from operator import itemgetter
 
 from qsjax import catalog
-from qsjax.evidence.paper.cell import Cell
-from qsjax.evidence.paper.cells import all_cells, time_model_error
+from qsjax.evidence.paper.cells import Cell, all_cells, time_model_error
 from qsjax.evidence.paper.printed import CALIBRATION, MODELS
 from qsjax.grid.entry import entry
 from qsjax.output.result import Drawing, Result, Row, Table, spec_dict
