@@ -14,7 +14,6 @@ from qsjax.catalog import huggingface, toml, toml_hardware, toml_models
 from qsjax.catalog.entries import HardwareEntry, ModelEntry
 from qsjax.catalog.modules import WHOLE
 from qsjax.catalog.quantisation import ALGORITHMS
-from qsjax.numerics.safe import scalar
 from qsjax.records.conversion import kind_of
 from qsjax.records.precision import Stored, precision_of
 from qsjax.records.specs import Dtype
@@ -96,7 +95,7 @@ def counted(name: str) -> tuple[str, int]:
 
 def has_memory(entry: HardwareEntry, *sizes: float) -> bool:
     """Whether an accelerator has one of so many GB."""
-    capacity = scalar(entry.spec.hbm_bytes) / GB
+    capacity = float(entry.spec.hbm_bytes) / GB  # type: ignore[arg-type]  # catalogue entries hold floats
     return any(abs(size / capacity - 1.0) <= _NEAR for size in sizes)
 
 
@@ -265,7 +264,7 @@ def _stored_as(entry: ModelEntry, told: str, block: int) -> ModelEntry:
     form = ALGORITHMS.get(FORMATS[told], WHOLE)
     if (form.dtype, form.multiply) == (entry.weight_dtype, entry.multiply_dtype):
         return entry
-    is_mixture = scalar(entry.spec.experts) > 1
+    is_mixture = float(entry.spec.experts) > 1  # type: ignore[arg-type]  # catalogue entries hold floats
     attention: Dtype = "bf16" if form.dtype == "fp4" and is_mixture else form.dtype
     stored = Stored(
         weight_dtype=form.dtype,
