@@ -1,6 +1,8 @@
 """The problem that every question takes: models, accelerators, GPU counts, contexts, limits."""
 
 import dataclasses
+import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -229,17 +231,12 @@ def as_accelerator(hardware: Any) -> Accelerator:
 
 def _unique(items: Sequence[Any]) -> list[Any]:
     """Items with a number appended to names that occur twice."""
-    seen: dict[str, int] = {}
-    for item in items:
-        seen[item.name] = seen.get(item.name, 0) + 1
-    left = {name: 0 for name, count in seen.items() if count > 1}
-    found = []
-    for item in items:
-        if item.name in left:
-            left[item.name] += 1
-            item = item._replace(name=f"{item.name} {left[item.name]}")
-        found.append(item)
-    return found
+    counts = Counter(item.name for item in items)
+    number = {name: itertools.count(1) for name in counts}
+    return [
+        x._replace(name=f"{x.name} {next(number[x.name])}") if counts[x.name] > 1 else x
+        for x in items
+    ]
 
 
 class Stated(NamedTuple):

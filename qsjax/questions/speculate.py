@@ -217,8 +217,7 @@ def speculate(
     1.5
     """
     _check(acceptance, drafts, method, head_params)
-    if partition is not None:
-        partition = checks.one_partition(partition)
+    partition = checks.one_partition(partition)
     stated = problem.stated
     several = [n for n, x in (("gpus", stated.gpus), ("context", stated.contexts)) if len(x) > 1]
     if several or stated.kept:

@@ -325,14 +325,13 @@ def check_records(*, single: bool = False, **given: Any) -> tuple[Any, ...]:
     return tuple(checked)
 
 
-def one_partition(partition: Partition) -> Partition:
-    """A partition of single numbers, checked.
+def one_partition(partition: Partition | None) -> Partition | None:
+    """A partition of single numbers, checked, if there is one.
 
     Raises:
         ValueError: with everything that is wrong with it.
     """
-    found: Partition = check_records(partition=partition, single=True)[0]
-    return found
+    return None if partition is None else check_records(partition=partition, single=True)[0]
 
 
 def _listed(subject: str, problems: Mapping[str, str]) -> list[str]:

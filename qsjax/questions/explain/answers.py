@@ -545,8 +545,7 @@ def explain(
     check_level(level)
     requests, stated = requests_of(requests), problem.stated
     cached = cached_of(requests, prefix_hit_rate)
-    if partition is not None:
-        partition = checks.one_partition(partition)
+    partition = checks.one_partition(partition)
     own = _side(problem, partition, stated.convention, stated.rules)
     if partition is None:
         partition = own.stated.records.partition

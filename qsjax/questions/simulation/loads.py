@@ -285,8 +285,7 @@ def scheduler_of(
 
 def _records(cells: Cells, partition: Partition | None) -> Records:
     """The design of a cell, the best one if none is stated."""
-    if partition is not None:
-        partition = checks.one_partition(partition)
+    if partition := checks.one_partition(partition):
         found = records_at(cells, 0, partition)
         checks.check_partition(partition, found.model)
         return found
