@@ -202,7 +202,7 @@ class Arena:
                 wrong = np.flatnonzero(self.disagree(claim, units, left.active))
                 if len(wrong):
                     return Verdict(proved, units[wrong[0]], parts, evaluated)
-            queue = concatenated(queue, _halved(left, axis))
+            queue = concatenated(queue, halved(left, axis))
         done = 1.0 if not len(queue.boxes.low) else min(proved, 1.0)
         return Verdict(done, None, parts, evaluated)
 
@@ -212,8 +212,9 @@ def _designs(queue: _Queue) -> int:
     return sum(int(mask.any(axis=0).sum()) for mask in take(queue.active, slice(TOGETHER)))
 
 
-def _halved(queue: _Queue, axis: np.ndarray) -> _Queue:
-    return concatenated(*(_Queue(own, queue.active) for own in queue.boxes.halved(axis)))
+def halved(queue: Any, axis: np.ndarray) -> Any:
+    """Both halves of the `boxes` of a queue, with what else it knows of each."""
+    return concatenated(*(queue._replace(boxes=own) for own in queue.boxes.halved(axis)))
 
 
 class _Look(NamedTuple):
