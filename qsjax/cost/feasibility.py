@@ -77,9 +77,7 @@ def broken_rules(ctx: Context, cap: Capacity, gpus: ArrayLike | None) -> dict[st
         "ep does not divide the stage": ~_divides(expert_ranks, lay.stage_gpus),
         "pp exceeds the layers": xp.asarray(part.pp) > model.layers,
         "KV mode not applicable": xp.where(
-            xp.asarray(part.kvp) > 1,
-            xp.equal(part.kv_mode, KV_NONE),
-            xp.equal(part.kv_mode, KV_CP),
+            xp.asarray(part.kvp) > 1, xp.equal(part.kv_mode, KV_NONE), xp.equal(part.kv_mode, KV_CP)
         ),
     }
     if gpus is not None and part.replicas is None:

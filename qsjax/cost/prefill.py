@@ -200,12 +200,7 @@ def _phases(ctx: Context, rate: Rates, one: _Pass, load: Array) -> tuple[Phases,
 
 
 def _communication(
-    ctx: Context,
-    rate: Rates,
-    ring: collectives.Cost,
-    tokens: Array,
-    load: Array,
-    bound: Phases,
+    ctx: Context, rate: Rates, ring: collectives.Cost, tokens: Array, load: Array, bound: Phases
 ) -> Array:
     """What overlap leaves of every family [s]."""
     hardware, family = ctx.hardware, rate.comm

@@ -99,11 +99,7 @@ def _at_once(tokens: Array, one: Array) -> Array:
 
 
 def filled_steps(
-    partition: Partition,
-    workload: Workload,
-    prompt: ArrayLike,
-    output: ArrayLike,
-    rules: Filling,
+    partition: Partition, workload: Workload, prompt: ArrayLike, output: ArrayLike, rules: Filling
 ) -> Steps:
     """What fills the steps where as many requests are in flight as the batch has sequences.
 

@@ -12,9 +12,7 @@ _LINE = "\x1e"
 _ASSIGNED = re.compile(r"([A-Za-z_]\w*)(\+?=)(.*)", re.DOTALL)
 _MAKE = ("?=", ":=", "::=")
 # ${NAME}, ${NAME:-default}, ${NAME:=default}, ${NAME[@]}, $(NAME) of manifests and of make, $NAME
-_USED = re.compile(
-    r"\$(?:\{(\w+)(?:\[[@*]\])?(?::?[-=]([^{}]*))?\}|\((\w+)\)|(\w+))",
-)
+_USED = re.compile(r"\$(?:\{(\w+)(?:\[[@*]\])?(?::?[-=]([^{}]*))?\}|\((\w+)\)|(\w+))")
 _KEPT = re.compile(r"\$\{(\w+):?=([^{}]*)\}")
 _NESTED = 4  # defaults within defaults that are followed
 # ${NAME:+words}: the words where the variable has a value.

@@ -251,11 +251,7 @@ def _determined(slopes: np.ndarray) -> np.ndarray:
 
 
 def _summarise(
-    problem: _Problem,
-    root: np.ndarray,
-    prior: _Prior,
-    held: tuple[str, ...],
-    kept: tuple[str, ...],
+    problem: _Problem, root: np.ndarray, prior: _Prior, held: tuple[str, ...], kept: tuple[str, ...]
 ) -> Fit:
     names = problem.names
     low, high = _bounds(names)

@@ -28,8 +28,7 @@ BOUNDED: dict[str, Objective] = {
 _ROUNDED = ("max_tpot", "min_user_rate", "max_usd", "max_joules")  # others are counts and shares
 # Rates that a faster accelerator of the same capacity scales.
 RATES = Parameter(
-    "rates",
-    ("hbm_bw", "flops_bf16", "flops_fp8", "flops_fp4", "flops_exp", "intra_bw", "inter_bw"),
+    "rates", ("hbm_bw", "flops_bf16", "flops_fp8", "flops_fp4", "flops_exp", "intra_bw", "inter_bw")
 )
 MOST_FACTOR, GPU_DOUBLINGS, HALVINGS = 1024.0, 3, 14
 

@@ -266,11 +266,7 @@ def _checked(record: Any, single: bool) -> tuple[Any, dict[str, str]]:
     return dataclasses.replace(record, **changes), problems
 
 
-_EXAMPLES: dict[type, str] = {
-    Partition: "tp=8",
-    Workload: "context=8192",
-    Convention: "",
-}
+_EXAMPLES: dict[type, str] = {Partition: "tp=8", Workload: "context=8192", Convention: ""}
 
 
 def _shown(value: Any) -> str:

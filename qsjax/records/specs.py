@@ -421,9 +421,7 @@ class HardwareSpec:
     two_shot_latency: ArrayLike = _startup("what two-shot all-reduces take longer to start")
     rank_latency: ArrayLike = _startup("start-up of an all-reduce by doubling of its ranks")
     mesh: ArrayLike = number(
-        "how far an island is a mesh of links between pairs, not a switch",
-        rule=SHARE,
-        default=0.0,
+        "how far an island is a mesh of links between pairs, not a switch", rule=SHARE, default=0.0
     )
     overlap_tp: ArrayLike = _overlap("hidden share, tensor parallelism")
     overlap_kv: ArrayLike = _overlap("hidden share, KV parallelism")
@@ -437,9 +435,7 @@ class HardwareSpec:
     host_bytes: ArrayLike = _tier_bytes("host memory", "host")
     host_bw: ArrayLike = _tier_bandwidth("host memory", "host")
     host_latency: ArrayLike = _tier_latency(
-        "host memory",
-        20e-6,
-        "assumed: two launches of a copy from pinned memory, about 10 us each",
+        "host memory", 20e-6, "assumed: two launches of a copy from pinned memory, about 10 us each"
     )
     ssd_bytes: ArrayLike = _tier_bytes("SSDs", "ssd")
     ssd_bw: ArrayLike = _tier_bandwidth("SSDs", "ssd")

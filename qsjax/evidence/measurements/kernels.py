@@ -39,12 +39,7 @@ _COLLECTIVE = re.compile(r"(all_gather|reduce_scatter|all_reduce|alltoall) x(\d+
 # Engines whose own all-reduces are named after them.
 _ENGINE = re.compile(r"\b(vllm|sglang|trtllm)", re.IGNORECASE)
 # Libraries of exchanges, by a part of what was measured.
-_EXCHANGES = {
-    "OneSided": "one_sided",
-    "TwoSided": "two_sided",
-    "deepep": "deepep",
-    "pplx": "pplx",
-}
+_EXCHANGES = {"OneSided": "one_sided", "TwoSided": "two_sided", "deepep": "deepep", "pplx": "pplx"}
 _PLAIN = Formats(dense="bf16", experts="bf16", cache="bf16")
 # DeepGEMM and FlashMLA, which InferSim measured, are the kernels of this engine's tables.
 LIBRARIES = "sglang"

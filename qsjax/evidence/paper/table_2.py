@@ -36,17 +36,9 @@ DESIGN_BLOCK = 256
 # Dimension -> label of a value -> what it does to hardware fields: ("scale" or "set", number).
 Change = Mapping[str, tuple[str, float]]
 HARDWARE: dict[str, dict[str, Change]] = {
-    "capacity": {
-        "-25 %": {"hbm_bytes": ("scale", 0.75)},
-        "+25 %": {"hbm_bytes": ("scale", 1.25)},
-    },
-    "bandwidth": {
-        "-25 %": {"hbm_bw": ("scale", 0.75)},
-        "+25 %": {"hbm_bw": ("scale", 1.25)},
-    },
-    "interconnect": {
-        "448 GB/s": {"intra_bw": ("set", 448 * GB), "inter_bw": ("set", 448 * GB)},
-    },
+    "capacity": {"-25 %": {"hbm_bytes": ("scale", 0.75)}, "+25 %": {"hbm_bytes": ("scale", 1.25)}},
+    "bandwidth": {"-25 %": {"hbm_bw": ("scale", 0.75)}, "+25 %": {"hbm_bw": ("scale", 1.25)}},
+    "interconnect": {"448 GB/s": {"intra_bw": ("set", 448 * GB), "inter_bw": ("set", 448 * GB)}},
     "latency": {
         "0": {"intra_latency": ("set", 0.0), "inter_latency": ("set", 0.0)},
         "20 us": {"intra_latency": ("set", 20 * US), "inter_latency": ("set", 20 * US)},
@@ -55,10 +47,7 @@ HARDWARE: dict[str, dict[str, Change]] = {
         "0": dict.fromkeys(OVERLAPS, ("set", 0.0)),
         "0.3": dict.fromkeys(OVERLAPS, ("set", 0.3)),
     },
-    "CP ring tail": {
-        "0": {"cp_ring_tail": ("set", 0.0)},
-        "0.5": {"cp_ring_tail": ("set", 0.5)},
-    },
+    "CP ring tail": {"0": {"cp_ring_tail": ("set", 0.0)}, "0.5": {"cp_ring_tail": ("set", 0.5)}},
 }
 # Dimension -> label -> degrees that designs must have; all others are searched.
 SPLITS: dict[str, dict[str, dict[str, float]]] = {
