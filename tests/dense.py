@@ -6,19 +6,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from qsjax.cost.decode import StepCost, decode_parts, evaluate
+from qsjax.cost.decode import StepCost, evaluate
 from qsjax.cost.feasibility import REASONS
 from qsjax.grid.axes import matrix_arrays, place
 from qsjax.grid.cells import full
-from qsjax.grid.scoring import pick_best, scores_of
+from qsjax.grid.scoring import pick_best, scores
 from qsjax.numerics.numpy_backend import on_host
-
-
-def scores(records, convention, objective):
-    """`scores_of` of broadcast records."""
-    step, broken = decode_parts(records, convention)
-    return scores_of(step, broken, records.gpus, objective)
-
 
 _scores = on_host(scores)
 

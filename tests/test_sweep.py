@@ -6,7 +6,7 @@ import math
 import jax
 import numpy as np
 import pytest
-from dense import scores, search, search_placed
+from dense import search, search_placed
 from tolerances import EXACT, SCALING
 
 import qsjax as qs
@@ -17,6 +17,7 @@ from qsjax.cost.feasibility import REASONS
 from qsjax.cost.laws.params import dense_twin
 from qsjax.grid.axes import axis_arrays, make_axes, matrix_arrays, place, stack
 from qsjax.grid.cells import concatenated
+from qsjax.grid.scoring import scores
 from qsjax.grid.staging import tiles_of
 from qsjax.grid.tiles import reduce_tiles
 from qsjax.records.specs import PAPER, PHYSICAL, Partition, Records, Workload
