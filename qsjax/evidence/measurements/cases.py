@@ -34,6 +34,8 @@ Kind = (
 )
 # Contexts between which the published linear fits of the inter-token latency were made [tokens].
 SWEEP = (256.0, 125_000.0)
+# Kinds of measurement in which prompts and answers share the GPUs.
+SERVED = ("served_tpot", "served_throughput", "ttft")
 GPUS_PER_NODE = 8.0
 _SHARES = frozenset(("memory_utilisation", "static_fraction"))
 MEMORY_FACTS = _SHARES | {"memory_gb", "memory_gib", "weights_gb"}
@@ -325,9 +327,8 @@ def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
         if kind in ("slope", "intercept"):
             contexts = SWEEP
         deployments = tuple(deployment_of(record, context=context) for context in contexts)
-        if kind == "static" and not deployments[0].prompt:
-            raise UnusableError("unknown lengths of prompt and output")
-        if kind in ("served_tpot", "served_throughput", "ttft") and not deployments[0].output:
+        one = deployments[0]
+        if (kind == "static" and not one.prompt) or (kind in SERVED and not one.output):
             raise UnusableError("unknown lengths of prompt and output")
         if kind in ("served_tpot", "served_throughput") and not record.get("mean_concurrency"):
             deployments = tuple(_running(one, found) for one in deployments)

@@ -14,7 +14,7 @@ from qsjax.engines import memory
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.releases import mean_length
 from qsjax.engines.schedulers import filling_of
-from qsjax.evidence.measurements.cases import SWEEP, Case
+from qsjax.evidence.measurements.cases import SERVED, SWEEP, Case
 from qsjax.grid import axes
 from qsjax.numerics.jax import jax
 from qsjax.numerics.jaxpr import on_host_by_jax
@@ -120,10 +120,6 @@ def _launches_of_a_layer(one: OperatingPoint) -> float:
     """Launches of the experts beyond the accelerator's overheads, spread over all layers [s]."""
     layers, dense = scalar(one.model.layers), scalar(one.model.dense_layers)
     return one.expert_launches * (layers - dense) / layers
-
-
-# Kinds of measurement in which prompts and answers share the GPUs.
-SERVED = ("served_tpot", "served_throughput", "ttft")
 
 
 class Asked(NamedTuple):
