@@ -19,8 +19,15 @@ from qsjax import catalog
 from qsjax.cost.laws import compute, traffic
 from qsjax.cost.laws.sharding import context_of
 from qsjax.output.files import write_atomically
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Dtype, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.specs import (
+    PHYSICAL,
+    Dtype,
+    HardwareSpec,
+    ModelSpec,
+    Partition,
+    Records,
+    Workload,
+)
 
 TABLE = Path(__file__).parent / "attention_kernels.csv"
 SOURCE = "aiconfigurator 0.12.0 (Apache-2.0), systems/data, generation_attention_perf"

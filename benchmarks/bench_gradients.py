@@ -17,7 +17,7 @@ from qsjax.grid.gradients import slopes_at
 from qsjax.grid.parameters import resolve, scaled, with_rounding
 from qsjax.grid.problem import Problem
 from qsjax.grid.solution import solve
-from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.loading import in_float64
 
 PARAMETERS = resolve(
     [

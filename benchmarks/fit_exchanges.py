@@ -18,7 +18,7 @@ from qsjax.evidence.calibration import SOFT
 from qsjax.evidence.measurements import load_records
 from qsjax.evidence.measurements.deployment import UnusableError
 from qsjax.evidence.measurements.kernels import Kernel, library_of, read, times, with_exchange
-from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.loading import in_float64
 
 
 def kernels_of(library: str) -> list[Kernel]:

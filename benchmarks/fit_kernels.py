@@ -31,7 +31,7 @@ from qsjax.engines.tuning import Entries, fields
 from qsjax.evidence.measurements import Case, load_records, read_cases
 from qsjax.evidence.measurements.predict import Batch, batches, served
 from qsjax.evidence.measurements.storage import Record
-from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.loading import in_float64
 from qsjax.records.fields import numbers_of
 from qsjax.records.specs import Convention, HardwareSpec
 

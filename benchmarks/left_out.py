@@ -24,7 +24,7 @@ from qsjax.evidence.measurements.predict import (
     outcomes,
     polls,
 )
-from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.loading import in_float64
 from qsjax.output.files import csv_text
 from qsjax.records.units import MS
 

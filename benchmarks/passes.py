@@ -17,7 +17,7 @@ import pandas as pd
 
 from benchmarks.simulation import pass_time, records_of
 from qsjax.evidence.measurements import Case, read_case
-from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.loading import in_float64
 from qsjax.questions.simulation.steps import StepTable, step_table
 from qsjax.records.units import MS
 

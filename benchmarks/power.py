@@ -20,7 +20,7 @@ import numpy as np
 from qsjax import catalog
 from qsjax.evidence.measurements import Case, load_records, read_cases
 from qsjax.evidence.measurements.predict import batches, outcomes
-from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.loading import in_float64
 from qsjax.numerics.safe import scalar
 from qsjax.records.specs import HardwareSpec
 

@@ -12,8 +12,7 @@ from qsjax import catalog
 from qsjax.grid.axes import Axes, make_axes, matrix_arrays, place, stack, twin_of
 from qsjax.grid.scoring import WIDE, Reduced, Scored, StepObjective, scores
 from qsjax.grid.tiles import reduce_tiles
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Partition, Workload
+from qsjax.records.specs import PHYSICAL, Partition, Records, Workload
 
 MODEL, HARDWARE, Q = "deepseek-v3", "h100-sxm", 5.0
 OBJECTIVE: StepObjective = "tokens_per_s_per_gpu"

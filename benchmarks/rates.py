@@ -14,8 +14,7 @@ from benchmarks.timing import best_seconds
 from qsjax.cost.decode import decode_parts, decode_step
 from qsjax.grid.axes import Axes, place
 from qsjax.grid.scoring import WIDE, lowest, scores, scores_of
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL
+from qsjax.records.specs import PHYSICAL, Records
 from qsjax.streaming.engine import Job, Precision
 from qsjax.streaming.plan import Plan, make_plan
 from qsjax.streaming.run import Outputs, sweep

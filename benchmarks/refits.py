@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import least_squares
 
-from qsjax.engines.generations import generation_of
+from qsjax.engines.rules import generation_of
 from qsjax.engines.spread import UNSTATED
 from qsjax.evidence.calibration import NOISE, SOFT, WIDTH, covariance_of
 from qsjax.evidence.measurements import Case, predict

@@ -95,7 +95,7 @@ def answer(
 def measured() -> tuple[list[Row], list[Row | None]]:
     """The scored measurements of TPOT with our predictions, and what the rival is asked."""
     from qsjax.evidence.measurements import Case, load_records, predict, read_cases
-    from qsjax.numerics.float64 import in_float64
+    from qsjax.numerics.loading import in_float64
     from qsjax.numerics.safe import scalar
 
     records = load_records()

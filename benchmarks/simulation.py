@@ -42,9 +42,8 @@ from qsjax.evidence.measurements import (
 )
 from qsjax.evidence.measurements.predict import polls, with_constants
 from qsjax.numerics.safe import scalar
-from qsjax.questions.simulation import serving, steps, traffic
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Partition
+from qsjax.questions.simulation import events, serving, steps, traffic
+from qsjax.records.specs import PHYSICAL, Partition, Records
 from qsjax.records.units import MS
 
 DEPLOYMENTS, REQUESTS = 1_000, 1_000
@@ -67,7 +66,7 @@ def speed() -> dict[str, float]:
         some = traffic.closed_loop(1, "800-1024", "800-1024", REQUESTS)
         bases.append(serving.deploy(records, PHYSICAL, rules, some))
 
-    def build(seed: int) -> list[serving.Deployment]:
+    def build(seed: int) -> list[events.Lane]:
         return [
             serving.with_traffic(
                 bases[at % len(bases)],
@@ -182,7 +181,7 @@ def records_of(one: OperatingPoint) -> Records:
     return Records(one.model, hardware, one.partition, one.workload)
 
 
-def _deployment(case: Case, record: Mapping[str, Any]) -> serving.Deployment:
+def _deployment(case: Case, record: Mapping[str, Any]) -> events.Lane:
     """A record as a closed loop of its concurrency, with lengths as its benchmark draws them."""
     one = case.deployments[0]
     users = max(1, round(scalar(one.workload.batch)))
@@ -218,7 +217,7 @@ def _unbounded(one: OperatingPoint) -> float:
 
 def truth(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Errors of the simulation and of the steady average, one row for each record."""
-    kept: list[tuple[Mapping[str, Any], Case, serving.Deployment]] = []
+    kept: list[tuple[Mapping[str, Any], Case, events.Lane]] = []
     skipped = 0
     for record in records:
         if not record.get("ttft_ms") or record.get("not_scored"):

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from qsjax.catalog import model_entry
-from qsjax.engines.generations import generation_of
+from qsjax.engines.rules import generation_of
 from qsjax.engines.spread import error_of, factor_of, load_spread
 from qsjax.evidence.measurements.names import find_model
 from qsjax.evidence.validation import validate

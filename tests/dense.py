@@ -6,10 +6,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from qsjax.cost.decode import StepCost
+from qsjax.cost.decode import StepCost, evaluate
 from qsjax.cost.feasibility import REASONS
 from qsjax.grid.axes import matrix_arrays, place
-from qsjax.grid.evaluation import evaluate, full
+from qsjax.grid.cells import full
 from qsjax.grid.scoring import pick_best, scores
 from qsjax.numerics.numpy_backend import on_host
 

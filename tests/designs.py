@@ -6,8 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PAPER, PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.specs import (
+    PAPER,
+    PHYSICAL,
+    HardwareSpec,
+    ModelSpec,
+    Partition,
+    Records,
+    Workload,
+)
 
 EFFICIENCIES = ("kv_read", "weight_read", "gemm", "attention", "exp", "link", "allreduce")
 OVERLAPS = ("tp", "kv", "ep", "layout", "startup")

@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 
 from qsjax import catalog
+from qsjax.cost.decode import evaluate
 from qsjax.grid.axes import twin_of
-from qsjax.grid.evaluation import evaluate
-from qsjax.grid.problem import Problem, divisors
-from qsjax.records.scenario import Records
-from qsjax.records.specs import KV_MODES, Partition, Workload
+from qsjax.grid.problem import Problem
+from qsjax.records.checks import divisors
+from qsjax.records.specs import KV_MODES, Partition, Records, Workload
 
 GPU = catalog.hardware("h100-sxm")
 MODEL = catalog.model("mixtral-8x7b")

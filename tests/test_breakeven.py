@@ -13,7 +13,7 @@ from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem
 from qsjax.grid.roots import Root, find_roots
 from qsjax.grid.solution import solve_all
-from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.loading import in_float64
 from qsjax.output import words
 from qsjax.questions.break_even import break_even, solve_for
 from qsjax.questions.break_even.roots import Roots

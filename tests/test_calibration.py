@@ -123,7 +123,7 @@ def test_a_constant_at_its_bound_is_named(exact):
 
 def test_every_bound_is_physical():
     for parameter in PARAMETERS.values():
-        assert 0 < parameter.low < parameter.start < parameter.high
+        assert 0 < parameter.low < parameter.value < parameter.high
         assert parameter.unit == "us" or parameter.high <= 1.0
     assert len(DEFAULT_FREE) <= 12
 

@@ -13,8 +13,7 @@ from qsjax import catalog
 from qsjax.cli import cli
 from qsjax.cost.roofline import take_apart
 from qsjax.grid.diagnosis import remarks
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PAPER, PHYSICAL, Partition, Workload
+from qsjax.records.specs import PAPER, PHYSICAL, Partition, Records, Workload
 
 
 def said(*words, code=0):

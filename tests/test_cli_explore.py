@@ -10,8 +10,8 @@ from prompt import process, qsjax
 
 from qsjax import catalog
 from qsjax.cli import cli
-from qsjax.grid.problem import divisors
 from qsjax.output import files
+from qsjax.records.checks import divisors
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,7 @@ from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem, served
 from qsjax.questions.compare import Subject, _shares, attribution, compare, table_5
 from qsjax.questions.explain import explain
-from qsjax.records.scenario import Records
-from qsjax.records.specs import CONVENTIONS, PHYSICAL, Partition
+from qsjax.records.specs import CONVENTIONS, PHYSICAL, Partition, Records
 
 CONTEXTS = [1024.0, 16384.0, 131072.0]
 

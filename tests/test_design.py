@@ -11,7 +11,7 @@ from qsjax.grid.cells import cells_of
 from qsjax.grid.optimum import best_of
 from qsjax.grid.problem import Problem
 from qsjax.grid.solution import solve_all
-from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.loading import in_float64
 from qsjax.questions.design import CostModel, Price, design
 from qsjax.questions.design.costs import affordable, cost_of
 from qsjax.questions.design.gaps import bought

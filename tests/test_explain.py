@@ -10,19 +10,17 @@ from matplotlib import pyplot as plt
 from serving_cases import CONTEXT, GPU, MODEL, WORK, brute_force, problem
 from tolerances import CANCELLATION, EXACT
 
-from qsjax.cost.decode import decode_step
+from qsjax.cost.decode import decode_step, evaluate
 from qsjax.cost.disaggregation import companion
 from qsjax.cost.prefill import prefill_step
 from qsjax.cost.shared import shared_steps
 from qsjax.engines.schedulers import filling_of
 from qsjax.grid.case import case_record
-from qsjax.grid.evaluation import evaluate
 from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem
 from qsjax.numerics import numpy_backend
 from qsjax.questions.explain import Explanation, explain, explain_command
-from qsjax.records.scenario import Records
-from qsjax.records.specs import CONVENTIONS, PHYSICAL, Partition
+from qsjax.records.specs import CONVENTIONS, PHYSICAL, Partition, Records
 from qsjax.records.units import GIB
 
 

@@ -13,10 +13,10 @@ import qsjax
 from qsjax.cli import cli
 from qsjax.grid import free_memory
 from qsjax.grid.axes import make_axes
-from qsjax.grid.problem import Problem, divisors, variants_of
+from qsjax.grid.problem import Problem, variants_of
 from qsjax.output import files
 from qsjax.output.labels import split_name
-from qsjax.records.checks import check_partition
+from qsjax.records.checks import check_partition, divisors
 
 CONTEXTS = [8192, 131072]
 

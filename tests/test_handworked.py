@@ -15,8 +15,7 @@ from tolerances import EXACT, PRINTED_3_DIGITS
 from qsjax.catalog import ideal
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import memory, params
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Records, Workload
 
 HBM_BW = 3.35e12
 LLAMA_70B = ModelSpec(

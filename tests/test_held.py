@@ -22,8 +22,7 @@ from qsjax.engines.rules import load_kernels
 from qsjax.engines.tuning import Formats, tune
 from qsjax.evidence.measurements import read_case
 from qsjax.records.precision import workload_of
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Partition
+from qsjax.records.specs import PHYSICAL, Partition, Records
 from qsjax.records.units import GIB
 
 H100 = catalog.hardware_entry("h100-sxm")

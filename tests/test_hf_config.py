@@ -16,8 +16,7 @@ from qsjax.cost.laws.memory import kv_bytes_per_sequence, weights_bytes
 from qsjax.cost.laws.sharding import context_of, layout
 from qsjax.engines.held import cache_bytes_per_token
 from qsjax.records import precision
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Partition
+from qsjax.records.specs import PHYSICAL, Partition, Records
 
 CONFIGS = sorted((Path(__file__).parent / "data" / "hf_configs").glob("*.json"))
 LLAMA = {

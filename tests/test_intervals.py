@@ -10,14 +10,14 @@ import pytest
 import qsjax as qs
 from benchmarks import spreads as building
 from qsjax.engines import spread as spreads
-from qsjax.engines.generations import generation_of
+from qsjax.engines.rules import generation_of
 from qsjax.engines.spread import Error, Spread, load_spread
 from qsjax.evidence.measurements import load_left_out
 from qsjax.evidence.validation import left_out
 from qsjax.grid.case import best_case
 from qsjax.grid.cells import cells_of
 from qsjax.grid.intervals import Sided, error_of_case, lead_of
-from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.loading import in_float64
 
 TOY = Spread(
     width=0.2,

@@ -27,8 +27,7 @@ from qsjax.engines.tuning import (
 )
 from qsjax.numerics.safe import blend
 from qsjax.records import checks
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Partition, Workload
+from qsjax.records.specs import PHYSICAL, Partition, Records, Workload
 
 BF16 = Formats(dense="bf16", experts="bf16", cache="bf16")
 

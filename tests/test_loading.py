@@ -77,7 +77,7 @@ def test_what_waited_for_jax_is_there_once_it_is_loaded():
         "import sys\n"
         "from qsjax.numerics import loading\n"
         "loading.wait()\n"
-        "from qsjax.numerics.float64 import in_float64\n"
+        "from qsjax.numerics.loading import in_float64\n"
         "from qsjax.records.specs import Partition\n"
         "print('jax' in sys.modules)\n"
         "@in_float64\n"

@@ -21,8 +21,7 @@ from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import params
 from qsjax.grid.axes import make_axes
 from qsjax.grid.scoring import pick_best
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PAPER, PHYSICAL, Convention, ModelSpec
+from qsjax.records.specs import PAPER, PHYSICAL, Convention, ModelSpec, Records
 from qsjax.streaming.engine import Job
 from qsjax.streaming.plan import make_plan
 from qsjax.streaming.run import Outputs, sweep

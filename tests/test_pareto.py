@@ -8,18 +8,16 @@ from designs import random_designs, records
 from serving_cases import CONTEXT, GPU, MODEL, WORK, brute_force, problem, specs_of
 from tolerances import EXACT, MONOTONE
 
-from qsjax.cost.decode import decode_step
+from qsjax.cost.decode import decode_step, evaluate
 from qsjax.grid import pairs
 from qsjax.grid.batches import DENSE, SPACING
-from qsjax.grid.evaluation import evaluate
 from qsjax.grid.fronts import Points, front_of
 from qsjax.grid.infeasibility import RATES
 from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem
 from qsjax.questions.pareto import pareto
-from qsjax.records.scenario import Records
 from qsjax.records.specs import CONVENTIONS as CONVENTIONS_BY_NAME
-from qsjax.records.specs import DEGREES, KV_MODES, PHYSICAL, Partition
+from qsjax.records.specs import DEGREES, KV_MODES, PHYSICAL, Partition, Records
 
 CONVENTIONS = pytest.mark.parametrize("convention", ["physical", "paper"])
 LARGEST = 160
@@ -180,7 +178,7 @@ def test_what_would_help_helps():
         asked = {"context": 2.0**18, "gpus": 4, "twins": (), "limits": limits} | more
         assert pareto(problem(**asked)).refused == ()
     for factor, helps in ((found.speed, True), (found.speed / 1.02, False)):
-        rates = {name: factor * getattr(GPU, name) for name in RATES}
+        rates = {name: factor * getattr(GPU, name) for name in RATES.members}
         chip = GPU.replace(**rates)
         asked = Problem(MODEL, chip, gpus=4, context=2.0**18, workload=WORK, limits=limits)
         assert (pareto(asked).refused == ()) == helps

@@ -9,8 +9,7 @@ from tolerances import EXACT
 
 from qsjax.catalog import ideal
 from qsjax.cost.prefill import mean_attended, prefill_step
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Records, Workload
 
 PROMPT = 4096.0
 DENSE = ModelSpec(

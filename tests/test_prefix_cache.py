@@ -22,8 +22,7 @@ from qsjax.cost.prefix import PLACES, TIERS, Reuse, exposed_load, prefix_costs
 from qsjax.engines import read
 from qsjax.engines.flags import table
 from qsjax.grid.prefixes import columns, designs_of, interval_of, reuse_of, turns
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL
+from qsjax.records.specs import PHYSICAL, Records
 
 LLAMA = Problem("llama-3.1-70b", "h100-sxm", gpus=4)
 LONG = {"isl": 16384, "prefix_hit_rate": 0.8, "reuse_interval": 30.0}

@@ -15,8 +15,7 @@ from jax.experimental.compilation_cache import compilation_cache
 import qsjax as qs
 from qsjax.cost.decode import decode_step
 from qsjax.numerics import programs
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Partition, Workload
+from qsjax.records.specs import PHYSICAL, Partition, Records, Workload
 
 ASK = """
 import jax, warnings

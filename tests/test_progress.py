@@ -63,9 +63,9 @@ def test_nobody_watches_no_terminal(monkeypatch):
 
 def test_loops_in_loops_are_shares_of_a_step():
     watch = progress.Watch("sweep")
-    watch.levels = [progress._Level(4, 1, ""), progress._Level(10, 5, "")]
+    watch.levels = [progress.Level(4, 1, ""), progress.Level(10, 5, "")]
     assert watch.share() == pytest.approx(0.25 + 0.25 * 0.5)
-    watch.levels = [progress._Level(100e6, 20e6, "designs")]
+    watch.levels = [progress.Level(100e6, 20e6, "designs")]
     watch.levels[0].done = 60e6
     # 40 M in 4 s: 40 M more take as long, and what was there before took no time.
     assert watch.line(watch.began + 4.0) == "sweep: 60%, 4 s, 4 s left, 10.0 M designs/s"

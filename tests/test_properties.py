@@ -19,8 +19,7 @@ from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import collectives, traffic
 from qsjax.cost.laws.params import dense_twin
 from qsjax.cost.laws.sharding import context_of
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PAPER, PHYSICAL, ModelSpec, Partition, Workload
+from qsjax.records.specs import PAPER, PHYSICAL, ModelSpec, Partition, Records, Workload
 
 N = 64
 SEEDS = st.integers(0, 2**32 - 1)

@@ -16,7 +16,7 @@ from qsjax.evidence.measurements import Case, load_records, read_case, read_case
 from qsjax.evidence.measurements.deployment import engine_of
 from qsjax.evidence.measurements.predict import FIRST_TOKENS, Asked, batches, outcomes
 from qsjax.evidence.validation import validate
-from qsjax.records.scenario import Records
+from qsjax.records.specs import Records
 from tests.test_validation import EXAMPLE
 
 

@@ -17,8 +17,7 @@ from qsjax.grid.axes import stack
 from qsjax.grid.cells import cells_of
 from qsjax.grid.scoring import pick_best
 from qsjax.grid.solution import solve
-from qsjax.records.scenario import Records
-from qsjax.records.specs import CONVENTIONS, KV_MODES, PHYSICAL, Partition, Workload
+from qsjax.records.specs import CONVENTIONS, KV_MODES, PHYSICAL, Partition, Records, Workload
 
 DEGREES = [1, 2, 4, 8]
 

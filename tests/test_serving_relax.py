@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 
 from qsjax import catalog
+from qsjax.cost.decode import evaluate
 from qsjax.cost.laws.params import dense_twin
 from qsjax.grid.cells import cells_of
-from qsjax.grid.evaluation import evaluate
 from qsjax.grid.needs import MOST_GPUS, _power_of_two_partitions, least_gpus
 from qsjax.grid.problem import Problem
 from qsjax.grid.solution import solve
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Partition, Workload
+from qsjax.records.specs import PHYSICAL, Partition, Records, Workload
 from qsjax.records.units import GIB
 
 GPU = dataclasses.replace(catalog.hardware("h100-sxm"), reserve_bytes=1.5 * GIB)

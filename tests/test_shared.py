@@ -16,8 +16,7 @@ from qsjax.cost.shared import Filling, filled_steps, rush, shared_steps, with_an
 from qsjax.engines.rules import load_schedulers
 from qsjax.engines.schedulers import Scheduler, default_scheduler, filling_of
 from qsjax.questions.simulation import serving, traffic
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Partition, Workload
+from qsjax.records.specs import PHYSICAL, Partition, Records, Workload
 from tests import oracle, tolerances
 from tests.test_prefill import DENSE, HARDWARE, MOE, WORKLOAD
 

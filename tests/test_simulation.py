@@ -13,8 +13,7 @@ from qsjax.cost.prefill import prefill_step
 from qsjax.engines.schedulers import Scheduler, default_scheduler
 from qsjax.questions.simulation import events, steps, traffic
 from qsjax.questions.simulation.traffic import Traffic
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Partition
+from qsjax.records.specs import PHYSICAL, Partition, Records
 from tests import event_oracle, tolerances
 
 ITERATIONS = 512
@@ -228,13 +227,12 @@ def test_derivatives_are_those_of_finite_differences():
     rules, work = Scheduler(budget=256.0, sequences=8.0), traffic.closed_loop(6, 300, 40, 30)
 
     def mean_latency(bandwidth):
-        model, hardware = catalog.model("llama-3.1-8b"), catalog.hardware("h100-sxm")
         scale = 1.0 / bandwidth
         table = real_table()
         table = table._replace(decode=table.decode * scale, linear=table.linear * (1 + scale))
-        del model, hardware
         lanes = jax.tree.map(lambda x: jnp.asarray(x, float)[None], events.Lane(table, rules, work))
-        times = events.latencies(lanes, slots=8, iterations=256)
+        _, seen = events.scan(lanes, events.start(8, (1,)), 256)
+        times = events.times_of(lanes.traffic, seen)
         return jnp.mean(times.finish - times.arrival)
 
     slope = float(jax.grad(mean_latency)(1.0))

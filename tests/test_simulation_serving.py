@@ -27,8 +27,7 @@ from qsjax.engines.schedulers import (
 )
 from qsjax.questions.simulation import serving, sizing, slopes, steps, traffic
 from qsjax.questions.simulation.outcomes import needed_for
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Partition
+from qsjax.records.specs import PHYSICAL, Partition, Records
 from qsjax.records.units import GIB
 from tests import tolerances
 

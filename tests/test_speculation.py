@@ -24,8 +24,7 @@ from qsjax.cost.speculation import (
     speculated,
 )
 from qsjax.engines import read
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL
+from qsjax.records.specs import PHYSICAL, Records
 
 
 def records(model="llama-3.1-8b", gpu="h100-sxm", batch=8.0, **degrees):

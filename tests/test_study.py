@@ -9,7 +9,7 @@ from qsjax import catalog
 from qsjax.evidence.paper.table_2 import GPUS, HARDWARE, SPLITS, study
 from qsjax.grid.problem import Problem
 from qsjax.grid.solution import solve_all
-from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.loading import in_float64
 
 CONTEXTS = [8192.0, 131072.0]
 QS = [2.0, 5.0]

@@ -12,16 +12,15 @@ from tolerances import EXACT, SCALING
 import qsjax as qs
 from qsjax import catalog
 from qsjax.catalog import toml
+from qsjax.cost.decode import evaluate
 from qsjax.cost.feasibility import REASONS
 from qsjax.cost.laws.params import dense_twin
 from qsjax.grid.axes import axis_arrays, make_axes, matrix_arrays, place, stack
 from qsjax.grid.cells import concatenated
-from qsjax.grid.evaluation import evaluate
 from qsjax.grid.scoring import scores
 from qsjax.grid.staging import tiles_of
 from qsjax.grid.tiles import reduce_tiles
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PAPER, PHYSICAL, Partition, Workload
+from qsjax.records.specs import PAPER, PHYSICAL, Partition, Records, Workload
 from qsjax.streaming import aggregate as tallies
 from qsjax.streaming import plan as planning
 from qsjax.streaming import spec

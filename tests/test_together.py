@@ -19,8 +19,7 @@ from qsjax.grid.problem import Problem
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.questions.mix import Request, mix
 from qsjax.questions.mix.averages import averaged, mean_of, mean_of_blocks
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PAPER, PHYSICAL, Partition, Workload
+from qsjax.records.specs import PAPER, PHYSICAL, Partition, Records, Workload
 
 REQUESTS = [Request(60.0, 4.0), Request(900.0, 3.0), Request(3000.0, 2.0), Request(50_000.0, 1.0)]
 MODELS = ("gpt-oss-120b", "deepseek-v3.2", "qwen3-next-80b-a3b", "deepseek-v3", "mixtral-8x7b")

@@ -8,7 +8,7 @@ from qsjax import catalog
 from qsjax.grid.distributions import check, frozen, parse
 from qsjax.grid.problem import Problem
 from qsjax.grid.solution import solve_all
-from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.loading import in_float64
 from qsjax.questions.break_even import break_even
 from qsjax.questions.sensitivity import (
     Distribution,

@@ -34,8 +34,7 @@ from qsjax.evidence.measurements.deployment import engine_of, entries_of
 from qsjax.evidence.measurements.names import find_hardware, find_model, gpus_in, precision_of
 from qsjax.evidence.validation import HEADLINES, left_out, reason_of, validate
 from qsjax.numerics.safe import blend
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Partition, Workload
+from qsjax.records.specs import PHYSICAL, Partition, Records, Workload
 from qsjax.records.units import GIB, MS
 
 ROOT = Path(__file__).parent.parent

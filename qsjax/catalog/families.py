@@ -60,18 +60,19 @@ _ALL_ROUTED = _GROUPED | {
     "experts": "num_local_experts|num_experts",
     "top_k": "num_experts_per_tok|experts_per_token",
 }
-_FINE_GRAINED = {
+_EXPERTS = {
     "expert_ff": "moe_intermediate_size",
     "experts": "n_routed_experts|num_experts|num_local_experts",
     "top_k": "num_experts_per_tok|num_experts_per_token|moe_topk",
     "dense_ff": "intermediate_size = 0",
 }
-_SHARED_ALIKE = {
+_ALIKE = _EXPERTS | {
     "shared_experts": "n_shared_experts|num_shared_experts|moe_num_shared_experts = 0",
     "shared_ff": "moe_shared_expert_intermediate_size|moe_intermediate_size",
 }
-_ONE_SHARED = {"shared_ff": "shared_expert_intermediate_size = 0"}
-_INDEXED = {
+_ROUTED, _SHARED, _LATENT_SHARED = _GROUPED | _EXPERTS, _GROUPED | _ALIKE, _LATENT | _ALIKE
+_ONE_SHARED = _ROUTED | {"shared_ff": "shared_expert_intermediate_size = 0"}
+_INDEXED = _LATENT_SHARED | {
     "index_layers": "= layers",
     "sparse_topk": "index_topk",
     "index_heads": "index_n_heads",
@@ -144,9 +145,7 @@ FAMILIES: dict[str, Family] = {
         fields=_DENSE | _PLAIN,
     ),
     "starcoder2": Family(
-        types=("starcoder2",),
-        fields=_DENSE | _PLAIN | _TIED,
-        parts=(layers.window_everywhere,),
+        types=("starcoder2",), fields=_DENSE | _PLAIN | _TIED, parts=(layers.window_everywhere,)
     ),
     "gpt2": Family(
         types=("gpt2", "gpt_bigcode"),
@@ -167,9 +166,7 @@ FAMILIES: dict[str, Family] = {
         | {"kv_heads": "attn_config.kv_n_heads = heads", "expert_ff": "= hidden*4"},
     ),
     "falcon": Family(
-        types=("falcon",),
-        fields=_PLAIN_FOUR_WIDE | _TIED,
-        parts=(layers.falcon_heads,),
+        types=("falcon",), fields=_PLAIN_FOUR_WIDE | _TIED, parts=(layers.falcon_heads,)
     ),
     "nemotron_nas": Family(
         types=("nemotron-nas", "DeciLMForCausalLM"),
@@ -178,12 +175,10 @@ FAMILIES: dict[str, Family] = {
     ),
     "mllama": Family(types=("mllama_text_model",), fields=_DENSE, parts=(mixers.cross_attention,)),
     "mistral": Family(
-        types=("mistral", "ministral", "voxtral_realtime_text"),
-        fields=_DENSE,
-        parts=(layers.window_everywhere,),
-    ),
-    "phi3": Family(
-        types=("phi3", "phi3_v", "phi4mm", "phi4_multimodal", "phi4-siglip"),
+        types=(
+            *("mistral", "ministral", "voxtral_realtime_text"),
+            *("phi3", "phi3_v", "phi4mm", "phi4_multimodal", "phi4-siglip"),
+        ),
         fields=_DENSE,
         parts=(layers.window_everywhere,),
     ),
@@ -248,7 +243,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "muse_spark": Family(
         types=("muse_spark_text",),
-        fields=_GROUPED | _FINE_GRAINED,
+        fields=_ROUTED,
         parts=(
             layers.first_layers_dense,
             layers.output_gate,
@@ -291,19 +286,15 @@ FAMILIES: dict[str, Family] = {
             *("qwen2_moe", "qwen3_moe", "qwen3_vl_moe_text", "qwen3_omni_moe_text"),
             "interns1_pro_text",
         ),
-        fields=_GROUPED | _FINE_GRAINED | _ONE_SHARED,
+        fields=_ONE_SHARED,
         parts=(layers.sparse_step, layers.one_shared_expert, layers.window_from_a_layer_on),
     ),
     "pangu_moe": Family(
-        types=("PanguProMoE",),
-        fields=_GROUPED | _FINE_GRAINED | _ONE_SHARED,
-        parts=(layers.one_shared_expert,),
+        types=("PanguProMoE",), fields=_ONE_SHARED, parts=(layers.one_shared_expert,)
     ),
     "pangu_ultra": Family(
         types=("pangu_ultra_moe",),
-        fields=_LATENT
-        | _FINE_GRAINED
-        | _SHARED_ALIKE
+        fields=_LATENT_SHARED
         | {
             "kv_latent": "attention_kv_lora_dim|kv_lora_rank",
             "rope_dim": "attention_qk_rope_dim|qk_rope_head_dim",
@@ -325,12 +316,12 @@ FAMILIES: dict[str, Family] = {
     ),
     "flint": Family(
         types=("flint", "kolibri1"),
-        fields=_GROUPED | _FINE_GRAINED | _ONE_SHARED,
+        fields=_ONE_SHARED,
         parts=(layers.sparse_step, layers.one_shared_expert, layers.window_where_listed),
     ),
     "laguna": Family(
         types=("laguna",),
-        fields=_GROUPED | _FINE_GRAINED | _ONE_SHARED,
+        fields=_ONE_SHARED,
         parts=(
             layers.first_layers_dense,
             layers.one_shared_expert,
@@ -340,16 +331,12 @@ FAMILIES: dict[str, Family] = {
     ),
     "lara_mini": Family(
         types=("lara_mini",),
-        fields=_GROUPED | _FINE_GRAINED | _ONE_SHARED | _TIED,
-        parts=(
-            layers.one_shared_expert,
-            mixers.gated_delta_net,
-            layers.window_where_listed,
-        ),
+        fields=_ONE_SHARED | _TIED,
+        parts=(layers.one_shared_expert, mixers.gated_delta_net, layers.window_where_listed),
     ),
     "qwen3_next": Family(
         types=("qwen3_next", "qwen3_5_moe", "qwen3_5_moe_text"),
-        fields=_GROUPED | _FINE_GRAINED | _ONE_SHARED,
+        fields=_ONE_SHARED,
         parts=(
             layers.sparse_step,
             layers.one_shared_expert,
@@ -365,33 +352,33 @@ FAMILIES: dict[str, Family] = {
     "olmo_hybrid": Family(types=("olmo_hybrid",), fields=_DENSE, parts=(mixers.gated_delta_net,)),
     "kimi_linear": Family(
         types=("kimi_linear", "kimi_k3"),
-        fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE,
+        fields=_LATENT_SHARED,
         parts=(layers.first_layers_dense, mixers.kimi_linear, selective.narrowed_experts),
     ),
     "solar_open2": Family(
         types=("solar_open2",),
-        fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
+        fields=_SHARED,
         parts=(layers.first_layers_dense, mixers.deltas_beside_grouped),
     ),
     "gigachat3_5": Family(
         types=("gigachat3_5",),
-        fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE,
+        fields=_LATENT_SHARED,
         parts=(layers.first_layers_dense, mixers.deltas_beside_latents),
     ),
     "bailing_hybrid": Family(
         types=("bailing_hybrid",),
-        fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE,
+        fields=_LATENT_SHARED,
         parts=(layers.first_layers_dense, mixers.bailing_hybrid),
     ),
     "bailing_moe_linear": Family(
         types=("bailing_moe_linear",),
-        fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
+        fields=_SHARED,
         parts=(layers.first_layers_dense, mixers.lightning),
     ),
     "bailing_moe_v2_5": Family(
         # Their model_type is that of Ling 2.6 and 3.0.
         types=("bailing_moe_v2_5", "BailingMoeV2_5ForCausalLM"),
-        fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE,
+        fields=_LATENT_SHARED,
         parts=(layers.first_layers_dense, mixers.lightning_but_last),
         # vLLM, as for MiniMax.
         state_bytes=2.0,
@@ -453,26 +440,21 @@ FAMILIES: dict[str, Family] = {
     "lfm3": Family(
         types=("lfm3",),
         fields=_DENSE | _TIED,
-        parts=(
-            mixers.short_convolution,
-            selective.gate_of_heads,
-            layers.window_where_listed,
-        ),
+        parts=(mixers.short_convolution, selective.gate_of_heads, layers.window_where_listed),
     ),
     "lfm2_moe": Family(
         types=("lfm2_moe",),
-        fields=_GROUPED | _FINE_GRAINED | _TIED,
+        fields=_ROUTED | _TIED,
         parts=(layers.first_layers_named, mixers.short_convolution),
     ),
     "mimo_v2": Family(
         types=("mimo_v2_flash", "mimo_v2"),
-        fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
+        fields=_SHARED,
         parts=(layers.listed_as_routed, layers.mimo_window),
     ),
     "step3p5": Family(
         types=("step3p5", "step3p7"),
-        fields=_GROUPED
-        | _FINE_GRAINED
+        fields=_ROUTED
         | {
             "kv_heads": "num_attention_groups|num_key_value_heads",
             "experts": "moe_num_experts|n_routed_experts|num_experts",
@@ -484,8 +466,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "step3": Family(
         types=("step3_text",),
-        fields=_GROUPED
-        | _FINE_GRAINED
+        fields=_ROUTED
         | {
             "kv_heads": "num_attention_groups",
             "experts": "moe_num_experts",
@@ -497,17 +478,12 @@ FAMILIES: dict[str, Family] = {
     ),
     "ernie4_5_moe": Family(
         types=("ernie4_5_moe",),
-        fields=_GROUPED
-        | _FINE_GRAINED
-        | _SHARED_ALIKE
-        | _TIED
-        | {"experts": "moe_num_experts", "top_k": "moe_k"},
+        fields=_SHARED | _TIED | {"experts": "moe_num_experts", "top_k": "moe_k"},
         parts=(layers.between,),
     ),
     "ernie4_5_vl": Family(
         types=("ernie4_5_vl_moe_text", "ernie4_5_moe_vl"),
-        fields=_GROUPED
-        | _FINE_GRAINED
+        fields=_ROUTED
         | _TIED
         | {
             "expert_ff": "moe_intermediate_size.0|moe_intermediate_size",
@@ -534,26 +510,22 @@ FAMILIES: dict[str, Family] = {
     ),
     "afmoe": Family(
         types=("afmoe",),
-        fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
-        parts=(
-            layers.first_layers_named,
-            layers.output_gate,
-            layers.window_but_every_fourth,
-        ),
+        fields=_SHARED,
+        parts=(layers.first_layers_named, layers.output_gate, layers.window_but_every_fourth),
     ),
     "beam": Family(
         types=("beam",),
-        fields=_GROUPED | _FINE_GRAINED,
+        fields=_ROUTED,
         parts=(layers.first_layers_dense, layers.output_gate, layers.window_where_listed),
     ),
     "inkling": Family(
         types=("inkling_text",),
-        fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
+        fields=_SHARED,
         parts=(layers.first_layers_dense, selective.inkling),
     ),
     "exaone_moe": Family(
         types=("exaone_moe",),
-        fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
+        fields=_SHARED,
         parts=(layers.first_layers_dense, layers.window_but_every_fourth),
     ),
     "cohere2_moe": Family(
@@ -569,7 +541,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "dots1": Family(
         types=("dots1", "mellum", "unlimited_ocr_text"),
-        fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
+        fields=_SHARED,
         parts=(layers.first_layers_dense, layers.window_where_listed),
     ),
     "deepseek": Family(
@@ -577,42 +549,38 @@ FAMILIES: dict[str, Family] = {
             *("deepseek_v2", "deepseek_v3", "kimi_k2", "kimi_k25", "glm4_moe_lite", "mistral4"),
             *("sarvam_mla", "axk1", "dots_vlm", "deepseek_vl_v2"),
         ),
-        fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE,
+        fields=_LATENT_SHARED,
         parts=(layers.first_layers_dense,),
     ),
     "deepseek_sparse": Family(
         types=("deepseek_v32", "glm_moe_dsa"),
-        fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE | _INDEXED,
+        fields=_INDEXED,
         parts=(layers.first_layers_dense, selective.sparse_index),
     ),
     "deepseek_v4": Family(
         types=("deepseek_v4", "DeepseekV4ForCausalLM"),
-        fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE | {"dense_ff": "= 0"},
+        fields=_SHARED | {"dense_ff": "= 0"},
         parts=(selective.compressed_attention,),
         note="compressors count in the precision of attention, which keeps them in BF16",
     ),
     "axk2": Family(
         types=("axk2",),
-        fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE | _INDEXED,
+        fields=_INDEXED,
         parts=(layers.first_layers_dense, selective.sparse_index, selective.doubled_query),
     ),
     "hy_v4": Family(
         types=("hy_v4", "hy_v4_vl_text"),
-        fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE | _INDEXED,
+        fields=_INDEXED,
         parts=(layers.first_layers_dense, selective.sparse_index, selective.gated_latent),
     ),
     "mistral_large4": Family(
         types=("mistral_large4_text",),
-        fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE | _INDEXED,
+        fields=_INDEXED,
         parts=(layers.first_layers_dense, selective.sparse_index, selective.shared_latents),
     ),
     "dots3": Family(
         types=("dots3_note_text",),
-        fields=_LATENT
-        | _FINE_GRAINED
-        | _SHARED_ALIKE
-        | _INDEXED
-        | {"shared_ff": "shared_experts_intermediate_size|moe_intermediate_size"},
+        fields=_INDEXED | {"shared_ff": "shared_experts_intermediate_size|moe_intermediate_size"},
         parts=(layers.first_layers_dense, selective.windows_of_wider_latents),
     ),
     "glm4_moe": Family(
@@ -620,7 +588,7 @@ FAMILIES: dict[str, Family] = {
             *("glm4_moe", "glm4v_moe_text", "solar_open", "hy_v3", "bailing_moe"),
             *("bailing_moe_v2", "deepseek", "sarvam_moe", "deepseek_ocr2_text"),
         ),
-        fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
+        fields=_SHARED,
         parts=(layers.first_layers_dense,),
     ),
     "llama4": Family(

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePath
@@ -15,7 +15,7 @@ from qsjax.catalog.entries import HardwareEntry, ModelEntry
 from qsjax.catalog.modules import WHOLE
 from qsjax.catalog.quantisation import ALGORITHMS
 from qsjax.records.conversion import kind_of
-from qsjax.records.precision import STORED, Stored, precision_of
+from qsjax.records.precision import Stored, precision_of
 from qsjax.records.specs import Dtype
 from qsjax.records.units import GB
 
@@ -104,11 +104,6 @@ def canonical(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _spellings(name: str, aliases: tuple[str, ...]) -> set[str]:
-    full = {canonical(text) for text in (name, *aliases)}
-    return full | {canonical(text.rpartition("/")[2]) for text in aliases}
-
-
 # Publishers whose own checkpoints in FP8 have a scale for every square block of so many weights a
 # side, but for those that their names call static (config.json of Qwen3-235B-A22B-FP8); so have
 # those that say FP8-block (FP8_BLOCK of https://github.com/vllm-project/compressed-tensors,
@@ -173,11 +168,11 @@ def _index(kind: str) -> dict[str, str]:
 
     The latter never stand in for a spelling of another entry.
     """
-    index = {
-        spelling: name
-        for name, document in _stored(kind).items()
-        for spelling in _spellings(name, toml.texts_of(document, "aliases"))
-    }
+    index: dict[str, str] = {}
+    for name, document in _stored(kind).items():
+        aliases = toml.texts_of(document, "aliases")
+        spelled = (name, *aliases, *(text.rpartition("/")[2] for text in aliases))
+        index |= dict.fromkeys(map(canonical, spelled), name)
     if kind == "models":
         for spelling, name in tuple(index.items()):
             index.setdefault(_VARIANT.sub("", spelling), name)
@@ -271,7 +266,6 @@ def _stored_as(entry: ModelEntry, told: str, block: int) -> ModelEntry:
         return entry
     is_mixture = float(entry.spec.experts) > 1  # type: ignore[arg-type]  # catalogue entries hold floats
     attention: Dtype = "bf16" if form.dtype == "fp4" and is_mixture else form.dtype
-    special = 0.0 if form.stored == STORED[form.dtype] else form.stored
     stored = Stored(
         weight_dtype=form.dtype,
         attn_weight_dtype=attention,
@@ -280,8 +274,8 @@ def _stored_as(entry: ModelEntry, told: str, block: int) -> ModelEntry:
         weight_block=block,
         state_bytes=entry.state_bytes,
         index_bytes=entry.index_bytes,
-        weight_bytes=special,
-        attn_bytes=special if attention == form.dtype else 0.0,
+        weight_bytes=form.special,
+        attn_bytes=form.special if attention == form.dtype else 0.0,
     )
     label = f"{entry.name}, weights={told}"
     return dataclasses.replace(
@@ -293,11 +287,13 @@ def _stored_as(entry: ModelEntry, told: str, block: int) -> ModelEntry:
     )
 
 
-def _path(name: str | Path | None, suffixes: tuple[str, ...]) -> Path | None:
+def _path(
+    name: str | Path | None, suffixes: tuple[str, ...], extending: tuple[Path, ...]
+) -> Path | None:
     """The path that a user means, or None if it is a name.
 
     Raises:
-        ValueError: If it is neither, such as a record in place of its name.
+        ValueError: If it is neither, such as a record in place of its name, or extends itself.
     """
     if not isinstance(name, str | Path):
         given = "None" if name is None else kind_of(name)
@@ -317,53 +313,30 @@ def _path(name: str | Path | None, suffixes: tuple[str, ...]) -> Path | None:
             f"of the catalogue, and the file to the engine's command line"
         )
     is_folder = ".json" in suffixes and huggingface.config_in(path).is_file()
-    if isinstance(name, Path) or is_file_name or is_folder or str(name).startswith((".", "/", "~")):
-        return path
-    return None
+    is_path = isinstance(name, Path) or is_file_name or is_folder
+    if not (is_path or str(name).startswith((".", "/", "~"))):
+        return None
+    path = extending[-1].parent / path if extending else path
+    if any(path.resolve() == other.resolve() for other in extending):
+        raise ValueError(f"{path} extends itself; name an entry of the catalogue or another file")
+    return path
 
 
-def _beside(path: Path, other: Path, chain: tuple[Path, ...]) -> Path:
-    """The file that one extends: relative paths start at its folder."""
-    found = path.parent / other
-    if found.resolve() in (path.resolve(), *chain):
-        raise ValueError(f"{found} extends itself; name an entry of the catalogue or another file")
-    return found
-
-
-def _hardware_file(path: Path, chain: tuple[Path, ...] = ()) -> HardwareEntry:
-    """The entry of a file; `chain` are the files that extend it."""
-
-    def parent(name: str) -> HardwareEntry:
-        other = _path(name, (".toml",))
-        if other is None:
-            return hardware_entry(name)
-        return _hardware_file(_beside(path, other, chain), (*chain, path.resolve()))
-
-    return toml_hardware.entry_from(toml.read(path), path.stem, parent)
-
-
-def _model_file(path: Path, chain: tuple[Path, ...] = ()) -> ModelEntry:
-    """The entry of a file; `chain` are the files that extend it."""
-
-    def parent(name: str) -> ModelEntry:
-        other = _path(name, (".toml", ".json"))
-        if other is None:
-            return model_entry(name)
-        return _model_file(_beside(path, other, chain), (*chain, path.resolve()))
-
-    if path.suffix.lower() == ".toml":
-        return toml_models.entry_from(toml.read(path), path.stem, parent)
-    return huggingface.load(path)
-
-
-def hardware_entry(name: str | Path | None) -> HardwareEntry:
+def hardware_entry(name: str | Path | None, extending: tuple[Path, ...] = ()) -> HardwareEntry:
     """The entry of an accelerator, by name or by the path of a .toml file.
+
+    Args:
+        name: name or path; relative paths start at the folder of the file that extends it.
+        extending: files that extend it, the next one last.
 
     Raises:
         ValueError: If the name is unknown, or with all problems of the file.
     """
-    path = _path(name, (".toml",))
-    return _hardware(find("hardware", str(name))) if path is None else _hardware_file(path)
+    path = _path(name, (".toml",), extending)
+    if path is None:
+        return _hardware(find("hardware", str(name)))
+    parent = partial(hardware_entry, extending=(*extending, path))
+    return toml_hardware.entry_from(toml.read(path), path.stem, parent)
 
 
 def hardware_from(name: str | Path | None, keys: Mapping[str, Any]) -> HardwareEntry:
@@ -386,15 +359,22 @@ def hardware_from(name: str | Path | None, keys: Mapping[str, Any]) -> HardwareE
     return dataclasses.replace(entry, name=label, spec=spec)
 
 
-def model_entry(name: str | Path | Mapping[str, Any]) -> ModelEntry:
+def model_entry(
+    name: str | Path | Mapping[str, Any], extending: tuple[Path, ...] = ()
+) -> ModelEntry:
     """The entry of a model, by name, by the path of a .toml file, a config.json or its folder.
 
-    The content of a config.json will do too.
+    The content of a config.json will do too. `extending`: as that of `hardware_entry`.
 
     Raises:
         ValueError: If the name is unknown, or with all problems of the file.
     """
     if isinstance(name, Mapping):
         return huggingface.load(name)
-    path = _path(name, (".toml", ".json"))
-    return _model(*_found("models", str(name))) if path is None else _model_file(path)
+    path = _path(name, (".toml", ".json"), extending)
+    if path is None:
+        return _model(*_found("models", str(name)))
+    if path.suffix.lower() != ".toml":
+        return huggingface.load(path)
+    parent = partial(model_entry, extending=(*extending, path))
+    return toml_models.entry_from(toml.read(path), path.stem, parent)

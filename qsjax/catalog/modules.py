@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from qsjax.records.precision import STORED
 from qsjax.records.specs import Dtype
 
 
@@ -19,6 +20,11 @@ class Format(NamedTuple):
     dtype: Dtype = "bf16"
     stored: float = 2.0
     multiply: Dtype | None = None
+
+    @property
+    def special(self) -> float:
+        """Bytes of a weight, 0 where they are those of its dtype."""
+        return 0.0 if self.stored == STORED[self.dtype] else self.stored
 
 
 WHOLE = Format()
@@ -46,89 +52,44 @@ _INTO = {
 # What a table may call the modules of a group, without "model.layers.N.".
 _NAMES: Names = {
     "query": (
-        "self_attn.q_proj",
-        "self_attn.qkv_proj",
-        "self_attn.q_b_proj",
-        "self_attn.fused_qkv_a_proj",
-        "attn.q_proj",
-        "attention.wq",
-        "mixer.q_proj",
-        "attn.wq_b",
+        *("self_attn.q_proj", "self_attn.qkv_proj", "self_attn.q_b_proj"),
+        *("self_attn.fused_qkv_a_proj", "attn.q_proj", "attention.wq", "mixer.q_proj", "attn.wq_b"),
     ),
     "keys": (
-        "self_attn.k_proj",
-        "self_attn.qkv_proj",
-        "self_attn.kv_a_proj_with_mqa",
-        "attn.k_proj",
-        "attention.wk",
-        "mixer.k_proj",
-        "attn.fused_wqa_wkv",
-        "attn.wkv",
+        *("self_attn.k_proj", "self_attn.qkv_proj", "self_attn.kv_a_proj_with_mqa", "attn.k_proj"),
+        *("attention.wk", "mixer.k_proj", "attn.fused_wqa_wkv", "attn.wkv"),
     ),
     "values": (
-        "self_attn.v_proj",
-        "self_attn.qkv_proj",
-        "self_attn.kv_b_proj",
-        "attn.v_proj",
-        "attention.wv",
-        "mixer.v_proj",
-        "attn.fused_wqa_wkv",
-        "attn.wkv",
+        *("self_attn.v_proj", "self_attn.qkv_proj", "self_attn.kv_b_proj", "attn.v_proj"),
+        *("attention.wv", "mixer.v_proj", "attn.fused_wqa_wkv", "attn.wkv"),
     ),
     "output": (
-        "self_attn.o_proj",
-        "self_attn.out_proj",
-        "attn.o_proj",
-        "attn.c_proj",
-        "attention.wo",
-        "mixer.o_proj",
-        "attn.wo_b",
+        *("self_attn.o_proj", "self_attn.out_proj", "attn.o_proj", "attn.c_proj", "attention.wo"),
+        *("mixer.o_proj", "attn.wo_b"),
     ),
     "linear input": (
-        "linear_attn.in_proj_qkv",
-        "linear_attn.in_proj_qkvz",
-        "linear_attn.q_proj",
-        "self_attn.qkv_proj",
-        "mamba.in_proj",
-        "mixer.in_proj",
-        "conv.in_proj",
+        *("linear_attn.in_proj_qkv", "linear_attn.in_proj_qkvz", "linear_attn.q_proj"),
+        *("self_attn.qkv_proj", "mamba.in_proj", "mixer.in_proj", "conv.in_proj"),
     ),
+    # Delta attention is called as softmax attention is; what only it has stands for its output.
     "linear output": (
-        "linear_attn.out_proj",
-        "linear_attn.o_proj",
-        # Delta attention is called as softmax attention is; what only it has stands for its output.
-        "self_attn.f_b_proj",
-        "self_attn.b_proj",
-        "mamba.out_proj",
-        "mixer.out_proj",
-        "conv.out_proj",
+        *("linear_attn.out_proj", "linear_attn.o_proj", "self_attn.f_b_proj", "self_attn.b_proj"),
+        *("mamba.out_proj", "mixer.out_proj", "conv.out_proj"),
     ),
     "routed experts": (
-        "mlp.experts.0.down_proj",
-        "block_sparse_moe.experts.0.w2",
-        "feed_forward.experts.0.down_proj",
-        "mixer.experts.0.down_proj",
-        "ffn.experts.0.w2",
+        *("mlp.experts.0.down_proj", "block_sparse_moe.experts.0.w2"),
+        *("feed_forward.experts.0.down_proj", "mixer.experts.0.down_proj", "ffn.experts.0.w2"),
         "ffn.experts.0.down_proj",
     ),
     "shared experts": (
-        "mlp.shared_experts.down_proj",
-        "mlp.shared_expert.down_proj",
-        "mlp.shared_mlp.down_proj",
-        "feed_forward.shared_expert.down_proj",
-        "feed_forward.shared_experts.down_proj",
-        "block_sparse_moe.shared_experts.down_proj",
-        "mixer.shared_experts.down_proj",
-        "shared_mlp.down_proj",
-        "ffn.shared_experts.w2",
+        *("mlp.shared_experts.down_proj", "mlp.shared_expert.down_proj"),
+        *("mlp.shared_mlp.down_proj", "feed_forward.shared_expert.down_proj"),
+        *("feed_forward.shared_experts.down_proj", "block_sparse_moe.shared_experts.down_proj"),
+        *("mixer.shared_experts.down_proj", "shared_mlp.down_proj", "ffn.shared_experts.w2"),
         "ffn.shared_experts.down_proj",
     ),
     "dense layers": (
-        "mlp.down_proj",
-        "feed_forward.down_proj",
-        "mixer.down_proj",
-        "ffn.w2",
-        "mlp.fc2",
+        *("mlp.down_proj", "feed_forward.down_proj", "mixer.down_proj", "ffn.w2", "mlp.fc2"),
         "mlp.c_proj",
     ),
 }

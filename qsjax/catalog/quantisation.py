@@ -1,7 +1,7 @@
 """Precisions of a published model, from `quantization_config` or hf_quant_config.json."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from qsjax.catalog.modules import ALL_ATTENTION, WHOLE, Blocks, Format, Names, Rules, formats
@@ -118,14 +118,20 @@ def _bits(table: Table, key: str, problems: list[str]) -> float:
     return bits
 
 
-def _integer(bits: float, group: Any, multiply: Dtype | None, zero: bool) -> Format:
+def _items(table: Any) -> Iterable[tuple[str, Any]]:
+    return table.items() if isinstance(table, Mapping) else ()
+
+
+def _integer(
+    bits: float, group: Any, multiply: Dtype | None, zero: bool, scale: float = _SCALE
+) -> Format:
     """Integers with a scale, and some with a zero, for each group; one of a row weighs nothing."""
     if not 0 < bits < 16:
         return WHOLE
     dtype: Dtype = "fp8" if bits > 4 else "fp4"
     if not isinstance(group, int) or isinstance(group, bool) or group == 0:
         return Format(dtype, STORED[dtype] if bits in (4, 8) else bits / 8, multiply)
-    beside = (_SCALE + (bits / 8 if zero else 0.0)) / group if group > 0 else 0.0
+    beside = (scale + (bits / 8 if zero else 0.0)) / group if group > 0 else 0.0
     return Format(dtype, bits / 8 + beside, multiply)
 
 
@@ -241,24 +247,25 @@ def _bit_count(table: Table, problems: list[str]) -> Scheme:
         return Scheme(_FLOATS.get(name, WHOLE)._replace(multiply=wide))
     own = _integer(bits, table.get("group_size"), wide, zero=True)
     rules: list[tuple[str, Format]] = []
-    dynamic, extra = table.get("dynamic"), table.get("extra_config")
-    for name, one in dynamic.items() if isinstance(dynamic, Mapping) else ():
+
+    def stated(one: Table) -> Format:
+        group = one.get("group_size", table.get("group_size"))
+        return _integer(_bits(one, "bits", problems), group, wide, zero=True)
+
+    for name, one in _items(table.get("dynamic")):
         form = WHOLE if name.startswith("-:") or not isinstance(one, Mapping) else own
         if form is own and one.get("bits"):
-            group = one.get("group_size", table.get("group_size"))
-            form = _integer(_bits(one, "bits", problems), group, wide, zero=True)
+            form = stated(one)
         rules.append((f"re:{name.removeprefix('-:').removeprefix('+:')}", form))
     inside = table.get("modules_in_block_to_quantize")
     if isinstance(inside, list) and inside:  # of GPTQ, in lists of what is quantised together
         names = [x for one in inside for x in (one if isinstance(one, list) else [one])]
         return Scheme(WHOLE, [*rules, *((str(name), own) for name in names)])
     # A name holds before a pattern: vLLM, `INCConfig.get_layer_config`.
-    named = extra.items() if isinstance(extra, Mapping) else ()
-    for name, one in sorted(named, key=lambda item: bool(_PATTERN.search(item[0]))):
+    named = sorted(_items(table.get("extra_config")), key=lambda x: bool(_PATTERN.search(x[0])))
+    for name, one in named:
         if isinstance(one, Mapping) and one.get("bits"):
-            group = one.get("group_size", table.get("group_size"))
-            form = _integer(_bits(one, "bits", problems), group, wide, zero=True)
-            rules.append((f"re:.*(?:{name})" if _PATTERN.search(name) else name, form))
+            rules.append((f"re:.*(?:{name})" if _PATTERN.search(name) else name, stated(one)))
     return Scheme(own, rules)
 
 
@@ -296,11 +303,8 @@ def _quark_weight(one: Any, problems: list[str]) -> Format:
 
 
 def _quark(table: Table, problems: list[str]) -> Scheme:
-    layers = table.get("layer_quant_config")
-    rules = [
-        (name, _quark_weight(one, problems))
-        for name, one in (layers.items() if isinstance(layers, Mapping) else ())
-    ]
+    layers = _items(table.get("layer_quant_config"))
+    rules = [(name, _quark_weight(one, problems)) for name, one in layers]
     # Linear layers as such come before what holds for all: vLLM, `QuarkConfig`.
     whole = value_at(table, "layer_type_quant_config.Linear") or table.get("global_quant_config")
     return Scheme(_quark_weight(whole, problems), rules)
@@ -366,9 +370,7 @@ def _w4afp8(table: Table, problems: list[str]) -> Scheme:
 def _hqq_weight(params: Table, problems: list[str]) -> Format:
     """Scales and zeros of 16 bits each, which are seldom quantised themselves."""
     size = params.get("group_size", 64)
-    own = _integer(_bits(params, "nbits", problems), size, "bf16", zero=False)
-    beside = _SCALE / size if isinstance(size, int) and size > 0 else 0.0
-    return own if own == WHOLE else own._replace(stored=own.stored + beside)
+    return _integer(_bits(params, "nbits", problems), size, "bf16", False, 2 * _SCALE)
 
 
 def _hqq(table: Table, problems: list[str]) -> Scheme:
@@ -377,7 +379,7 @@ def _hqq(table: Table, problems: list[str]) -> Scheme:
     if isinstance(own, Mapping):
         return Scheme(_hqq_weight(own, problems))
     rules = []
-    for name, one in inner.items() if isinstance(inner, Mapping) else ():
+    for name, one in _items(inner):
         params = value_at(one, "weight_quant_params") or one
         if isinstance(params, Mapping) and "nbits" in params:
             rules.append((name, _hqq_weight(params, problems)))
@@ -411,10 +413,8 @@ def _mlx(table: Table, problems: list[str]) -> Scheme:
         if mode in _FLOATS:
             return _FLOATS[mode]._replace(multiply="bf16")
         bits, group = _bits(options, "bits", problems), options.get("group_size", 64)
-        own = _integer(bits, group, "bf16", zero=False)
         # Beside the scale of a group stands a bias of as many bits.
-        beside = _SCALE / group if isinstance(group, int) and group > 0 else 0.0
-        return own._replace(stored=own.stored + beside) if own != WHOLE else own
+        return _integer(bits, group, "bf16", False, 2 * _SCALE)
 
     rules = [
         (name, one(options) if isinstance(options, Mapping) else WHOLE)
@@ -443,8 +443,7 @@ def _higgs(table: Table, problems: list[str]) -> Scheme:
 def _mlc(table: Table, problems: list[str]) -> Scheme:
     """MLC's formats, of which `other_files` has the bits: q4f16_1 and the like."""
     bits, size, scale = (_number(table, k, problems) for k in ("bits", "group_size", "scale_bytes"))
-    own = _integer(bits, -1, "bf16", zero=False)
-    return Scheme(own._replace(stored=own.stored + scale / size if size else own.stored))
+    return Scheme(_integer(bits, int(size), "bf16", False, scale))
 
 
 _READERS: dict[str, Callable[[Table, list[str]], Scheme]] = {
@@ -541,7 +540,7 @@ def _cache(table: Table, problems: list[str]) -> Dtype:
         return "bf16" if bits >= 16 or not bits else ("fp8" if bits > 4 else "fp4")
     if table.get("kv_cache_group") or value_at(table, "export.kv_cache_group"):  # Quark
         tables = (table.get(key) for key in ("layer_quant_config", "kv_cache_quant_config"))
-        each = [one for found in tables if isinstance(found, Mapping) for one in found.values()]
+        each = (one for found in tables for _, one in _items(found))
         names = [str(value_at(one, "output_tensors.dtype")) for one in each]
         return "fp8" if any("8" in name for name in names) else "bf16"
     name = table.get("kv_cache_scheme") or table.get("kv_cache_quant_algo")
@@ -550,20 +549,13 @@ def _cache(table: Table, problems: list[str]) -> Dtype:
 
 def _block(table: Table, method: str) -> int:
     """Weights of a block or group that engines keep whole on one GPU; 0 where there is none."""
-    blocks = [table.get("weight_block_size")]
-    groups = table.get("config_groups")
-    for group in groups.values() if isinstance(groups, Mapping) else ():
-        blocks.append(value_at(group, "weights.block_structure"))
-    for block in blocks:
+    groups = (group for _, group in _items(table.get("config_groups")))
+    blocks = (value_at(group, "weights.block_structure") for group in groups)
+    for block in (table.get("weight_block_size"), *blocks):
         if isinstance(block, list) and block and isinstance(block[0], int):
             return max(0, block[0])
     group = table.get("group_size") if method in ("awq", "gptq") else 0
     return max(0, group) if isinstance(group, int) else 0
-
-
-def _special(form: Format) -> float:
-    """Bytes of a weight, 0 where its dtype says them."""
-    return 0.0 if form.stored == STORED[form.dtype] else form.stored
 
 
 def _ends(
@@ -627,8 +619,8 @@ def precisions(
         mean = sum(found[n].stored * size for n, size in sizes.items() if n in found) / total
     return Stored(
         weight_dtype=main.dtype,
-        weight_bytes=_special(main),
-        attn_bytes=_special(attention),
+        weight_bytes=main.special,
+        attn_bytes=attention.special,
         shared_bytes=0.0 if mean == main.stored else mean,
         head_bytes=0.0 if head == WHOLE else head.stored,
         embedding_bytes=0.0 if embedding == WHOLE else embedding.stored,

@@ -3,11 +3,16 @@
 import dataclasses
 import re
 import tomllib
+from collections.abc import Callable
 from decimal import Decimal
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from qsjax.records.checks import value_problem
+from qsjax.records.fields import Rule
+
+Entry = TypeVar("Entry")
 _HEADER = re.compile(r"^\[(\[?)\s*([A-Za-z0-9_.-]+)\s*\]?\]")
 _KEY = re.compile(r"^([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\s*=")
 _LONG_STRING = re.compile(r'"""|\'\'\'')
@@ -108,6 +113,15 @@ def raise_problems(document: Document) -> None:
         raise ValueError("\n".join([f"{document.label}:", *listed]))
 
 
+def base_of(document: Document, name: str, parent: Callable[[str], Entry]) -> Entry | None:
+    """The entry that a file extends, by its name if any; one that is not found is a problem."""
+    try:
+        return parent(name) if name else None
+    except ValueError as error:
+        complain(document, "extends", str(error))
+        return None
+
+
 def text_of(document: Document, key: str, default: str = "") -> str:
     """The string at a key of the top level; another type is a problem."""
     value = document.table.get(key, default)
@@ -133,10 +147,14 @@ def exact(value: Any) -> Any:
     return value
 
 
-def number_of(document: Document, key: str, value: Any) -> Decimal | None:
-    """An exact number from a parsed value; another type is a problem."""
+def number_of(document: Document, key: str, value: Any, rule: Rule | None = None) -> Decimal | None:
+    """An exact number from a parsed value; another type is a problem, and one against the rule."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         hint = "; write a plain number, units belong in the key" if isinstance(value, str) else ""
         complain(document, key, f"{value!r} is not a number{hint}")
         return None
-    return Decimal(value)
+    number = Decimal(value)
+    if rule and (problem := value_problem(rule, float(number))):
+        complain(document, key, problem)
+        return None
+    return number

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from qsjax.catalog.entries import HardwareEntry, Source
 from qsjax.catalog.toml import (
     Document,
+    base_of,
     complain,
     number_of,
     raise_problems,
@@ -94,14 +95,9 @@ def values_of(document: Document) -> dict[str, float]:
             complain(document, key, f"{first[given.field]} gives the same quantity; keep one")
             continue
         first[given.field] = key
-        number = number_of(document, key, raw)
-        if number is None:
-            continue
-        problem = checks.value_problem(FACTS[given.field].rule, float(number))
-        if problem:
-            complain(document, key, problem)
-        # Decimal arithmetic: 200 microseconds are 2e-4 s to the last bit.
-        else:
+        number = number_of(document, key, raw, FACTS[given.field].rule)
+        if number is not None:
+            # Decimal arithmetic: 200 microseconds are 2e-4 s to the last bit.
             values[given.field] = float(number * Decimal(repr(given.factor)))
     return values
 
@@ -147,9 +143,7 @@ def _stated(entry: HardwareEntry) -> dict[str, Any]:
 
 
 def entry_from(
-    document: Document,
-    name: str,
-    parent: Callable[[str], HardwareEntry],
+    document: Document, name: str, parent: Callable[[str], HardwareEntry]
 ) -> HardwareEntry:
     """The accelerator of a document.
 
@@ -165,13 +159,8 @@ def entry_from(
     values = values_of(document)
     given = given_by(document)
     texts = {key: text_of(document, key) for key in TEXTS}
-    base: HardwareEntry | None = None
-    if texts["extends"]:
-        try:
-            base = parent(texts["extends"])
-        except ValueError as error:
-            complain(document, "extends", str(error))
-    elif document.is_readable and "extends" not in document.table:
+    base = base_of(document, texts["extends"], parent)
+    if document.is_readable and "extends" not in document.table:
         for field in REQUIRED:
             if not any(key.startswith(FACTS[field].key) for key in document.table):
                 complain(document, "", f"{' or '.join(keys_of(field))} is missing")

@@ -7,6 +7,7 @@ from typing import Any, get_args
 from qsjax.catalog.entries import Deviation, ModelEntry
 from qsjax.catalog.toml import (
     Document,
+    base_of,
     complain,
     number_of,
     raise_problems,
@@ -68,24 +69,16 @@ def _shape(document: Document, inherited: dict[str, float], extends: bool) -> di
 def _dtype(document: Document, key: str, default: Dtype) -> Dtype:
     value = text_of(document, key, default)
     known: tuple[Dtype, ...] = get_args(Dtype)
-    for dtype in known:
-        if value == dtype:
-            return dtype
-    complain(document, key, f"unknown precision {value!r}; known: {', '.join(known)}")
-    return default
+    if value not in known:
+        complain(document, key, f"unknown precision {value!r}; known: {', '.join(known)}")
+    return next((dtype for dtype in known if dtype == value), default)
 
 
 def _number(document: Document, key: str) -> float | None:
     if key not in document.table:
         return None
-    number = number_of(document, key, document.table[key])
-    if number is None:
-        return None
-    problem = checks.value_problem(POSITIVE, float(number))
-    if problem:
-        complain(document, key, problem)
-        return None
-    return float(number)
+    number = number_of(document, key, document.table[key], POSITIVE)
+    return None if number is None else float(number)
 
 
 def _deviations(document: Document) -> tuple[Deviation, ...]:
@@ -137,12 +130,7 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
             place = "it belongs under [shape]" if key in SHAPE else hint(key, KEYS)
             complain(document, key, f"unknown key; {place}")
     texts = {key: text_of(document, key) for key in TEXTS}
-    base: ModelEntry | None = None
-    if texts["extends"]:
-        try:
-            base = parent(texts["extends"])
-        except ValueError as error:
-            complain(document, "extends", str(error))
+    base = base_of(document, texts["extends"], parent)
     shape = _shape(document, numbers_of(base.spec) if base else {}, bool(texts["extends"]))
     stored = _stored(document, base)
     details: dict[str, Any] = {

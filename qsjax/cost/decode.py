@@ -7,13 +7,13 @@ from qsjax.cost.coefficients import Families, Phases, Rates, rates
 from qsjax.cost.feasibility import REASONS, Capacity, bits_of, broken_rules, capacity, replicas_of
 from qsjax.cost.laws import communication, compute, overheads, traffic
 from qsjax.cost.laws.collectives import Cost
-from qsjax.cost.laws.overlap import exposed_bandwidth, exposed_startup
+from qsjax.cost.laws.communication import exposed_bandwidth, exposed_startup
 from qsjax.cost.laws.sharding import Context, context_of
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import Array, ArrayLike, xp
+from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import at_least, blend
-from qsjax.records.scenario import Records
-from qsjax.records.specs import KV_CP, Convention, HardwareSpec, ModelSpec, Workload
+from qsjax.records.specs import KV_CP, Convention, HardwareSpec, ModelSpec, Records, Workload
 
 
 class Hbm(NamedTuple):
@@ -218,6 +218,9 @@ def decode_step(records: Records, convention: Convention) -> StepCost:
         convention: accounting, `PHYSICAL` or `PAPER` or any variation.
     """
     return decode_parts(records, convention)[0]
+
+
+evaluate = on_host(decode_step)  # by NumPy
 
 
 def _busy(rate: Rates, at: BatchState) -> Array:

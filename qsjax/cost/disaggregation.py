@@ -2,17 +2,13 @@
 
 import dataclasses
 
-import numpy as np
-
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.prefill import ContextParallel, prefill_step
 from qsjax.cost.shared import Filling, shared_steps
-from qsjax.numerics import trees
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Convention
+from qsjax.records.specs import PHYSICAL, Convention, Records
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,9 +80,7 @@ def busy_seconds(
         output: tokens that are made.
         convention: accounting.
     """
-    numbers = [np.asarray(x, np.float64) for x in (prompt, output)]
-    plain = trees.map(lambda x: np.asarray(x, np.float64), records._replace(gpus=None))
-    return float(_busy(plain, *numbers, convention=convention))
+    return float(_busy(records._replace(gpus=None), prompt, output, convention=convention))
 
 
 @on_host
@@ -137,10 +131,9 @@ def companion(
     tpot, busy = scalar(step.tpot), scalar(step.busy)
     tokens_per_s_per_gpu = scalar(step.tokens_per_s_per_gpu)
     given = (records._replace(gpus=None), prompt, output, rules, cached)
-    plain, read, made, filling, hit = trees.map(lambda x: np.asarray(x, np.float64), given)
-    found = _both(plain, read, made, filling, hit, context_parallel=context_parallel)
+    found = _both(*given, context_parallel=context_parallel)
     ttft, rate, alone, shared, first, decoding, served, load = (float(x) for x in found)
-    ratio = tokens_per_s_per_gpu * float(read) / float(made) / rate
+    ratio = tokens_per_s_per_gpu * scalar(prompt) / scalar(output) / rate
     # Attention replicas on each GPU.
     replicas = tokens_per_s_per_gpu * tpot / scalar(step.capacity.batch)
     return Companion(

@@ -9,29 +9,20 @@ from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.safe import at_least
 from qsjax.records.specs import KV_CP, KV_NONE, Partition
 
-
-class Reason(NamedTuple):
-    """Why a cell is infeasible: its bit, and whether more memory can mend it."""
-
-    bit: int
-    memory: bool
-
-
 # One bit each, so that a cell carries all its reasons.
-_TABLE: dict[str, Reason] = {
-    "weights do not fit": Reason(1, memory=True),
-    "no sequence fits": Reason(2, memory=True),
-    "tp does not divide the query heads": Reason(4, memory=False),
-    "ep exceeds or does not divide the experts": Reason(8, memory=False),
-    "ep does not divide the stage": Reason(16, memory=False),
-    "pp exceeds the layers": Reason(32, memory=False),
-    "wrong GPU count": Reason(64, memory=False),
-    "KV mode not applicable": Reason(128, memory=False),
-    "batch does not fit": Reason(256, memory=True),
+REASONS: dict[str, int] = {
+    "weights do not fit": 1,
+    "no sequence fits": 2,
+    "tp does not divide the query heads": 4,
+    "ep exceeds or does not divide the experts": 8,
+    "ep does not divide the stage": 16,
+    "pp exceeds the layers": 32,
+    "wrong GPU count": 64,
+    "KV mode not applicable": 128,
+    "batch does not fit": 256,
 }
-REASONS: dict[str, int] = {text: reason.bit for text, reason in _TABLE.items()}
 # What memory can mend, as texts and as a bit set; the other reasons say that a split is illegal.
-MEMORY_RULES = tuple(text for text, reason in _TABLE.items() if reason.memory)
+MEMORY_RULES = ("weights do not fit", "no sequence fits", "batch does not fit")
 MEMORY_REASONS = sum(REASONS[text] for text in MEMORY_RULES)
 
 
@@ -86,9 +77,7 @@ def broken_rules(ctx: Context, cap: Capacity, gpus: ArrayLike | None) -> dict[st
         "ep does not divide the stage": ~_divides(expert_ranks, lay.stage_gpus),
         "pp exceeds the layers": xp.asarray(part.pp) > model.layers,
         "KV mode not applicable": xp.where(
-            xp.asarray(part.kvp) > 1,
-            xp.equal(part.kv_mode, KV_NONE),
-            xp.equal(part.kv_mode, KV_CP),
+            xp.asarray(part.kvp) > 1, xp.equal(part.kv_mode, KV_NONE), xp.equal(part.kv_mode, KV_CP)
         ),
     }
     if gpus is not None and part.replicas is None:

@@ -8,8 +8,7 @@ import numpy as np
 from qsjax.cost.decode import StepCost, once_a_step
 from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.safe import safe_divide
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention
+from qsjax.records.specs import Convention, Records
 
 # What a term is bound by, for the one-word answer.
 RESOURCES: dict[str, tuple[str, ...]] = {

@@ -13,13 +13,12 @@ from typing import Literal, NamedTuple
 from qsjax.cost.coefficients import Phases, Rates, rates
 from qsjax.cost.decode import blends
 from qsjax.cost.laws import collectives, compute, memory, overheads, params, traffic
-from qsjax.cost.laws.overlap import exposed_bandwidth, exposed_startup
+from qsjax.cost.laws.communication import exposed_bandwidth, exposed_startup
 from qsjax.cost.laws.sharding import Context, context_of, kv_head_split
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.safe import blend
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, ModelSpec, Workload
+from qsjax.records.specs import Convention, ModelSpec, Records, Workload
 
 ContextParallel = Literal["pass_kv", "pass_q"]
 
@@ -201,12 +200,7 @@ def _phases(ctx: Context, rate: Rates, one: _Pass, load: Array) -> tuple[Phases,
 
 
 def _communication(
-    ctx: Context,
-    rate: Rates,
-    ring: collectives.Cost,
-    tokens: Array,
-    load: Array,
-    bound: Phases,
+    ctx: Context, rate: Rates, ring: collectives.Cost, tokens: Array, load: Array, bound: Phases
 ) -> Array:
     """What overlap leaves of every family [s]."""
     hardware, family = ctx.hardware, rate.comm

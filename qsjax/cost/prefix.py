@@ -18,8 +18,7 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.checks import value_problem
 from qsjax.records.conversion import as_float64
 from qsjax.records.fields import AT_LEAST_ONE, SHARE, number
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention
+from qsjax.records.specs import Convention, Records
 
 # Fields `NAME_bytes`, `NAME_bw` and `NAME_latency` of `HardwareSpec` say what a tier is.
 TIERS = ("host", "ssd", "remote")

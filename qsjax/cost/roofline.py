@@ -6,22 +6,13 @@ from typing import NamedTuple
 from qsjax.cost.coefficients import Phases
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.feasibility import Capacity
-from qsjax.cost.laws import memory
-from qsjax.cost.laws.compute import (
-    always_flops,
-    attention_flops,
-    expert_load,
-    of_experts,
-    peak_flops,
-    routed_flops,
-)
+from qsjax.cost.laws import compute, memory
 from qsjax.cost.laws.sharding import context_of, layout
 from qsjax.cost.ledger import time_ledger
 from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import safe_divide
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, Workload
+from qsjax.records.specs import Convention, Records, Workload
 
 
 def memory_ledger(records: Records, convention: Convention, cap: Capacity) -> dict[str, Array]:
@@ -91,7 +82,7 @@ class Roof(NamedTuple):
 def _phase_bytes(step: StepCost, records: Records) -> Phases:
     hardware, hbm = records.hardware, step.hbm
     streaming = xp.asarray(hardware.hbm_bw) * hardware.eff_weight_read
-    experts = streaming * of_experts(records.model, hardware.expert_read_ratio)
+    experts = streaming * compute.of_experts(records.model, hardware.expert_read_ratio)
     cache = xp.asarray(hardware.hbm_bw) * hardware.eff_kv_read
     phases = hbm.phases()
     return Phases(
@@ -110,8 +101,8 @@ def _ffn_flops(step: StepCost, records: Records, convention: Convention) -> Arra
     """Arithmetic of the feed-forward phase [FLOP]; experts have an efficiency of their own."""
     ctx = context_of(records, convention)
     tokens = step.microbatch * records.workload.query_tokens
-    load = expert_load(ctx, tokens * ctx.lay.pool_replicas)
-    return routed_flops(ctx, tokens, load) + always_flops(ctx, tokens)
+    load = compute.expert_load(ctx, tokens * ctx.lay.pool_replicas)
+    return compute.routed_flops(ctx, tokens, load) + compute.always_flops(ctx, tokens)
 
 
 def roofline(step: StepCost, records: Records, convention: Convention) -> dict[str, Roof]:
@@ -125,13 +116,13 @@ def roofline(step: StepCost, records: Records, convention: Convention) -> dict[s
     hbm_bytes, hbm = _phase_bytes(step, records), step.hbm.phases()
     found = {}
     for i, name in enumerate(Phases._fields):
-        peak = peak_flops(hardware, _dtypes(work)[i], convention)  # type: ignore[arg-type]  # a Dtype
+        peak = compute.peak_flops(hardware, _dtypes(work)[i], convention)  # type: ignore[arg-type]  # a Dtype
         time = xp.maximum(step.compute[i], hbm[i])
         if convention.bottleneck == "per_phase":
             time = step.windows[i]
         flops, filled = step.compute[i] * peak * hardware.eff_gemm, xp.ones(())
         if name == "attention":
-            flops = tokens * attention_flops(context_of(records, convention))
+            flops = tokens * compute.attention_flops(context_of(records, convention))
             filled = safe_divide(flops, step.compute[i] * peak * hardware.eff_attention, 1.0)
         if name == "ffn":
             flops = _ffn_flops(step, records, convention)

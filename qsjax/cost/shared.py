@@ -14,8 +14,7 @@ from qsjax.cost.laws.sharding import layout
 from qsjax.cost.prefill import Answers, ContextParallel, PrefillCost, prefill_step
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.safe import ceil, floor
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, Partition, Workload
+from qsjax.records.specs import Convention, Partition, Records, Workload
 
 # Least share of steps with prompts, and of steps without, that counts.
 SELDOM = 1e-9
@@ -100,11 +99,7 @@ def _at_once(tokens: Array, one: Array) -> Array:
 
 
 def filled_steps(
-    partition: Partition,
-    workload: Workload,
-    prompt: ArrayLike,
-    output: ArrayLike,
-    rules: Filling,
+    partition: Partition, workload: Workload, prompt: ArrayLike, output: ArrayLike, rules: Filling
 ) -> Steps:
     """What fills the steps where as many requests are in flight as the batch has sequences.
 

@@ -14,8 +14,7 @@ from qsjax.cost.feasibility import capacity
 from qsjax.cost.laws import params
 from qsjax.cost.laws.sharding import context_of
 from qsjax.numerics.namespace import Array, ArrayLike, xp
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, ModelSpec, Partition
+from qsjax.records.specs import Convention, ModelSpec, Partition, Records
 
 Method = Literal["mtp", "eagle", "ngram"]
 # Where nobody says it: below the 0.85 to 0.9 that DeepSeek-V3 reports of its own second token

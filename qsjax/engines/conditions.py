@@ -124,10 +124,7 @@ def holds(
 
 
 def _part(
-    words: Sequence[str],
-    opened: str,
-    is_unset: Callable[[str], bool],
-    text: Callable[[str], str],
+    words: Sequence[str], opened: str, is_unset: Callable[[str], bool], text: Callable[[str], str]
 ) -> bool | None:
     if words[:1] == ["(("]:
         value = computed(words[1], text)

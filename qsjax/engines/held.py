@@ -9,10 +9,9 @@ from qsjax.catalog.quantisation import MXFP4
 from qsjax.cost.laws.memory import kv_bytes_per_sequence
 from qsjax.engines import kernels, memory
 from qsjax.engines.deployment import Deployment
-from qsjax.engines.generations import refuses
 from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
-from qsjax.engines.rules import load_engines
+from qsjax.engines.rules import load_engines, refuses
 from qsjax.engines.tuning import formats_of, tune
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host

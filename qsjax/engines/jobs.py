@@ -55,11 +55,12 @@ _ENGINE_ARG = re.compile(
 _SETTING = re.compile(r"^([A-Za-z][\w-]*):(?:[ \t]|$)", re.MULTILINE)
 
 
-class Described(NamedTuple):
-    """The command line that says what settings do, and a note on them."""
+class Held(NamedTuple):
+    """A command, the image that runs it, and what is said of what holds it."""
 
     text: str
-    note: str
+    image: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def _under(text: str, *path: str) -> str:
@@ -96,7 +97,7 @@ def _flag(name: str, value: str) -> list[str]:
     return [f"--{name}", *([value] if value and value.lower() != "true" else [])]
 
 
-def _job(text: str) -> Described | None:
+def _job(text: str) -> Held | None:
     """The server that decodes in a job of srt-slurm; both of its schemas."""
     found = [(_value(text, "engine"), role, ("roles", role, "args")) for role in _ROLES]
     found += [
@@ -112,10 +113,8 @@ def _job(text: str) -> Described | None:
         served = _value(block, "served-model-name")
         # A path may be a name that a cluster's own settings resolve.
         name = served if "/" in served and "/" not in model else model
-        return Described(
-            _command(engine, name, settings.read("the job", block)),
-            f"the job's workers are of several roles; these are its {role} workers, one of them",
-        )
+        note = f"the job's workers are of several roles; these are its {role} workers, one of them"
+        return Held(_command(engine, name, settings.read("the job", block)), "", (note,))
     return None
 
 
@@ -132,7 +131,7 @@ def _degrees(split: str) -> list[str]:
     return [*flags, "--enable-expert-parallel"] if _value(split, "expert") == "true" else flags
 
 
-def _modelservice(text: str) -> Described | None:
+def _modelservice(text: str) -> Held | None:
     """The server that decodes in llm-d's modelservice chart, which writes its command."""
     model, decode = _value(_under(text, "modelArtifacts"), "uri"), _under(text, "decode")
     if not model or not decode:
@@ -140,13 +139,11 @@ def _modelservice(text: str) -> Described | None:
     head = next((one for one in _EXTRA.finditer(decode) if one["key"] == "args"), None)
     words = _passed(decode, head) if head else []
     flags = [*_degrees(_under(decode, "parallelism")), *words]
-    return Described(
-        _command("vllm", model.removeprefix("hf://"), flags),
-        "the chart's workers that decode, one of them",
-    )
+    command = _command("vllm", model.removeprefix("hf://"), flags)
+    return Held(command, "", ("the chart's workers that decode, one of them",))
 
 
-def _service(text: str) -> Described | None:
+def _service(text: str) -> Held | None:
     """The server of KServe's LLMInferenceService, whose controller writes the command."""
     if not _SERVICE.search(text):
         return None
@@ -165,12 +162,11 @@ def _service(text: str) -> Described | None:
     template = _under(spec, "template")
     if more := _MORE_ARGS.search(template):
         command += " " + " ".join((more["block"] or more["line"]).split())
-    return Described(
-        command, "the service's template and parallelism, without those of its prefill workers"
-    )
+    note = "the service's template and parallelism, without those of its prefill workers"
+    return Held(command, "", (note,))
 
 
-def _sagemaker(text: str) -> Described | None:
+def _sagemaker(text: str) -> Held | None:
     """The server of a container for SageMaker, whose variables are its flags.
 
     `SM_VLLM_MAX_MODEL_LEN=4096` is `--max-model-len 4096` (sagemaker-entrypoint.sh of vLLM).
@@ -185,10 +181,10 @@ def _sagemaker(text: str) -> Described | None:
             flags += _flag(flag, value)
     if not flags and not model:
         return None
-    return Described(_command(engine, model, flags), "the flags are the variables SM_*")
+    return Held(_command(engine, model, flags), "", ("the flags are the variables SM_*",))
 
 
-def _runpod(text: str) -> Described | None:
+def _runpod(text: str) -> Held | None:
     """The server of RunPod's worker, which takes vLLM's flags from variables in capitals."""
     if not _RUNPOD.search(text):
         return None
@@ -199,7 +195,8 @@ def _runpod(text: str) -> Described | None:
             model = value
         elif flag in spelled("vllm"):
             flags += _flag(flag, value)
-    return Described(_command("vllm", model, flags), "the flags are the variables of the worker")
+    note = "the flags are the variables of the worker"
+    return Held(_command("vllm", model, flags), "", (note,))
 
 
 def _passed(text: str, head: re.Match[str]) -> list[str]:
@@ -232,7 +229,7 @@ def _prefills(text: str, head: re.Match[str]) -> bool:
     return bool(depth and outer and "prefill" in outer[-1])
 
 
-def _chart(text: str) -> Described | None:
+def _chart(text: str) -> Held | None:
     """The server that values of a chart or a tool describe: flags to pass on, and what is beside.
 
     Several such flags are those of alternatives, of which none is meant.
@@ -255,10 +252,8 @@ def _chart(text: str) -> Described | None:
         flag = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", key).lower().replace("_", "-")
         if flag in read - {"model", "quantization"} and value != "null":
             flags += _flag(flag, value)
-    return Described(
-        _command(engine, model[1], [*flags, *words]),
-        "the flags that a chart or a tool passes on: what it adds by itself is not known",
-    )
+    note = "the flags that a chart or a tool passes on: what it adds by itself is not known"
+    return Held(_command(engine, model[1], [*flags, *words]), "", (note,))
 
 
 def spelled(engine: str) -> set[str]:
@@ -268,7 +263,7 @@ def spelled(engine: str) -> set[str]:
     return {name for group in groups for names in group.values() for name in names.split()}
 
 
-def _settings(text: str) -> Described | None:
+def _settings(text: str) -> Held | None:
     """A settings file of an engine, which names no model: most of its keys are flags of one."""
     keys = [key.replace("_", "-").removeprefix("no-") for key in _SETTING.findall(text)]
     known = {engine: [key for key in keys if key in spelled(engine)] for engine in PROGRAMS}
@@ -277,13 +272,11 @@ def _settings(text: str) -> Described | None:
     engine = max(order, key=lambda one: len(known[one]))
     if len(known[engine]) < 2 or len(known[engine]) < 0.7 * len(keys):
         return None
-    return Described(
-        _command(engine, "", settings.read("the settings", text)),
-        "a settings file by itself: the flags of the command that reads it are not known",
-    )
+    note = "a settings file by itself: the flags of the command that reads it are not known"
+    return Held(_command(engine, "", settings.read("the settings", text)), "", (note,))
 
 
-def described(text: str) -> Described | None:
+def described(text: str) -> Held | None:
     r"""The command line that says what settings describe; None where they are none of these.
 
     >>> described("tensor_parallel_size: 8\nkv_cache_config:\n  dtype: fp8\n").text
@@ -291,12 +284,5 @@ def described(text: str) -> Described | None:
     """
     if "\n" not in text.strip():
         return None
-    return (
-        _service(text)
-        or _job(text)
-        or _sagemaker(text)
-        or _runpod(text)
-        or _modelservice(text)
-        or _chart(text)
-        or _settings(text)
-    )
+    readers = (_service, _job, _sagemaker, _runpod, _modelservice, _chart, _settings)
+    return next((found for read in readers if (found := read(text))), None)

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from qsjax.catalog import HardwareEntry
 from qsjax.engines import releases
 from qsjax.engines.rules import load_engines
+from qsjax.numerics.safe import scalar
 from qsjax.records.units import US
 
 Kernels = Literal["flashinfer", "marlin", "triton"]
@@ -33,7 +34,7 @@ class ExpertKernels:
 
 def has_fp4_units(hardware: HardwareEntry) -> bool:
     """Whether the matrix units multiply FP4: their peak is above that of FP8."""
-    return float(hardware.spec.flops_fp4) > float(hardware.spec.flops_fp8)  # type: ignore[arg-type]  # catalogue entries hold floats
+    return scalar(hardware.spec.flops_fp4) > scalar(hardware.spec.flops_fp8)
 
 
 def _is_default(record: Mapping[str, Any], since: Mapping[str, Any]) -> bool:

@@ -58,7 +58,7 @@ def unquantised_bytes(one: OperatingPoint) -> float:
     softmax = model["layers"] - model["linear_layers"]
     width = model["kv_latent"] * model["heads"] * (model["qk_nope_dim"] + model["v_head_dim"])
     router = scalar(on_host(params.router_params)(one.model))
-    missing = max(0.0, 2.0 - float(one.workload.bytes_ffn_weight))  # type: ignore[arg-type]  # floats of deployment_of
+    missing = max(0.0, 2.0 - scalar(one.workload.bytes_ffn_weight))
     ranks = part["tp"] * (part["kvp"] if one.partition.gathers_queries else 1.0)
     return (2.0 * softmax * width / ranks + missing * router) / part["pp"]
 
@@ -80,7 +80,7 @@ def forward_bytes(one: OperatingPoint, tokens: float) -> float:
         widths.append(model["top_k"] * (max(2.0 * expert, hidden) + expert))
     else:
         widths.append(3.0 * model["expert_ff"] / split)
-    return tokens * float(one.workload.bytes_act) * (3.0 * hidden + max(widths))  # type: ignore[arg-type]  # floats of deployment_of
+    return tokens * scalar(one.workload.bytes_act) * (3.0 * hidden + max(widths))
 
 
 def _whole_prompt(one: OperatingPoint, found: Facts, room: float, per_token: float) -> float:
@@ -110,7 +110,7 @@ def _vllm_peak(one: OperatingPoint, found: Facts, room: float, per_token: float)
         tokens = max(tokens, whole) if whole else own["chunk"]
     tokens = found.get("max_batched_tokens", tokens)
     rows = found.get("max_sequences", sequences or tokens)
-    logits = rows * float(one.model.vocab) * own.get("logit_bytes", rules["logit_bytes"])  # type: ignore[arg-type]  # catalogue entries hold floats
+    logits = rows * scalar(one.model.vocab) * own.get("logit_bytes", rules["logit_bytes"])
     return float(max(forward_bytes(one, tokens), logits))
 
 
@@ -143,13 +143,13 @@ def _sglang_fraction(one: OperatingPoint, capacity: float) -> float:
         rules["reserve_above"],
     )
     reserve += rules["reserve_attention_dp"] * (part["dp"] > 1)
-    reserve += rules["reserve_draft"] * (float(one.workload.query_tokens) > 1)  # type: ignore[arg-type]  # floats of deployment_of
+    reserve += rules["reserve_draft"] * (scalar(one.workload.query_tokens) > 1)
     return float(1.0 - reserve * GIB / capacity)
 
 
 def _total(one: OperatingPoint, found: Facts) -> tuple[float, float]:
     """Capacity, and what of it CUDA reports [B]: as the record states them, or the catalogue's."""
-    capacity = float(one.hardware.hbm_bytes)  # type: ignore[arg-type]  # catalogue entries hold floats
+    capacity = scalar(one.hardware.hbm_bytes)
     if "memory_gib" in found:
         return (found["memory_gib"] * GIB,) * 2
     if "memory_gb" in found:
@@ -226,7 +226,7 @@ def running(one: OperatingPoint, found: Facts) -> float:
     rules of the engine are not those of the deployment, and the number asked for stands, as it
     does where the engine has no rules.
     """
-    asked = float(one.workload.batch)  # type: ignore[arg-type]  # floats of deployment_of
+    asked = scalar(one.workload.batch)  # type: ignore[arg-type]  # given
     if one.engine not in ("vllm", "sglang", "trtllm"):
         return asked
     room = min(_room(one, found), limit(one, found, _free(one, found)[0]))
@@ -237,7 +237,7 @@ def _free(one: OperatingPoint, found: Facts) -> tuple[float, float]:
     """What an engine leaves for caches, and the cache of a sequence of the mean context [B]."""
     weights, cache = map(scalar, sizes(one.model, one.partition, one.workload))
     weights += unquantised_bytes(one)
-    context = float(one.workload.context)  # type: ignore[arg-type]  # floats of deployment_of
+    context = scalar(one.workload.context)
     return usable_bytes(one, found, weights, cache / context) - weights, cache
 
 
@@ -247,7 +247,7 @@ def _room(one: OperatingPoint, found: Facts) -> float:
     Each has its mean context, under TensorRT-LLM room for its whole answer (GUARANTEED_NO_EVICT,
     `schedulers.toml`).
     """
-    context = float(one.workload.context)  # type: ignore[arg-type]  # floats of deployment_of
+    context = scalar(one.workload.context)
     free, cache = _free(one, found)
     if _has_pool(one):
         free, cache = free * (1.0 - scalar(_pool(one).state_share)), cache - _state_bytes(one)
@@ -270,16 +270,16 @@ def limit(one: OperatingPoint, found: Facts, free: float, *, drafts: bool = Fals
     rules = load_engines()["sglang"]["running"]
     most = of_server = found.get("max_sequences", math.inf)
     if one.engine in SCHEDULED and not found.keys() & {"max_sequences", "scripted"}:
-        capacity = float(one.hardware.hbm_bytes)  # type: ignore[arg-type]  # catalogue entries hold floats
+        capacity = scalar(one.hardware.hbm_bytes)
         most = scalar(default_scheduler(one.engine, capacity, one.hardware_name).sequences)
         own = (n for family, n in rules["families"].items() if one.model_name.startswith(family))
         of_server = next(own, math.inf)
-        if drafts or float(one.workload.query_tokens) > 1:  # type: ignore[arg-type]  # floats of deployment_of
+        if drafts or scalar(one.workload.query_tokens) > 1:
             of_server = min(of_server, rules["speculating"])
     if one.engine != "sglang":
         return most
     if math.isfinite(of_server):
-        replicas = float(one.partition.dp) if float(one.model.experts) > 1 else 1.0  # type: ignore[arg-type]  # floats of deployment_of
+        replicas = scalar(one.partition.dp) if scalar(one.model.experts) > 1 else 1.0
         most = math.floor(of_server / replicas)
     if _has_pool(one):
         pool = _pool(one)
@@ -292,12 +292,12 @@ def limit(one: OperatingPoint, found: Facts, free: float, *, drafts: bool = Fals
 
 def _has_pool(one: OperatingPoint) -> bool:
     """Whether SGLang keeps recurrent states in a pool of their own."""
-    return one.engine == "sglang" and float(one.model.linear_layers) > 0  # type: ignore[arg-type]  # catalogue entries hold floats
+    return one.engine == "sglang" and scalar(one.model.linear_layers) > 0
 
 
 def _pool(one: OperatingPoint) -> Scheduler:
     """The rules by which SGLang keeps them."""
-    return default_scheduler("sglang", float(one.hardware.hbm_bytes), one.hardware_name)  # type: ignore[arg-type]  # catalogue entries hold floats
+    return default_scheduler("sglang", scalar(one.hardware.hbm_bytes), one.hardware_name)
 
 
 def _state_bytes(one: OperatingPoint) -> float:

@@ -4,9 +4,9 @@ import dataclasses
 import json
 import re
 import shlex
-from typing import NamedTuple
 
 from qsjax.engines import jobs, keywords, lists
+from qsjax.engines.jobs import Held
 
 # What holds a command in manifests and container files, and what a list there looks like.
 _HELD = re.compile(
@@ -228,14 +228,6 @@ def _in_json(text: str) -> list[_Container]:
     return every
 
 
-class Held(NamedTuple):
-    """A command, the image that runs it, and what is said of a manifest beyond it."""
-
-    text: str
-    image: str = ""
-    notes: tuple[str, ...] = ()
-
-
 def _rank(container: _Container) -> int:
     """Which of several containers is meant: a server, and rather one that decodes."""
     words = " ".join(container.parts + container.args)
@@ -328,7 +320,7 @@ def command_in(text: str) -> Held:
     if _QUADLET.search(text) and (unit := dict(_QUADLET_KEY.findall(text))).get("Image"):
         return Held(unit.get("Exec", ""), unit["Image"])
     if not SERVER.search(text) and (job := jobs.described(text)):
-        return Held(job.text, "", (job.note,))
+        return job
     every = [] if _MAKE.search(text) else _in_json(text) or _containers(text)
     if not every:
         if _YAML.match(text) and not SERVER.search(text):

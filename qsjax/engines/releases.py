@@ -37,10 +37,7 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     "weights_gb": (rf"weights/GPU ~{_NUMBER} ?GB",),
     "max_model_len": (rf"max[-_]model[-_]len{_IS}(\d+)",),
     "max_batched_tokens": (rf"max[-_]num[-_]batched[-_]tokens{_IS}(\d+)",),
-    "max_sequences": (
-        rf"max[-_]num[-_]seqs?{_IS}(\d+)",
-        rf"max[-_]running[-_]requests{_IS}(\d+)",
-    ),
+    "max_sequences": (rf"max[-_]num[-_]seqs?{_IS}(\d+)", rf"max[-_]running[-_]requests{_IS}(\d+)"),
     "max_total_tokens": (rf"max[-_]total[-_]tokens{_IS}(\d+)",),
     "recv_interval": (rf"scheduler[-_]recv[-_]interval{_IS}(\d+)",),
     "redundant_experts": (r"\((\d+) redundant\)", r"\(\+(\d+) redundant\)"),

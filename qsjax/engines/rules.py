@@ -1,4 +1,4 @@
-"""The rules of engines: memory and releases, constants of kernels, flags, steps; each in a TOML."""
+"""The rules of engines, each kind in a TOML, and the generations of accelerators."""
 
 import functools
 import tomllib
@@ -19,3 +19,40 @@ load_kernels = functools.partial(_table, "kernels")
 load_flags = functools.partial(_table, "flags")
 # The default rules of each engine's scheduler.
 load_schedulers = functools.partial(_table, "schedulers")
+
+# What is built alike errs alike.
+GENERATIONS = {
+    "ampere": ("a100", "a10g"),
+    "ada": ("l40s", "l4", "rtx-4090"),
+    "hopper": ("h100", "h200", "h800", "h20", "gh200"),
+    "blackwell": ("b200", "b300", "gb200", "gb300", "rtx-pro", "rtx-5090", "dgx-spark"),
+    "cdna3": ("mi300x", "mi325x"),
+    "cdna4": ("mi350x", "mi355x"),
+    "tpu": ("tpu",),
+    "neuron": ("trainium", "inferentia"),
+}
+
+
+# Engines that run on some generations only. Sources: the support matrix of TensorRT-LLM, the README
+# of ROCm/ATOM, and the documentation of AWS Neuron.
+RUNS_ON = {
+    "trtllm": ("ampere", "ada", "hopper", "blackwell"),
+    "atom": ("cdna3", "cdna4"),
+    "neuronx": ("neuron",),
+}
+
+
+def refuses(engine: str, accelerator: str) -> bool:
+    """Whether an engine cannot run on an accelerator of the catalogue."""
+    made = generation_of(accelerator)
+    return engine in RUNS_ON and bool(made) and made not in RUNS_ON[engine]
+
+
+def generation_of(name: str) -> str:
+    """The generation of an accelerator of the catalogue; "" for one that is in none.
+
+    >>> generation_of("h200-sxm"), generation_of("paper-reference")
+    ('hopper', '')
+    """
+    starts = {start: made for made, names in GENERATIONS.items() for start in names}
+    return next((made for start, made in starts.items() if name.startswith(start)), "")

@@ -12,9 +12,7 @@ _LINE = "\x1e"
 _ASSIGNED = re.compile(r"([A-Za-z_]\w*)(\+?=)(.*)", re.DOTALL)
 _MAKE = ("?=", ":=", "::=")
 # ${NAME}, ${NAME:-default}, ${NAME:=default}, ${NAME[@]}, $(NAME) of manifests and of make, $NAME
-_USED = re.compile(
-    r"\$(?:\{(\w+)(?:\[[@*]\])?(?::?[-=]([^{}]*))?\}|\((\w+)\)|(\w+))",
-)
+_USED = re.compile(r"\$(?:\{(\w+)(?:\[[@*]\])?(?::?[-=]([^{}]*))?\}|\((\w+)\)|(\w+))")
 _KEPT = re.compile(r"\$\{(\w+):?=([^{}]*)\}")
 _NESTED = 4  # defaults within defaults that are followed
 # ${NAME:+words}: the words where the variable has a value.
@@ -55,11 +53,6 @@ _COMMENT = re.compile(
 )
 
 
-def _without_comments(text: str) -> str:
-    """A script without the comments that end its lines."""
-    return _COMMENT.sub(lambda one: one[1] or one[2] or "", text)
-
-
 def words_of(text: str) -> list[str]:
     r"""The words of a script; those that begin a line are `First`.
 
@@ -70,7 +63,7 @@ def words_of(text: str) -> list[str]:
     ['a=1', 'vllm', 'serve', 'm', '-tp', '2']
     """
     lines = [one for one in text.splitlines() if not one.lstrip().startswith("#")]
-    lines = _without_comments("\n".join(lines)).splitlines()
+    lines = _COMMENT.sub(lambda one: one[1] or one[2] or "", "\n".join(lines)).splitlines()
     # Recipes put comments behind the backslash, where a shell would end the command.
     joined = re.sub(r"\\[ \t]*(?:[ \t]#[^\n]*)?(\n|$)", " ", "\n".join(lines))
     joined = _IF_SET.sub(lambda one: one[2] if f"\n{one[1]}=" in f"\n{text}" else "", joined)

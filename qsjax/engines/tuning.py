@@ -5,8 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from qsjax.catalog import HardwareEntry, ModelEntry
-from qsjax.engines.generations import generation_of
-from qsjax.engines.rules import load_kernels
+from qsjax.engines.rules import generation_of, load_kernels
 from qsjax.numerics.safe import scalar
 from qsjax.records.fields import defaults_of
 from qsjax.records.specs import HardwareSpec, Workload
@@ -196,10 +195,7 @@ def fields(
 
 
 def tune(
-    entry: HardwareEntry,
-    engine: str,
-    formats: Formats,
-    release: tuple[int, ...] | None = None,
+    entry: HardwareEntry, engine: str, formats: Formats, release: tuple[int, ...] | None = None
 ) -> Tuned:
     """The accelerator as the kernels of an engine use it; arguments as in `find`."""
     found = find(entry.name, engine, formats, release)
@@ -315,10 +311,7 @@ def _expert_fields(entries: Entries, served: Mapping[str, Any], hbm_bw: float) -
 
 def _attention_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]:
     startup, read = _row("attention", entries)[entries.formats.cache]
-    return {
-        "attention_startup": _share(entries, served) * startup * US,
-        "eff_kv_read": read,
-    }
+    return {"attention_startup": _share(entries, served) * startup * US, "eff_kv_read": read}
 
 
 def _allreduce_fields(entries: Entries) -> dict[str, float]:

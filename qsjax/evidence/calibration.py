@@ -46,36 +46,36 @@ RANK_TOLERANCE, LEAST_VARIANCE = 1e-12, 1e-6
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
-    """A constant that may be fitted.
+class Constant:
+    """A constant in SI units.
 
     Attributes:
         name: a field of HardwareSpec, or "trtllm_overhead".
-        start: first guess.
-        low: bound.
-        high: bound.
-        unit: "us" or "" for a share; values are in SI.
+        value: fitted, or a first guess.
+        low: end of its 95 % interval, or a bound.
+        high: the same.
+        unit: "us" or "" for a share.
     """
 
     name: str
-    start: float
+    value: float
     low: float
     high: float
     unit: str = ""
 
 
-def _share(name: str, start: float, high: float = 1.0) -> Parameter:
-    return Parameter(name=name, start=start, low=0.05, high=high)
+def _share(name: str, value: float, high: float = 1.0) -> Constant:
+    return Constant(name=name, value=value, low=0.05, high=high)
 
 
-def _time(name: str, start_us: float, low_us: float = 0.1) -> Parameter:
-    return Parameter(name=name, start=start_us * US, low=low_us * US, high=1e-2, unit="us")
+def _time(name: str, us: float, low_us: float = 0.1) -> Constant:
+    return Constant(name=name, value=us * US, low=low_us * US, high=1e-2, unit="us")
 
 
 # Copy kernels reach about 92 % of the HBM's peak: no kernel reads weights faster.
-PARAMETERS: dict[str, Parameter] = {
-    parameter.name: parameter
-    for parameter in (
+PARAMETERS: dict[str, Constant] = {
+    constant.name: constant
+    for constant in (
         _share("eff_weight_read", 0.85, high=0.92),
         _share("eff_kv_read", 0.87, high=0.95),
         _share("eff_gemm", 0.5),
@@ -107,17 +107,6 @@ DEFAULT_FREE = (
     "step_overhead",
     "trtllm_overhead",
 )
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Constant:
-    """A fitted constant in SI units, with the ends of its 95 % interval."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    unit: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +191,7 @@ def fit(
     chosen, root = [c for c, _ in kept], np.sqrt([w for _, w in kept])
     if not chosen:
         raise ValueError("no measurement of a time or a rate; give at least one for each constant")
-    start = np.log([PARAMETERS[name].start for name in free])
+    start = np.log([PARAMETERS[name].value for name in free])
     reach = np.abs(_Problem(chosen, free, fixed or {}).jacobian(start)).max(axis=0)
     names = [name for name, hold in zip(free, reach, strict=True) if hold > NO_EFFECT]
     if not names:
@@ -262,18 +251,14 @@ def _determined(slopes: np.ndarray) -> np.ndarray:
 
 
 def _summarise(
-    problem: _Problem,
-    root: np.ndarray,
-    prior: _Prior,
-    held: tuple[str, ...],
-    kept: tuple[str, ...],
+    problem: _Problem, root: np.ndarray, prior: _Prior, held: tuple[str, ...], kept: tuple[str, ...]
 ) -> Fit:
     names = problem.names
     low, high = _bounds(names)
     pulls = prior.pull * np.eye(len(names))[: len(names) if prior.pull else 0]
     found = least_squares(
         lambda logs: np.append(root * problem.value(logs), pulls @ (logs - prior.logs)),
-        prior.logs if prior.pull else np.log([PARAMETERS[name].start for name in names]),
+        prior.logs if prior.pull else np.log([PARAMETERS[name].value for name in names]),
         jac=lambda logs: np.vstack([root[:, None] * problem.jacobian(logs), pulls]),
         bounds=(low, high),
         loss="soft_l1",
@@ -287,14 +272,13 @@ def _summarise(
         covariance = np.linalg.inv(jacobian.T @ jacobian) * NOISE**2
     sigma = np.sqrt(np.diag(covariance))
     constants = tuple(
-        Constant(
-            name=name,
+        dataclasses.replace(
+            first,
             value=float(np.exp(x)),
-            low=max(float(np.exp(x - QUANTILE * s)), PARAMETERS[name].low),
-            high=float(np.exp(min(x + QUANTILE * s, np.log(PARAMETERS[name].high)))),
-            unit=PARAMETERS[name].unit,
+            low=max(float(np.exp(x - QUANTILE * s)), first.low),
+            high=float(np.exp(min(x + QUANTILE * s, np.log(first.high)))),
         )
-        for name, x, s in zip(names, logs, sigma, strict=True)
+        for first, x, s in zip((PARAMETERS[n] for n in names), logs, sigma, strict=True)
     )
     return Fit(
         constants=constants,

@@ -11,8 +11,15 @@ from qsjax.numerics import trees
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.checks import check_axes
 from qsjax.records.fields import facts_of
-from qsjax.records.scenario import Records
-from qsjax.records.specs import KV_MODES, Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.specs import (
+    KV_MODES,
+    Convention,
+    HardwareSpec,
+    ModelSpec,
+    Partition,
+    Records,
+    Workload,
+)
 
 Record = TypeVar("Record", ModelSpec, HardwareSpec, Partition, Workload)
 

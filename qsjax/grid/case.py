@@ -10,11 +10,10 @@ from qsjax.cost.roofline import Parts, take_apart
 from qsjax.grid.cells import Cells, records_on_host, take
 from qsjax.grid.diagnosis import Shortcoming, shortcomings
 from qsjax.grid.optimum import Best, best_of
-from qsjax.grid.solution import Row, kv_mode_name
+from qsjax.grid.solution import Row, degrees_of
 from qsjax.numerics import trees
 from qsjax.numerics.safe import scalar
-from qsjax.records.scenario import Records
-from qsjax.records.specs import DEGREES, Convention, Partition
+from qsjax.records.specs import Convention, Partition, Records
 
 # Order in which the terms of the memory ledger are read.
 MEMORY_TERMS = (
@@ -71,8 +70,7 @@ def case_of(records: Records, convention: Convention, batch: float | None) -> Ca
     def at(sequences: float) -> tuple[Records, Parts]:
         workload = dataclasses.replace(records.workload, batch=sequences)
         placed = _floats(records._replace(workload=workload))
-        as_arrays = trees.map(lambda x: np.asarray(x, np.float64), placed)
-        return placed, _floats(take_apart(as_arrays, convention))
+        return placed, _floats(take_apart(placed, convention))
 
     # B_max does not depend on the batch, so one program serves both questions.
     placed, parts = at(1.0 if batch is None else batch)
@@ -129,11 +127,9 @@ def gpu_time(case: Case) -> dict[str, float]:
 
 def design_record(case: Case) -> Row:
     """Degrees, copies, batch and rates of a design. Times in s."""
-    step, part = case.parts.step, case.records.partition
-    design: Row = {name: int(scalar(getattr(part, name))) for name in DEGREES}
+    step, design = case.parts.step, degrees_of(case.records.partition)
     return {
         **design,
-        "kv_mode": kv_mode_name(scalar(part.kv_mode), design["kvp"]),
         "replicas": int(step.replicas),
         "gpus": int(step.gpus),
         "batch": int(step.capacity.batch),

@@ -33,8 +33,7 @@ from qsjax.grid.problem import (
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.numpy_backend import on_host
-from qsjax.records.scenario import Records
-from qsjax.records.specs import DEGREES, Convention, ModelSpec, Partition
+from qsjax.records.specs import DEGREES, Convention, ModelSpec, Partition, Records
 
 # Degrees whose product is the number of GPUs of one copy of a deployment.
 GPU_DEGREES = ("tp", "pp", "dp", "kvp")
@@ -147,6 +146,11 @@ def concatenated(*parts: Any) -> Any:
 def numbers_at(tree: Any, at: int) -> Any:
     """Row `at` of every leaf, as a number."""
     return trees.map(lambda leaf: float(np.asarray(leaf)[at]), tree)
+
+
+def full(tree: Any, shape: tuple[int, ...]) -> Any:
+    """Every leaf as a NumPy array of `shape`."""
+    return trees.map(lambda leaf: np.broadcast_to(np.asarray(leaf), shape), tree)
 
 
 def shaped(tree: Any, axis: int) -> Any:

@@ -10,8 +10,8 @@ from qsjax.cost.roofline import Roof
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Convention
+from qsjax.records.checks import divisors
+from qsjax.records.specs import PHYSICAL, Convention, Records
 from qsjax.records.units import GB, GIB
 
 # A kernel slower than reading the cache by less than this is not worth a warning.
@@ -35,7 +35,7 @@ class Shortcoming:
 
 
 def _divisors(number: float) -> str:
-    return ", ".join(f"{k}" for k in range(1, int(number) + 1) if number % k == 0)
+    return ", ".join(map(str, divisors(int(number))))
 
 
 def _gib(size: float) -> str:

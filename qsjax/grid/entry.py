@@ -6,8 +6,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from qsjax.grid.progress import watch
-from qsjax.numerics.float64 import in_float64
-from qsjax.numerics.loading import within
+from qsjax.numerics.loading import in_float64, within
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -8,8 +8,7 @@ import numpy as np
 from qsjax.cost.decode import StepCost
 from qsjax.cost.metrics import Economy
 from qsjax.grid.batches import clip_to, every, ladder, spacing_of
-from qsjax.grid.cells import Cells, Designs, Winners, concatenated, step_on_host, take
-from qsjax.grid.evaluation import full
+from qsjax.grid.cells import Cells, Designs, Winners, concatenated, full, step_on_host, take
 from qsjax.grid.limits import Limits
 from qsjax.grid.optimum import candidates_of
 from qsjax.grid.pairs import Candidates, allowed_batches, judge, rectangles

@@ -13,7 +13,7 @@ from qsjax.grid.cells import Cells, cells_of, take
 from qsjax.grid.limits import LIMITS, Limits, describe, is_given
 from qsjax.grid.optimum import best_of, candidates_of
 from qsjax.grid.pairs import score_candidates
-from qsjax.grid.parameters import Inputs, read, write
+from qsjax.grid.parameters import Inputs, Parameter, scaled, write
 from qsjax.grid.problem import Problem
 
 # What a limit bounds. Limits on degrees have no single number that would be enough.
@@ -27,7 +27,9 @@ BOUNDED: dict[str, Objective] = {
 }
 _ROUNDED = ("max_tpot", "min_user_rate", "max_usd", "max_joules")  # others are counts and shares
 # Rates that a faster accelerator of the same capacity scales.
-RATES = ("hbm_bw", "flops_bf16", "flops_fp8", "flops_fp4", "flops_exp", "intra_bw", "inter_bw")
+RATES = Parameter(
+    "rates", ("hbm_bw", "flops_bf16", "flops_fp8", "flops_fp4", "flops_exp", "intra_bw", "inter_bw")
+)
 MOST_FACTOR, GPU_DOUBLINGS, HALVINGS = 1024.0, 3, 14
 
 
@@ -115,7 +117,9 @@ def refusals(cells: Cells, row: int, batches: np.ndarray | None = None) -> tuple
         others = tuple(other for other in given if other != name)
         if others and np.isfinite(best(others)):
             value = possible(name, others)
-            out.append(Refusal("remedy", (name,), value, _remedy(limits, name, value)))
+            how = "without" if np.isnan(value) else f"with {_at(name, value)} instead of"
+            told = f"{how} {describe(limits, name)} there is a design"
+            out.append(Refusal("remedy", (name,), value, told))
     return tuple(out)
 
 
@@ -130,17 +134,6 @@ def _at(name: str, value: float) -> str:
 def _alone(limits: Limits, name: str, value: float) -> str:
     text = f"no design keeps {describe(limits, name)}"
     return f"{text}; the best that can be had is {_at(name, value)}" if np.isfinite(value) else text
-
-
-def _remedy(limits: Limits, name: str, value: float) -> str:
-    if np.isnan(value):
-        return f"without {describe(limits, name)} there is a design"
-    return f"with {_at(name, value)} instead of {describe(limits, name)} there is a design"
-
-
-def faster(inputs: Inputs, factor: float) -> Inputs:
-    """The same rows with all rates of the accelerator `factor` times as high."""
-    return write(inputs, {name: np.asarray(read(inputs, name)) * factor for name in RATES})
 
 
 def remedies(problem: Problem, model: int, hardware: int, row: int) -> Remedies:
@@ -162,7 +155,7 @@ def remedies(problem: Problem, model: int, hardware: int, row: int) -> Remedies:
     return Remedies(
         context=next((x for x, row in shorter if is_possible(row)), np.nan),
         gpus=_least_doubling(problem, model, hardware, np.unravel_index(row, cells.shape)),
-        speed=_least_factor(lambda x: is_possible(faster(own, x))),
+        speed=_least_factor(lambda x: is_possible(scaled(own, RATES, x))),
     )
 
 

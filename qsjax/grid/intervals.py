@@ -8,7 +8,7 @@ import numpy as np
 
 from qsjax.cost.decode import decode_step
 from qsjax.cost.ledger import regimes_of, resource_times
-from qsjax.engines.generations import generation_of
+from qsjax.engines.rules import generation_of
 from qsjax.engines.spread import (
     LEVEL,
     SHARED,
@@ -25,8 +25,7 @@ from qsjax.grid.solution import Solution, records_of, terms_of
 from qsjax.numerics.namespace import xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import safe_log
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, HardwareSpec, is_papers
+from qsjax.records.specs import Convention, HardwareSpec, Records, is_papers
 
 STEP = 1e-3  # relative, of the derivatives
 # A difference is larger than the error where one is ahead with this probability: where the

@@ -13,8 +13,7 @@ from qsjax.grid.cells import Cells, served_model, take
 from qsjax.grid.parameters import Inputs
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
-from qsjax.records.scenario import Records
-from qsjax.records.specs import KV_HELIX, Partition
+from qsjax.records.specs import KV_HELIX, Partition, Records
 
 MOST_GPUS = 65_536  # powers of two up to this one are tried
 

@@ -53,13 +53,12 @@ DISCRETE: dict[str, str] = {
 }
 
 
-def _numeric_fields(record: type) -> list[str]:
-    return [name for name in facts_of(record) if name not in DISCRETE]
-
-
 # Continuous field -> the record that holds it.
 HOME: dict[str, str] = {
-    field: where for where, record in RECORDS.items() for field in _numeric_fields(record)
+    field: where
+    for where, record in RECORDS.items()
+    for field in facts_of(record)
+    if field not in DISCRETE
 }
 HARDWARE_PARAMETERS = tuple(name for name, where in HOME.items() if where == "hardware")
 DEFAULT_PARAMETERS: tuple[str, ...] = (
@@ -136,7 +135,7 @@ def varied(inputs: Inputs, values: Mapping[str, np.ndarray]) -> Inputs:
     return write(inputs, values)
 
 
-def scaled(inputs: Inputs, parameter: Parameter, factor: Array | np.ndarray) -> Inputs:
+def scaled(inputs: Inputs, parameter: Parameter, factor: Array | np.ndarray | float) -> Inputs:
     """`inputs` with every member of the parameter multiplied by `factor` (one per row)."""
     return write(inputs, {name: read(inputs, name) * factor for name in parameter.members})
 

@@ -22,8 +22,7 @@ from qsjax.numerics.safe import scalar
 from qsjax.records.checks import value_problem
 from qsjax.records.conversion import NoNumberError, read_number
 from qsjax.records.fields import facts_of, near
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, Partition
+from qsjax.records.specs import Convention, Partition, Records
 
 # What is done with prefixes in each place.
 WAYS = {

@@ -1,7 +1,8 @@
 """The problem that every question takes: models, accelerators, GPU counts, contexts, limits."""
 
 import dataclasses
-import math
+import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -82,16 +83,6 @@ def variants_of(model: ModelSpec, qs: Sequence[float]) -> list[Variant]:
     return [Variant("moe", None), *(Variant("dense", q) for q in qs)]
 
 
-def divisors(count: int) -> list[int]:
-    """All divisors in order.
-
-    >>> divisors(12)
-    [1, 2, 3, 4, 6, 12]
-    """
-    low = [k for k in range(1, math.isqrt(count) + 1) if count % k == 0]
-    return sorted({*low, *(count // k for k in low)})
-
-
 def axis_values(
     gpus: Sequence[float], contexts: Sequence[float], overrides: Mapping[str, Sequence[float | str]]
 ) -> dict[str, Sequence[float | str]]:
@@ -103,7 +94,7 @@ def axis_values(
         ValueError: a GPU count is out of bounds, before its divisors are enumerated.
     """
     gpus = checks.check_axes({"gpus": gpus})["gpus"]
-    default = sorted({d for count in gpus for d in divisors(int(count))})
+    default = sorted({d for count in gpus for d in checks.divisors(int(count))})
     return {
         "gpus": list(gpus),
         "context": list(contexts),
@@ -240,17 +231,12 @@ def as_accelerator(hardware: Any) -> Accelerator:
 
 def _unique(items: Sequence[Any]) -> list[Any]:
     """Items with a number appended to names that occur twice."""
-    seen: dict[str, int] = {}
-    for item in items:
-        seen[item.name] = seen.get(item.name, 0) + 1
-    left = {name: 0 for name, count in seen.items() if count > 1}
-    found = []
-    for item in items:
-        if item.name in left:
-            left[item.name] += 1
-            item = item._replace(name=f"{item.name} {left[item.name]}")
-        found.append(item)
-    return found
+    counts = Counter(item.name for item in items)
+    number = {name: itertools.count(1) for name in counts}
+    return [
+        x._replace(name=f"{x.name} {next(number[x.name])}") if counts[x.name] > 1 else x
+        for x in items
+    ]
 
 
 class Stated(NamedTuple):

@@ -29,11 +29,15 @@ def is_watched() -> bool:
     return sys.stderr.isatty() or hasattr(kernel, "kernel")
 
 
-class _Level:
+class Level:
     """A loop: its total, what is done, and what was done before this run."""
 
     def __init__(self, total: float, done: float, unit: str) -> None:
         self.total, self.done, self.start, self.unit = total, done, done, unit
+
+    def advance(self, by: float = 1.0) -> None:
+        """Count `by` more steps as done."""
+        self.done += by
 
 
 class Watch:
@@ -41,7 +45,7 @@ class Watch:
 
     def __init__(self, name: str) -> None:
         self.name, self.began = name, time.monotonic()
-        self.levels: list[_Level] = []
+        self.levels: list[Level] = []
         self._ended = threading.Event()
         self._width = 0
         self._thread = threading.Thread(target=self._tell, daemon=True)
@@ -110,31 +114,15 @@ def watch(name: str) -> Iterator[None]:
         _running = None
 
 
-class Steps:
-    """A loop that reports its steps."""
-
-    def __init__(self, level: _Level | None) -> None:
-        self._level = level
-
-    def advance(self, by: float = 1.0) -> None:
-        """Count `by` more steps as done."""
-        if self._level is not None:
-            self._level.done += by
-
-
 @contextlib.contextmanager
-def steps(total: float, done: float = 0.0, unit: str = "") -> Iterator[Steps]:
+def steps(total: float, done: float = 0.0, unit: str = "") -> Iterator[Level]:
     """A loop of `total` steps, `done` of them before; `unit` names one where rates are told."""
-    running = _running
-    if running is None:
-        yield Steps(None)
-        return
-    level = _Level(total, done, unit)
-    running.levels.append(level)
+    level, levels = Level(total, done, unit), _running.levels if _running else []
+    levels.append(level)
     try:
-        yield Steps(level)
+        yield level
     finally:
-        running.levels.remove(level)
+        levels.remove(level)
 
 
 def over(items: Iterable[Item]) -> Iterator[Item]:

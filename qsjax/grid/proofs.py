@@ -202,7 +202,7 @@ class Arena:
                 wrong = np.flatnonzero(self.disagree(claim, units, left.active))
                 if len(wrong):
                     return Verdict(proved, units[wrong[0]], parts, evaluated)
-            queue = concatenated(queue, _halved(left, axis))
+            queue = concatenated(queue, halved(left, axis))
         done = 1.0 if not len(queue.boxes.low) else min(proved, 1.0)
         return Verdict(done, None, parts, evaluated)
 
@@ -212,8 +212,9 @@ def _designs(queue: _Queue) -> int:
     return sum(int(mask.any(axis=0).sum()) for mask in take(queue.active, slice(TOGETHER)))
 
 
-def _halved(queue: _Queue, axis: np.ndarray) -> _Queue:
-    return concatenated(*(_Queue(own, queue.active) for own in queue.boxes.halved(axis)))
+def halved(queue: Any, axis: np.ndarray) -> Any:
+    """Both halves of the `boxes` of a queue, with what else it knows of each."""
+    return concatenated(*(queue._replace(boxes=own) for own in queue.boxes.halved(axis)))
 
 
 class _Look(NamedTuple):
@@ -314,7 +315,9 @@ def _look(arena: Arena, claim: Claim, queue: _Queue) -> _Look:
         champion = _champion(arena, claim, bounds[own], masks[own], at[own])
         runs = bounds[own].runs[rows, champion]
         ones = [_column(form, champion) for form in forms[own]]
-        moves = np.stack([x[rows, champion] for x in _moves(bounds[own])])
+        # What moves the batch decides whether a design runs.
+        slopes = (np.nan_to_num(_largest(*x), posinf=1e9) for x in bounds[own].batch_slopes)
+        moves = np.stack([x[rows, champion] for x in slopes])
         found.note(np.where(runs, np.inf, -np.inf), moves, np.zeros_like(moves))
         found.settled &= runs
         for k, mask in enumerate(masks):
@@ -348,8 +351,3 @@ def _slowest(found: _Found, forms: Sequence[Bounds], left: np.ndarray) -> None:
         slopes = np.stack([np.nan_to_num(x[rows, at]) for _, x in form.ahead_parts])
         # Of two things that fail, a rival comes first: it may be what has another bottleneck.
         found.note(np.where(fails, -1e-300, np.inf), parts, slopes)
-
-
-def _moves(bounds: Bounds) -> list[np.ndarray]:
-    """How much each parameter moves the batch: what decides whether a design runs."""
-    return [np.nan_to_num(_largest(*slope), posinf=1e9) for slope in bounds.batch_slopes]

@@ -11,8 +11,7 @@ from qsjax.cost.feasibility import MEMORY_RULES, REASONS
 from qsjax.cost.metrics import METRICS
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import Array, ArrayLike, xp
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention
+from qsjax.records.specs import Convention, Records
 
 # Objectives of a streamed grid: metrics of a step alone.
 StepObjective = Literal["tokens_per_s_per_gpu", "tokens_per_s_per_user", "tokens_per_s", "tpot"]

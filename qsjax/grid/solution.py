@@ -12,16 +12,15 @@ from qsjax.cost.ledger import RESOURCES, time_ledger
 from qsjax.cost.meanings import attributes_of
 from qsjax.cost.metrics import METRICS, PRICES, Economy, metric_value
 from qsjax.cost.roofline import communication
-from qsjax.grid.cells import Cells, Winners, blocks_of, records_on_host, step_on_host
-from qsjax.grid.evaluation import full
+from qsjax.grid.cells import Cells, Winners, blocks_of, full, records_on_host, step_on_host, take
 from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
 from qsjax.grid.problem import Problem
 from qsjax.grid.progress import over
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
-from qsjax.records.scenario import Records
-from qsjax.records.specs import DEGREES, KV_MODES, Convention, Partition
+from qsjax.numerics.safe import scalar
+from qsjax.records.specs import DEGREES, KV_MODES, Convention, Partition, Records
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -121,11 +120,15 @@ def kv_mode_name(code: float, kvp: float) -> str:
     return next(name for name, own in KV_MODES.items() if own == code) if kvp > 1 else "none"
 
 
+def degrees_of(part: Partition) -> Row:
+    """Degrees of one partition by name; `kv_mode` in words."""
+    row: Row = {name: int(scalar(getattr(part, name))) for name in DEGREES}
+    return row | {"kv_mode": kv_mode_name(scalar(part.kv_mode), row["kvp"])}
+
+
 def design_label(cells: Cells, position: int) -> Row:
     """Degrees of a design by name; `kv_mode` in words, `batch` where it is given."""
-    part = cells.designs.partition
-    label: Row = {name: int(np.asarray(getattr(part, name))[position]) for name in DEGREES}
-    label["kv_mode"] = kv_mode_name(float(np.asarray(part.kv_mode)[position]), label["kvp"])
+    label = degrees_of(take(cells.designs.partition, position))
     if cells.designs.batch is not None:
         label["batch"] = int(np.asarray(cells.designs.batch)[position])
     return label

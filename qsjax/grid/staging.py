@@ -20,6 +20,7 @@ import numpy as np
 
 from qsjax.numerics import trees
 from qsjax.numerics.jax import jax, jnp
+from qsjax.numerics.jaxpr import OPERATIONS
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.tape import REAL, Step, record
 
@@ -34,23 +35,10 @@ LANES = 128
 _VECTOR = 8
 # The operations of a tape that JAX has by another name.
 _BY_JAX: dict[str, Callable[..., Any]] = {
-    "subtract": jax.lax.sub,
-    "multiply": jax.lax.mul,
+    own: getattr(jax.lax, name) for name, own in OPERATIONS.items() if hasattr(jax.lax, name)
+} | {
     "divide": jax.lax.div,
-    "maximum": jax.lax.max,
-    "minimum": jax.lax.min,
-    "negative": jax.lax.neg,
-    "absolute": jax.lax.abs,
-    "fmod": jax.lax.rem,
-    "power": jax.lax.pow,
     "rint": lambda x: jax.lax.round(x, jax.lax.RoundingMethod.TO_NEAREST_EVEN),
-    "equal": jax.lax.eq,
-    "not_equal": jax.lax.ne,
-    "less": jax.lax.lt,
-    "less_equal": jax.lax.le,
-    "greater": jax.lax.gt,
-    "greater_equal": jax.lax.ge,
-    "isfinite": jax.lax.is_finite,
     "logical_and": jax.lax.bitwise_and,
     "logical_or": jax.lax.bitwise_or,
     "logical_not": jax.lax.bitwise_not,
@@ -156,7 +144,7 @@ def _play(steps: Sequence[Step], slots: Slots) -> Slots:
     for step in steps:
         shape = np.broadcast_shapes(*(np.shape(known[at]) for at in step.reads))
         operands = [widened(at, shape) for at in step.reads]
-        run = _BY_JAX.get(step.name) or getattr(jax.lax, step.name)
+        run = _BY_JAX[step.name]
         detail = () if step.detail is None else (step.detail,)
         known[step.writes] = run(*operands, *detail)
     return known

@@ -41,11 +41,7 @@ class _Found(NamedTuple):
 
 
 def _look(
-    scored: Scored,
-    tile: Array,
-    row: Array,
-    best: tuple[Array, Array],
-    found: _Found,
+    scored: Scored, tile: Array, row: Array, best: tuple[Array, Array], found: _Found
 ) -> _Found:
     """What a tile changes in the choices of a row; `scored.score` is (designs, lanes).
 

@@ -7,7 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from qsjax.numerics import trees
-from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.loading import in_float64
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.tape import Tape, UnknownOperationError, Writer, recording
 
@@ -18,7 +18,7 @@ R = TypeVar("R")
 _NESTED = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr"}
 _SAME_NAME = ("floor", "ceil", "sqrt", "square", "exp", "expm1", "log", "log1p", "sign")
 # The operations of primitives.
-_OPERATIONS = {name: name for name in _SAME_NAME} | {
+OPERATIONS = {name: name for name in _SAME_NAME} | {
     "abs": "absolute",
     "add": "add",
     "add_any": "add",
@@ -45,8 +45,8 @@ _OF_BOOL = {"and": "logical_and", "or": "logical_or", "not": "logical_not"}
 def _operation(eqn: Any) -> tuple[str, Any]:
     """Name and detail of the step that an equation on scalars is."""
     name, params, dtype = eqn.primitive.name, eqn.params, eqn.outvars[0].aval.dtype
-    if name in _OPERATIONS:
-        return _OPERATIONS[name], None
+    if name in OPERATIONS:
+        return OPERATIONS[name], None
     if name == "div" and np.issubdtype(dtype, np.floating):
         return "divide", None
     if name in _OF_BOOL and dtype == np.bool_:

@@ -71,6 +71,27 @@ def within(make: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
             _state.waiting[:] = [(s, m) for s, m in _state.waiting if s is not stack]
 
 
+def _wide() -> AbstractContextManager[Any]:
+    from qsjax.numerics.jax import jax
+
+    return jax.enable_x64(True)
+
+
+def in_float64(function: Callable[P, R]) -> Callable[P, R]:
+    """`function` run with 64-bit numbers, in this thread, whatever the process has set.
+
+    Byte counts reach 1e15, and floor() of a batch must not flip; the switch that JAX has for all
+    of a process belongs to the user.
+    """
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with within(_wide):
+            return function(*args, **kwargs)
+
+    return run
+
+
 def is_tracer(x: Any) -> bool:
     """Whether `x` stands for a number that a transformation of JAX will give."""
     return _is_loaded and isinstance(x, sys.modules["jax"].core.Tracer)

@@ -51,16 +51,19 @@ def turning_points(
         tokens: whether its values are token counts.
         title: what the picture shows.
     """
-    ax = style.dressed(ax, (7.4, 1.7 + 0.62 * len(rows)))
+    ax = style.dressed(ax, (7.4, 1.7 + 0.62 * len(rows)), "x")
     ax.set_xscale("log")
-    write = _in_tokens if tokens else units.quantity
+    # Counts have the digits that sentences have, and not units of 1,024.
+    write = (lambda x: f"{float(f'{x:.3g}'):,.0f}") if tokens else units.quantity
     low, high = min(row["low"] for row in rows), max(row["high"] for row in rows)
     for k, row in enumerate(rows):
         y = len(rows) - 1 - k
         ends = [row["low"], *row["roots"], row["high"]]
         for side, left, right in zip(row["sides"], ends[:-1], ends[1:], strict=True):
             if side in SIDES:
-                _segment(ax, y, left, right, SIDES[side][1])
+                look = SIDES[side][1]
+                ax.barh(y, right - left, 0.42, left=left, color=look.colour, hatch=look.hatch,
+                        edgecolor=_edge(look), linewidth=0.25, zorder=2)  # fmt: skip
         for root in row["roots"]:
             ax.plot([root] * 2, [y - 0.32, y + 0.32], color=style.ink().text, linewidth=1.8)
         _name_roots(ax, y, row["roots"], (low, high), write)
@@ -73,7 +76,6 @@ def turning_points(
         ax.set_xlim(low, high)
     else:
         scales.number_axis(ax.xaxis)
-    style.grid(ax, "x")
     style.label(ax, title, parameter)
     used = [side for side in SIDES if any(side in row["sides"] for row in rows)]
     handles: list[Artist] = [
@@ -83,22 +85,11 @@ def turning_points(
     ]  # fmt: skip
     if any(side not in SIDES for row in rows for side in row["sides"]):
         handles.append(Line2D([], [], color=style.ink().text, linewidth=1.8, label=LEAST))
-    style.legend_above(ax, 3, handles=handles)
-    return ax
-
-
-def _in_tokens(value: float) -> str:
-    """A count to the digits that sentences have, and not in units of 1,024."""
-    return f"{float(f'{value:.3g}'):,.0f}"
+    return style.legend_above(ax, 3, handles)
 
 
 def _edge(look: Look) -> str:
     return style.ink().quiet if look.colour == "none" else style.EDGE
-
-
-def _segment(ax: Axes, y: float, left: float, right: float, look: Look) -> None:
-    ax.barh(y, right - left, 0.42, left=left, color=look.colour, hatch=look.hatch,
-            edgecolor=_edge(look), linewidth=0.25, zorder=2)  # fmt: skip
 
 
 def _name_roots(
@@ -147,7 +138,7 @@ def chosen_hardware(
         ax: where to draw.
         title: what the picture shows.
     """
-    ax = style.dressed(ax, (7.4, 1.5 + 0.5 * len(rows)))
+    ax = style.dressed(ax, (7.4, 1.5 + 0.5 * len(rows)), "x")
     ax.set_xscale("log")
     colour = style.CATEGORIES[0].colour
     for k, row in enumerate(rows):
@@ -167,6 +158,5 @@ def chosen_hardware(
     ax.set_ylim(-0.6, len(rows) - 0.4)
     style.name_rows(ax, range(len(rows)), [row["quantity"] for row in reversed(rows)])
     scales.number_axis(ax.xaxis)
-    style.grid(ax, "x")
     style.label(ax, title, "over the reference accelerator [1]")
     return ax

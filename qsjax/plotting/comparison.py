@@ -1,16 +1,15 @@
 """Who is ahead, by how much, and why: GPU time per token of several designs, by resource."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from qsjax.plotting import scales, style
 from qsjax.plotting.style import INFEASIBLE, MOE, RESOURCES, Row
 from qsjax.plotting.throughput import throughput_vs_context
 from qsjax.records import units
 from qsjax.records.rows import grouped
+from qsjax.records.units import quantity
 
 # Bars are cut at MOST times the first subject's, and say so.
 MOST = 6.0
@@ -67,7 +66,7 @@ def sure_leads(
         where: the GPUs of all, for the title.
     """
     groups = grouped(rows, lambda row: row["context"])
-    ax = style.dressed(ax, (7.0, 1.6 + 0.3 * (len(rows) + _LANE * len(groups))))
+    ax = style.dressed(ax, (7.0, 1.6 + 0.3 * (len(rows) + _LANE * len(groups))), "x")
     places, names, y = [], [], 0.0
     for context in style.rows_that_fit(ax, groups, 2 * _LANE):
         members = groups[context]
@@ -92,7 +91,6 @@ def sure_leads(
     scales.number_axis(ax.xaxis)
     ax.set_ylim(y - _LANE + 0.6, -0.7)
     style.name_rows(ax, places, names)
-    style.grid(ax, "x")
     sure = sum(bool(row["is_sure"]) for row in rows)
     differences = f"{len(rows)} difference{'s' if len(rows) > 1 else ''}"
     said = f"{sure or 'none'} of {differences} {'is' if sure < 2 else 'are'} larger than the error"
@@ -100,13 +98,11 @@ def sure_leads(
         said = f"the difference is {'larger than' if sure else 'within'} the error"
     said = f"On {where}: {said}" if where else said
     style.label(ax, said, f"tokens/s/GPU over {first} [1]; right: probability of being ahead")
-    look: dict[str, Any] = {"marker": MOE.marker, "linestyle": "none", "color": MOE.colour}
     handles = [
-        Line2D([], [], label="larger than the error", **look),
-        Line2D([], [], label="within the error", markerfacecolor="none", **look),
+        style.mark(MOE.marker, "larger than the error", color=MOE.colour),
+        style.mark(MOE.marker, "within the error", color=MOE.colour, markerfacecolor="none"),
     ]
-    style.legend_above(ax, 2, handles=handles)
-    return ax
+    return style.legend_above(ax, 2, handles)
 
 
 def total(row: Row) -> float:
@@ -135,7 +131,7 @@ def gpu_time(
         title: what the picture shows.
     """
     groups = grouped(rows, lambda row: row["context"])
-    ax = style.dressed(ax, (7.4, 1.7 + 0.26 * (len(rows) + _LANE * len(groups))))
+    ax = style.dressed(ax, (7.4, 1.7 + 0.26 * (len(rows) + _LANE * len(groups))), "x")
     places, names, y = [], [], 0.0
     for context in style.rows_that_fit(ax, groups, _LANE):
         members = groups[context]
@@ -162,11 +158,9 @@ def gpu_time(
     ax.set_xlim(0, room * max(min(longest, MOST), 1.0))
     ax.set_ylim(y - _LANE + 0.6, -0.7)
     style.name_rows(ax, places, names)
-    style.grid(ax, "x")
     style.label(ax, title, "GPU time per token, first subject = 1 [1]; right: tokens/s/GPU")
     told = used_resources(rows) if resources is None else resources
-    style.legend_above(ax, 4, handles=style.keys({name: RESOURCES[name] for name in told}))
-    return ax
+    return style.legend_above(ax, 4, handles=style.keys({name: RESOURCES[name] for name in told}))
 
 
 def _length(row: Row, groups: dict[float, list[Row]]) -> float:
@@ -194,3 +188,46 @@ def used_resources(rows: Sequence[Row]) -> list[str]:
     """Resources that take time in any row, in the order of the ledger."""
     running = [row["gpu_time"] for row in rows if row["is_feasible"]]
     return [name for name in RESOURCES if any(terms.get(name, 0.0) > 0 for terms in running)]
+
+
+SHOWN = 24  # architectures drawn
+
+
+@style.styled
+def architecture_gains(
+    rows: Sequence[Row], ax: Axes | None = None, *, title: str | None = None
+) -> Axes:
+    """Throughput of every architecture over the reference's, one mark for each accelerator.
+
+    The best stand at the top; beside each stand its parameters.
+
+    Args:
+        rows: mappings with `architecture`, `hardware`, `gain` [1], `total_params` and
+            `active_params`.
+        ax: where to draw.
+        title: what the picture shows.
+    """
+    by_name = grouped(rows, lambda row: row["architecture"])
+    names = sorted(by_name, key=lambda name: max(row["gain"] for row in by_name[name]))[-SHOWN:]
+    looks = style.category_looks([row["hardware"] for row in rows])
+    ax = style.dressed(ax, (7.4, 1.9 + 0.26 * len(names)), "x")
+    for y, name in enumerate(names):
+        gains = [row["gain"] for row in by_name[name]]
+        ax.plot([min(gains), max(gains)], [y, y], color=style.ink().quiet, linewidth=1.0, zorder=2)
+        for row in by_name[name]:
+            look = looks[row["hardware"]]
+            is_first = y == len(names) - 1
+            ax.plot(row["gain"], y, linestyle="none", marker=look.marker, color=look.colour,
+                    label=row["hardware"] if is_first else None, zorder=3)  # fmt: skip
+    ax.axvline(1.0, color=style.ink().text, linewidth=1.0)
+    labels = []
+    for name in names:
+        total, active = (
+            f"{quantity(by_name[name][0][k])}".replace("G", "B")
+            for k in ("total_params", "active_params")
+        )
+        labels.append(f"{name}  {total}, {active} active")
+    style.name_rows(ax, range(len(names)), labels, 7.5)
+    ax.margins(x=0.08)
+    style.label(ax, title, "tokens/s/GPU over the reference's, at equal quality [1]")
+    return style.legend_above(ax, 4)

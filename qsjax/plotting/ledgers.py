@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from qsjax.cost.ledger import resource_times
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
 # Smaller shares of a bar have no place in the legend: nobody would find them in it.
 TOLD = 0.005
+_HIDDEN: dict[str, Any] = {"facecolor": "none", "hatch": "//////"}
 # Memory by what it holds. Terms are looked up by the first key that their name contains.
 MEMORY: dict[str, Look] = {
     "free": Look("none", ""),
@@ -72,9 +72,8 @@ def time_breakdown(
     contexts = sorted({row["context"] for row in rows})
     name_of, looks = named(rows)
     names = list(dict.fromkeys(name_of(row) for row in rows))
-    ax = style.dressed(
-        ax, (min(11.5, max(7.4, 1.6 + 0.3 * len(contexts) * (len(names) + 0.6))), 4.4)
-    )
+    wide = min(11.5, max(7.4, 1.6 + 0.3 * len(contexts) * (len(names) + 0.6)))
+    ax = style.dressed(ax, (wide, 4.4), "y")
     width = 0.8 / len(names)
     tallest = max((row["tpot_ms"] for row in rows), default=1.0)
     for (context, name), members in grouped(
@@ -84,8 +83,8 @@ def time_breakdown(
         row = members[0]
         scale = 100.0 / row["tpot_ms"] if share else 1.0
         room = 0.66 if row.get("hidden") else 0.88
-        top = _bar(ax, x, room * width, row, scale)
-        _hidden(ax, x + 0.36 * width, 0.2 * width, row, scale)
+        top = _bar(ax, x, room * width, row["terms"], scale)
+        _bar(ax, x + 0.46 * width, 0.2 * width, row.get("hidden") or {}, scale, is_hidden=True)
         if not share and len(rows) <= 18:
             style.note(ax, units.quantity(row["tpot_ms"]), (x, top), (0, 2), 7.5, ha="center")
         ax.plot(x, -0.022 * (100.0 if share else tallest), marker=looks[name].marker,
@@ -93,38 +92,29 @@ def time_breakdown(
     ax.set_ylim(-0.045 * (100.0 if share else tallest), (100.0 if share else tallest) * 1.06)
     ax.set_xticks(range(len(contexts)), [units.tokens(context) for context in contexts])
     ax.tick_params(axis="x", length=0)
-    style.grid(ax)
     what = "share of a token's time [%]" if share else "time per output token [ms]"
     style.label(ax, title, "context [tokens]", what)
-    style.legend_above(ax, 4, handles=[*_variant_handles(looks), *_time_handles(rows)])
-    return ax
+    shown = [style.mark(look.marker, name, color=look.colour) for name, look in looks.items()]
+    return style.legend_above(ax, 4, handles=[*shown, *_time_handles(rows)])
 
 
-def _bar(ax: Axes, x: float, width: float, row: Row, scale: float) -> float:
+def _bar(
+    ax: Axes,
+    x: float,
+    width: float,
+    terms: Mapping[str, float],
+    scale: float,
+    *,
+    is_hidden: bool = False,
+) -> float:
     bottom = 0.0
-    for resource, value in by_resource(row["terms"]).items():
+    for resource, value in by_resource(terms).items():
         look = style.filled(RESOURCES[resource])
+        if is_hidden:
+            look = _HIDDEN | {"edgecolor": RESOURCES[resource].colour, "linewidth": 0.8}
         ax.bar(x, value * scale, width, bottom=bottom, **look, zorder=2)
         bottom += value * scale
     return bottom
-
-
-def _hidden(ax: Axes, left: float, width: float, row: Row, scale: float) -> None:
-    bottom = 0.0
-    for resource, value in by_resource(row.get("hidden") or {}).items():
-        ax.bar(
-            left,
-            value * scale,
-            width,
-            bottom=bottom,
-            align="edge",
-            facecolor="none",
-            edgecolor=RESOURCES[resource].colour,
-            hatch="//////",
-            linewidth=0.8,
-            zorder=2,
-        )
-        bottom += value * scale
 
 
 def _time_handles(rows: Sequence[Row]) -> list[Patch]:
@@ -137,16 +127,8 @@ def _time_handles(rows: Sequence[Row]) -> list[Patch]:
     handles = style.keys({name: look for name, look in RESOURCES.items() if name in present})
     if any(by_resource(row.get("hidden") or {}) for row in rows):
         colour = RESOURCES["comm TP"].colour
-        handles.append(Patch(facecolor="none", edgecolor=colour, hatch="//////",
-                             label="hidden communication"))  # fmt: skip
+        handles.append(Patch(**_HIDDEN, edgecolor=colour, label="hidden communication"))
     return handles
-
-
-def _variant_handles(looks: dict[str, Look]) -> list[Line2D]:
-    return [
-        Line2D([], [], linestyle="none", marker=look.marker, color=look.colour, label=name)
-        for name, look in looks.items()
-    ]
 
 
 def memory_look(name: str) -> Look:
@@ -170,7 +152,7 @@ def memory_ledger(
         title: what the picture shows.
     """
     names = list(dict.fromkeys(name for ledger in ledgers for name in ledger["terms"]))
-    ax = style.dressed(ax, (7.4, 1.3 + 0.5 * len(ledgers) + 0.08 * len(names)))
+    ax = style.dressed(ax, (7.4, 1.3 + 0.5 * len(ledgers) + 0.08 * len(names)), "x")
     held = [sum(max(0.0, float(x)) for x in ledger["terms"].values()) for ledger in ledgers]
     widest = max(*held, *(float(ledger["capacity"]) for ledger in ledgers)) / GIB
     for y, ledger in enumerate(reversed(ledgers)):
@@ -187,7 +169,6 @@ def memory_ledger(
     style.name_rows(ax, range(len(ledgers)), [str(one["label"]) for one in reversed(ledgers)])
     ax.set_ylim(-0.6, len(ledgers) - 0.4)
     ax.set_xlim(0, widest * 1.03)
-    style.grid(ax, "x")
     style.label(ax, title, "HBM of one GPU [GiB]; the dark line is its capacity")
     told = [
         name
@@ -197,8 +178,7 @@ def memory_ledger(
     handles = [
         Patch(**_filled(memory_look(name), 0.5), label=name.replace("_", " ")) for name in told
     ]
-    style.legend_above(ax, 4, handles=handles)
-    return ax
+    return style.legend_above(ax, 4, handles)
 
 
 def _name_part(ax: Axes, x: float, y: int, size: float, is_free: bool) -> None:

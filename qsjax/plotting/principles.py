@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from qsjax.plotting import scales, style
@@ -33,7 +32,7 @@ def roofline(
         ax: where to draw.
         title: what the picture shows.
     """
-    ax = style.dressed(ax)
+    ax = style.dressed(ax, lines="both")
     looks = style.variant_looks(points)
     peaks: Mapping[str, float] = roofs["peaks"]
     bandwidth, top = float(roofs["hbm_bw"]), max(peaks.values())
@@ -59,16 +58,13 @@ def roofline(
             markerfacecoloralt="#f4f5f6",
         )
     scales.number_axis(ax.xaxis, ax.yaxis)
-    style.grid(ax, "both")
     style.label(ax, title, "arithmetic intensity [FLOP per HBM byte]", "rate reached [FLOP/s]")
-    quiet = style.ink().text
     phases = [phase for phase in PHASE_MARKERS if any(row["phase"] == phase for row in points)]
     handles = [
         *(Patch(facecolor=look.colour, label=name) for name, look in looks.items()),
-        *(Line2D([], [], linestyle="none", marker=PHASE_MARKERS[phase], color=quiet, label=phase)
-          for phase in phases),
-    ]  # fmt: skip
-    style.legend_above(ax, 5, handles=handles)
+        *(style.mark(PHASE_MARKERS[phase], phase, color=style.ink().text) for phase in phases),
+    ]
+    style.legend_above(ax, 5, handles)
     if not style.is_narrow(ax):  # the markers of the legend have to do
         _name_phases(ax, points, looks, bandwidth, list(peaks.values()))
     return ax
@@ -165,8 +161,7 @@ def qs_plane(models: Sequence[Row], ax: Axes | None = None, *, title: str | None
         style.infeasible_key("////", "the two accountings disagree"),
         Patch(facecolor=MOE.colour, alpha=0.3, label="q s² > 1: the dense twin does, in both"),
     ]  # fmt: skip
-    style.legend_above(ax, 2, handles=handles)
-    return ax
+    return style.legend_above(ax, 2, handles)
 
 
 def _name_regions(ax: Axes, top: float) -> None:
@@ -205,7 +200,7 @@ def reuse_decomposition(
         ax: where to draw.
         title: what the picture shows.
     """
-    ax = style.dressed(ax, (7.4, 1.5 + 0.42 * len(rows)))
+    ax = style.dressed(ax, (7.4, 1.5 + 0.42 * len(rows)), "x")
     ax.set_xscale("log")
     high = max(max(row["routing"], row["gap"]) for row in rows)
     for y, row in enumerate(reversed(rows)):
@@ -222,14 +217,11 @@ def reuse_decomposition(
     step = max(1, len(ticks) // 7)
     ax.set_xticks(ticks[::step], [f"{tick:g}" for tick in ticks[::step]])
     ax.set_xticks([], minor=True)
-    style.grid(ax, "x")
     style.label(ax, title, "weight reuse, dense twin over MoE [1]")
     handles = [
         Patch(facecolor=MOE.colour, label="routing, 1/s"),
         Patch(facecolor=DENSE[0].colour, hatch="////", edgecolor=style.EDGE, linewidth=0.3,
               label="capacity, B dense / B MoE"),
-        Line2D([], [], linestyle="none", marker="D", color="#f4f5f6", markeredgecolor="#20242a",
-               label="product"),
+        style.mark("D", "product", color="#f4f5f6", markeredgecolor="#20242a"),
     ]  # fmt: skip
-    style.legend_above(ax, 3, handles=handles)
-    return ax
+    return style.legend_above(ax, 3, handles)

@@ -83,7 +83,7 @@ def tornado(
     if ax is not None:
         most = min(most, max(3, int(style.panel_height(ax) * 72 / 8.5 / max(1, len(looks)))))
     names = sorted(size, key=lambda name: -size[name])[:most][::-1]
-    ax = style.dressed(ax, (7.4, 1.5 + len(names) * (0.16 + 0.17 * len(looks))))
+    ax = style.dressed(ax, (7.4, 1.5 + len(names) * (0.16 + 0.17 * len(looks))), "x")
     height = 0.78 / len(looks)
     for row in rows:
         if row["parameter"] in names:
@@ -93,13 +93,11 @@ def tornado(
     ax.axvline(0, color=style.ink().text, linewidth=1.0)
     style.name_rows(ax, range(len(names)), names)
     ax.margins(x=0.13)
-    style.grid(ax, "x")
     metric = next((row["metric"] for row in rows if row.get("metric")), "throughput")
     style.label(
         ax, title, f"elasticity of {_called(metric)}: % change for 1 % more of the parameter"
     )
-    style.legend_above(ax, 4, handles=style.keys(looks))
-    return ax
+    return style.legend_above(ax, 4, handles=style.keys(looks))
 
 
 def is_finite(value: Any) -> TypeGuard[float]:
@@ -135,16 +133,12 @@ def elasticity_bands(
         most: parameters with a band of their own; the others are summed up.
         title: what the picture shows.
     """
-    ax = style.dressed(ax, (7.4, 4.6))
+    ax = style.dressed(ax, (7.4, 4.6), "y")
     contexts = sorted({row["context"] for row in rows})
-    table = {
-        name: {row["context"]: row["elasticity"] for row in found}
-        for name, found in grouped(rows, lambda row: row["parameter"]).items()
-    }
-    values = {
-        name: np.array([_number(found.get(context)) for context in contexts])
-        for name, found in table.items()
-    }
+    values = {}
+    for name, found in grouped(rows, lambda row: row["parameter"]).items():
+        own = {row["context"]: row["elasticity"] for row in found}
+        values[name] = np.array([_number(own.get(context)) for context in contexts])
     shown = _largest(values, most)
     for sign in (1.0, -1.0):
         base = np.zeros(len(contexts))
@@ -162,11 +156,9 @@ def elasticity_bands(
     low, high = ax.get_ylim()
     _binding_strip(ax, rows, contexts, low - 0.09 * (high - low), 0.06 * (high - low))
     ax.set_ylim(low - 0.1 * (high - low), high)
-    style.grid(ax)
     metric = next((row["metric"] for row in rows if row.get("metric")), "throughput")
     style.label(ax, title, "context [tokens]", f"elasticity of {_called(metric)} [1]")
-    style.legend_above(ax, 4, handles=_band_handles(rows, list(shown)))
-    return ax
+    return style.legend_above(ax, 4, handles=_band_handles(rows, list(shown)))
 
 
 def _largest(values: dict[str, np.ndarray], most: int) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ on black, and backgrounds are transparent, so one file serves light and dark pag
 
 import contextlib
 import functools
+import io
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any, Literal, NamedTuple, ParamSpec
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -283,8 +285,15 @@ def figure(
         return fig, fig.subplots(rows, columns, squeeze=False, **options)
 
 
-def dressed(ax: Axes | None, size: tuple[float, float] = (7.4, 4.3)) -> Axes:
-    """`ax`, or new axes of `size` [inch], with our spines, ticks, ink and a transparent ground."""
+def dressed(
+    ax: Axes | None,
+    size: tuple[float, float] = (7.4, 4.3),
+    lines: Literal["x", "y", "both"] | None = None,
+) -> Axes:
+    """`ax`, or new axes of `size` [inch], with our spines, ticks, ink and a transparent ground.
+
+    Quiet `lines` of a grid go from the ticks of an axis, or of both, behind the data.
+    """
     if ax is None:
         # pyplot's, so that a notebook shows the figure of a bare call.
         ax = plt.figure(figsize=size, layout="constrained").add_subplot()
@@ -298,12 +307,14 @@ def dressed(ax: Axes | None, size: tuple[float, float] = (7.4, 4.3)) -> Axes:
         which="both", color=colours.quiet, labelcolor=colours.text, labelsize=sizes(ax).tick
     )
     ax.tick_params(which="minor", length=0)
+    if lines:
+        ax.grid(visible=True, axis=lines, color=colours.quiet, alpha=0.22, linewidth=0.7)
     return ax
 
 
-def grid(ax: Axes, axis: Literal["x", "y", "both"] = "y") -> None:
-    """Quiet grid lines behind the data."""
-    ax.grid(visible=True, axis=axis, color=ink().quiet, alpha=0.22, linewidth=0.7)
+def mark(marker: str, label: str, **look: Any) -> Line2D:
+    """The handle of a marker without a line."""
+    return Line2D([], [], linestyle="none", marker=marker, label=label, **look)
 
 
 _NARROW = 4.2  # narrower panels [inch] are the user's own: what is written in them is small
@@ -520,24 +531,17 @@ def rows_that_fit(ax: Axes, groups: Mapping[Any, Sequence[Any]], lane: float) ->
     return [keys[round(k * (len(keys) - 1) / (most - 1))] for k in range(most)]
 
 
-def legend(ax: Axes, **options: Any) -> None:
-    """A legend in our ink; nothing if there is nothing to name."""
-    handles, _ = ax.get_legend_handles_labels()
-    if handles or options.get("handles"):
-        ax.legend(labelcolor=ink().text, **options)
-
-
-def legend_above(ax: Axes, columns: int, **options: Any) -> None:
-    """A legend in rows between title and panel, where it can hide no data.
+def legend_above(ax: Axes, columns: int, handles: Sequence[Artist] = ()) -> Axes:
+    """`ax` with a legend in rows between title and panel, where it can hide no data.
 
     Args:
         ax: the panel.
         columns: at most; fewer where the panel is too narrow for its longest name.
-        options: of `Axes.legend`.
+        handles: what is named; all that has a label unless given.
 
     A panel that is too low for all names has the first ones, and how many more there are.
     """
-    handles = list(options.get("handles") or ax.get_legend_handles_labels()[0])
+    handles = list(handles or ax.get_legend_handles_labels()[0])
     size = sizes(ax).legend
     longest = max((text_width(str(h.get_label()), size) for h in handles), default=0.1)
     columns = max(1, min(columns, int(panel_width(ax) / (_KEY * size / 8.5 + longest))))
@@ -545,14 +549,15 @@ def legend_above(ax: Axes, columns: int, **options: Any) -> None:
     most = max(2, int(_LEGEND * _height(ax) * 72 / (15.0 * size / 8.5)))
     if rows > most:
         rest = len(handles) - (most * columns - 1)
-        more = Line2D([], [], linestyle="none", label=f"and {rest} more")
-        options["handles"], rows = [*handles[: most * columns - 1], more], most
-    place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": columns, "fontsize": size}
-    legend(
-        ax, **{**place, "borderaxespad": 0.3, "handlelength": 1.8, "columnspacing": 1.3} | options
-    )
+        handles = [*handles[: most * columns - 1], mark("", f"and {rest} more")]
+        rows = most
+    if handles:
+        ax.legend(handles=handles, labelcolor=ink().text, loc="lower left", ncols=columns,
+                  bbox_to_anchor=(0.0, 1.0), fontsize=size, borderaxespad=0.3, handlelength=1.8,
+                  columnspacing=1.3)  # fmt: skip
     pad = 8.0 + 15.0 * rows * size / 8.5
     ax.set_title(ax.get_title(loc="left"), loc="left", pad=pad, fontsize=sizes(ax).title)
+    return ax
 
 
 def nth(looks: Sequence[Look], k: int) -> Look:
@@ -599,3 +604,26 @@ def variant_looks(rows: Sequence[Row]) -> dict[str, Look]:
 def category_looks(names: Sequence[str]) -> dict[str, Look]:
     """A look for each of `names`, in their order."""
     return {name: nth(CATEGORIES, k) for k, name in enumerate(dict.fromkeys(names))}
+
+
+Format = Literal["svg", "png", "pdf"]
+
+
+def render(drawn: Axes | Figure, format_: Format = "svg") -> bytes:
+    """The figure as the content of a file, without dates and with stable identifiers."""
+    fig = drawn if isinstance(drawn, Figure) else drawn.get_figure(root=True)
+    assert fig is not None
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[format_]
+    buffer = io.BytesIO()
+    with in_force():
+        fig.canvas.print_figure(
+            buffer,
+            format=format_,
+            dpi=160,
+            facecolor="none",
+            edgecolor="none",
+            bbox_inches="tight",
+            pad_inches=0.08,
+            metadata=undated,
+        )
+    return buffer.getvalue()

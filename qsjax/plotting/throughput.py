@@ -2,19 +2,17 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from qsjax.cost.meanings import meaning_of
 from qsjax.plotting import scales, style
-from qsjax.plotting.boards import Square, board, fill, tint
 from qsjax.plotting.labels import Name, name_points
-from qsjax.plotting.rows import METRICS, as_rows, design, named, why_infeasible
-from qsjax.plotting.style import INFEASIBLE, RESOURCES, Row
+from qsjax.plotting.rows import METRICS, as_rows, named
+from qsjax.plotting.style import INFEASIBLE, Row
 from qsjax.records import units
 from qsjax.records.rows import grouped
 
@@ -78,7 +76,7 @@ def throughput_vs_context(
         title: what the picture shows.
     """
     rows = as_rows(data)
-    is_ours, ax = ax is None, style.dressed(ax)
+    is_ours, ax = ax is None, style.dressed(ax, lines="y")
     x, lines, looks = _lines(rows)
     x = over or x
     ax.set_yscale("log")
@@ -94,8 +92,9 @@ def throughput_vs_context(
     scales.number_axis(ax.yaxis)
     _make_room(ax, [row[metric] for row in rows if row["is_feasible"]])
     ends += _mark_infeasible(ax, lines, looks, x)
-    style.grid(ax)
-    style.label(ax, title, _axis_name(x), METRICS.get(metric, metric))
+    meaning = meaning_of(x)
+    quantity = AXES.get(x, f"{meaning.long_name} ({x}) [{meaning.units}]")
+    style.label(ax, title, quantity, METRICS.get(metric, metric))
     if is_ours:
         _name_ends(ax, ends)
     else:  # what stands beside the panel may be another one
@@ -120,12 +119,6 @@ def _lines(
     told: list[Row] = [{**row, "label": f"{name_of(row)}, {row['gpus']:,.0f} GPUs"} for row in rows]
     lines = grouped(told, lambda row: (row["label"], row["gpus"]))
     return "context", lines, style.family_looks(told)
-
-
-def _axis_name(x: str) -> str:
-    """The quantity of a horizontal axis, with its unit."""
-    meaning = meaning_of(x)
-    return AXES.get(x, f"{meaning.long_name} ({x}) [{meaning.units}]")
 
 
 def _axis(ax: Axes, rows: Sequence[Row], x: str) -> None:
@@ -156,7 +149,7 @@ def ratio_vs_context(
         title: what the picture shows.
     """
     rows = [row for row in as_rows(data) if row.get("q") is not None]
-    ax = style.dressed(ax)
+    ax = style.dressed(ax, lines="y")
     ax.axhline(1.0, color=style.ink().text, linewidth=1.0)
     x, lines, looks = _lines(rows)
     for (name, _), members in lines.items():
@@ -170,10 +163,8 @@ def ratio_vs_context(
     ax.set_ylim(min(low, 0.9), max(high, 1.1))
     _axis(ax, rows, x)
     scales.number_axis(ax.yaxis)
-    style.grid(ax)
     style.label(ax, title, AXES[x], "tokens/s/GPU, dense over MoE [1]")
-    style.legend_above(ax, 4)
-    return ax
+    return style.legend_above(ax, 4)
 
 
 def _line(ax: Axes, rows: Sequence[Row], x: str, metric: str, look: style.Look) -> None:
@@ -227,8 +218,8 @@ def _mark_infeasible(
                 ends.append(_End(level, name, looks[name]))
             height += 0.04
     colour = style.ink().text
-    mark = Line2D([], [], linestyle="none", marker="x", color=colour, label="infeasible")
-    style.legend(ax, handles=[mark], loc="lower left", bbox_to_anchor=(0.0, height))
+    mark = style.mark("x", "infeasible", color=colour)
+    ax.legend(handles=[mark], labelcolor=colour, loc="lower left", bbox_to_anchor=(0.0, height))
     return ends
 
 
@@ -270,67 +261,3 @@ def _along(rows: Sequence[Row], metric: str) -> list[tuple[float, float]]:
     x = np.linspace(logs[0, 0], logs[-1, 0], 90)
     y = np.interp(x, logs[:, 0], logs[:, 1])
     return [(float(a), float(b)) for a, b in zip(np.exp(x), np.exp(y), strict=True)]
-
-
-@style.styled
-def best_partition_map(
-    data: "Sequence[Row] | xr.Dataset",
-    ax: Axes | None = None,
-    *,
-    y: Literal["variant", "gpus", "q"] = "variant",
-    title: str | None = None,
-) -> Axes:
-    """The winning partition of every (context, `y`) cell, on the colour of what binds it.
-
-    Infeasible cells are hatched and say why.
-
-    Args:
-        data: rows with `context`, `y`, the degrees and `bound_by`; for `gpus` or `q`, rows of one
-            variant.
-        ax: where to draw.
-        y: what stands on the vertical axis.
-        title: what the picture shows.
-    """
-    rows = as_rows(data)
-    read = named(rows)[0] if y == "variant" else lambda row: row[y]
-    names = list(dict.fromkeys(read(row) for row in rows))
-    names = names[::-1] if y == "variant" else sorted(names)
-    contexts = sorted({row["context"] for row in rows})
-    labels = [f"{name:g}" if isinstance(name, int | float) else str(name) for name in names]
-    size = max(5.0, 1.7 + 0.62 * len(contexts)), 1.7 + 0.72 * len(names)
-    ax, place = board(ax, contexts, labels, size)
-    for row in rows:
-        at = contexts.index(row["context"]), names.index(read(row))
-        fill(ax, at, _square(row, is_narrow=style.is_narrow(ax)), place)
-    what = {"variant": None, "gpus": "GPUs", "q": "quality factor q of the dense twin"}[y]
-    style.label(ax, title, "context [tokens]", what)
-    style.legend_above(ax, 5, handles=_binding_handles(rows))
-    return ax
-
-
-def _square(row: Row, *, is_narrow: bool) -> Square:
-    """The design on the colour of what binds it, or why there is none."""
-    if not row["is_feasible"]:
-        size, hatch = 5.2 if is_narrow else 6.4, INFEASIBLE.hatch[:3]
-        return Square(why_infeasible(row), size, None, style.ink().quiet, hatch)
-    look = RESOURCES.get(row.get("bound_by", ""), INFEASIBLE)
-    edge, hatch = tint(look.colour, 0.85), look.hatch[:2]
-    return Square(design(row, "\n"), 5.2 if is_narrow else 6.8, tint(look.colour), edge, hatch)
-
-
-def _binding_handles(rows: Sequence[Row]) -> list[Patch]:
-    present = {row.get("bound_by") for row in rows if row["is_feasible"]}
-    handles = [
-        Patch(
-            facecolor=tint(look.colour),
-            edgecolor=tint(look.colour, 0.85),
-            hatch=look.hatch,
-            linewidth=0,
-            label=f"bound by {name}",
-        )
-        for name, look in RESOURCES.items()
-        if name in present
-    ]
-    if any(not row["is_feasible"] for row in rows):
-        handles.append(style.infeasible_key(INFEASIBLE.hatch))
-    return handles

@@ -60,7 +60,7 @@ def iso_throughput(
     style.label(ax, title, "hbm_bw [B/s]", "hbm_bytes [B]")
     handles: list[Any] = []
     if point is not None:
-        handles += [Line2D([], [], linestyle="none", markersize=11, label="today", **TODAY)]
+        handles.append(style.mark(label="today", markersize=11, **TODAY))
     if known.count() and gradient is not None:
         arrow = Line2D([], [], marker=">", markersize=4.5, linewidth=1.2, markevery=(1, 2),
                        color=style.ink().text, label="steepest gain")  # fmt: skip
@@ -68,7 +68,7 @@ def iso_throughput(
     if known.mask.any():
         handles.append(style.infeasible_key("////", "no feasible design"))
     if handles:
-        style.legend_above(ax, 3, handles=handles)
+        style.legend_above(ax, 3, handles)
     return ax
 
 
@@ -126,7 +126,7 @@ def verdict_fan(
         probability_label: what stands beneath these numbers.
         title: what the picture shows.
     """
-    ax = style.dressed(ax)
+    ax = style.dressed(ax, lines="y")
     levels = sorted(quantiles)
     outer = [(low, high) for low, high in zip(levels, reversed(levels), strict=True) if low < high]
     colour = DENSE[0].colour
@@ -148,10 +148,8 @@ def verdict_fan(
                    va=side, ha="left", annotation_clip=False)  # fmt: skip
     if probability is not None:
         _probabilities(ax, contexts, probability, probability_label)
-    style.grid(ax)
     style.label(ax, title, "context [tokens]", METRICS["speedup_over_moe"])
-    style.legend_above(ax, 4)
-    return ax
+    return style.legend_above(ax, 4)
 
 
 def _probabilities(

@@ -30,7 +30,7 @@ def parity(
         quantity: what is compared, with its unit.
         title: what the picture shows.
     """
-    ax = style.dressed(ax, (5.6, 5.6))
+    ax = style.dressed(ax, (5.6, 5.6), "both")
     usable = [r for r in records if r.get("predicted") is not None and r.get("measured")]
     values = [row[name] for row in usable for name in ("predicted", "measured")]
     low, high = min(values, default=1.0) / 1.4, max(values, default=10.0) * 1.4
@@ -56,7 +56,6 @@ def parity(
         )
     ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
     scales.number_axis(ax.xaxis, ax.yaxis)
-    style.grid(ax, "both")
     style.label(ax, title, f"measured {quantity}", f"predicted {quantity}")
     style.legend_above(ax, 3)
     style.note(
@@ -88,7 +87,7 @@ def residuals(
         lambda row: str(row.get(by, "other")),
     )
     names = sorted(found, reverse=True)
-    ax = style.dressed(ax, (7.4, 1.7 + 0.48 * len(names)))
+    ax = style.dressed(ax, (7.4, 1.7 + 0.48 * len(names)), "x")
     for share, alpha in ((25.0, 0.10), (10.0, 0.16)):
         ax.axvspan(-share, share, color=style.ink().quiet, alpha=alpha, linewidth=0)
     ax.axvline(0, color=style.ink().text, linewidth=1.0)
@@ -102,14 +101,12 @@ def residuals(
     told = (style.text_width(_median(99.9), _size(ax)) + 0.1) / style.panel_width(ax)
     ax.set_xlim(-reach * 1.04, reach * max(1.62, (1.06 + 1.04 * told) / (1.0 - told)))
     ax.set_xticks(np.linspace(-reach, reach, 7))
-    style.grid(ax, "x")
     style.label(ax, title, "error, predicted over measured [%]")
     handles = [
         Patch(facecolor=style.ink().quiet, alpha=0.3, label="±10 %, ±25 %"),
         Patch(facecolor="none", edgecolor=style.ink().text, label="middle 80 %, median"),
     ]
-    style.legend_above(ax, 3, handles=handles)
-    return ax
+    return style.legend_above(ax, 3, handles)
 
 
 def _strip(ax: Axes, y: int, errors: np.ndarray, look: style.Look, reach: float) -> None:

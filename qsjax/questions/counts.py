@@ -6,7 +6,7 @@ from typing import Any
 from qsjax import catalog
 from qsjax.cost.laws import params
 from qsjax.cost.laws.params import TwinDefinition
-from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.loading import in_float64
 from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.numpy_backend import host_unless_traced
 from qsjax.records import checks

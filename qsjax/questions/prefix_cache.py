@@ -284,8 +284,7 @@ def prefix_cache(
     >>> [row["place"] for row in found.rows()]
     ['recompute', 'hbm', 'host', 'ssd', 'remote']
     """
-    if partition is not None:
-        partition = checks.one_partition(partition)
+    partition = checks.one_partition(partition)
     reuse = reuse_of(
         {"isl": isl, "osl": osl, "prefix_hit_rate": prefix_hit_rate}
         | {"reuse_interval": reuse_interval}

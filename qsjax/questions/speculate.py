@@ -20,8 +20,7 @@ from qsjax.output.result import Drawing, Result, Row, Table, plain
 from qsjax.records import checks
 from qsjax.records.fields import COUNT, POSITIVE, SHARE
 from qsjax.records.rows import grouped
-from qsjax.records.scenario import Records
-from qsjax.records.specs import DEGREES, Convention, Partition
+from qsjax.records.specs import DEGREES, Convention, Partition, Records
 from qsjax.records.units import MS
 
 
@@ -218,8 +217,7 @@ def speculate(
     1.5
     """
     _check(acceptance, drafts, method, head_params)
-    if partition is not None:
-        partition = checks.one_partition(partition)
+    partition = checks.one_partition(partition)
     stated = problem.stated
     several = [n for n, x in (("gpus", stated.gpus), ("context", stated.contexts)) if len(x) > 1]
     if several or stated.kept:

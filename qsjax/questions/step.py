@@ -1,24 +1,21 @@
 """One decode step or prefill of one design: pure, for jit, vmap and grad."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.feasibility import reason_names
 from qsjax.cost.ledger import time_ledger
-from qsjax.cost.prefill import PrefillCost, prefill_step
+from qsjax.cost.prefill import ContextParallel, PrefillCost, prefill_step
 from qsjax.grid.problem import as_accelerator, as_served
 from qsjax.numerics import trees
 from qsjax.numerics.jax import jax
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import host_unless_traced, is_traced
 from qsjax.records import checks
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, Partition, Workload, named_convention
-
-ContextParallel = Literal["pass_kv", "pass_q"]
+from qsjax.records.specs import Convention, Partition, Records, Workload, named_convention
 
 
 @trees.record

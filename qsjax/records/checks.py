@@ -100,9 +100,18 @@ def _show(value: Any) -> str:
     return f"{np.max(value):g}"
 
 
+def divisors(count: int) -> list[int]:
+    """All divisors in order.
+
+    >>> divisors(12)
+    [1, 2, 3, 4, 6, 12]
+    """
+    low = [k for k in range(1, math.isqrt(count) + 1) if count % k == 0]
+    return sorted({*low, *(count // k for k in low)})
+
+
 def _divisors(number: Any) -> str:
-    whole = int(np.max(number))
-    return ", ".join(str(k) for k in range(1, min(whole, 4096) + 1) if whole % k == 0)
+    return ", ".join(str(k) for k in divisors(int(np.max(number))) if k <= 4096)
 
 
 def _fails(condition: Callable[..., Any], v: Values, names: str) -> bool:
@@ -257,11 +266,7 @@ def _checked(record: Any, single: bool) -> tuple[Any, dict[str, str]]:
     return dataclasses.replace(record, **changes), problems
 
 
-_EXAMPLES: dict[type, str] = {
-    Partition: "tp=8",
-    Workload: "context=8192",
-    Convention: "",
-}
+_EXAMPLES: dict[type, str] = {Partition: "tp=8", Workload: "context=8192", Convention: ""}
 
 
 def _shown(value: Any) -> str:
@@ -316,14 +321,13 @@ def check_records(*, single: bool = False, **given: Any) -> tuple[Any, ...]:
     return tuple(checked)
 
 
-def one_partition(partition: Partition) -> Partition:
-    """A partition of single numbers, checked.
+def one_partition(partition: Partition | None) -> Partition | None:
+    """A partition of single numbers, checked, if there is one.
 
     Raises:
         ValueError: with everything that is wrong with it.
     """
-    found: Partition = check_records(partition=partition, single=True)[0]
-    return found
+    return None if partition is None else check_records(partition=partition, single=True)[0]
 
 
 def _listed(subject: str, problems: Mapping[str, str]) -> list[str]:
@@ -366,12 +370,6 @@ def check_positive(name: str, given: Any, unit: str) -> np.ndarray:
     return numbers
 
 
-def _axis_problem(name: str) -> str | None:
-    if name in FIELDS:
-        return None
-    return f"unknown axis {name!r}; {hint(name, FIELDS)}"
-
-
 def read_axis(name: str, values: Any) -> tuple[Any, str | None]:
     """The values of an axis, from one number, a text such as "8k,128k" or "8..64", or a list.
 
@@ -380,8 +378,8 @@ def read_axis(name: str, values: Any) -> tuple[Any, str | None]:
     """
     if name == "kv_mode":
         return _modes(values)
-    if stranger := _axis_problem(name):
-        return np.empty(0), stranger
+    if name not in FIELDS:
+        return np.empty(0), f"unknown axis {name!r}; {hint(name, FIELDS)}"
     try:
         given = listed_of_text(values) if isinstance(values, str) else values
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The five records that a cost law takes: frozen pytrees, SI units, no behaviour.
+"""The five records that a cost law takes, and all together: frozen pytrees, SI units, no behaviour.
 
 Every field that a user may sweep or differentiate is a traced leaf: a number or an array that
 broadcasts against the others. Closed choices are static metadata, and each of their values is one
@@ -12,7 +12,7 @@ Construction checks nothing, as transforms rebuild records with tracers: entry p
 import dataclasses
 import numbers
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import ArrayLike
@@ -421,9 +421,7 @@ class HardwareSpec:
     two_shot_latency: ArrayLike = _startup("what two-shot all-reduces take longer to start")
     rank_latency: ArrayLike = _startup("start-up of an all-reduce by doubling of its ranks")
     mesh: ArrayLike = number(
-        "how far an island is a mesh of links between pairs, not a switch",
-        rule=SHARE,
-        default=0.0,
+        "how far an island is a mesh of links between pairs, not a switch", rule=SHARE, default=0.0
     )
     overlap_tp: ArrayLike = _overlap("hidden share, tensor parallelism")
     overlap_kv: ArrayLike = _overlap("hidden share, KV parallelism")
@@ -437,9 +435,7 @@ class HardwareSpec:
     host_bytes: ArrayLike = _tier_bytes("host memory", "host")
     host_bw: ArrayLike = _tier_bandwidth("host memory", "host")
     host_latency: ArrayLike = _tier_latency(
-        "host memory",
-        20e-6,
-        "assumed: two launches of a copy from pinned memory, about 10 us each",
+        "host memory", 20e-6, "assumed: two launches of a copy from pinned memory, about 10 us each"
     )
     ssd_bytes: ArrayLike = _tier_bytes("SSDs", "ssd")
     ssd_bw: ArrayLike = _tier_bandwidth("SSDs", "ssd")
@@ -597,6 +593,20 @@ class Convention:
     )
 
     replace = replace
+
+
+class Records(NamedTuple):
+    """The inputs of one evaluation; their fields broadcast against each other.
+
+    Beside a stack of models the workload has one value for all of them, or one for each, in every
+    field by itself.
+    """
+
+    model: ModelSpec
+    hardware: HardwareSpec
+    partition: Partition
+    workload: Workload
+    gpus: ArrayLike | None = None
 
 
 PHYSICAL = Convention()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qsjax.cost.feasibility import REASONS
-from qsjax.grid.cells import concatenated, take
+from qsjax.grid.cells import GPU_DEGREES, concatenated, take
 from qsjax.grid.scoring import TIE_TOLERANCE, Reduced, lowest, tolerance
 from qsjax.streaming.engine import Engine
 from qsjax.streaming.kernels import BINS, bin_edges, detail_one, survivors_one
@@ -188,7 +188,7 @@ def _designs_at(
     plan: Plan, start: int, scores: _Scores, row: np.ndarray, position: np.ndarray
 ) -> Designs:
     at = winner_coordinates(plan, start + row, position)
-    degrees = [at[name] for name in ("tp", "pp", "dp", "kvp") if name in at]
+    degrees = [at[name] for name in GPU_DEGREES if name in at]
     gpus = np.prod(degrees, axis=0) if degrees else np.ones(len(row))
     return Designs(start + row, position, gpus, *(x[row, position] for x in scores))
 

@@ -15,8 +15,7 @@ from qsjax.numerics.safe import scalar
 from qsjax.records import checks
 from qsjax.records.conversion import as_float64
 from qsjax.records.fields import NOT_NEGATIVE, Rule, choices_of, facts_of, hint
-from qsjax.records.scenario import Records
-from qsjax.records.specs import CONVENTIONS, Convention, ModelSpec, Partition, Workload
+from qsjax.records.specs import CONVENTIONS, Convention, ModelSpec, Partition, Records, Workload
 from qsjax.streaming.engine import Job, Precision
 from qsjax.streaming.kernels import Metric
 from qsjax.streaming.run import Outputs

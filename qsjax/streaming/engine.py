@@ -12,8 +12,7 @@ from qsjax.grid.axes import place
 from qsjax.grid.scoring import WIDE, Reduced, StepObjective
 from qsjax.numerics.jax import jax
 from qsjax.numerics.namespace import Array
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention
+from qsjax.records.specs import Convention, Records
 from qsjax.streaming.kernels import Metric, Wanted, reduce_one
 from qsjax.streaming.plan import Plan, design_arrays, kept_arrays
 

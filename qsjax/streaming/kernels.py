@@ -10,8 +10,7 @@ from qsjax.grid.scoring import Reduced, Scored, StepObjective, lowest, of_shape,
 from qsjax.grid.tiles import count_tiles, reduce_tiles
 from qsjax.numerics.jax import jax, jnp
 from qsjax.numerics.namespace import Array
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention
+from qsjax.records.specs import Convention, Records
 
 Metric = StepObjective
 # Bins of the quantiles: 256 for each factor of two, so that a quantile is right to 0.4 %.

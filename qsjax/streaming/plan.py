@@ -10,8 +10,7 @@ import numpy as np
 from qsjax.grid.axes import STACKED, Axes, Axis, matrix_arrays, place
 from qsjax.grid.cells import illegality
 from qsjax.grid.staging import LANES
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention
+from qsjax.records.specs import Convention, Records
 
 # A block has so many cells that its fixed cost disappears; a call strings small ones together (a
 # program of one block is the smaller one); a chunk is what a killed run loses at most.

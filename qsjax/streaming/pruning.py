@@ -30,8 +30,7 @@ from qsjax.numerics.jax import jax
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.fields import facts_of
-from qsjax.records.scenario import Records
-from qsjax.records.specs import FIELDS, Convention, HardwareSpec
+from qsjax.records.specs import FIELDS, Convention, HardwareSpec, Records
 from qsjax.streaming.aggregate import Tally, new_tally, summed
 from qsjax.streaming.engine import Job
 from qsjax.streaming.hosts import cores

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qsjax.cost.decode import evaluate
 from qsjax.cost.feasibility import REASONS
 from qsjax.cost.meanings import attributes_of
 from qsjax.grid.axes import Axis, place
-from qsjax.grid.evaluation import evaluate
 from qsjax.records.specs import KV_MODES
 from qsjax.streaming import store
 from qsjax.streaming.aggregate import Designs, Tally, merge, new_tally, quantiles

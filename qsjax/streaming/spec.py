@@ -13,15 +13,7 @@ from qsjax.grid.problem import Problem, ProblemError, numbers
 from qsjax.records.conversion import LONGEST, NoNumberError, as_float64
 from qsjax.records.fields import hint
 from qsjax.records.specs import DEGREES, FIELDS, Workload
-from qsjax.streaming.asked import (
-    BOUNDS,
-    OUTPUTS,
-    Options,
-    complaints,
-    options_of,
-    problems_of,
-    repeated,
-)
+from qsjax.streaming import asked
 
 # Arguments of a problem that stand among the axes or in the workload.
 _ARGUMENTS = ("gpus", "context", "batch")
@@ -36,8 +28,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     ),
     "axes": (),
     "workload": (*(field.name for field in dataclasses.fields(Workload)), *_STORED),
-    "constraints": BOUNDS,
-    "outputs": (*OUTPUTS, "statistics"),
+    "constraints": asked.BOUNDS,
+    "outputs": (*asked.OUTPUTS, "statistics"),
 }
 _RANGES = ({"from", "to", "steps"}, {"from", "to", "steps", "scale"}, {"from", "to", "step"})
 _HELP = (
@@ -113,7 +105,7 @@ def _values(name: str, value: Any) -> Any:
     if isinstance(value, dict):
         return _range(name, value)
     listed = value if isinstance(value, list) else [value]
-    if problem := repeated(listed):
+    if problem := asked.repeated(listed):
         raise ValueError(problem)
     return listed if name != "kv_mode" and not isinstance(value, str) else value
 
@@ -165,7 +157,7 @@ def _list(document: Document, key: str, names: Any) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         complain(document, key, f"{names!r} is not allowed; give a list of names")
         return []
-    if problem := repeated(names):
+    if problem := asked.repeated(names):
         complain(document, key, problem)
     return names
 
@@ -189,7 +181,7 @@ def _place(document: Document, tables: Sequence[str], mistakes: Iterable[tuple[s
                 complain(document, place, problem)
 
 
-def asked_in(document: Document) -> tuple[Problem, Options]:
+def asked_in(document: Document) -> tuple[Problem, asked.Options]:
     """The problem and the options of a file.
 
     Raises:
@@ -218,13 +210,13 @@ def asked_in(document: Document) -> tuple[Problem, Options]:
         mistakes, factors = [("q", str(error))], ()
     said: dict[str, Any] = {n: sweep[n] for n in ("precision", "skip_illegal") if n in sweep}
     said |= {"bounds": tables["constraints"], "q": factors, "any_gpus": any_gpus}
-    options = options_of(tables["outputs"], **said)
+    options = asked.options_of(tables["outputs"], **said)
     try:
         problem = Problem(**arguments)
-        wrong = complaints(problem, options)
+        wrong = asked.complaints(problem, options)
     except ProblemError as error:
         mistakes += error.mistakes
-        wrong = list(problems_of(options))
+        wrong = list(asked.problems_of(options))
     _place(document, ["axes", "workload"], mistakes)
     _place(document, ["outputs", "constraints", "axes"], wrong)
     toml.raise_problems(document)

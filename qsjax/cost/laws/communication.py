@@ -1,4 +1,4 @@
-"""The five communication families of one microbatch in one stage (paper 4.3)."""
+"""The five communication families of one microbatch in one stage, and what is seen (paper 4.3)."""
 
 from typing import NamedTuple
 
@@ -186,3 +186,26 @@ def pipeline(ctx: Context) -> Cost:
     one = collectives.point_to_point(is_intra, _hidden_bytes(ctx), ctx.hardware)
     is_piped = xp.where(xp.asarray(ctx.partition.pp) > 1, 1.0, 0.0)
     return Cost(is_piped * one.startup, is_piped * one.bandwidth)
+
+
+def exposed_bandwidth(
+    bandwidth: Array, window: ArrayLike, overlap: ArrayLike, tail: ArrayLike | None = None
+) -> Array:
+    """Seconds of a transfer's bandwidth part that the phase does not hide [s].
+
+    Args:
+        bandwidth: bandwidth part of the family [s].
+        window: time of the phases that may hide it [s].
+        overlap: share of the window that the family may use.
+        tail: share of the bandwidth part that nothing can hide (the end of a ring), if any.
+    """
+    hidden = overlap * xp.asarray(window)
+    if tail is None:
+        return xp.maximum(0.0, bandwidth - hidden)
+    at_the_end = xp.asarray(tail) * bandwidth
+    return at_the_end + xp.maximum(0.0, (bandwidth - at_the_end) - hidden)
+
+
+def exposed_startup(startup: Array, startup_overlap: ArrayLike) -> Array:
+    """Seconds of a transfer's start-ups that are not hidden [s]."""
+    return (1.0 - xp.asarray(startup_overlap)) * startup

@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import Array, ArrayLike, xp
-from qsjax.records.scenario import Records
 from qsjax.records.specs import (
     Convention,
     HardwareSpec,
     MlaLayout,
     ModelSpec,
     Partition,
+    Records,
     Workload,
 )
 

@@ -1,6 +1,7 @@
 """Which quantity of the model a record measures, or why none."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -19,12 +20,12 @@ from qsjax.evidence.measurements.deployment import (
 )
 from qsjax.evidence.measurements.kernels import Kernel
 from qsjax.evidence.measurements.names import find_hardware, is_median, metric_of, rate_unit
+from qsjax.grid.cells import GPU_DEGREES
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.checks import LARGEST
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Convention, Workload
+from qsjax.records.specs import PHYSICAL, Convention, Records, Workload
 from qsjax.records.units import GIB, MS, US
 
 Kind = (
@@ -33,6 +34,8 @@ Kind = (
 )
 # Contexts between which the published linear fits of the inter-token latency were made [tokens].
 SWEEP = (256.0, 125_000.0)
+# Kinds of measurement in which prompts and answers share the GPUs.
+SERVED = ("served_tpot", "served_throughput", "ttft")
 GPUS_PER_NODE = 8.0
 _SHARES = frozenset(("memory_utilisation", "static_fraction"))
 MEMORY_FACTS = _SHARES | {"memory_gb", "memory_gib", "weights_gb"}
@@ -154,7 +157,7 @@ def _throughput(record: Mapping[str, Any]) -> tuple[Kind, float] | None:
     if unit.startswith("tok/s") and re.search("total|input", metric) and "output" not in metric:
         raise UnusableError(f"metric {record['metric']!r} may count prompts; give output tokens")
     partition = partition_of(record, {})
-    gpus = float(partition.dp) * float(partition.tp) * float(partition.pp) * float(partition.kvp)  # type: ignore[arg-type]  # floats of partition_of
+    gpus = math.prod(scalar(getattr(partition, name)) for name in GPU_DEGREES)
     kind: Kind = "served_throughput" if "aggregated" in phase else "throughput"
     kind = "static" if "static" in phase else kind
     if unit.startswith("tok/s/gpu"):
@@ -164,7 +167,7 @@ def _throughput(record: Mapping[str, Any]) -> tuple[Kind, float] | None:
     if unit.startswith("tok/s (whole"):
         return kind, 1.0
     if unit == "tok/s/user":
-        return kind, float(partition.dp) * batch_of(record, partition)  # type: ignore[arg-type]  # floats of partition_of
+        return kind, scalar(partition.dp) * batch_of(record, partition)
     return None
 
 
@@ -199,10 +202,10 @@ def _kind(record: Mapping[str, Any]) -> tuple[Kind, float]:
 def _materialised(one: OperatingPoint) -> Workload:
     """The cache of an engine without latent attention: keys and values of every head."""
     model = one.model
-    width = float(model.qk_nope_dim) + float(model.rope_dim)  # type: ignore[arg-type]  # catalogue entries hold floats
-    heads = float(model.heads) / float(one.partition.tp)  # type: ignore[arg-type]  # floats
-    latent = float(model.kv_latent) + float(model.rope_dim)  # type: ignore[arg-type]  # floats
-    per_element = float(one.workload.bytes_kv) * 2.0 * heads * width / latent  # type: ignore[arg-type]  # floats
+    width = scalar(model.qk_nope_dim) + scalar(model.rope_dim)
+    heads = scalar(model.heads) / scalar(one.partition.tp)
+    latent = scalar(model.kv_latent) + scalar(model.rope_dim)
+    per_element = scalar(one.workload.bytes_kv) * 2.0 * heads * width / latent
     return dataclasses.replace(one.workload, bytes_kv=per_element)
 
 
@@ -324,9 +327,8 @@ def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
         if kind in ("slope", "intercept"):
             contexts = SWEEP
         deployments = tuple(deployment_of(record, context=context) for context in contexts)
-        if kind == "static" and not deployments[0].prompt:
-            raise UnusableError("unknown lengths of prompt and output")
-        if kind in ("served_tpot", "served_throughput", "ttft") and not deployments[0].output:
+        one = deployments[0]
+        if (kind == "static" and not one.prompt) or (kind in SERVED and not one.output):
             raise UnusableError("unknown lengths of prompt and output")
         if kind in ("served_tpot", "served_throughput") and not record.get("mean_concurrency"):
             deployments = tuple(_running(one, found) for one in deployments)

@@ -10,9 +10,9 @@ from qsjax import catalog
 from qsjax.catalog import HardwareEntry, ModelEntry
 from qsjax.engines import held, kernels
 from qsjax.engines import releases as read
-from qsjax.engines.generations import refuses
 from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
+from qsjax.engines.rules import refuses
 from qsjax.engines.tuning import Tuned, first_release, formats_of, tune
 from qsjax.evidence.measurements.names import (
     PRECISIONS,
@@ -101,7 +101,7 @@ def _check_partition(partition: Partition, model: ModelSpec) -> None:
         lines = (line.strip() for line in str(error).splitlines()[1:])
         raise UnusableError("; ".join(lines)) from error
     ep, tp, dp, kvp = (float(getattr(partition, name)) for name in ("ep", "tp", "dp", "kvp"))
-    stage, experts_held = tp * dp * kvp, float(model.experts) + float(partition.redundant_experts)  # type: ignore[arg-type]  # catalogue entries hold floats
+    stage, experts_held = tp * dp * kvp, scalar(model.experts) + scalar(partition.redundant_experts)
     if ep > experts_held:
         raise UnusableError(f"ep={ep:g} exceeds the number of experts, {experts_held:g}")
     if stage % ep:
@@ -110,7 +110,7 @@ def _check_partition(partition: Partition, model: ModelSpec) -> None:
 
 def batch_of(record: Mapping[str, Any], partition: Partition) -> float:
     """Sequences of an attention replica; 0 where no field gives them."""
-    dp = float(partition.dp)  # type: ignore[arg-type]  # a float of this module
+    dp = scalar(partition.dp)
     if record.get("batch_per_gpu"):
         gpus = _count(record, "n_gpus")
         return float(record["batch_per_gpu"]) * (gpus / dp if gpus else 1.0)
@@ -167,7 +167,7 @@ def _weights(
         ffn, launches = Precision(stored=stored, native="fp4"), kernels.launches
     # Four-bit checkpoints of mixtures quantise the experts and leave attention in 16 bits:
     # `exclude_modules` of nvidia/DeepSeek-V3-0324-NVFP4, `modules_to_not_convert` of gpt-oss.
-    is_mixture = float(model.spec.experts) > 1  # type: ignore[arg-type]  # catalogue entries hold floats
+    is_mixture = scalar(model.spec.experts) > 1
     if "bf16 att" in text or (ffn.stored < 1.0 and is_mixture):
         return ffn, PRECISIONS["bf16"], launches
     return ffn, ffn, launches
@@ -193,10 +193,10 @@ def _shared_ratio(published: records.Precision, ffn: Precision) -> float:
 
     Those of the model's own checkpoint where the record serves one of that width, else 1.
     """
-    own = float(published.bytes_ffn_weight)  # type: ignore[arg-type]  # catalogue entries hold floats
+    own = scalar(published.bytes_ffn_weight)
     if abs(own - ffn.stored) > 0.1 * own:
         return 1.0
-    return own * float(published.shared_weight_ratio) / ffn.stored  # type: ignore[arg-type]  # as above
+    return own * scalar(published.shared_weight_ratio) / ffn.stored
 
 
 def _model(record: Mapping[str, Any], spec: ModelSpec) -> ModelSpec:
@@ -209,7 +209,7 @@ def _model(record: Mapping[str, Any], spec: ModelSpec) -> ModelSpec:
     """
     if "skip-sw" not in str(record.get("kv_dtype") or "").lower():
         return spec
-    return dataclasses.replace(spec, window=2.0 * float(spec.window))  # type: ignore[arg-type]  # catalogue entries hold floats
+    return dataclasses.replace(spec, window=2.0 * scalar(spec.window))
 
 
 def _padded(engine: str, spec: ModelSpec, tp: float) -> ModelSpec:

@@ -17,9 +17,8 @@ from qsjax.catalog import HardwareEntry
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.laws import collectives, communication, compute
 from qsjax.cost.laws.sharding import context_of
-from qsjax.engines.generations import generation_of
 from qsjax.engines.operating_point import OperatingPoint
-from qsjax.engines.rules import load_kernels
+from qsjax.engines.rules import generation_of, load_kernels
 from qsjax.engines.tuning import Entries, Formats, fields, find
 from qsjax.evidence.measurements.deployment import UnusableError, hardware_of
 from qsjax.evidence.measurements.names import PRECISIONS, find_model
@@ -27,8 +26,7 @@ from qsjax.grid.axes import stack
 from qsjax.numerics.namespace import ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import blend, scalar
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Records, Workload
 from qsjax.records.units import US
 
 Part = Literal["attention", "experts", "dispatch", "combine", "exchange"]
@@ -41,12 +39,7 @@ _COLLECTIVE = re.compile(r"(all_gather|reduce_scatter|all_reduce|alltoall) x(\d+
 # Engines whose own all-reduces are named after them.
 _ENGINE = re.compile(r"\b(vllm|sglang|trtllm)", re.IGNORECASE)
 # Libraries of exchanges, by a part of what was measured.
-_EXCHANGES = {
-    "OneSided": "one_sided",
-    "TwoSided": "two_sided",
-    "deepep": "deepep",
-    "pplx": "pplx",
-}
+_EXCHANGES = {"OneSided": "one_sided", "TwoSided": "two_sided", "deepep": "deepep", "pplx": "pplx"}
 _PLAIN = Formats(dense="bf16", experts="bf16", cache="bf16")
 # DeepGEMM and FlashMLA, which InferSim measured, are the kernels of this engine's tables.
 LIBRARIES = "sglang"

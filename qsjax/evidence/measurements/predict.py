@@ -14,15 +14,15 @@ from qsjax.engines import memory
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.releases import mean_length
 from qsjax.engines.schedulers import filling_of
-from qsjax.evidence.measurements.cases import SWEEP, Case
+from qsjax.evidence.measurements.cases import SERVED, SWEEP, Case
 from qsjax.grid import axes
 from qsjax.numerics.jax import jax
 from qsjax.numerics.jaxpr import on_host_by_jax
 from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.rows import grouped
+from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Records, Workload
 from qsjax.records.units import GB
 
 # Values of hardware fields that replace the catalogue's, and `trtllm_overhead`.
@@ -118,12 +118,8 @@ def with_constants(
 
 def _launches_of_a_layer(one: OperatingPoint) -> float:
     """Launches of the experts beyond the accelerator's overheads, spread over all layers [s]."""
-    layers, dense = float(one.model.layers), float(one.model.dense_layers)  # type: ignore[arg-type]  # catalogue entries hold floats
+    layers, dense = scalar(one.model.layers), scalar(one.model.dense_layers)
     return one.expert_launches * (layers - dense) / layers
-
-
-# Kinds of measurement in which prompts and answers share the GPUs.
-SERVED = ("served_tpot", "served_throughput", "ttft")
 
 
 class Asked(NamedTuple):
@@ -136,7 +132,7 @@ class Asked(NamedTuple):
     @property
     def prompts(self) -> float:
         """Prompts of one pass: a static batch prefills all of its own at once."""
-        return float(self.one.workload.batch) if self.kind == "static" else 1.0  # type: ignore[arg-type]  # floats of deployment_of
+        return scalar(self.one.workload.batch) if self.kind == "static" else 1.0  # type: ignore[arg-type]  # given
 
     @property
     def rules(self) -> Filling:
@@ -243,9 +239,7 @@ def batches(cases: Sequence[Case]) -> tuple[list[tuple[Batch, Convention]], np.n
     cases in theirs.
     """
     flat = [Asked(one, case.kind, case.facts) for case in cases for one in case.deployments]
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for i, each in enumerate(flat):
-        groups.setdefault(_key(each.one), []).append(i)
+    groups = grouped(range(len(flat)), lambda i: _key(flat[i].one))
     built = [
         (stack([flat[i] for i in members]), flat[members[0]].one.convention)
         for members in groups.values()
@@ -339,7 +333,7 @@ def told_of(cases: Sequence[Case]) -> Told:
     """What the cases say of their values."""
     last = np.cumsum([len(case.deployments) for case in cases]) - 1
     deployments = [case.deployments[0] for case in cases]
-    sequences = np.array([float(one.workload.batch) for one in deployments])  # type: ignore[arg-type]  # floats of deployment_of
+    sequences = np.array([scalar(one.workload.batch) for one in deployments])  # type: ignore[arg-type]  # given
     named = [FIRST_TOKENS[first_token_name(case)] for case in cases]
     known = [
         x._replace(steps=x.steps + polls(case), rush=0.0 if case.is_median else x.rush)
@@ -350,7 +344,7 @@ def told_of(cases: Sequence[Case]) -> Told:
         last=last,
         kind=np.array([KINDS.index(c.kind) if c.kind in KINDS else 0 for c in cases], float),
         output=np.array([max(1.0, one.output) for one in deployments]),
-        tokens=sequences * np.array([float(one.partition.dp) for one in deployments]),  # type: ignore[arg-type]  # floats of deployment_of
+        tokens=sequences * np.array([scalar(one.partition.dp) for one in deployments]),
         beyond=FirstToken(*np.array(known).T),
     )
 

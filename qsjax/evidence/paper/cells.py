@@ -1,46 +1,82 @@
 """The tables cell by cell: printed, ours, error, and where the paper contradicts itself."""
 
+import dataclasses
 import math
 
 import numpy as np
 
 from qsjax.cost.decode import StepCost
 from qsjax.cost.laws import closed_forms
-from qsjax.evidence.paper.cell import Cell
+from qsjax.evidence.paper import printed
 from qsjax.evidence.paper.evaluate import Results, compute
-from qsjax.evidence.paper.printed import (
-    HEADLINE,
-    QUALITY,
-    TABLE_1,
-    TABLE_1_Q,
-    TABLE_3,
-    TABLE_4,
-    TABLE_5,
-    TABLE_6,
-    generality_points,
-    reuse_points,
-    throughput_points,
-)
 from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import scalar
 from qsjax.records.specs import HardwareSpec, ModelSpec
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cell:
+    """One printed number beside ours.
+
+    Attributes:
+        table: `1`, `3`, `4`, `5`, `6` or `3.4`.
+        row: which row of it.
+        quantity: which column.
+        published: the printed number; None where the paper prints "infeasible".
+        decimals: digits after its point, which say how far it is rounded.
+        paper: our value under the paper's convention (infeasible: None).
+        physical: our value under the physical convention.
+        note: where the paper contradicts itself, or what stands behind the number.
+    """
+
+    table: str
+    row: str
+    quantity: str
+    published: float | None
+    decimals: int
+    paper: float | None
+    physical: float | None
+    note: str = ""
+
+    @property
+    def error_pct(self) -> float | None:
+        """Ours over the printed number, less 1 [%]; None without both or with a printed 0."""
+        if not self.published or self.paper is None:
+            return None
+        return 100.0 * (self.paper / self.published - 1.0)
+
+    @property
+    def beyond_rounding_pct(self) -> float | None:
+        """Error outside the interval that the printed digits allow [%]; 0 inside it.
+
+        A printed 0.2 stands for 0.15 to 0.25.
+        """
+        if self.published is None or self.paper is None:
+            return None
+        half = 0.5 * 10.0**-self.decimals
+        low, high = self.published - half, self.published + half
+        slack = 1e-12 * abs(self.published)
+        if low - slack <= self.paper <= high + slack:
+            return 0.0
+        edge = high if self.paper > high else low
+        return 100.0 * (self.paper / edge - 1.0) if edge else math.inf
+
+
 def quality_cells() -> list[Cell]:
     """Table 1 and the multipliers of section 3.4: closed forms, the same in both conventions."""
     cells = []
-    for row, (experts, top_k, s, product) in TABLE_1.items():
+    for row, (experts, top_k, s, product) in printed.TABLE_1.items():
         ours = float(closed_forms.sparsity(top_k, experts))
         digits = {0.0078: 4, 0.00049: 5}.get(s, 3)
         cells.append(Cell("1", row, "s", s, digits, ours, ours))
         if product is not None:
-            both = float(closed_forms.qs(TABLE_1_Q, ours))
+            both = float(closed_forms.qs(printed.TABLE_1_Q, ours))
             note = "q = 3, which the printed q*s implies; the column q is lost in our text"
             if row == "ST-MoE":
                 note += "; the paper multiplies the rounded s: 3 x 0.031 = 0.093, 3 x 2/64 = 0.094"
             digits = 4 if product < 0.01 else 3
             cells.append(Cell("1", row, "q*s", product, digits, both, both, note))
-    for row, (dense, moe, published) in QUALITY.items():
+    for row, (dense, moe, published) in printed.QUALITY.items():
         ours = float(closed_forms.quality_multiplier(dense, moe))
         cells.append(Cell("3.4", row, "q", published, 2, ours, ours, "loss ~ size^-0.076"))
     return cells
@@ -49,8 +85,8 @@ def quality_cells() -> list[Cell]:
 def reuse_cells(results: Results) -> list[Cell]:
     """Table 3: batches, reuse, and its routing and capacity factors."""
     cells = []
-    for row in TABLE_3:
-        moe, dense = (results.at(point) for point in reuse_points(row))
+    for row in printed.TABLE_3:
+        moe, dense = (results.at(point) for point in printed.reuse_points(row))
         s = float(closed_forms.sparsity(*{0.0625: (8, 128), 0.0313: (8, 256), 0.25: (2, 8)}[row.s]))
         ours = [reuse_row(results.batches[moe], results.batches[dense], s, row.q)]
         batch = results.physical.capacity.max_batch
@@ -115,10 +151,10 @@ def infeasible_cells(results: Results, table: str) -> list[Cell]:
 def throughput_cells(results: Results) -> list[Cell]:
     """Table 4: batches and relative throughput over context, DeepSeek-V3 on 64 GPUs."""
     cells = []
-    first = results.at(throughput_points(TABLE_4[0])[0])
-    for row in TABLE_4:
+    first = results.at(printed.throughput_points(printed.TABLE_4[0])[0])
+    for row in printed.TABLE_4:
         context = f"{int(row[0]) // 1024}k"
-        ats = [results.at(point) for point in throughput_points(row)]
+        ats = [results.at(point) for point in printed.throughput_points(row)]
         for name, at, batch, relative in zip(("moe", "dense"), ats, row[1:3], row[3:], strict=True):
             note = "capacity calibrated per model"
             if row[0] == 16777216 and name == "dense":
@@ -127,18 +163,18 @@ def throughput_cells(results: Results) -> list[Cell]:
             both, digits = results.faster(at, first, 100.0), 1 if relative < 5 else 0
             cells.append(Cell("4", context, f"throughput_{name}", relative, digits, *both))
     # The abstract's 4.5x: dense over MoE, DeepSeek-V3 at 128k.
-    moe, dense = (results.at(p) for p in throughput_points(TABLE_4[3]))
+    moe, dense = (results.at(p) for p in printed.throughput_points(printed.TABLE_4[3]))
     note, both = "table 5 gives 456/77 = 5.9 for the same comparison", results.faster(dense, moe)
-    return [*cells, Cell("4", "128k", "dense over MoE", HEADLINE, 1, *both, note)]
+    return [*cells, Cell("4", "128k", "dense over MoE", printed.HEADLINE, 1, *both, note)]
 
 
 def attribution_cells(results: Results) -> list[Cell]:
     """Table 5: HBM, compute and exposed communication per token, in MoE compute at 1k."""
-    rows = {int(row[0]): throughput_points(row) for row in TABLE_4}
+    rows = {int(row[0]): printed.throughput_points(row) for row in printed.TABLE_4}
     base = results.at(rows[1024][0])
     unit = [_parts(step, base)["compute"] for step in (results.paper, results.physical)]
     cells = []
-    for (context, variant), published in TABLE_5.items():
+    for (context, variant), published in printed.TABLE_5.items():
         at = results.at(rows[context][0 if variant == "moe" else 1])
         ours = [_parts(results.paper, at), _parts(results.physical, at)]
         for name, number in zip(("HBM", "compute", "communication"), published, strict=True):
@@ -164,8 +200,8 @@ def _parts(step: StepCost, at: int) -> dict[str, float]:
 def generality_cells(results: Results) -> list[Cell]:
     """Table 6: dense over MoE at 128k for the other models."""
     cells = []
-    for row in TABLE_6:
-        moe, dense = (results.at(point) for point in generality_points(row))
+    for row in printed.TABLE_6:
+        moe, dense = (results.at(point) for point in printed.generality_points(row))
         name, both = f"{row[0]} q={row[1]:g}", results.faster(dense, moe, 100.0)
         cells.append(Cell("6", name, "throughput_dense", row[4], 0, *both))
     return [*cells, *infeasible_cells(results, "6")]

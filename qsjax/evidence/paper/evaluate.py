@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from qsjax.cost.decode import StepCost
+from qsjax.cost.decode import StepCost, evaluate
 from qsjax.cost.laws.params import dense_twin
 from qsjax.evidence.paper.printed import CALIBRATION, Point, all_points
 from qsjax.grid.axes import stack
-from qsjax.grid.evaluation import evaluate, full
-from qsjax.records.scenario import Records
+from qsjax.grid.cells import full
 from qsjax.records.specs import (
     PAPER,
     PHYSICAL,
@@ -24,6 +23,7 @@ from qsjax.records.specs import (
     HardwareSpec,
     ModelSpec,
     Partition,
+    Records,
     Workload,
 )
 

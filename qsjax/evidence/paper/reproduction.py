@@ -2,13 +2,14 @@
 
 import dataclasses
 from functools import partial
+from operator import itemgetter
 
 from qsjax import catalog
-from qsjax.evidence.paper.cell import Cell
-from qsjax.evidence.paper.cells import all_cells, time_model_error
+from qsjax.evidence.paper.cells import Cell, all_cells, time_model_error
 from qsjax.evidence.paper.printed import CALIBRATION, MODELS
 from qsjax.grid.entry import entry
 from qsjax.output.result import Drawing, Result, Row, Table, spec_dict
+from qsjax.records.rows import grouped
 from qsjax.records.specs import HardwareSpec, ModelSpec
 
 REFERENCE = "paper-reference"
@@ -39,9 +40,7 @@ class Reproduction(Result):
 
     def by_table(self) -> dict[str, list[Row]]:
         """Rows grouped by their table, in printed order."""
-        rows = self.rows()
-        numbers = dict.fromkeys(row["table"] for row in rows)
-        return {number: [row for row in rows if row["table"] == number] for number in numbers}
+        return grouped(self.rows(), itemgetter("table"))
 
     def summary(self) -> str:
         """How many printed numbers are met, and what is behind the headline of the paper."""

@@ -5,9 +5,9 @@ overlap fractions and the ring's tail have no printed values; those here span no
 """
 
 import dataclasses
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import product
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,11 @@ from qsjax.grid.cells import Cells, Designs, cells_of, concatenated, take
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import Inputs, read, write
 from qsjax.grid.problem import Problem
-from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.loading import in_float64
 from qsjax.numerics.safe import scalar
 from qsjax.output import files
 from qsjax.output.result import Drawing, Result, Row, Table
+from qsjax.records.rows import grouped
 from qsjax.records.specs import CONVENTIONS, KV_CP, KV_HELIX
 from qsjax.records.units import GB, US, tokens
 
@@ -35,17 +36,9 @@ DESIGN_BLOCK = 256
 # Dimension -> label of a value -> what it does to hardware fields: ("scale" or "set", number).
 Change = Mapping[str, tuple[str, float]]
 HARDWARE: dict[str, dict[str, Change]] = {
-    "capacity": {
-        "-25 %": {"hbm_bytes": ("scale", 0.75)},
-        "+25 %": {"hbm_bytes": ("scale", 1.25)},
-    },
-    "bandwidth": {
-        "-25 %": {"hbm_bw": ("scale", 0.75)},
-        "+25 %": {"hbm_bw": ("scale", 1.25)},
-    },
-    "interconnect": {
-        "448 GB/s": {"intra_bw": ("set", 448 * GB), "inter_bw": ("set", 448 * GB)},
-    },
+    "capacity": {"-25 %": {"hbm_bytes": ("scale", 0.75)}, "+25 %": {"hbm_bytes": ("scale", 1.25)}},
+    "bandwidth": {"-25 %": {"hbm_bw": ("scale", 0.75)}, "+25 %": {"hbm_bw": ("scale", 1.25)}},
+    "interconnect": {"448 GB/s": {"intra_bw": ("set", 448 * GB), "inter_bw": ("set", 448 * GB)}},
     "latency": {
         "0": {"intra_latency": ("set", 0.0), "inter_latency": ("set", 0.0)},
         "20 us": {"intra_latency": ("set", 20 * US), "inter_latency": ("set", 20 * US)},
@@ -54,10 +47,7 @@ HARDWARE: dict[str, dict[str, Change]] = {
         "0": dict.fromkeys(OVERLAPS, ("set", 0.0)),
         "0.3": dict.fromkeys(OVERLAPS, ("set", 0.3)),
     },
-    "CP ring tail": {
-        "0": {"cp_ring_tail": ("set", 0.0)},
-        "0.5": {"cp_ring_tail": ("set", 0.5)},
-    },
+    "CP ring tail": {"0": {"cp_ring_tail": ("set", 0.0)}, "0.5": {"cp_ring_tail": ("set", 0.5)}},
 }
 # Dimension -> label -> degrees that designs must have; all others are searched.
 SPLITS: dict[str, dict[str, dict[str, float]]] = {
@@ -360,19 +350,15 @@ def _study_of(cells: Cells) -> tuple[list[Row], list[Row]]:
 def _summary(cases: list[Row]) -> list[Row]:
     qs = list(dict.fromkeys(row["q"] for row in cases))
     shown = REFERENCE_Q if REFERENCE_Q in qs else next(iter(qs), REFERENCE_Q)
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
-    for row in cases:
-        groups[row["convention"], row["dimension"], row["value"]].append(row)
+    groups = grouped(cases, itemgetter("convention", "dimension", "value"))
     varied = [(name, value) for name, values in HARDWARE.items() for value in values]
     varied += [(name, value) for name, values in SPLITS.items() for value in values]
     order = [(name, *at) for name in CONVENTIONS for at in [(BASELINE, BASELINE), *varied]]
     found = []
     for convention, dimension, value in sorted(groups, key=order.index):
         rows = groups[convention, dimension, value]
-        where: dict[str, list[float]] = defaultdict(list)
-        for row in rows:
-            if row["flips"] and row["q"] == shown:
-                where[row["model"]].append(row["context"])
+        told = (row for row in rows if row["flips"] and row["q"] == shown)
+        by_model = grouped(told, itemgetter("model")).items()
         found.append(
             {
                 "convention": convention,
@@ -383,7 +369,7 @@ def _summary(cases: list[Row]) -> list[Row]:
                 "flips": sum(row["flips"] for row in rows),
                 "to_dense": sum(row["flips"] and row["winner"] == "dense" for row in rows),
                 "q": shown,
-                "where": dict(where),
+                "where": {model: [row["context"] for row in own] for model, own in by_model},
             }
         )
     return found

@@ -84,13 +84,10 @@ def _controls(problem: Problem, start: Setting) -> dict[str, Any]:
     names = live.accelerators(problem)
     found: dict[str, Any] = {
         "hardware": pn.widgets.Select(
-            label="accelerator",
-            options=names,
-            value=start.hardware,
-            css_classes=["hardware"],
+            label="accelerator", options=names, value=start.hardware, css_classes=["hardware"],
             **STYLED,
         )
-    }
+    }  # fmt: skip
     found |= {name: slider(name, title, STEPS) for name, title in live.FACTORS.items()}
     gpus = _options(GPUS, start.gpus, lambda x: f"{x:,.0f}")
     gpus |= {f"{x:,.0f}": x for x in problem.stated.gpus}
@@ -100,16 +97,11 @@ def _controls(problem: Problem, start: Setting) -> dict[str, Any]:
     if live.is_moe(problem):
         own = _options((*QS, *problem.stated.twins), start.q, lambda x: f"q = {x:g}", 0.0)
         found["q"] = slider("q", "dense twin of equal quality", own)
-    limits = {
-        "max_tpot": _options(
-            [x * MS for x in TPOTS], start.max_tpot, lambda x: f"{x / MS:g} ms", math.inf
-        ),
-        "min_user_rate": _options(USER_RATES, start.min_user_rate, lambda x: f"{x:g}", 0.0),
-    }
-    found["max_tpot"] = slider("max_tpot", "time of a token at most", limits["max_tpot"])
-    found["min_user_rate"] = slider(
-        "min_user_rate", "tokens/s/user at least", limits["min_user_rate"]
-    )
+    times = [x * MS for x in TPOTS]
+    longest = _options(times, start.max_tpot, lambda x: f"{x / MS:g} ms", math.inf)
+    found["max_tpot"] = slider("max_tpot", "time of a token at most", longest)
+    rates = _options(USER_RATES, start.min_user_rate, lambda x: f"{x:g}", 0.0)
+    found["min_user_rate"] = slider("min_user_rate", "tokens/s/user at least", rates)
     return found
 
 

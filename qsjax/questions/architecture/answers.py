@@ -17,17 +17,8 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.result import Drawing, Result, Row, Table, text
+from qsjax.questions.architecture import shapes
 from qsjax.questions.architecture.laws import LAWS, LEFT_OUT, outside, unseen
-from qsjax.questions.architecture.shapes import (
-    Values,
-    built,
-    quality_of,
-    quality_slopes,
-    seen_of,
-    variants_of,
-    widths,
-    with_width,
-)
 from qsjax.records.specs import ModelSpec
 
 # DeepSeek-V3's, 14.8 trillion (arXiv 2412.19437, section 4.1).
@@ -105,8 +96,8 @@ class Architectures(Result):
         each = _repeated(self.candidates, self.problem)
         for own, solution, slopes in zip(each, self.solutions, self.slopes, strict=True):
             total, active = (float(x) for x in _totals(own.spec))
-            shapes = {name: scalar(getattr(own.spec, name)) for name in SHOWN}
-            head = {"architecture": own.name, "law": self.law, **shapes}
+            shown = {name: scalar(getattr(own.spec, name)) for name in SHOWN}
+            head = {"architecture": own.name, "law": self.law, **shown}
             head |= {"total_params": total, "active_params": active, "quality": own.quality}
             labels = coordinates(solution.cells)
             for k, row in enumerate(rows_of(solution)):
@@ -225,7 +216,7 @@ def _repeated(candidates: Sequence[Candidate], problem: Problem) -> list[Candida
     return [own for own in candidates for _ in problem.stated.accelerators]
 
 
-def _name(values: Values) -> str:
+def _name(values: shapes.Values) -> str:
     """A variant in words."""
     return ", ".join(f"{meaning}={value:g}" for meaning, value in values.items()) or "the reference"
 
@@ -237,10 +228,10 @@ def _candidates(
     ratio = 1.0
     if scalar(reference.shared_experts) > 0:
         ratio = scalar(reference.shared_ff) / scalar(reference.expert_ff)
-    target = float(quality_of(reference, tokens, law=law))
+    target = float(shapes.quality_of(reference, tokens, law=law))
     models, dropped = [], []
-    for values in variants_of(vary):
-        model, why = built(reference, values)
+    for values in shapes.variants_of(vary):
+        model, why = shapes.built(reference, values)
         if why is None:
             models.append((_name(values), model))
         else:
@@ -249,13 +240,13 @@ def _candidates(
     found = [_candidate(label, reference, law, tokens)]
     if not models:
         return found, dropped
-    solved = widths([model for _, model in models], ratio, target, law, tokens)
+    solved = shapes.widths([model for _, model in models], ratio, target, law, tokens)
     for (name, model), width in zip(models, solved, strict=True):
         if np.isnan(width):
             dropped.append((name, "no width of its experts makes it as good"))
             continue
         whole = MULTIPLE * np.ceil(width / MULTIPLE - 1e-9)
-        own = with_width(model, whole, ratio)
+        own = shapes.with_width(model, whole, ratio)
         shared = (
             scalar(own.shared_ff) if scalar(own.shared_experts) else scalar(reference.shared_ff)
         )
@@ -270,9 +261,9 @@ def _is_same(model: ModelSpec, reference: ModelSpec) -> bool:
 
 
 def _candidate(name: str, model: ModelSpec, law: str, tokens: float) -> Candidate:
-    seen = {n: scalar(x) for n, x in seen_of(model, tokens, law=law).items()}
+    seen = {n: scalar(x) for n, x in shapes.seen_of(model, tokens, law=law).items()}
     return Candidate(
-        name, model, scalar(quality_of(model, tokens, law=law)), outside(LAWS[law], seen)
+        name, model, scalar(shapes.quality_of(model, tokens, law=law)), outside(LAWS[law], seen)
     )
 
 
@@ -282,7 +273,7 @@ def _slopes(own: Candidate, solution: Solution, law: str, tokens: float) -> dict
     With w the width, the same quality asks for d ln w / d ln x = -(dQ/d ln x) / (dQ/d ln w).
     """
     names = (*SLOPES, *WIDTHS)
-    of_quality = quality_slopes(own.spec, tokens, law=law, names=names)
+    of_quality = shapes.quality_slopes(own.spec, tokens, law=law, names=names)
     held = solution.winners
     batch = np.asarray(solution.step.capacity.batch)
     held = held._replace(designs=held.designs._replace(batch=batch))

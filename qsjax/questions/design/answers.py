@@ -170,8 +170,12 @@ class HardwareDesign(Result):
     def remarks(self) -> list[str]:
         """How much better any hardware could be, and what fractional batches would reach."""
         unit = METRICS[self.problem.objective].unit
-        certain = [_certainty(found.gap) for found in self.answers if np.isfinite(found.gap)]
-        return certain + [
+        return [
+            "No hardware in the range is better"
+            f"{f' by more than {found.gap:.2%}' if found.gap else ''}, with any split: proved."
+            for found in self.answers
+            if np.isfinite(found.gap)
+        ] + [
             f"With fractional batches {words.value(found.relaxed, unit)}: whole batches cost "
             f"{100 * abs(found.objective / found.relaxed - 1):.1f} %."
             for found in self.answers
@@ -196,12 +200,6 @@ class HardwareDesign(Result):
             )
             found[name] = partial(_draw, rows[n * per : (n + 1) * per], title)
         return found
-
-
-def _certainty(gap: float) -> str:
-    if gap == 0.0:
-        return "No hardware in the range is better, with any split: proved."
-    return f"No hardware in the range is better by more than {gap:.2%}, with any split: proved."
 
 
 def _draw(rows: list[Row], title: str, ax: Any = None) -> Any:

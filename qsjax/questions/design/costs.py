@@ -85,9 +85,14 @@ def check_cost(model: CostModel, budget: float | None = None) -> None:
 
 def cost_of(model: CostModel, factors: np.ndarray) -> np.ndarray:
     """Cost of hardware factors, shape (..., quantity)."""
-    cost = np.array([price.cost for price in model.prices.values()])
-    exponent = np.array([price.exponent for price in model.prices.values()])
+    cost, exponent = np.array([(p.cost, p.exponent) for p in model.prices.values()]).T
     return model.base + (cost * factors**exponent).sum(axis=-1)
+
+
+def cost_slopes(model: CostModel, factors: np.ndarray) -> np.ndarray:
+    """Slopes of the cost in the logarithm of every factor, shape (..., quantity)."""
+    cost, exponent = np.array([(p.cost, p.exponent) for p in model.prices.values()]).T
+    return cost * exponent * factors**exponent
 
 
 def affordable(model: CostModel, factors: np.ndarray, budget: float) -> np.ndarray:

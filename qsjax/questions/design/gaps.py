@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qsjax.cost.metrics import METRICS
 from qsjax.grid.bounds import ELEMENTS, Bounds, Boxes, Judge, region_of
 from qsjax.grid.cells import Cells, concatenated, take
 from qsjax.grid.optimum import is_fastest_with_one
 from qsjax.grid.parameters import read, resolve
-from qsjax.questions.design.costs import affordable, cost_of, members
+from qsjax.grid.proofs import halved
+from qsjax.questions.design.costs import affordable, cost_of, cost_slopes, members
 from qsjax.questions.design.tasks import SPAN, Task
 
 TOGETHER = 128  # boxes judged at a time, at most
@@ -35,8 +35,7 @@ class Gap(NamedTuple):
 
 
 class _Queue(NamedTuple):
-    low: np.ndarray
-    high: np.ndarray
+    boxes: Boxes
     bound: np.ndarray
     active: list[np.ndarray]
 
@@ -68,7 +67,7 @@ class Search:
 
     def __init__(self, task: Task) -> None:
         self.task, cells = task, _at_one_batch(task.stated)
-        self.sign = -1.0 if METRICS[task.metric].less_is_better else 1.0
+        self.sign = task.sign
         parameters = resolve(task.quantities)
         self.judges = []
         for cell in range(cells.cells):
@@ -79,8 +78,6 @@ class Search:
             }
             ends = {field: (x / SPAN, x * SPAN) for field, x in own.items()}
             self.judges.append(Judge(cells, cell, region_of(cells, cell, parameters, ends)))
-        self.exponent = np.array([price.exponent for price in task.cost.prices.values()])
-        self.price = np.array([price.cost for price in task.cost.prices.values()])
 
     def factors(self, unit: np.ndarray) -> np.ndarray:
         """Factors of the reference at points of the unit cube."""
@@ -102,23 +99,19 @@ class Search:
         task, count = self.task, len(self.judges)
         boxes, done = 0, np.inf
         whole = Boxes.whole(len(task.quantities))
-        queue = _Queue(
-            whole.low,
-            whole.high,
-            np.full(1, np.inf),
-            [np.ones((1, self.judges[0].cells.count), bool) for _ in range(count)],
-        )
-        while len(queue.low) and boxes < most:
+        active = [np.ones((1, self.judges[0].cells.count), bool) for _ in range(count)]
+        queue = _Queue(whole, np.full(1, np.inf), active)
+        while len(queue.bound) and boxes < most:
             if boxes >= EARLY and done - merit < np.log1p(ENOUGH):
                 break
             order = np.argsort(-queue.bound, kind="stable")
             together = max(1, min(TOGETHER, ELEMENTS // max(1, self._designs(queue, order))))
             own, queue = (take(queue, at) for at in np.split(order, [together]))
-            boxes += len(own.low)
+            boxes += len(own.bound)
             own, axis = self._judged(own, merit)
             answer, merit = self._tried(own, answer, merit)
             own_open = own.bound > merit + PROVEN
-            queue = concatenated(queue, _halved(take(own, own_open), axis[own_open]))
+            queue = concatenated(queue, halved(take(own, own_open), axis[own_open]))
             queue = take(queue, queue.bound > merit + PROVEN)
             done = max(merit, float(queue.bound.max(initial=-np.inf)))
         return Gap(answer, float(np.expm1(max(0.0, done - merit))), boxes)
@@ -130,10 +123,10 @@ class Search:
     def _tried(self, queue: _Queue, answer: np.ndarray, merit: float) -> tuple[np.ndarray, float]:
         """A better answer, where the centre of the most promising box is one."""
         task = self.task
-        if not len(queue.low) or task.budget is None:
+        if not len(queue.bound) or task.budget is None:
             return answer, merit
         best = np.argsort(-queue.bound)[:2]
-        middle = self.factors(0.5 * (queue.low[best] + queue.high[best]))
+        middle = self.factors(queue.boxes.middle[best])
         factors = np.clip(affordable(task.cost, middle, task.budget), 1 / SPAN, SPAN)
         found = task.exact(task.search(factors))
         found = np.where(cost_of(task.cost, factors) <= task.budget * (1 + 1e-9), found, -np.inf)
@@ -142,9 +135,8 @@ class Search:
 
     def _judged(self, queue: _Queue, merit: float) -> tuple[_Queue, np.ndarray]:
         """Bounds of boxes, the designs that still matter there, and where to cut."""
-        boxes = Boxes(queue.low, queue.high)
-        width = queue.high - queue.low
-        axis = width.argmax(axis=1)
+        boxes = queue.boxes
+        axis = (boxes.high - boxes.low).argmax(axis=1)
         places = [np.flatnonzero(mask.any(axis=0)) for mask in queue.active]
         tops = []
         for judge, at, mask in zip(self.judges, places, queue.active, strict=True):
@@ -159,7 +151,7 @@ class Search:
             kept = np.zeros_like(mask)
             kept[:, at] = top > least[:, None]
             active.append(kept)
-        queue = _Queue(queue.low, queue.high, np.minimum(queue.bound, bound), active)
+        queue = _Queue(boxes, np.minimum(queue.bound, bound), active)
         rows = np.flatnonzero(queue.bound > merit + PROVEN)
         if len(rows):
             part: _Queue = take(queue, rows)
@@ -176,7 +168,7 @@ class Search:
         """Bounds from the best each workload can have, and what a design of it must reach."""
         task = self.task
         top = np.stack([own.max(axis=1, initial=-np.inf) for own in tops], axis=-1)
-        least_cost = self.costs(queue.low)
+        least_cost = self.costs(queue.boxes.low)
         if task.targets is None:
             with np.errstate(all="ignore"):
                 parts = task.weights * np.exp(-top)
@@ -196,10 +188,10 @@ class Search:
 
     def _sloped(self, queue: _Queue, merit: float) -> tuple[np.ndarray, np.ndarray]:
         """Bounds from slopes and prices, and the axis to cut; drops designs that cannot matter."""
-        boxes = Boxes(queue.low, queue.high)
-        half = np.log(SPAN) * (queue.high - queue.low)
+        boxes = queue.boxes
+        half = np.log(SPAN) * (boxes.high - boxes.low)
         middle = self.factors(boxes.middle)
-        steep = self.price * self.exponent * middle**self.exponent * half
+        steep = cost_slopes(self.task.cost, middle) * half
         spent = cost_of(self.task.cost, middle)
         sides = []
         for judge, mask in zip(self.judges, queue.active, strict=True):
@@ -345,11 +337,6 @@ def _least(
     with np.errstate(all="ignore"):
         bound = np.where(np.isposinf(least), -np.inf, -np.log(np.maximum(least, 1e-300)))
     return bound, cut.argmax(axis=1)
-
-
-def _halved(queue: _Queue, axis: np.ndarray) -> _Queue:
-    first, second = Boxes(queue.low, queue.high).halved(axis)
-    return concatenated(queue._replace(high=first.high), queue._replace(low=second.low))
 
 
 def _at_one_batch(cells: Cells) -> Cells:

@@ -21,7 +21,14 @@ from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import cell_labels, design_label
 from qsjax.output import words
 from qsjax.questions.design.answers import Design, HardwareDesign
-from qsjax.questions.design.costs import CostModel, affordable, check_cost, cost_of, members
+from qsjax.questions.design.costs import (
+    CostModel,
+    affordable,
+    check_cost,
+    cost_of,
+    cost_slopes,
+    members,
+)
 from qsjax.questions.design.gaps import Gap, Search, has_bounds
 from qsjax.questions.design.tasks import SPAN, Task, log_metrics, log_slopes, refine
 from qsjax.records.checks import check_positive
@@ -227,10 +234,7 @@ def _answer(task: Task, factors: np.ndarray, starts: int, gap: Gap) -> Design:
     slopes = np.asarray(log_slopes(relaxed, stated.economy, x, task.quantities, task.metric)[0])
     share = task.weights * np.exp(-logs)
     gain = (share / share.sum()) @ slopes
-    prices = list(cost.prices.values())
-    growth = [
-        p.exponent * p.cost * f**p.exponent / spent for p, f in zip(prices, factors, strict=True)
-    ]
+    marginal = gain * spent / cost_slopes(cost, factors)
 
     def plain(log_mix: np.ndarray) -> float:
         return float(np.exp(task.sign * log_mix)) if np.isfinite(log_mix) else float("nan")
@@ -254,7 +258,7 @@ def _answer(task: Task, factors: np.ndarray, starts: int, gap: Gap) -> Design:
             for p, b in zip(position, found.batch[0], strict=True)
         ],
         labels=cell_labels(stated),
-        marginal={n: float(g / c) for n, g, c in zip(names, gain, growth, strict=True)},
+        marginal=dict(zip(names, map(float, marginal), strict=True)),
         at_bound=[n for n, v in zip(names, x, strict=True) if abs(v) > np.log(SPAN) * (1 - 1e-6)],
         starts=starts,
         gap=gap.gap,

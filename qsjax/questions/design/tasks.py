@@ -13,7 +13,7 @@ from qsjax.grid.optimum import Best, best_of
 from qsjax.grid.parameters import read, with_rounding, write
 from qsjax.numerics.jax import jax, jnp
 from qsjax.numerics.namespace import Array
-from qsjax.questions.design.costs import CostModel, cost_of, members
+from qsjax.questions.design.costs import CostModel, cost_of, cost_slopes, members
 
 SPAN = 100.0  # hardware is sought within this factor of the reference, both ways
 WHOLE = 1e-9  # slack (log) by which batches fit, so that rounding cannot lose a whole one
@@ -154,9 +154,6 @@ class _Smooth:
         # Handing over some hundred numbers of NumPy took longer than the laws themselves.
         self._given = jax.device_put((winners, task.stated.economy))
         self._last: dict[Any, tuple[bytes, tuple[np.ndarray, np.ndarray]]] = {}
-        prices = list(task.cost.prices.values())
-        self.exponent = np.array([price.exponent for price in prices])
-        self.price = np.array([price.cost for price in prices]) * self.exponent
         # All batches fit.
         self.room = _Law(lambda x: self.logs(x)[1] - WHOLE, lambda x: self.slopes(x)[1])
 
@@ -189,7 +186,7 @@ class _Smooth:
         return float(np.log(cost_of(self.task.cost, np.exp(x))))
 
     def _log_cost_slope(self, x: np.ndarray) -> Any:
-        return self.price * np.exp(self.exponent * x) / np.exp(self._log_cost(x))
+        return cost_slopes(self.task.cost, np.exp(x)) / np.exp(self._log_cost(x))
 
     def within(self, budget: float) -> list[_Law]:
         """The best mix for a budget: goal and limits."""

@@ -389,11 +389,9 @@ def _designs(records: Sequence[Row]) -> Table:
     numbers = ("batch", "users", "tpot", "between", "user", "gpu")
     rows = []
     for record in records:
-        given: dict[Any, list[str]] = {}  # a design that is several of them is one row
-        for key in names:
-            if record[key] is not None:
-                given.setdefault(_design_of(record[key]), []).append(key)
-        for keys in given.values():
+        # A design that is several of them is one row.
+        given = {key: _design_of(record[key]) for key in names if record[key] is not None}
+        for keys in grouped(given, given.get).values():
             # The best design at all needs no second title.
             titled = [key for key in keys if key != "best_as_fast" or "best" not in keys]
             label, case = ", ".join(names[key] for key in titled), record[keys[-1]]
@@ -550,8 +548,7 @@ def explain(
     check_level(level)
     requests, stated = requests_of(requests), problem.stated
     cached = cached_of(requests, prefix_hit_rate)
-    if partition is not None:
-        partition = checks.one_partition(partition)
+    partition = checks.one_partition(partition)
     own = _side(problem, partition, stated.convention, stated.rules)
     if partition is None:
         partition = own.stated.records.partition

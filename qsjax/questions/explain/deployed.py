@@ -22,8 +22,7 @@ from qsjax.output.result import Row
 from qsjax.questions.explain.answers import Explanation, explain
 from qsjax.questions.explain.stated import STATED, Asked, Own, Stated, stated_by
 from qsjax.records.conversion import kind_of
-from qsjax.records.scenario import Records
-from qsjax.records.specs import DEGREES
+from qsjax.records.specs import DEGREES, Records
 
 # The field of `Deployment` in which each engine's share of the memory stands.
 _ENGINES: dict[WrittenEngine, str] = {"vllm": "usable_fraction", "sglang": "static_fraction"}

@@ -12,6 +12,7 @@ import numpy as np
 from qsjax import catalog, engines
 from qsjax.catalog import lookup
 from qsjax.catalog.huggingface import expanded
+from qsjax.cost.decode import evaluate
 from qsjax.cost.laws.memory import reserve_bytes
 from qsjax.cost.metrics import Economy
 from qsjax.cost.speculation import ACCEPTANCE, speculated
@@ -20,15 +21,21 @@ from qsjax.engines.held import held
 from qsjax.engines.memory import visible_bytes
 from qsjax.engines.precision import about_name, bits_of_gguf, weights_of
 from qsjax.engines.rules import load_engines
-from qsjax.grid.evaluation import evaluate
 from qsjax.grid.problem import Problem, named_rules, numbers
 from qsjax.numerics import trees
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.checks import check_names
 from qsjax.records.precision import dtype_named, stored_in
-from qsjax.records.scenario import Records
-from qsjax.records.specs import DEGREES, KV_MODES, Convention, HardwareSpec, Partition, Workload
+from qsjax.records.specs import (
+    DEGREES,
+    KV_MODES,
+    Convention,
+    HardwareSpec,
+    Partition,
+    Records,
+    Workload,
+)
 from qsjax.records.units import GIB, MS
 
 CONTEXT = 8192.0  # where neither the user nor the engine says one

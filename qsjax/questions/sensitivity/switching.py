@@ -14,7 +14,7 @@ from qsjax.grid.cells import Cells, take
 from qsjax.grid.optimum import best_of, binding_resource, winners_at
 from qsjax.grid.parameters import Inputs, Parameter, factor_bounds, read, resolve, write
 from qsjax.grid.solution import Solution, design_label
-from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.loading import in_float64
 
 KINDS = ("partition", "resource", "winner")
 SPAN = 16.0

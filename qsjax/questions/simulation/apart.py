@@ -14,15 +14,13 @@ import numpy as np
 from qsjax.cost.laws.memory import kv_bytes_per_sequence
 from qsjax.engines.flags import Engine
 from qsjax.grid.problem import Problem, question
-from qsjax.numerics.jax import jax
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.output import words
 from qsjax.output.result import Result, Row
 from qsjax.questions.simulation.sizing import REPLICA_GPUS, Sizing, sentences, size
 from qsjax.questions.simulation.traffic import check_lengths, draw_lengths
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, HardwareSpec
+from qsjax.records.specs import Convention, HardwareSpec, Records
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -122,11 +120,8 @@ def _moved(decode: Sizing, reading: Problem, isl: str | float) -> float:
         return 0.0
     other = reading.stated.accelerators[0].spec
     prompt = float(np.mean(draw_lengths(isl, 1000, np.random.default_rng(0))))
-    numbers: Any = jax.tree.map(
-        lambda x: np.asarray(x, np.float64),
-        (option.records._replace(gpus=None), other, prompt),
-    )
-    return float(_transfer(*numbers, convention=reading.stated.rules))
+    records, rules = option.records._replace(gpus=None), reading.stated.rules
+    return float(_transfer(records, other, prompt, convention=rules))
 
 
 def _reading(problem: Problem, prefill: Any) -> Problem:

@@ -7,7 +7,6 @@ step that is being filled; run that step; run decode steps up to the next event;
 arrival.
 """
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +28,7 @@ NEVER = jnp.inf  # a slot that does not decode finishes never
 
 
 class Lane(NamedTuple):
-    """One deployment with its requests."""
+    """One attention replica: its step costs, its engine's rules, its requests."""
 
     table: StepTable
     scheduler: Scheduler
@@ -496,15 +495,3 @@ def times_of(traffic: Traffic, events: Event) -> Times:
 
 
 block_times = jax.jit(times_of)
-
-
-@partial(jax.jit, static_argnames=("slots", "iterations"))
-def latencies(lanes: Lane, slots: int, iterations: int) -> Times:
-    """Times of all requests in one differentiable call of fixed length.
-
-    Derivatives hold the schedule fixed: they are those of the times between events. Where a change
-    of the hardware would change who shares a step with whom, the times jump, and no derivative is.
-    """
-    count = lanes.traffic.arrival.shape[0]
-    states = start(slots, (count,))
-    return times_of(lanes.traffic, scan(lanes, states, iterations)[1])

@@ -8,16 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qsjax.cost.decode import StepCost
+from qsjax.cost.decode import StepCost, evaluate
 from qsjax.cost.disaggregation import busy_seconds
 from qsjax.cost.feasibility import REASONS
 from qsjax.engines.flags import Engine
 from qsjax.engines.schedulers import Scheduler, check_scheduler, default_scheduler
 from qsjax.grid.case import best_partition, records_at
 from qsjax.grid.cells import Cells, label_of, one_cell
-from qsjax.grid.evaluation import evaluate
 from qsjax.grid.problem import Accelerator, Problem, pairs_of, question, with_batch
-from qsjax.grid.solution import kv_mode_name
+from qsjax.grid.solution import degrees_of
 from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import scalar
 from qsjax.output import files
@@ -37,8 +36,7 @@ from qsjax.questions.simulation.traffic import (
 )
 from qsjax.records import checks
 from qsjax.records.conversion import NoNumberError, as_float64
-from qsjax.records.scenario import Records
-from qsjax.records.specs import DEGREES, Convention, Partition
+from qsjax.records.specs import Convention, Partition, Records
 from qsjax.records.units import MS
 
 
@@ -287,8 +285,7 @@ def scheduler_of(
 
 def _records(cells: Cells, partition: Partition | None) -> Records:
     """The design of a cell, the best one if none is stated."""
-    if partition is not None:
-        partition = checks.one_partition(partition)
+    if partition := checks.one_partition(partition):
         found = records_at(cells, 0, partition)
         checks.check_partition(partition, found.model)
         return found
@@ -484,11 +481,9 @@ def _served(
     scheduler = scheduler_of(*rules, cells.hardware)
     one = deploy(records._replace(gpus=None), convention, scheduler, longest)
     outcomes = run([with_traffic(one, work) for _, work in named])
-    part = {name: int(scalar(getattr(records.partition, name))) for name in DEGREES}
-    mode = kv_mode_name(scalar(records.partition.kv_mode), part["kvp"])
-    label = label_of(cells) | {"gpus": int(scalar(step.gpus)), **part, "kv_mode": mode}
+    label = label_of(cells) | {"gpus": int(scalar(step.gpus))}
     return Served(
-        label | {"replicas": int(copies)},
+        label | degrees_of(records.partition) | {"replicas": int(copies)},
         tuple(Load(load, seen) for (load, _), seen in zip(named, outcomes, strict=True)),
         scalar(step.gpus),
         replicas,

@@ -1,7 +1,7 @@
-"""Deployments with their requests, simulated together: from records to outcomes."""
+"""Lanes with their requests, simulated together: from records to outcomes."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -11,13 +11,14 @@ from qsjax.numerics.jax import jax
 from qsjax.numerics.namespace import xp
 from qsjax.numerics.safe import scalar
 from qsjax.questions.simulation import events
+from qsjax.questions.simulation.events import Lane
 from qsjax.questions.simulation.outcomes import Outcome, cut_of
 from qsjax.questions.simulation.steps import StepTable, step_table
 from qsjax.questions.simulation.traffic import Traffic, closed_loop
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention
+from qsjax.records.rows import grouped
+from qsjax.records.specs import Convention, Records
 
-# Deployments that run side by side: few, so that the slowest holds up no others, or where there are
+# Lanes that run side by side: few, so that the slowest holds up no others, or where there are
 # many, so that the vectors are full.
 FEW_LANES, LANES, MANY = 8, 256, 128
 ITERATIONS = 256  # events between two looks at whether all are done
@@ -28,17 +29,9 @@ SATURATING = 400
 _NOTHING = (0.0, -1, -1, False, False, *(0.0,) * 8)
 
 
-class Deployment(NamedTuple):
-    """One attention replica: its step costs, its engine's rules, its requests."""
-
-    table: StepTable
-    scheduler: Scheduler
-    traffic: Traffic
-
-
 def deploy(
     records: Records, convention: Convention, scheduler: Scheduler, traffic: Traffic
-) -> Deployment:
+) -> Lane:
     """An attention replica of a design, with requests of its own.
 
     Replicas of one design (`dp`) that share their experts run in step; the others are taken to
@@ -54,33 +47,38 @@ def deploy(
         ValueError: rules out of range, or requests that the cache does not hold.
     """
     check_scheduler(scheduler)
-    longest = float(np.max(traffic.prompt + traffic.output))
-    table = step_table(
-        records,
-        convention,
-        (float(np.mean(traffic.prompt)), longest),
-        scheduler,
-    )
+    table = step_table(records, convention, lengths_of(traffic), scheduler)
     check_fits(table, traffic)
-    return Deployment(table, scheduler, traffic)
+    return Lane(table, scheduler, traffic)
+
+
+def lengths_of(traffic: Traffic) -> tuple[float, float]:
+    """The mean prompt, and the longest context [tokens]."""
+    return float(np.mean(traffic.prompt)), float(np.max(traffic.prompt + traffic.output))
+
+
+def holds(table: StepTable, length: float) -> bool:
+    """Whether the cache of a replica holds a request of so many tokens."""
+    room = scalar(table.cache) - scalar(table.cache_each)
+    return length + scalar(table.tokens_per_step) <= room
 
 
 def check_fits(table: StepTable, traffic: Traffic) -> None:
     """Raise `ValueError` where the cache of a replica does not hold the longest request."""
-    longest = float(np.max(traffic.prompt + traffic.output))
-    held = max(0.0, scalar(table.cache) - scalar(table.cache_each))
-    if longest + scalar(table.tokens_per_step) > held:
+    _, longest = lengths_of(traffic)
+    if not holds(table, longest):
+        held = max(0.0, scalar(table.cache) - scalar(table.cache_each))
         raise ValueError(
             f"the longest request has {longest:,.0f} tokens, and the cache of a replica holds "
             f"{held:,.0f}; give more GPUs to a replica, a smaller cache type or shorter requests"
         )
 
 
-def _most_running(one: Deployment) -> float:
+def _most_running(one: Lane) -> float:
     return min(scalar(one.scheduler.sequences), scalar(one.table.states))
 
 
-def slots_of(one: Deployment) -> int:
+def slots_of(one: Lane) -> int:
     """Room for all that are in flight, a power of four, so that few sizes compile."""
     count, users = len(one.traffic.arrival), int(one.traffic.users)
     least = float(np.min(one.traffic.prompt)) + scalar(one.table.cache_each)
@@ -97,8 +95,8 @@ def _filled(work: Traffic, requests: int) -> Traffic:
     )
 
 
-def _stack(ones: Sequence[Deployment]) -> events.Lane:
-    """Deployments along one axis, filled up to lengths for which few programs are compiled.
+def _stack(ones: Sequence[Lane]) -> Lane:
+    """Lanes along one axis, filled up to lengths for which few programs are compiled.
 
     A program takes 2 s to compile, as long as a lane takes for some 20,000 events.
     """
@@ -108,13 +106,12 @@ def _stack(ones: Sequence[Deployment]) -> events.Lane:
     arrival = np.full(requests, np.inf)
     idle = some[0]._replace(traffic=some[0].traffic._replace(arrival=arrival))
     some += [idle] * (int(2 ** np.ceil(np.log2(len(ones)))) - len(ones))
-    lanes = [events.Lane(*one) for one in some]
     return jax.tree.map(
-        lambda *x: xp.asarray(np.stack([np.asarray(y, np.float64) for y in x])), *lanes
+        lambda *x: xp.asarray(np.stack([np.asarray(y, np.float64) for y in x])), *some
     )
 
 
-def _run(ones: Sequence[Deployment], slots: int) -> tuple[events.Times, Any]:
+def _run(ones: Sequence[Lane], slots: int) -> tuple[events.Times, Any]:
     """Times of the requests, and all events, of deployments with as many requests each."""
     lanes = _stack(ones)
     states = events.start(slots, lanes.traffic.users.shape)
@@ -136,7 +133,7 @@ def _run(ones: Sequence[Deployment], slots: int) -> tuple[events.Times, Any]:
     return jax.tree.map(lambda x: np.asarray(x)[:, :count], times), joined
 
 
-def _outcome(one: Deployment, times: events.Times, seen: events.Event, lane: int) -> Outcome:
+def _outcome(one: Lane, times: events.Times, seen: events.Event, lane: int) -> Outcome:
     own = jax.tree.map(lambda x: x[:, lane], seen)
     return Outcome(
         traffic=one.traffic,
@@ -149,16 +146,18 @@ def _outcome(one: Deployment, times: events.Times, seen: events.Event, lane: int
     )
 
 
-def simulate(deployments: Sequence[Deployment], lanes: int | None = None) -> list[Outcome]:
+def simulate(deployments: Sequence[Lane], lanes: int | None = None) -> list[Outcome]:
     """What each deployment did with its requests; many run side by side.
 
     Args:
         deployments: as `deploy` gives them; designs, rates and seeds may all differ.
         lanes: how many run side by side, chosen unless given; the outcomes do not depend on it.
     """
-    groups: dict[tuple[int, int], list[int]] = {}
-    for at, one in enumerate(deployments):
-        groups.setdefault((len(one.traffic.arrival), slots_of(one)), []).append(at)
+
+    def alike(at: int) -> tuple[int, int]:
+        return len(deployments[at].traffic.arrival), slots_of(deployments[at])
+
+    groups = grouped(range(len(deployments)), alike)
     outcomes: dict[int, Outcome] = {}
     for (_, slots), members in over(groups.items()):
         width = lanes or (LANES if len(members) >= MANY else FEW_LANES)
@@ -171,7 +170,7 @@ def simulate(deployments: Sequence[Deployment], lanes: int | None = None) -> lis
     return [outcomes[at] for at in range(len(deployments))]
 
 
-def saturated(one: Deployment) -> Deployment:
+def saturated(one: Lane) -> Lane:
     """The deployment with as many users as it can run at a time: it never waits for requests."""
     work = one.traffic
     mean = float(np.mean(work.prompt + work.output)) + scalar(one.table.cache_each)
@@ -184,12 +183,12 @@ def saturated(one: Deployment) -> Deployment:
     return one._replace(traffic=base._replace(prompt=many[0], output=many[1], cached=many[2]))
 
 
-def largest_rate(one: Deployment) -> float:
+def largest_rate(one: Lane) -> float:
     """Requests a second that a replica serves when it never waits for any [1/s]."""
     return simulate([saturated(one)])[0].requests_per_s
 
 
-def with_traffic(one: Deployment, traffic: Traffic) -> Deployment:
+def with_traffic(one: Lane, traffic: Traffic) -> Lane:
     """The same deployment with other requests, which must fit."""
     check_fits(one.table, traffic)
     return one._replace(traffic=traffic)

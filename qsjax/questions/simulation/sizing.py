@@ -26,14 +26,10 @@ from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.result import Result, Row, Table, plain
-from qsjax.questions.simulation.loads import (
-    busy_of,
-    loads_of,
-    number_of,
-    scheduler_of,
-)
+from qsjax.questions.simulation.events import Lane
+from qsjax.questions.simulation.loads import busy_of, loads_of, number_of, scheduler_of
 from qsjax.questions.simulation.outcomes import CUT, Outcome, needed_for, row_of
-from qsjax.questions.simulation.serving import Deployment, simulate
+from qsjax.questions.simulation.serving import holds, lengths_of, simulate
 from qsjax.questions.simulation.steps import (
     CONTEXT_KNOTS,
     LENGTH_KNOTS,
@@ -42,7 +38,7 @@ from qsjax.questions.simulation.steps import (
     step_table,
 )
 from qsjax.questions.simulation.traffic import Demand, check_lengths, traffic_of
-from qsjax.records.scenario import Records
+from qsjax.records.specs import Records
 from qsjax.records.units import MS
 
 # Sizes of a replica that are tried [GPUs].
@@ -287,11 +283,6 @@ class Sizing(Result):
         return Result.inputs(self) | self.asked | {"target": self.target._asdict()}
 
 
-def _at(knots: np.ndarray, values: np.ndarray, x: float) -> float:
-    """A table at x, linear between knots."""
-    return float(np.interp(x, knots, values))
-
-
 class _Usual(NamedTuple):
     """Mean lengths of the requests [tokens]."""
 
@@ -302,17 +293,13 @@ class _Usual(NamedTuple):
 
 def _reading(table: StepTable, rules: Scheduler, mean: _Usual) -> tuple[float, float, float]:
     """A usual prompt: seconds alone, seconds of a replica at best, and steps that it rides in."""
-    linear, stages = np.asarray(table.linear), scalar(table.stages)
-    budget, missing = scalar(rules.budget), mean.prompt - mean.cached
-
-    def looks(tokens: float) -> float:
-        return tokens * _at(LENGTH_KNOTS, np.asarray(table.attention), tokens)
-
-    attention = looks(mean.prompt) - looks(mean.cached)
+    stages, budget, missing = scalar(table.stages), scalar(rules.budget), mean.prompt - mean.cached
+    ends = np.array([mean.prompt, mean.cached])
+    attention = float(-np.diff(ends * np.interp(ends, LENGTH_KNOTS, table.attention))[0])
     whole, rest = divmod(missing, budget)
-    alone = whole * _at(TOKEN_KNOTS, linear, budget)
-    alone += _at(TOKEN_KNOTS, linear, rest) if rest else 0.0
-    per_token = float(np.min((linear / TOKEN_KNOTS)[2.0 * budget >= TOKEN_KNOTS]))
+    full, left = map(float, np.interp([budget, rest], TOKEN_KNOTS, table.linear))
+    alone = whole * full + (left if rest else 0.0)
+    per_token = float(np.min((table.linear / TOKEN_KNOTS)[2.0 * budget >= TOKEN_KNOTS]))
     chunks = missing / budget if missing < budget else math.ceil(missing / budget)
     steps = chunks / stages * scalar(rules.mixed)
     alone += scalar(rules.frontend)
@@ -331,7 +318,7 @@ def _best_case(
     alone, reading, rides = _reading(table, rules, mean)
     stages, accepted = scalar(table.stages), scalar(table.tokens_per_step)
     context = mean.prompt + 0.5 * mean.output
-    column = np.array([_at(CONTEXT_KNOTS, row, context) for row in np.asarray(table.decode)])
+    column = np.array([np.interp(context, CONTEXT_KNOTS, row) for row in table.decode])
     alone += scalar(rules.stream_steps) * float(column[0])
     held = context + scalar(table.cache_each)
     most = scalar(rules.budget) * stages / scalar(table.query_tokens)
@@ -367,11 +354,11 @@ def options(
 ) -> list[Option]:
     """Every partition of every replica size that holds the longest request, with its best case."""
     some = traffic_of(demand, users=1.0)
-    longest = float(np.max(some.prompt + some.output))
+    lengths = lengths_of(some)
     mean = _Usual(*(float(np.mean(x)) for x in (some.prompt, some.output, some.cached)))
     found = []
     for count in replica_gpus:
-        cells = _replica(problem, at, count, longest)
+        cells = _replica(problem, at, count, lengths[1])
         legal, _ = candidates_of(cells, cells.inputs, cells.economy)
         if not len(legal.position):
             continue
@@ -380,14 +367,11 @@ def options(
         flat = records_on_host(inputs, part)._replace(gpus=None)
         # A smaller deployment, copied, is an option of its own count.
         fills = np.asarray(part.tp) * part.pp * part.dp * part.kvp == count
-        tables = step_table(flat, problem.stated.rules, (mean.prompt, longest), rules)
+        tables = step_table(flat, problem.stated.rules, lengths, rules)
         for row, position in enumerate(legal.position):
-            table = jax.tree.map(lambda x, row=row: np.asarray(x)[row], tables)
-            if not fills[row] or longest + scalar(table.tokens_per_step) > scalar(
-                table.cache
-            ) - scalar(table.cache_each):
+            records, table = _row((flat, tables), row)
+            if not fills[row] or not holds(table, lengths[1]):
                 continue
-            records = _row(flat, row)
             dp = scalar(records.partition.dp)
             ttft, tpot, rate, users = _best_case(table, rules, mean, target)
             design = design_label(cells, int(position))
@@ -409,10 +393,10 @@ def least_replicas(option: Option, target: Target) -> float:
 
 def _deployment(
     option: Option, rules: Scheduler, demand: Demand, target: Target, replicas: int
-) -> Deployment:
+) -> Lane:
     count = replicas * int(scalar(option.records.partition.dp))
     work = traffic_of(demand, users=target.users, rate=target.rate, replicas=count)
-    return Deployment(option.table, rules, work)
+    return Lane(option.table, rules, work)
 
 
 def broken(outcome: Outcome, target: Target) -> tuple[str, ...]:

@@ -4,17 +4,14 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from qsjax.engines.schedulers import Scheduler
 from qsjax.numerics.jax import jax, jnp
 from qsjax.numerics.namespace import Array
-from qsjax.questions.simulation import events
-from qsjax.questions.simulation.serving import deploy, simulate, slots_of
+from qsjax.questions.simulation.events import scan, start, times_of
+from qsjax.questions.simulation.serving import deploy, lengths_of, simulate, slots_of
 from qsjax.questions.simulation.steps import step_table
 from qsjax.questions.simulation.traffic import Traffic
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention
+from qsjax.records.specs import Convention, Records
 
 MEANS = ("ttft", "tpot", "e2e", "requests_per_s")
 
@@ -44,32 +41,19 @@ def elasticities(
         For each mean, d(ln mean)/d(ln field) by field.
     """
     one = deploy(records, convention, scheduler, traffic)
-    steps = simulate([one])[0]
-    length = int(2 ** np.ceil(np.log2(len(steps.steps.now) + 2 * len(traffic.arrival) + 1)))
-    lengths = (float(np.mean(traffic.prompt)), float(np.max(traffic.prompt + traffic.output)))
+    events = len(simulate([one])[0].steps.now) + 2 * len(traffic.arrival) + 1
 
-    def means(values: list[Array]) -> tuple[Array, Array]:
-        changed: dict[str, Any] = dict(zip(fields, values, strict=True))
-        hardware = dataclasses.replace(records.hardware, **changed)
-        table = step_table(
-            records._replace(hardware=hardware), convention, lengths, scheduler, traced=True
-        )
-        lanes = jax.tree.map(
-            lambda x: jnp.asarray(x, float)[None], events.Lane(table, scheduler, traffic)
-        )
-        times = events.latencies(lanes, slots=slots_of(one), iterations=length)
-        first, finish, arrival = (x[0] for x in (times.first, times.finish, times.arrival))
+    def log_means(logs: dict[str, Any]) -> dict[str, Array]:
+        hardware = dataclasses.replace(records.hardware, **jax.tree.map(jnp.exp, logs))
+        changed = records._replace(hardware=hardware)
+        table = step_table(changed, convention, lengths_of(traffic), scheduler)
+        lanes = jax.tree.map(lambda x: jnp.asarray(x, float)[None], one._replace(table=table))
+        _, seen = scan(lanes, start(slots_of(one), (1,)), events)
+        arrival, first, finish = (x[0] for x in times_of(lanes.traffic, seen))
         gaps = (finish - first) / jnp.maximum(jnp.asarray(traffic.output) - 1.0, 1.0)
-        rate = len(traffic.arrival) / jnp.max(finish)
-        waits = [(first - arrival).mean(), gaps.mean(), (finish - arrival).mean(), rate]
-        return (stacked := jnp.stack(waits)), stacked
+        means = ((first - arrival).mean(), gaps.mean(), (finish - arrival).mean())
+        rate = len(arrival) / jnp.max(finish)
+        return dict(zip(MEANS, map(jnp.log, (*means, rate)), strict=True))
 
-    at = [jnp.asarray(getattr(records.hardware, name), float) for name in fields]
-    slopes, value = jax.jit(jax.jacfwd(means, has_aux=True))(at)
-    return {
-        mean: {
-            name: float(slope[row] * x / value[row])
-            for name, slope, x in zip(fields, slopes, at, strict=True)
-        }
-        for row, mean in enumerate(MEANS)
-    }
+    at = {name: jnp.log(jnp.asarray(getattr(records.hardware, name), float)) for name in fields}
+    return jax.tree.map(float, jax.jit(jax.jacfwd(log_means))(at))

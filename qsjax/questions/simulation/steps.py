@@ -8,7 +8,6 @@ adds to the decoding sequences in it. Formulas and errors: docs/guides/simulatio
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,9 +17,8 @@ from qsjax.cost.prefill import prefill_step
 from qsjax.engines.schedulers import Scheduler
 from qsjax.numerics.jax import jax, jnp
 from qsjax.numerics.namespace import Array, ArrayLike, xp
-from qsjax.numerics.numpy_backend import on_host
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention
+from qsjax.numerics.numpy_backend import host_unless_traced, is_traced
+from qsjax.records.specs import Convention, Records
 
 # Knots of tokens or sequences, two in every doubling, and of contexts, one in every doubling.
 PER_OCTAVE = 2
@@ -65,32 +63,18 @@ class _Laws(NamedTuple):
     held: Array
 
 
+@host_unless_traced
 def _decode(records: Records, *, convention: Convention) -> _Laws:
     step = decode_step(records._replace(gpus=None), convention)
     cap, made = step.capacity, records.workload.tokens_per_step
     return _Laws(step.tpot * made, cap.usable, cap.weights, cap.kv_per_sequence)
 
 
+@host_unless_traced
 def _prefill(records: Records, prompt: ArrayLike, *, convention: Convention) -> tuple[Array, Array]:
     """A pass over one prompt, and the attention of a stage in it [s]."""
     cost = prefill_step(records, convention, prompt)
     return cost.ttft, xp.maximum(cost.compute.attention, cost.hbm.attention)
-
-
-class _How(NamedTuple):
-    """How the laws are evaluated: at once by NumPy, or traced, to be differentiated."""
-
-    decode: Callable[..., _Laws]
-    prefill: Callable[..., tuple[Any, Any]]
-    by: Any
-
-    def floats(self, tree: Any) -> Any:
-        """Every leaf as an array of floats."""
-        return jax.tree.map(lambda x: self.by.asarray(x, float), tree)
-
-
-_AT_ONCE = _How(on_host(_decode), on_host(_prefill), np)
-_TRACED = _How(_decode, _prefill, jnp)
 
 
 def _ahead(tree: Records, axes: int) -> Records:
@@ -108,10 +92,8 @@ def step_table(
     convention: Convention,
     lengths: tuple[float, float],
     rules: Scheduler = Scheduler(),  # noqa: B008  # frozen
-    *,
-    traced: bool = False,
 ) -> StepTable:
-    """The tables of deployments, whose fields are scalars or have one axis.
+    """The tables of deployments, whose fields are scalars or have one axis, or are traced.
 
     Args:
         records: deployments; context and batch of the workload are not looked at.
@@ -119,15 +101,11 @@ def step_table(
         lengths: a usual and the longest context [tokens]; the cache of a sequence is taken to be
             linear between them.
         rules: of the engine: its blocks of cache.
-        traced: whether the fields may be tracers, so that the tables are differentiated.
     """
-    how = _TRACED if traced else _AT_ONCE
-    by = how.by
-    plain = records._replace(
-        gpus=None,
-        workload=dataclasses.replace(records.workload, context=1.0, batch=1.0, kv_block=1.0),
-    )
-    plain = how.floats(plain)
+    by = jnp if is_traced(records) else np
+    work = dataclasses.replace(records.workload, context=1.0, batch=1.0, kv_block=1.0)
+    plain = records._replace(gpus=None, workload=work)
+    plain = jax.tree.map(lambda x: by.asarray(x, float), plain)
     designs = max((x.ndim for x in jax.tree.leaves(plain)), default=0)
     many = _ahead(plain, 2)
     workload = dataclasses.replace(
@@ -135,29 +113,26 @@ def step_table(
         context=_knots(CONTEXT_KNOTS, 0, designs + 1),
         batch=_knots(TOKEN_KNOTS, 1, designs),
     )
-    laws = how.decode(many._replace(workload=workload), convention=convention)
+    laws = _decode(many._replace(workload=workload), convention=convention)
     shape = np.broadcast_shapes(*(np.shape(x) for x in jax.tree.leaves(plain)))
     decode = by.broadcast_to(laws.step, (*shape, len(TOKEN_KNOTS), len(CONTEXT_KNOTS)))
     one = _ahead(plain, 1)
-    long, attention = how.prefill(one, _knots(LENGTH_KNOTS, 0, designs), convention=convention)
+    long, attention = _prefill(one, _knots(LENGTH_KNOTS, 0, designs), convention=convention)
     passes, looks = (by.broadcast_to(x, (*shape, len(LENGTH_KNOTS))) for x in (long, attention))
     linear = (passes - one.partition.pp * looks)[..., : len(TOKEN_KNOTS)]
-    cache, each, states = _cache(how, plain, convention, lengths, rules, shape)
-    full = [by.broadcast_to(x, shape) for x in (
-        plain.workload.query_tokens, plain.workload.tokens_per_step, plain.partition.pp
-    )]  # fmt: skip
+    cache, each, states = _cache(by, plain, convention, lengths, rules, shape)
+    query, made, stages = (
+        by.broadcast_to(x, shape)
+        for x in (plain.workload.query_tokens, plain.workload.tokens_per_step, plain.partition.pp)
+    )
     # Half a block of each sequence is empty on average.
     each = each + 0.5 * (by.asarray(rules.block) - 1.0)
-    return StepTable(
-        *(
-            jnp.asarray(x)
-            for x in (decode, linear, looks / LENGTH_KNOTS, *full, cache, each, states)
-        )
-    )
+    attention = looks / LENGTH_KNOTS
+    return StepTable(decode, linear, attention, query, made, stages, cache, each, states)
 
 
 def _cache(
-    how: _How,
+    by: Any,
     plain: Records,
     convention: Convention,
     lengths: tuple[float, float],
@@ -168,12 +143,11 @@ def _cache(
     low, high = max(1.0, lengths[0]), max(lengths[1], 2.0 * max(1.0, lengths[0]))
     held = []
     for length in (low, high, 0.0):
-        work = dataclasses.replace(plain.workload, context=how.by.asarray(length, float))
-        laws = how.decode(plain._replace(workload=work), convention=convention)
-        held.append(how.by.broadcast_to(laws.held, shape))
-    free = how.by.broadcast_to(laws.usable - laws.weights, shape)
+        work = dataclasses.replace(plain.workload, context=by.asarray(length, float))
+        laws = _decode(plain._replace(workload=work), convention=convention)
+        held.append(by.broadcast_to(laws.held, shape))
+    free = by.maximum(by.broadcast_to(laws.usable - laws.weights, shape), 0.0)
     # A model without a growing cache: its state counts, and a token counts next to nothing.
-    by, free = how.by, how.by.maximum(free, 0.0)
     slope = by.maximum((held[1] - held[0]) / (high - low), 1e-6 * held[1] / high)
     pooled = by.where(by.asarray(plain.model.linear_layers) > 0, rules.state_share, 0.0)
     state = by.maximum(held[2], 1.0)
