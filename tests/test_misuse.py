@@ -42,6 +42,18 @@ def test_a_question_of_no_problem_is_told(ask):
         getattr(qsjax, ask)(MODEL)
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        *("compare", "pareto", "binding", "moe_or_dense", "architecture", "mix", "simulate"),
+        *("size", "size_apart"),
+    ],
+)
+def test_an_objective_that_would_change_nothing_is_told(ask):
+    with pytest.raises(ValueError, match=rf"objective: {ask} .* objective='tpot' would change"):
+        getattr(qsjax, ask)(qsjax.Problem(MODEL, GPU, gpus=8, context="8k", objective="tpot"))
+
+
 @pytest.mark.parametrize("ask", [qsjax.model, qsjax.hardware, qsjax.workload])
 def test_records_in_place_of_names_are_told(ask):
     """The precisions of one's own model are a `Workload`, not `workload(model)`."""

@@ -646,15 +646,35 @@ R = TypeVar("R")
 
 def question(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function a question: 64-bit numbers, and a Problem as its first argument."""
-    answer = entry(function)
+    return _asked(function, "")
+
+
+def fixed_question(best: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function a question that has its own notion of what is best, whatever the objective.
+
+    Args:
+        best: what it does instead of ranking by an objective, as in "compares tokens/s/GPU".
+    """
+    return lambda function: _asked(function, best)
+
+
+def _asked(function: Callable[P, R], best: str) -> Callable[P, R]:
+    answer, name = entry(function), function.__name__
+    default = Problem.__dataclass_fields__["objective"].default
 
     @wraps(function)
     def ask(*args: P.args, **kwargs: P.kwargs) -> R:
         given = args[0] if args else kwargs.get("problem")
-        if not isinstance(given, Problem) and (args or "problem" in kwargs):
-            name = repr(given) if isinstance(given, str) else kind_of(given)
+        if not isinstance(given, Problem):
+            if args or "problem" in kwargs:
+                told = repr(given) if isinstance(given, str) else kind_of(given)
+                raise ValueError(
+                    f"problem: {told} is not a Problem; give qsjax.Problem(model, hardware, gpus=8)"
+                )
+        elif best and given.objective != default:
             raise ValueError(
-                f"problem: {name} is not a Problem; give qsjax.Problem(model, hardware, gpus=8)"
+                f"objective: {name} {best}, so objective={given.objective!r} would change "
+                "nothing; leave it out, or ask qsjax.explore, which ranks by it"
             )
         return answer(*args, **kwargs)
 

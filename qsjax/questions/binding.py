@@ -27,7 +27,7 @@ from qsjax.grid.gradients import RateSlopes, slopes_at_rate
 from qsjax.grid.limits import is_given
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.parameters import Parameter, resolve
-from qsjax.grid.problem import Problem, describe, listed, question
+from qsjax.grid.problem import Problem, describe, fixed_question, listed
 from qsjax.numerics.jax import jax
 from qsjax.output import words
 from qsjax.output.labels import series_name
@@ -231,7 +231,7 @@ def _range(before: str, low: float, high: float, digits: int) -> str:
     return f"{before} {' to '.join(ends)}".strip()
 
 
-@question
+@fixed_question("follows the whole front of tokens/s/GPU and tokens/s/user")
 def binding(
     problem: Problem, parameters: Sequence[str] = HARDWARE, points: int = POINTS
 ) -> Binding:

@@ -23,7 +23,7 @@ from qsjax.grid.cells import Cells, cells_of, of_variant, take
 from qsjax.grid.intervals import Lead, Sided, bounds_of_case, lead_of
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import write
-from qsjax.grid.problem import Problem, base_name, economy_of, question, variants_of
+from qsjax.grid.problem import Problem, base_name, economy_of, fixed_question, variants_of
 from qsjax.numerics.safe import scalar
 from qsjax.output import columns, words
 from qsjax.output.labels import series_name
@@ -740,7 +740,7 @@ def _ranking(
     return dataclasses.replace(plain, crossovers=tuple(crossovers))
 
 
-@question
+@fixed_question("compares tokens/s/GPU (limits such as qsjax.Limits(max_tpot=0.02) hold)")
 def compare(
     problem: Problem,
     subjects: Mapping[str, Subject] | None = None,

@@ -15,7 +15,7 @@ from qsjax.grid.cells import Cells, Designs, Winners, blocks_of, step_on_host, t
 from qsjax.grid.optimum import any_batch, candidates_of
 from qsjax.grid.pairs import score_candidates
 from qsjax.grid.parameters import Inputs, write
-from qsjax.grid.problem import Problem, question
+from qsjax.grid.problem import Problem, fixed_question
 from qsjax.grid.scoring import pick_best
 from qsjax.grid.solution import cell_labels, design_label
 from qsjax.numerics.jax import jax
@@ -348,7 +348,7 @@ def best_together(cells: Cells, cell: int, requests: Sequence[Request]) -> Toget
     )
 
 
-@question
+@fixed_question("ranks by tokens/s/GPU over all requests")
 def mix(problem: Problem, requests: Any, *, together: bool = False) -> Mix:
     """The split that makes the most tokens/s/GPU over all requests, in every cell.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from qsjax.cost.laws.memory import kv_bytes_per_sequence
 from qsjax.engines.flags import Engine
-from qsjax.grid.problem import Problem, question
+from qsjax.grid.problem import Problem, fixed_question
 from qsjax.numerics.jax import jax
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
@@ -145,7 +145,7 @@ def _reading(problem: Problem, prefill: Any) -> Problem:
     return found
 
 
-@question
+@fixed_question("looks for the fewest GPUs")
 def size_apart(
     problem: Problem,
     prefill: Any = None,

@@ -16,7 +16,7 @@ from qsjax.engines.schedulers import Scheduler, check_scheduler, default_schedul
 from qsjax.grid.case import best_partition, records_at
 from qsjax.grid.cells import Cells, label_of, one_cell
 from qsjax.grid.evaluation import evaluate
-from qsjax.grid.problem import Accelerator, Problem, pairs_of, question, with_batch
+from qsjax.grid.problem import Accelerator, Problem, fixed_question, pairs_of, with_batch
 from qsjax.grid.solution import kv_mode_name
 from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import scalar
@@ -375,7 +375,7 @@ def _named(work: _Work, replicas: int) -> list[tuple[float, Traffic]]:
     ]
 
 
-@question
+@fixed_question("takes the one deployment that is stated")
 def simulate(
     problem: Problem,
     partition: Partition | None = None,

@@ -19,7 +19,7 @@ from qsjax.grid.batches import ladder
 from qsjax.grid.cells import Cells, label_of, numbers_at, one_cell, records_on_host
 from qsjax.grid.limits import LIMITS, is_given
 from qsjax.grid.optimum import candidates_of
-from qsjax.grid.problem import Problem, pairs_of, prices_of, question, with_batch
+from qsjax.grid.problem import Problem, fixed_question, pairs_of, prices_of, with_batch
 from qsjax.grid.solution import design_label
 from qsjax.numerics.jax import jax
 from qsjax.numerics.namespace import ArrayLike
@@ -43,7 +43,6 @@ from qsjax.questions.simulation.steps import (
 )
 from qsjax.questions.simulation.traffic import Demand, check_lengths, traffic_of
 from qsjax.records.scenario import Records
-from qsjax.records.units import MS
 
 # Sizes of a replica that are tried [GPUs].
 REPLICA_GPUS = (1, 2, 4, 8, 16)
@@ -178,7 +177,7 @@ def sentences(row: Row, target: Target, *, priced: bool = True) -> list[str]:
     if target.users:
         load = words.count(target.users, "user")
     given = [
-        f"{name} <= {limit / MS:,g} ms"
+        f"{name} <= {words.value(limit, 's')}"
         for name, limit in (("TTFT", target.ttft), ("TPOT", target.tpot))
         if math.isfinite(limit)
     ]
@@ -192,8 +191,8 @@ def sentences(row: Row, target: Target, *, priced: bool = True) -> list[str]:
     if row["gpus"] is None:
         return [
             f"{title}: no number of GPUs serves {load} with {limits}. The best that any design "
-            f"does without load is TTFT {words.milliseconds(row['best_ttft'])} and TPOT "
-            f"{words.milliseconds(row['best_tpot'])}."
+            f"does without load is TTFT {words.value(row['best_ttft'], 's')} and TPOT "
+            f"{words.value(row['best_tpot'], 's')}."
         ]
     total = words.count(row["gpus"], "GPU")
     if row["replica_gpus"] > 1:
@@ -201,7 +200,7 @@ def sentences(row: Row, target: Target, *, priced: bool = True) -> list[str]:
         split = words.split(row | {"replicas": 1}, row["is_moe"])
         total += f" ({copies} of {row['replica_gpus']}: {split})"
     times = ", ".join(
-        f"{name.upper()} {words.milliseconds(row[f'{name}_at_quantile'])}"
+        f"{name.upper()} {words.value(row[f'{name}_at_quantile'], 's')}"
         for name in ("ttft", "tpot")
         if math.isfinite(row[f"{name}_at_quantile"])
     )
@@ -214,10 +213,17 @@ def sentences(row: Row, target: Target, *, priced: bool = True) -> list[str]:
         if price is None or not priced
         else f", {price:,.2f} USD a million output tokens, prompts included"
     )
+    # Without a limit on TTFT any queue is allowed, however few of the users are served at a time.
+    queues = ""
+    if target.users and math.isinf(target.ttft) and row["waiting"] > row["decoding"]:
+        queues = (
+            f"; on average {row['waiting']:,.0f} users wait for a first token: "
+            "give a limit on TTFT to size for them too"
+        )
     # With a rate asked for, what a sample of arrivals made of it would only confuse.
     rate = "" if target.rate else f"{words.number(row['requests_per_s'])} requests/s, "
     return [
-        f"{title}: {total} serve{'s' * (row['gpus'] == 1)} {load} with {limits}{least}.",
+        f"{title}: {total} serve{'s' * (row['gpus'] == 1)} {load} with {limits}{least}{queues}.",
         f"{share} have at most {times}; {rate}"
         f"{words.number(row['tokens_per_s_per_gpu'])} tokens/s on each GPU{cost}.",
     ]
@@ -566,7 +572,7 @@ def _target(problem: Problem, loads: Row, limits: Row, quantile: Any) -> Target:
     return Target(**given, quantile=share)
 
 
-@question
+@fixed_question("looks for the fewest GPUs")
 def size(
     problem: Problem,
     *,
