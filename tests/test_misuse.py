@@ -144,6 +144,20 @@ def test_numbers_are_read_from_whatever_holds_them(single):
     assert (stated.gpus, stated.contexts, stated.twins) == ((8.0,), (8192.0,), (3.0,))
 
 
+@pytest.mark.parametrize(
+    ("axes", "says"),
+    [
+        ({"hbm_bw": [2e12, 4e12]}, "hbm_bw 2 TB/s, 4 TB/s"),
+        ({"hbm_bytes": [8e10, 1e11, 2e11, 3e11]}, "hbm_bytes 80 GB to 300 GB"),
+        ({"layer_overhead": 2.5e-6, "eff_gemm": 0.5}, "layer_overhead 0.0025 ms, eff_gemm 0.5"),
+        ({"island_size": [8, 72], "kv_mode": ["kvp", "cp"]}, "island_size 8, 72, kv_mode kvp, cp"),
+    ],
+)
+def test_a_problem_names_its_axes_with_their_units(axes, says):
+    problem = qsjax.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k", axes=axes)
+    assert repr(problem) == f"Problem: mixtral-8x7b on 8 h100-sxm at 8k, {says}"
+
+
 @pytest.mark.parametrize("none", [None, "none", (), [], np.array([])])
 def test_no_twins_are_written_in_python_as_at_the_prompt(none):
     assert qsjax.Problem(MODEL, GPU, gpus=8, context="8k", twins=none).stated.twins == ()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar, get_args
 import numpy as np
 
 from qsjax import catalog
+from qsjax.cost.meanings import meaning_of
 from qsjax.cost.metrics import Economy, Objective, check_economy, check_metrics, check_prices
 from qsjax.cost.metrics import economy_of as economy_of_hardware
 from qsjax.grid.axes import PARTITION_AXES, STACKED
@@ -30,7 +31,7 @@ from qsjax.records.specs import (
     Workload,
     named_convention,
 )
-from qsjax.records.units import tokens
+from qsjax.records.units import DIMENSIONS, MS, tokens, with_unit
 
 CONTEXTS = tuple(1024.0 * 2**k for k in range(15))  # 1k to 16M tokens, the paper's range
 USUAL_CONTEXT = 131072.0  # the longest taken of a model whose publisher says nothing
@@ -624,6 +625,22 @@ def _lengths(contexts: Sequence[float]) -> str:
     return ", ".join(names) if len(names) <= LISTED else f"{names[0]} to {names[-1]}"
 
 
+def _axis_values(name: str, values: Sequence[Any]) -> str:
+    """Values of an axis with their unit: all of a few, the ends of many."""
+    ends = [min(values), max(values)] if len(values) > LISTED else values
+    unit = meaning_of(name).units
+
+    def told(value: Any) -> str:
+        if isinstance(value, str):
+            return value
+        if unit == "s":
+            return f"{value / MS:,.6g} ms"
+        return with_unit(value, unit, 6) if unit in DIMENSIONS else f"{value:,.10g}"
+
+    texts = map(told, ends)
+    return (" to " if len(values) > LISTED else ", ").join(texts)
+
+
 def describe(problem: Problem) -> str:
     """A problem in one line."""
     stated = problem.stated
@@ -633,8 +650,7 @@ def describe(problem: Problem) -> str:
     devices = ", ".join(device.name for device in stated.accelerators)
     line = f"{models} on {listed(stated.gpus)} {devices} at {_lengths(stated.contexts)}"
     for name, values in (stated.kept | stated.searched).items():
-        texts = [value for value in values if isinstance(value, str)]
-        line += f", {name} {', '.join(texts) or listed(values)}"  # type: ignore[arg-type]
+        line += f", {name} {_axis_values(name, values)}"
     if stated.convention != "physical":
         line += f", {stated.convention} convention"
     return line
