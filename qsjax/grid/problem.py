@@ -40,6 +40,11 @@ ARGUMENTS = ("model", "hardware", "gpus", "context", "q")
 # Objectives of one user: a smaller batch is never worse.
 FAST = ("tpot", "tokens_per_s_per_user")
 LISTED = 3  # numbers that are named one by one
+# Numbers of which no accelerator has so little [B, B/s, FLOP/s], and a TPOT that nobody wants [s].
+RATES_AND_SIZES = (
+    *("hbm_bytes", "hbm_bw", "flops_bf16", "flops_fp8", "flops_fp4", "intra_bw", "inter_bw"),
+)
+_SMALLEST, _LONGEST = 1e6, 5.0
 # What a record without a label is called.
 MODEL, GPU, ACCOUNTING = "my-model", "my-gpu", "own"
 
@@ -563,6 +568,24 @@ def beyond_published(problem: Problem, lengths: Sequence[float]) -> list[str]:
                 f"{model.name} is published for up to {model.max_context:,} tokens; "
                 f"{listed(beyond)} {'is' if len(beyond) == 1 else 'are'} beyond that."
             )
+    return lines
+
+
+def hardly_in_si(problem: Problem) -> list[str]:
+    """Numbers that look as if they had another unit than SI's, one line each.
+
+    A bandwidth of 3.35 is one of TB/s, a limit of 20 one in ms.
+    """
+    stated, lines = problem.stated, []
+    for name in RATES_AND_SIZES:
+        specs = [np.ravel(np.asarray(getattr(h.spec, name))) for h in stated.accelerators]
+        least = min(stated.kept.get(name) or np.concatenate(specs))
+        if 0 < least < _SMALLEST:
+            unit = meaning_of(name).units
+            lines.append(f"{name} is {with_unit(float(least), unit)}; 1 T{unit} is 1e12.")
+    longest = float(np.asarray(problem.limits.max_tpot))
+    if _LONGEST <= longest < np.inf:
+        lines.append(f"the limit on TPOT is {longest:g} s; 20 ms is 0.02.")
     return lines
 
 

@@ -312,7 +312,9 @@ def number_of(
     try:
         found = as_float64(given)
     except NoNumberError as error:
-        raise ValueError(f"{name}: {error}; give a number") from error
+        is_time = isinstance(given, str) and given.endswith("s")
+        hint = " of seconds: 0.05 is 50 ms" if is_time else ""
+        raise ValueError(f"{name}: {error}; give a number{hint}") from error
     if np.ndim(found) or not least <= found <= most or (whole and found % 1 != 0):
         end = f" to {most:g}" if most < math.inf else " on"
         kind = "whole number" if whole else "number"
