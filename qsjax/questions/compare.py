@@ -468,12 +468,16 @@ def _spread(parts: Sequence[Sequence[Row]]) -> list[str]:
     known = [rows[1] for rows in parts if "factor" in rows[1]]
     if len(known) < 2:
         return []
-    ends = [words.length(row["context"]) for row in (known[0], known[-1])]
+    first, last = (words.length(row["context"]) for row in (known[0], known[-1]))
     low, high = (words.gap(row["factor"], "more", "less") for row in (known[0], known[-1]))
     if low == high:
         verb = "is" if low == "equal" else "makes"
-        return [f"{known[0]['subject']} {verb} {low} at {words.joined(ends)} alike."]
-    return [f"{known[0]['subject']} goes from {low} at {ends[0]} to {high} at {ends[1]}."]
+        return [f"{known[0]['subject']} {verb} {low} at {first} and {last} alike."]
+    first, last = (
+        end + ("" if row.get("is_sure", True) else " (within the error)")
+        for end, row in ((first, known[0]), (last, known[-1]))
+    )
+    return [f"{known[0]['subject']} goes from {low} at {first} to {high} at {last}."]
 
 
 def _where(found: Comparison) -> str:
