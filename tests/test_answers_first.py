@@ -180,6 +180,29 @@ class TestServed:
             qs.served("deepseek-v3", acceptance=acceptance, drafts=drafts)
 
 
+GIANT = "llama-3.1-405b has no design at 8k: it would fit with 848.8 GiB of HBM on each GPU or with"
+FEW = ("--gpus", "1", "--context", "8k", "--twins", "none")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("compare", "llama-3.1-8b", "llama-3.1-405b", *FEW), f"{GIANT} 16 GPUs of this kind."),
+        (
+            ("compare", "llama-3.1-8b", "qwen3-8b", *FEW, "--max-tpot", "1ms"),
+            "qwen3-8b has no design at 8k: no design keeps TPOT <= 1 ms; the best that can be had",
+        ),
+        (("binding", *SMALL, "--max-tpot", "1ms"), "No design keeps TPOT <= 1 ms."),
+        (("speculate", *SMALL, "--batch", "2"), " times the tokens at a batch of 2. Drafts take "),
+        (("explore", *SMALL, "--batch", "1000"), "GPUs of this kind, or with a smaller batch."),
+        (("explain", *SMALL[:3], "--isl", "1000", "--osl", "1"), " and 1 token out need 372 pref"),
+        (("prefix-cache", *SMALL[:3], "--reuse-interval", "2h"), " 2 h ago."),
+    ],
+)
+def test_what_is_in_the_way_is_told_once(arguments, says):
+    assert run(*arguments).count(says) == 1
+
+
 def test_an_engines_limit_of_sequences_is_no_promise():
     engine = ("vllm", "serve", "m", "-tp", "8", "--max-num-seqs", "4096")
     flags = ("--hardware", "h100-sxm", "--context", "32k", "--format", "json")

@@ -182,7 +182,7 @@ def length(context: float) -> str:
     >>> length(8192), length(8704)
     ('8k', '8,704 tokens')
     """
-    return tokens(context) if context % 1024 == 0 else f"{context:,.0f} tokens"
+    return tokens(context) if context % 1024 == 0 else count(context, "token")
 
 
 def places(contexts: Sequence[float]) -> str:

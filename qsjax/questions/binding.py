@@ -142,7 +142,7 @@ class Binding(Result):
             spans = _spans(list(own)[::-1])
             lines.append(f"{self._who(label)} is bound by {', then by '.join(spans)}.")
         if not lines:
-            return "Nothing runs."
+            return f"{words.nothing(self.problem)}."
         stated = self.problem.stated
         where = f"{listed(stated.gpus)} {words.joined(own.name for own in stated.accelerators)}"
         lines[0] = f"On {where} at {words.places(stated.contexts)}, {lines[0]}"

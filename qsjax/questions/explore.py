@@ -124,14 +124,14 @@ class Exploration(Result):
 
     def remarks(self) -> list[str]:
         """How many designs there are, and what cells without one would need."""
-        counts = self.counts()
+        counts, told = self.counts(), self.summary()
         reasons = {k: v for k, v in counts["infeasible_reasons"].items() if v}
         listed = "; ".join(f"{name} {count:,}" for name, count in reasons.items())
         return [
             f"{self.cells:,} designs decided, {self.feasible:,} feasible.",
             *words.rests_on(self.rows(), self.level),
             f"Infeasible, by reason (a design may have several): {listed or 'none'}.",
-            *all_missing(self.problem, self.rows()),
+            *(line for line in all_missing(self.problem, self.rows()) if line not in told),
         ]
 
     def record(self) -> Row:
@@ -522,7 +522,8 @@ def _would_help(problem: Problem, row: Row) -> str:
     gpus = f"{words.count(least, 'GPU')} of this kind" if np.isfinite(least) else ""
     if np.isfinite(row["least_hbm_bytes"]):
         hbm = f"{row['least_hbm_bytes'] / GIB:,.1f} GiB of HBM on each GPU"
-        return f"it would fit with {hbm}" + (f", or with {gpus}" if gpus else "")
+        smaller = ", or with a smaller batch" if "batch does not fit" in row["reasons"] else ""
+        return f"it would fit with {hbm}" + (f", or with {gpus}" if gpus else "") + smaller
     why = ", ".join(n for n in row["reasons"] if not REASONS.get(n, 0) & MEMORY_REASONS)
     free = f"; with a free choice of the split it would fit on {gpus}" if gpus else ""
     return f"no split of these axes is legal ({why}){free}"

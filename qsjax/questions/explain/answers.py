@@ -235,7 +235,8 @@ class Explanation(Result):
             pays = "makes no difference beyond the error"
         isl, osl = (words.length(x) for x in self.requests)
         isl += f" ({self.cached:,.0f} of it cached)" if self.cached else ""
-        ratio = f"{found.prefill_gpus_per_decode_gpu:.2g}"
+        need = found.prefill_gpus_per_decode_gpu
+        ratio = f"{need:.2g}" if need < 100 else words.number(need)
         return (
             f"Requests of {isl} in and {osl} out need {ratio} "
             f"prefill GPU{'' if ratio == '1' else 's'} for each decode GPU; "

@@ -191,6 +191,8 @@ class Mix(Result):
     def _nothing(self, one: Mixture) -> str:
         missing = [f"{c.request.context:,.0f}" for c in one.classes if not c.own_design]
         where = f"requests of {words.joined(missing)} tokens" if missing else "all classes at once"
+        limits = words.kept(self.problem)
+        where += f" within {limits}" if limits else ""
         return (
             f"{self._name(one)}: no split runs {where}; more GPUs, or a limit on the context, "
             "would help."
@@ -199,6 +201,7 @@ class Mix(Result):
     def remarks(self) -> list[str]:
         """Cells that do not run every class, and one batch for all lengths."""
         lines = [self._nothing(one) for one in self.mixtures if not one.design]
+        lines = lines if any(one.design for one in self.mixtures) else lines[1:]  # told already
         for one in self.mixtures:
             if one.together is not None:
                 lines.append(f"{self._name(one)}, {_together(one.together)}")

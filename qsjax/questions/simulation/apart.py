@@ -76,8 +76,8 @@ class Apart(Result):
         """How many GPUs of each pool serve, and what all of them cost."""
         total = self.totals()
         lines = [
-            f"{name}: " + "\n".join(sentences(row, pool.target, priced=False))
-            for name, pool in (("Prefill", self.prefill), ("Decode", self.decode))
+            f"{name.capitalize()}: " + "\n".join(sentences(row, pool.target, pool=name))
+            for name, pool in (("prefill", self.prefill), ("decode", self.decode))
             for row in pool.rows()
         ]
         if total["gpus"] is None:

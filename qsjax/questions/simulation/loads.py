@@ -20,7 +20,7 @@ from qsjax.grid.problem import Accelerator, Problem, fixed_question, pairs_of, w
 from qsjax.grid.solution import kv_mode_name
 from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import scalar
-from qsjax.output import files
+from qsjax.output import files, words
 from qsjax.output.labels import split_name
 from qsjax.output.result import Drawing, Result, Row, Table, flat, plain
 from qsjax.questions.simulation.outcomes import Outcome, row_of
@@ -84,7 +84,7 @@ def _number(value: float | None, digits: int = 1) -> str:
 
 
 def _ms(seconds: float) -> str:
-    return f"{seconds / MS:,.1f} ms" if math.isfinite(seconds) else "-"
+    return words.value(seconds, "s") if math.isfinite(seconds) else "-"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)

@@ -170,8 +170,21 @@ class Sized:
 BINDS = {"rate": "the rate"}  # limits that a copy less would break, as people call them
 
 
-def sentences(row: Row, target: Target, *, priced: bool = True) -> list[str]:
-    """How many GPUs serve, and what they do then; without a price where others pay with them."""
+def _queues(row: Row, target: Target) -> str:
+    """How many users wait: without a limit on TTFT a replica may serve any few at a time."""
+    if not target.users or math.isfinite(target.ttft) or row["waiting"] <= row["decoding"]:
+        return ""
+    return (
+        f"; on average {row['waiting']:,.0f} users wait for a first token: "
+        "give a limit on TTFT to size for them too"
+    )
+
+
+def sentences(row: Row, target: Target, *, pool: str = "") -> list[str]:
+    """How many GPUs serve, and what they do then; those of a `pool` without a price of their own.
+
+    A pool of `prefill` makes one token of each prompt.
+    """
     title = f"{row['model']} on {row['hardware']}"
     load = f"{target.rate or 0:g} requests/s"
     if target.users:
@@ -210,22 +223,17 @@ def sentences(row: Row, target: Target, *, priced: bool = True) -> list[str]:
     price = row["usd_per_million_tokens"]
     cost = (
         ""
-        if price is None or not priced
+        if price is None or pool
         else f", {price:,.2f} USD a million output tokens, prompts included"
     )
-    # Without a limit on TTFT any queue is allowed, however few of the users are served at a time.
-    queues = ""
-    if target.users and math.isinf(target.ttft) and row["waiting"] > row["decoding"]:
-        queues = (
-            f"; on average {row['waiting']:,.0f} users wait for a first token: "
-            "give a limit on TTFT to size for them too"
-        )
+    made = "prompts/s" if pool == "prefill" else "tokens/s"
     # With a rate asked for, what a sample of arrivals made of it would only confuse.
     rate = "" if target.rate else f"{words.number(row['requests_per_s'])} requests/s, "
     return [
-        f"{title}: {total} serve{'s' * (row['gpus'] == 1)} {load} with {limits}{least}{queues}.",
+        f"{title}: {total} serve{'s' * (row['gpus'] == 1)} {load} with {limits}{least}"
+        f"{_queues(row, target)}.",
         f"{share} have at most {times}; {rate}"
-        f"{words.number(row['tokens_per_s_per_gpu'])} tokens/s on each GPU{cost}.",
+        f"{words.number(row['tokens_per_s_per_gpu'])} {made} on each GPU{cost}.",
     ]
 
 
