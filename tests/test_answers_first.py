@@ -1,8 +1,10 @@
 """Answers come first, defaults serve the user, and the paper's accounting waits to be asked for."""
 
 import dataclasses
+import errno
 import html
 import json
+import os
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from click.testing import CliRunner
 import qsjax as qs
 from qsjax.cli import cli
 from qsjax.output import words
+from qsjax.questions.explain.answers import Explanation as Result
 from qsjax.questions.pareto import pareto
 
 SMALL = ("llama-3.1-8b", "--hardware", "h100-sxm", "--gpus", "1", "--context", "8k")
@@ -178,6 +181,20 @@ class TestServed:
     def test_what_cannot_be_accepted(self, acceptance, drafts):
         with pytest.raises(ValueError, match="give a share from 0 to below 1"):
             qs.served("deepseek-v3", acceptance=acceptance, drafts=drafts)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.ENOSPC, 1), (errno.EDQUOT, 1), (errno.EACCES, 2)]
+)
+@pytest.mark.parametrize("place", ["print", "save"])
+def test_a_full_disk_is_no_mistake_of_the_input(monkeypatch, number, code, place):
+    def full(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Result, "save" if place == "save" else "record", full)
+    line = ["explain", *SMALL, "--format", "json", *(["--out", "there"] if place == "save" else [])]
+    done = CliRunner().invoke(cli, line)
+    assert (done.exit_code, os.strerror(number) in done.output) == (code, True)
 
 
 GIANT = "llama-3.1-405b has no design at 8k: it would fit with 848.8 GiB of HBM on each GPU or with"
