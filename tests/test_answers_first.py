@@ -209,6 +209,14 @@ FEW = ("--gpus", "1", "--context", "8k", "--twins", "none")
             ("compare", "llama-3.1-8b", "qwen3-8b", *FEW, "--max-tpot", "1ms"),
             "qwen3-8b has no design at 8k: no design keeps TPOT <= 1 ms; the best that can be had",
         ),
+        (
+            ("compare", "llama-3.1-8b", "qwen3-8b", *FEW, "--max-tpot", "15ms"),
+            "TPOT <= 15 ms lies within the intervals of 2 of 2 designs: whether these keep it is",
+        ),
+        (
+            ("compare", "llama-3.1-8b", "qwen3-8b", *FEW, "--min-user-rate", "60"),
+            "tokens/s/user >= 60 lies within the intervals of 2 of 2 designs",
+        ),
         (("binding", *SMALL, "--max-tpot", "1ms"), "No design keeps TPOT <= 1 ms."),
         (("speculate", *SMALL, "--batch", "2"), " times the tokens at a batch of 2. Drafts take "),
         (("explore", *SMALL, "--batch", "1000"), "GPUs of this kind, or with a smaller batch."),
@@ -218,6 +226,15 @@ FEW = ("--gpus", "1", "--context", "8k", "--twins", "none")
 )
 def test_what_is_in_the_way_is_told_once(arguments, says):
     assert run(*arguments).count(says) == 1
+
+
+def test_a_limit_that_is_surely_kept_is_not_told():
+    line = ("compare", "llama-3.1-8b", "qwen3-8b", *FEW, "--max-tpot", "500ms")
+    assert "lies within" not in run(*line)
+    problem = qs.Problem("llama-3.1-8b", "h100-sxm", gpus=1, context="8k")
+    near = dataclasses.replace(problem, limits=qs.Limits(max_tpot=0.01))
+    told = [str(qs.explore(one).remarks()).count("lies within") for one in (problem, near)]
+    assert told == [0, 1]
 
 
 def test_an_engines_limit_of_sequences_is_no_promise():

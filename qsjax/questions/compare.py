@@ -316,7 +316,9 @@ class Comparison(Result):
         """How sure the winners are, and what the intervals rest on."""
         running = [row for row in self.rows() if row["is_feasible"]]
         sure = map(str, self.decisions())
-        return [*sure, *words.rests_on(running, self.own.level), *self.own.refusals]
+        rests = words.rests_on(running, self.own.level)
+        own = [row for row in running if row["convention"] == self.own.convention]
+        return [*sure, *words.open_limits(self.problem, own), *rests, *self.own.refusals]
 
     def tables(self) -> list[Table]:
         """Every subject at every place, and the parts of its time as in the paper's table 5."""

@@ -129,6 +129,7 @@ class Exploration(Result):
         listed = "; ".join(f"{name} {count:,}" for name, count in reasons.items())
         return [
             f"{self.cells:,} designs decided, {self.feasible:,} feasible.",
+            *words.open_limits(self.problem, [row for row in self.rows() if row["is_feasible"]]),
             *words.rests_on(self.rows(), self.level),
             f"Infeasible, by reason (a design may have several): {listed or 'none'}.",
             *(line for line in all_missing(self.problem, self.rows()) if line not in told),
