@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qsjax import catalog
 from qsjax.catalog import families, quantisation
-from qsjax.engines.flags import ENGINES, Engine, table
+from qsjax.engines.flags import ENGINES, Engine, sizes_of, table
 from qsjax.engines.held import NAMES
 from qsjax.engines.rules import load_engines, load_flags
 from qsjax.output.files import write_atomically
@@ -133,11 +133,11 @@ def quantisation_lines() -> list[str]:
     asked += [(f"`{name}`", "what the config says") for name in flags["loaders"]]
     cache = [
         (f"`{name}`", f"{size:g}" if size else "the model's own")
-        for name, size in flags["bytes_of_cache"].items()
+        for name, size in sizes_of("cache").items()
     ]
     state = [
         (f"`{name}`", f"{size:g}" if size else "the config's, else the engine's")
-        for name, size in flags["bytes_of_state"].items()
+        for name, size in sizes_of("state").items()
     ]
     kernels = [
         (name, *(f"{tile:g}" for tile in rule["tile"]), f"{rule['launches_us']:g}")

@@ -1,8 +1,10 @@
 """Answers come first, defaults serve the user, and the paper's accounting waits to be asked for."""
 
 import dataclasses
+import errno
 import html
 import json
+import os
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from click.testing import CliRunner
 import qsjax as qs
 from qsjax.cli import cli
 from qsjax.output import words
+from qsjax.questions.explain.answers import Explanation as Result
 from qsjax.questions.pareto import pareto
 
 SMALL = ("llama-3.1-8b", "--hardware", "h100-sxm", "--gpus", "1", "--context", "8k")
@@ -178,6 +181,60 @@ class TestServed:
     def test_what_cannot_be_accepted(self, acceptance, drafts):
         with pytest.raises(ValueError, match="give a share from 0 to below 1"):
             qs.served("deepseek-v3", acceptance=acceptance, drafts=drafts)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.ENOSPC, 1), (errno.EDQUOT, 1), (errno.EACCES, 2)]
+)
+@pytest.mark.parametrize("place", ["print", "save"])
+def test_a_full_disk_is_no_mistake_of_the_input(monkeypatch, number, code, place):
+    def full(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Result, "save" if place == "save" else "record", full)
+    line = ["explain", *SMALL, "--format", "json", *(["--out", "there"] if place == "save" else [])]
+    done = CliRunner().invoke(cli, line)
+    assert (done.exit_code, os.strerror(number) in done.output) == (code, True)
+
+
+GIANT = "llama-3.1-405b has no design at 8k: it would fit with 848.8 GiB of HBM on each GPU or with"
+FEW = ("--gpus", "1", "--context", "8k", "--twins", "none")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("compare", "llama-3.1-8b", "llama-3.1-405b", *FEW), f"{GIANT} 16 GPUs of this kind."),
+        (
+            ("compare", "llama-3.1-8b", "qwen3-8b", *FEW, "--max-tpot", "1ms"),
+            "qwen3-8b has no design at 8k: no design keeps TPOT <= 1 ms; the best that can be had",
+        ),
+        (
+            ("compare", "llama-3.1-8b", "qwen3-8b", *FEW, "--max-tpot", "15ms"),
+            "TPOT <= 15 ms lies within the intervals of 2 of 2 designs: whether these keep it is",
+        ),
+        (
+            ("compare", "llama-3.1-8b", "qwen3-8b", *FEW, "--min-user-rate", "60"),
+            "tokens/s/user >= 60 lies within the intervals of 2 of 2 designs",
+        ),
+        (("binding", *SMALL, "--max-tpot", "1ms"), "No design keeps TPOT <= 1 ms."),
+        (("speculate", *SMALL, "--batch", "2"), " times the tokens at a batch of 2. Drafts take "),
+        (("explore", *SMALL, "--batch", "1000"), "GPUs of this kind, or with a smaller batch."),
+        (("explain", *SMALL[:3], "--isl", "1000", "--osl", "1"), " and 1 token out need 372 pref"),
+        (("prefix-cache", *SMALL[:3], "--reuse-interval", "2h"), " 2 h ago."),
+    ],
+)
+def test_what_is_in_the_way_is_told_once(arguments, says):
+    assert run(*arguments).count(says) == 1
+
+
+def test_a_limit_that_is_surely_kept_is_not_told():
+    line = ("compare", "llama-3.1-8b", "qwen3-8b", *FEW, "--max-tpot", "500ms")
+    assert "lies within" not in run(*line)
+    problem = qs.Problem("llama-3.1-8b", "h100-sxm", gpus=1, context="8k")
+    near = dataclasses.replace(problem, limits=qs.Limits(max_tpot=0.01))
+    told = [str(qs.explore(one).remarks()).count("lies within") for one in (problem, near)]
+    assert told == [0, 1]
 
 
 def test_an_engines_limit_of_sequences_is_no_promise():

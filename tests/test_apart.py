@@ -1,5 +1,7 @@
 """Prefill and decode on GPUs of their own: totals by hand, the transfer, mistakes."""
 
+from math import inf
+
 import pytest
 from click.testing import CliRunner
 from tolerances import EXACT
@@ -8,6 +10,7 @@ import qsjax as qs
 from qsjax import Problem
 from qsjax.cli import cli
 from qsjax.questions.simulation import apart
+from qsjax.questions.simulation.sizing import Target, sentences
 
 ONE = Problem("llama-3.1-8b", "h100-sxm")
 ASKED = {"isl": 2000, "osl": 200, "quantile": 0.5, "replica_gpus": [1]}
@@ -44,6 +47,18 @@ def test_totals_by_hand(found):
     assert found.transfer == pytest.approx(32 * 4096 * 2000 / (50e9 * 0.75) + 25e-6, rel=1e-6)
     assert f"{total['gpus']} GPUs in all" in found.summary()
     assert found.summary().count("USD") == 1  # a pool alone makes no output
+
+
+def test_times_are_rounded_as_people_write_them(found):
+    assert f"TTFT <= {1000 * (1.0 - found.transfer):.0f} ms for 50 %" in found.summary()
+
+
+@pytest.mark.parametrize(("limit", "waiting", "queues"), [(inf, 31, 1), (9.0, 31, 0), (inf, 8, 0)])
+def test_a_size_without_a_limit_on_ttft_says_how_many_users_queue(found, limit, waiting, queues):
+    """TPOT alone is kept by any queue."""
+    row = found.decode.rows()[0] | {"waiting": waiting, "decoding": 9}
+    first, _ = sentences(row, Target(users=40.0, ttft=limit, tpot=0.02))
+    assert first.count("on average 31 users wait for a first token: give a limit on") == queues
 
 
 def test_a_transfer_longer_than_the_limit_is_told(found, monkeypatch):

@@ -8,9 +8,11 @@ import pytest
 
 import qsjax as qs
 from qsjax.cost.ledger import RESOURCES
+from qsjax.grid.bounds import Judge, region_of
 from qsjax.grid.cells import cells_of, take
 from qsjax.grid.optimum import best_of, binding_resource, winners_at
-from qsjax.grid.parameters import read, write
+from qsjax.grid.parameters import read, resolve, write
+from qsjax.grid.proofs import Arena, Claim
 from qsjax.questions.certify import CLAIMS
 
 POINTS = 300
@@ -142,6 +144,24 @@ def test_a_box_without_width_is_the_point_itself():
     assert [row["verdict"] for row in found.rows()] == ["proved"] * 2
     cells = cells_of(problem)
     assert float(np.asarray(read(cells.inputs, "hbm_bw"))[0]) == own
+
+
+def test_the_bottleneck_of_many_points_is_sought_by_design_not_by_point(monkeypatch):
+    problem = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=2, context="8k")
+    cells = cells_of(problem)
+    own = float(qs.hardware("h100-sxm").flops_bf16)
+    region = region_of(cells, 0, resolve(["flops_bf16"]), {"flops_bf16": (own / 50, own)})
+    judge = Judge(cells, 0, region, resource="HBM weights")
+    arena, claim = Arena([judge]), Claim(resource="HBM weights")
+    units = np.linspace(0, 1, 9)[:, None]
+    one_by_one = [arena.disagree(claim, one, arena.everything())[0] for one in units[:, None]]
+    calls = []
+    exact = Judge.exact
+    monkeypatch.setattr(Judge, "exact", lambda *given: calls.append(1) or exact(*given))
+    found = arena.disagree(claim, units, arena.everything(9))
+    assert list(found) == one_by_one
+    assert set(one_by_one) == {True, False}
+    assert len(calls) < len(units)  # once for all designs, then once for each that is best
 
 
 def test_contexts_have_a_box_too_and_given_batches():

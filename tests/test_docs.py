@@ -13,9 +13,10 @@ from snippets import ROOT, blocks, broken_links, commands, files, python, run
 import qsjax
 from qsjax import catalog
 from qsjax.catalog.families import FAMILIES, REFUSED
-from qsjax.engines.flags import ENGINES, table
+from qsjax.engines.flags import ENGINES, sizes_of, table
 from qsjax.engines.held import NAMES
 from qsjax.engines.rules import load_flags
+from qsjax.records.precision import SIZES
 
 DOCS = ROOT / "docs"
 # What a build of the site writes.
@@ -83,8 +84,10 @@ def test_the_page_of_what_is_read_names_every_entry():
         )
     assert all(f"| `{name}` | `{like}` | {why} |" in page for name, (like, why) in REFUSED.items())
     flags = load_flags()
-    for names in ("dtype_of_weights", "loaders", "bytes_of_cache"):
-        assert all(f"| `{name}` |" in page for name in flags[names])
+    for names in (flags["dtype_of_weights"], flags["loaders"], sizes_of("cache")):
+        assert all(f"| `{name}` |" in page for name in names)
+    for kind in ("cache", "state"):
+        assert not flags[f"bytes_of_{kind}"].keys() & SIZES.keys()  # said once
     for engine in ENGINES:
         section = page.split(f"### {NAMES[engine]}\n")[1].split("\n#")[0]
         read, ignored, unread = re.split(r"Without effect: |Not read: ", section)

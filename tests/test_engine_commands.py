@@ -40,6 +40,7 @@ COMMANDS = {
     VLLM + "--kv-cache-dtype fp8_e5m2": {"kv": 1},
     VLLM + "--kv-cache-dtype fp8_ds_mla": {"kv": 1},
     VLLM + "--kv-cache-dtype nvfp4": {"kv": 0.5625},
+    VLLM + "--kv-cache-dtype fp16": {"kv": 2},
     VLLM + "--quantization fp8 --kv-cache-dtype fp8": {"w": "fp8", "kv": 1},
     VLLM + "-q awq_marlin --dtype half": {"w": "fp4"},
     VLLM + "--quantization compressed-tensors": {},

@@ -393,3 +393,23 @@ def test_a_better_design_says_what_more_time_a_token_would_give():
     assert re.search(
         r"at no more time a token; [0-9.]+ times if a token may take longer\.$", better
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "device", "length", "gain", "pools"),
+    [
+        ("llama-3.1-70b", "h100-sxm", 4096, "22 % more throughput, within the error", "error"),
+        ("deepseek-v3", "mi355x", 8192, " times as much throughput, at no more time", "error"),
+        ("deepseek-v3", "h200-sxm", 8192, "No design on as many GPUs has more throughput", "pays"),
+    ],
+)
+def test_a_gain_within_the_error_is_no_win(model, device, length, gain, pools):
+    gpus, split = (16, None) if pools == "pays" else (8, Partition(tp=8))
+    problem = Problem(model, device, gpus=gpus, context=length + 512)
+    found = explain(problem, split, requests=(length, 1024))
+    _, better, prompts = found.summary().splitlines()
+    assert gain in better
+    one = found.prefill
+    ratio = one.tokens_per_s_per_gpu_disaggregated / one.tokens_per_s_per_gpu_aggregated
+    assert pools in prompts
+    assert ("no difference beyond the error" in prompts) == (abs(ratio - 1) < 0.133)

@@ -334,7 +334,7 @@ def test_every_answer_is_a_result(name, tmp_path):
             found.plot()
 
 
-def test_a_sweep_of_a_problem_is_what_explore_finds(tmp_path):
+def test_a_sweep_of_a_problem_is_what_explore_finds(tmp_path, monkeypatch):
     problem = qs.Problem(
         "mixtral-8x7b", ["h100-sxm", "h200-sxm"], gpus=8, context=[8192, 32768], twins=5,
         limits=qs.Limits(max_tpot=0.03), axes={"hbm_bw": [3e12, 5e12]}, batch="largest",
@@ -353,6 +353,9 @@ def test_a_sweep_of_a_problem_is_what_explore_finds(tmp_path):
     with pytest.raises(ValueError, match="resume=True"):
         qs.sweep(problem, tmp_path / "out")
     assert qs.sweep(problem, tmp_path / "out", resume=True, pareto=True).counts == swept.counts
+    copies = swept.top().assign(gpus=16)  # of a winner of 8
+    monkeypatch.setattr(type(swept), "top", lambda _: copies)
+    assert f" on 16 {first['hardware']}, hbm_bw 5 TB/s, at 8k with 2 x " in swept.summary()
 
 
 def test_what_a_sweep_cannot_do_is_told_at_once(tmp_path):

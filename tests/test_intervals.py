@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -287,6 +288,19 @@ def test_a_comparison_says_when_the_difference_is_smaller_than_the_error():
     assert open_.measure in ("h100-sxm", "h800-sxm")
     assert 0.0 <= open_.removes <= 1.0
     assert json.dumps(closer.record()["decisions"])
+
+
+def test_explore_is_as_sure_of_a_twin_as_compare_is():
+    asked = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context=["1k", "8k", "32k"], twins=5)
+    found, beside = qs.explore(asked), qs.compare(asked)
+    twins = [row for row in found.rows() if row["q"]]
+    judged = [row for row in beside.rows() if "chance" in row]
+    np.testing.assert_allclose([r["chance_over_moe"] for r in twins], [r["chance"] for r in judged])
+    assert [row["is_sure"] for row in judged] == [True, False, False]
+    said = found.summary().splitlines()[1]
+    assert re.search(r"at 32k \(within the error\), \d+ % slower at 1k\.$", said)
+    assert re.search(r" at 1k to \d+ % less at 32k \(within the error\)", beside.summary())
+    assert "chance_over_moe" in found.dataset
 
 
 def test_variants_of_one_model_or_accelerator_err_alike():

@@ -42,6 +42,18 @@ def test_a_question_of_no_problem_is_told(ask):
         getattr(qsjax, ask)(MODEL)
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        *("compare", "pareto", "binding", "moe_or_dense", "architecture", "mix", "simulate"),
+        *("size", "size_apart"),
+    ],
+)
+def test_an_objective_that_would_change_nothing_is_told(ask):
+    with pytest.raises(ValueError, match=rf"objective: {ask} .* objective='tpot' would change"):
+        getattr(qsjax, ask)(qsjax.Problem(MODEL, GPU, gpus=8, context="8k", objective="tpot"))
+
+
 @pytest.mark.parametrize("ask", [qsjax.model, qsjax.hardware, qsjax.workload])
 def test_records_in_place_of_names_are_told(ask):
     """The precisions of one's own model are a `Workload`, not `workload(model)`."""
@@ -89,6 +101,10 @@ def served(**given):
         (lambda: qsjax.break_even(SMALL, "context", "1 kB"), "interval of context: '1 kB' is not"),
         (lambda: qsjax.solve_for(SMALL, "gpus", [1, 2], tpot=1), "give numbers for low and high"),
         (lambda: qsjax.size(SMALL, users=[1, 2], isl=9, osl=9), "users: 2 values were given"),
+        (
+            lambda: qsjax.size(SMALL, users=1, isl=9, osl=9, tpot="20ms"),
+            "give a number of seconds: 0.05 is",
+        ),
         (lambda: qsjax.speculate(SMALL, batches=[]), r"batches: \[\] is not allowed"),
         (lambda: qsjax.speculate(SMALL, acceptance="most"), "acceptance: 'most' is not a number"),
         (lambda: qsjax.served(MODEL, acceptance="most"), "acceptance=most, drafts=1 is not"),
@@ -130,6 +146,45 @@ def test_one_name_may_stand_alone():
 def test_numbers_are_read_from_whatever_holds_them(single):
     stated = qsjax.Problem(MODEL, GPU, **single).stated
     assert (stated.gpus, stated.contexts, stated.twins) == ((8.0,), (8192.0,), (3.0,))
+
+
+@pytest.mark.parametrize(
+    ("axes", "says"),
+    [
+        ({"hbm_bw": [2e12, 4e12]}, "hbm_bw 2 TB/s, 4 TB/s"),
+        ({"hbm_bytes": [8e10, 1e11, 2e11, 3e11]}, "hbm_bytes 80 GB to 300 GB"),
+        ({"layer_overhead": 2.5e-6, "eff_gemm": 0.5}, "layer_overhead 0.0025 ms, eff_gemm 0.5"),
+        ({"island_size": [8, 72], "kv_mode": ["kvp", "cp"]}, "island_size 8, 72, kv_mode kvp, cp"),
+    ],
+)
+def test_a_problem_names_its_axes_with_their_units(axes, says):
+    problem = qsjax.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k", axes=axes)
+    assert repr(problem) == f"Problem: mixtral-8x7b on 8 h100-sxm at 8k, {says}"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"axes": {"hbm_bw": [3.35, 4e12]}}, "Note: hbm_bw is 3.35 B/s; 1 TB/s is 1e12."),
+        ({"hardware": qsjax.hardware("h100-sxm").replace(flops_fp8=1978)}, "flops_fp8 is 1.98 kFL"),
+        ({"limits": qsjax.Limits(max_tpot=20)}, "Note: the limit on TPOT is 20 s; 20 ms is 0.02."),
+        ({"limits": qsjax.Limits(max_tpot=0.02)}, ""),
+    ],
+)
+def test_numbers_that_look_like_another_unit_are_told(given, says):
+    named = {"hardware": "h100-sxm", "gpus": 1, "context": "8k"} | given
+    told = "\n".join(qsjax.explore(qsjax.Problem("llama-3.1-8b", **named)).cautions())
+    assert (says in told) if says else not told
+
+
+@pytest.mark.parametrize("ask", [qsjax.decode, qsjax.prefill])
+def test_reasons_are_no_value_of_a_transformation(ask):
+    def words(length):
+        return ask("llama-3.1-8b", "h100-sxm", qsjax.Partition(), **{key: length}).reasons
+
+    key = "context" if ask is qsjax.decode else "prompt"
+    with pytest.raises(ValueError, match="reasons are names, which jit, vmap and grad cannot hold"):
+        jax.jit(words)(8192.0)
 
 
 @pytest.mark.parametrize("none", [None, "none", (), [], np.array([])])

@@ -70,7 +70,7 @@ def test_2_is_an_fp8_cache_worth_it():
     at = {context: percent(rates[context, "fp8"] / rates[context, None]) for context, _ in rates}
     assert f"; kv=fp8 makes {at[32768]}" in lines[0]
     text = " ".join(lines)
-    assert f"goes from {at[1024]} at 1k to {at[131072]} at 128k" in text
+    assert f"goes from {at[1024]} at 1k (within the error) to {at[131072]} at 128k" in text
     assert "leads at every context" in text
 
 

@@ -99,6 +99,10 @@ class LazyGroup(click.Group):
         except (ValueError, OSError) as error:
             if "QSJAX_TRACEBACK" in os.environ:
                 raise
+            from qsjax.output.files import FULL
+
+            if {getattr(own, "errno", None) for own in (error, error.__cause__)} & {*FULL}:
+                raise click.ClickException(str(error)) from error  # no mistake of the input
             raise click.UsageError(str(error)) from error
 
     def _message(self, error: click.UsageError) -> str:

@@ -14,7 +14,7 @@ from qsjax.records.fields import defaults_of
 from qsjax.records.specs import DEGREES
 from qsjax.records.units import MS, US, tokens
 
-_UNITS = {"us": US, "ms": MS, "s": 1.0}
+_UNITS = {"us": US, "ms": MS, "s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 class Duration(click.ParamType[float]):

@@ -41,6 +41,7 @@ _OTHERS: Mapping[str, Meaning] = {
     "tpot_high": Meaning("time per output token, high end of its interval", "s"),
     "tokens_per_s_per_gpu_low": Meaning("throughput of each GPU, low end", "tokens/s/GPU"),
     "tokens_per_s_per_gpu_high": Meaning("throughput of each GPU, high end", "tokens/s/GPU"),
+    "chance_over_moe": Meaning("probability of more tokens/s/GPU than the MoE"),
     "speedup_over_moe": Meaning("throughput of each GPU over that of the MoE"),
     "point": Meaning("place on the front, by falling interactivity"),
     "share": Meaning("part of TPOT that the parameter accounts for"),

@@ -14,6 +14,7 @@ from qsjax.engines import settings
 from qsjax.engines.command_line import Engine as Engine
 from qsjax.engines.command_line import split as split
 from qsjax.engines.rules import load_flags
+from qsjax.records.precision import SIZES
 
 ENGINES: tuple[Engine, ...] = ("vllm", "sglang", "trtllm", "atom")
 _MANY = 1_000
@@ -169,12 +170,17 @@ def _speculative(flag: str, text: str) -> dict[str, Any]:
     return said
 
 
+def sizes_of(kind: Literal["cache", "state"]) -> dict[str, float]:
+    """Bytes of an element of the cache or of a recurrent state by the name of its dtype [B]."""
+    return SIZES | load_flags()[f"bytes_of_{kind}"]
+
+
 def _value(name: str, flag: str, text: str) -> Any:
     rules = load_flags()
     allowed: dict[str, dict[str, Any]] = {
-        "kv_dtype": rules["bytes_of_cache"],
-        "state_dtype": rules["bytes_of_state"],
-        "states_dtype": rules["bytes_of_state"],
+        "kv_dtype": sizes_of("cache"),
+        "state_dtype": sizes_of("state"),
+        "states_dtype": sizes_of("state"),
         "quantization": rules["dtype_of_weights"] | rules["loaders"],
     }
     if name in allowed:

@@ -31,6 +31,7 @@ STEP = 1e-3  # relative, of the derivatives
 # A difference is larger than the error where one is ahead with this probability: where the
 # two-sided interval of `LEVEL` leaves it out.
 SURE = 0.5 + 0.5 * LEVEL
+_ONE_SYSTEM = frozenset(SHARED) - {"model"}  # what a model and its twin have in common
 Arrays = dict[str, np.ndarray]
 
 
@@ -78,7 +79,8 @@ def _error(
 def bounds_of(solution: Solution, level: float) -> Arrays:
     """Intervals that hold the measured values of every winner with a probability of `level`.
 
-    `tpot_low` and `tpot_high` [s], the same of tokens/s/GPU, and in words what they rest on.
+    `tpot_low` and `tpot_high` [s], the same of tokens/s/GPU, in words what they rest on, and, where
+    there are twins, with which probability each makes more tokens/s/GPU than the MoE.
 
     Raises:
         ValueError: `level` is no probability.
@@ -91,10 +93,26 @@ def bounds_of(solution: Solution, level: float) -> Arrays:
     error = _error(records._replace(workload=workload), inputs.convention, device, terms, "")
     factor = factor_of(load_spread(), error, level)
     tpot, rate = solution.step.tpot, solution.step.tokens_per_s_per_gpu
-    return {
+    found = {
         **_bounds(np.asarray(tpot), np.asarray(rate), factor),
         "interval_rests_on": np.array(error.rests_on),
     }
+    if len(solution.cells.variants) > 1 and not is_papers(inputs.convention):
+        found["chance_over_moe"] = _over_moe(solution, error)
+    return found
+
+
+def _over_moe(solution: Solution, error: Error) -> np.ndarray:
+    """Probability that each cell makes more tokens/s/GPU than the MoE; NaN where one is missing."""
+    found = np.full(solution.cells.cells, np.nan)
+    per = len(found) // solution.cells.shape[0]
+    runs, rate = solution.is_feasible, np.asarray(solution.step.tokens_per_s_per_gpu)
+    for cell in range(per, len(found)):
+        first = cell % per
+        if runs[cell] and runs[first]:
+            ratio = float(rate[cell] / rate[first])
+            found[cell] = _lead(error, ratio, _ONE_SYSTEM, (cell, first)).chance
+    return found
 
 
 def _bounds(tpot: np.ndarray, rate: np.ndarray, factor: np.ndarray) -> Arrays:
@@ -142,6 +160,11 @@ def bounds_of_case(side: Sided, level: float = LEVEL) -> dict[str, Any]:
     return found | {"interval_rests_on": error.rests_on[0]}
 
 
+def is_sure(chance: float) -> bool:
+    """Whether a difference is larger than the error, whoever is ahead."""
+    return max(chance, 1.0 - chance) >= SURE
+
+
 class Lead(NamedTuple):
     """How sure one design is to make more tokens/s/GPU than another.
 
@@ -159,18 +182,23 @@ class Lead(NamedTuple):
     @property
     def is_sure(self) -> bool:
         """Whether the difference is larger than the error, whoever is ahead."""
-        return max(self.chance, 1.0 - self.chance) >= SURE
+        return is_sure(self.chance)
 
 
 def lead_of(first: Sided, second: Sided) -> Lead:
     """How sure the first design is to be ahead; errors of what both share cancel."""
-    spread = load_spread()
     errors = [error_of_case(side) for side in (first, second)]
     variance = np.concatenate([error.variance for error in errors])
     slopes = np.concatenate([error.slopes for error in errors])
     shared = frozenset(name for name in SHARED if getattr(first, name) == getattr(second, name))
     ratio = first.case.rate / second.case.rate
-    found = difference(spread, Error(variance, slopes, []), ratio, shared, (0, 1))
+    return _lead(Error(variance, slopes, []), ratio, shared, (0, 1))
+
+
+def _lead(error: Error, ratio: float, shared: frozenset[str], pair: tuple[int, int]) -> Lead:
+    """How sure one of two designs is to be ahead that makes `ratio` times as many tokens/s/GPU."""
+    spread = load_spread()
+    found = difference(spread, error, ratio, shared, pair)
     z = found.mean / found.sigma if found.sigma else 0.0
     margin = float(np.exp(quantile(spread, LEVEL) * found.sigma))
     return Lead(chance_below(spread, z), margin, found.gains)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar, get_args
 import numpy as np
 
 from qsjax import catalog
+from qsjax.cost.meanings import meaning_of
 from qsjax.cost.metrics import Economy, Objective, check_economy, check_metrics, check_prices
 from qsjax.cost.metrics import economy_of as economy_of_hardware
 from qsjax.grid.axes import PARTITION_AXES, STACKED
@@ -31,7 +32,7 @@ from qsjax.records.specs import (
     Workload,
     named_convention,
 )
-from qsjax.records.units import tokens
+from qsjax.records.units import DIMENSIONS, MS, tokens, with_unit
 
 CONTEXTS = tuple(1024.0 * 2**k for k in range(15))  # 1k to 16M tokens, the paper's range
 USUAL_CONTEXT = 131072.0  # the longest taken of a model whose publisher says nothing
@@ -40,6 +41,11 @@ ARGUMENTS = ("model", "hardware", "gpus", "context", "q")
 # Objectives of one user: a smaller batch is never worse.
 FAST = ("tpot", "tokens_per_s_per_user")
 LISTED = 3  # numbers that are named one by one
+# Numbers of which no accelerator has so little [B, B/s, FLOP/s], and a TPOT that nobody wants [s].
+RATES_AND_SIZES = (
+    *("hbm_bytes", "hbm_bw", "flops_bf16", "flops_fp8", "flops_fp4", "intra_bw", "inter_bw"),
+)
+_SMALLEST, _LONGEST = 1e6, 5.0
 # What a record without a label is called.
 MODEL, GPU, ACCOUNTING = "my-model", "my-gpu", "own"
 
@@ -551,6 +557,24 @@ def beyond_published(problem: Problem, lengths: Sequence[float]) -> list[str]:
     return lines
 
 
+def hardly_in_si(problem: Problem) -> list[str]:
+    """Numbers that look as if they had another unit than SI's, one line each.
+
+    A bandwidth of 3.35 is one of TB/s, a limit of 20 one in ms.
+    """
+    stated, lines = problem.stated, []
+    for name in RATES_AND_SIZES:
+        specs = [np.ravel(np.asarray(getattr(h.spec, name))) for h in stated.accelerators]
+        least = min(stated.kept.get(name) or np.concatenate(specs))
+        if 0 < least < _SMALLEST:
+            unit = meaning_of(name).units
+            lines.append(f"{name} is {with_unit(float(least), unit)}; 1 T{unit} is 1e12.")
+    longest = float(np.asarray(problem.limits.max_tpot))
+    if _LONGEST <= longest < np.inf:
+        lines.append(f"the limit on TPOT is {longest:g} s; 20 ms is 0.02.")
+    return lines
+
+
 def pairs_of(problem: Problem) -> list[tuple[int, int]]:
     """Places of every pair of the problem's models and accelerators, model by model."""
     stated = problem.stated
@@ -610,6 +634,22 @@ def _lengths(contexts: Sequence[float]) -> str:
     return ", ".join(names) if len(names) <= LISTED else f"{names[0]} to {names[-1]}"
 
 
+def _axis_values(name: str, values: Sequence[Any]) -> str:
+    """Values of an axis with their unit: all of a few, the ends of many."""
+    ends = [min(values), max(values)] if len(values) > LISTED else values
+    unit = meaning_of(name).units
+
+    def told(value: Any) -> str:
+        if isinstance(value, str):
+            return value
+        if unit == "s":
+            return f"{value / MS:,.6g} ms"
+        return with_unit(value, unit, 6) if unit in DIMENSIONS else f"{value:,.10g}"
+
+    texts = map(told, ends)
+    return (" to " if len(values) > LISTED else ", ").join(texts)
+
+
 def describe(problem: Problem) -> str:
     """A problem in one line."""
     stated = problem.stated
@@ -619,8 +659,7 @@ def describe(problem: Problem) -> str:
     devices = ", ".join(device.name for device in stated.accelerators)
     line = f"{models} on {listed(stated.gpus)} {devices} at {_lengths(stated.contexts)}"
     for name, values in (stated.kept | stated.searched).items():
-        texts = [value for value in values if isinstance(value, str)]
-        line += f", {name} {', '.join(texts) or listed(values)}"  # type: ignore[arg-type]
+        line += f", {name} {_axis_values(name, values)}"
     if stated.convention != "physical":
         line += f", {stated.convention} convention"
     return line
@@ -632,15 +671,35 @@ R = TypeVar("R")
 
 def question(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function a question: 64-bit numbers, and a Problem as its first argument."""
-    answer = entry(function)
+    return _asked(function, "")
+
+
+def fixed_question(best: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function a question that has its own notion of what is best, whatever the objective.
+
+    Args:
+        best: what it does instead of ranking by an objective, as in "compares tokens/s/GPU".
+    """
+    return lambda function: _asked(function, best)
+
+
+def _asked(function: Callable[P, R], best: str) -> Callable[P, R]:
+    answer, name = entry(function), function.__name__
+    default = Problem.__dataclass_fields__["objective"].default
 
     @wraps(function)
     def ask(*args: P.args, **kwargs: P.kwargs) -> R:
         given = args[0] if args else kwargs.get("problem")
-        if not isinstance(given, Problem) and (args or "problem" in kwargs):
-            name = repr(given) if isinstance(given, str) else kind_of(given)
+        if not isinstance(given, Problem):
+            if args or "problem" in kwargs:
+                told = repr(given) if isinstance(given, str) else kind_of(given)
+                raise ValueError(
+                    f"problem: {told} is not a Problem; give qsjax.Problem(model, hardware, gpus=8)"
+                )
+        elif best and given.objective != default:
             raise ValueError(
-                f"problem: {name} is not a Problem; give qsjax.Problem(model, hardware, gpus=8)"
+                f"objective: {name} {best}, so objective={given.objective!r} would change "
+                "nothing; leave it out, or ask qsjax.explore, which ranks by it"
             )
         return answer(*args, **kwargs)
 

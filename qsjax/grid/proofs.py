@@ -170,10 +170,12 @@ class Arena:
             wrong |= own[:, claim.position] < mine - TIE_TOLERANCE
         if claim.resource is not None:
             judge = self.judges[claim.contestant]
-            at = own.argmax(axis=1)
-            for row in np.flatnonzero(~wrong):
-                ahead = judge.exact(units[row : row + 1], at[row : row + 1]).ahead
-                wrong[row] = any(float(np.ravel(gap)[0]) < 0 for gap in ahead.values())
+            at = np.where(wrong, -1, own.argmax(axis=1))
+            for best in np.unique(at[~wrong]):
+                rows = np.flatnonzero(at == best)
+                ahead = judge.exact(units[rows], np.array([best])).ahead
+                for gap in ahead.values():
+                    wrong[rows] |= np.broadcast_to(gap, (len(rows), 1))[:, 0] < 0
         return wrong
 
     def prove(self, claim: Claim, most: int = MOST_PARTS) -> Verdict:

@@ -1,6 +1,7 @@
 """Atomic writing of JSON, CSV, netCDF and pictures."""
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -15,6 +16,9 @@ from qsjax.catalog.reading import decoded
 
 if TYPE_CHECKING:
     import xarray as xr
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError on a full disk
 
 
 def write_atomically(path: Path, content: str | bytes, *, through: bool = False) -> None:

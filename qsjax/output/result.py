@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from qsjax.cost.meanings import attributes_of
-from qsjax.grid.problem import Problem, beyond_published
+from qsjax.grid.problem import Problem, beyond_published, hardly_in_si
 from qsjax.output import files
 from qsjax.output.labels import axis_value
 from qsjax.records.conversion import kind_of
@@ -99,9 +99,11 @@ class Result:
         return () if problem is None or problem.context is None else problem.stated.contexts
 
     def cautions(self) -> list[str]:
-        """What to know before the answer: contexts that a model is not published for."""
+        """What to know before the answer: contexts that no model is published for, odd units."""
         problem: Problem | None = getattr(self, "problem", None)
-        lines = [] if problem is None else beyond_published(problem, self.lengths())
+        lines = []
+        if problem is not None:
+            lines = [*beyond_published(problem, self.lengths()), *hardly_in_si(problem)]
         return [f"Note: {line}" for line in lines]
 
     def record(self) -> Row:

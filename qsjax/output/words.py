@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qsjax.cost.ledger import RESOURCES, resource_times
 from qsjax.cost.metrics import METRICS, Objective
 from qsjax.grid.limits import LIMITS, describe, is_given
+from qsjax.numerics.safe import scalar
 from qsjax.records.units import DIMENSIONS, HOUR, MS, tokens, with_unit
 
 if TYPE_CHECKING:
@@ -115,6 +116,28 @@ def kept(problem: "Problem") -> str:
     return joined(describe(limits, name) for name in LIMITS if is_given(limits, name))
 
 
+def open_limits(problem: "Problem", rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """That designs may miss a limit on what users wait, as far as their intervals know.
+
+    Near the fastest designs a batch that keeps it for sure may be far smaller.
+    """
+    limits, lines = problem.limits, []
+    slowest = scalar(limits.min_user_rate)
+    longest = {
+        "max_tpot": scalar(limits.max_tpot),
+        "min_user_rate": 1.0 / slowest if slowest > 0 else math.inf,
+    }
+    for name, most in longest.items():
+        may_miss = sum(row.get("tpot_high", 0.0) > most for row in rows)
+        if may_miss:
+            lines.append(
+                f"{describe(limits, name)} lies within the intervals of {may_miss:,} of "
+                f"{count(len(rows), 'design')}: whether these keep it is open, and what is said of "
+                "leads and errors holds at the batches shown."
+            )
+    return lines
+
+
 def nothing(problem: "Problem") -> str:
     """That no design can be had: none runs, or none keeps the limits.
 
@@ -182,7 +205,7 @@ def length(context: float) -> str:
     >>> length(8192), length(8704)
     ('8k', '8,704 tokens')
     """
-    return tokens(context) if context % 1024 == 0 else f"{context:,.0f} tokens"
+    return tokens(context) if context % 1024 == 0 else count(context, "token")
 
 
 def places(contexts: Sequence[float]) -> str:

@@ -27,7 +27,7 @@ from qsjax.grid.gradients import RateSlopes, slopes_at_rate
 from qsjax.grid.limits import is_given
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.parameters import Parameter, resolve
-from qsjax.grid.problem import Problem, describe, listed, question
+from qsjax.grid.problem import Problem, describe, fixed_question, listed
 from qsjax.numerics.jax import jax
 from qsjax.output import words
 from qsjax.output.labels import series_name
@@ -142,7 +142,7 @@ class Binding(Result):
             spans = _spans(list(own)[::-1])
             lines.append(f"{self._who(label)} is bound by {', then by '.join(spans)}.")
         if not lines:
-            return "Nothing runs."
+            return f"{words.nothing(self.problem)}."
         stated = self.problem.stated
         where = f"{listed(stated.gpus)} {words.joined(own.name for own in stated.accelerators)}"
         lines[0] = f"On {where} at {words.places(stated.contexts)}, {lines[0]}"
@@ -231,7 +231,7 @@ def _range(before: str, low: float, high: float, digits: int) -> str:
     return f"{before} {' to '.join(ends)}".strip()
 
 
-@question
+@fixed_question("follows the whole front of tokens/s/GPU and tokens/s/user")
 def binding(
     problem: Problem, parameters: Sequence[str] = HARDWARE, points: int = POINTS
 ) -> Binding:

@@ -20,16 +20,19 @@ from qsjax.engines.schedulers import filling_of
 from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.case import Case, best_case, design_record, gpu_time, sequences_of
 from qsjax.grid.cells import Cells, cells_of, of_variant, take
+from qsjax.grid.infeasibility import refusals
 from qsjax.grid.intervals import Lead, Sided, bounds_of_case, lead_of
-from qsjax.grid.optimum import best_of
-from qsjax.grid.parameters import write
-from qsjax.grid.problem import Problem, base_name, economy_of, question, variants_of
+from qsjax.grid.needs import least_gpus
+from qsjax.grid.optimum import Best, best_of
+from qsjax.grid.parameters import read, write
+from qsjax.grid.problem import Problem, base_name, economy_of, fixed_question, variants_of
 from qsjax.numerics.safe import scalar
 from qsjax.output import columns, words
 from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
 from qsjax.records.conversion import kind_of
 from qsjax.records.specs import CONVENTIONS, Convention, is_papers
+from qsjax.records.units import GIB
 
 # Relative width to which a turning point is found.
 TURN_WIDTH = 0.02
@@ -135,6 +138,7 @@ class Ranking:
         sides: of every subject, names of its accelerator and of its model.
         level: probability with which measured values lie in the intervals.
         is_real: whether the accounting is not the paper's, which no machine keeps.
+        refusals: why nothing runs where it does not, a sentence each.
     """
 
     convention: str
@@ -145,6 +149,7 @@ class Ranking:
     sides: tuple[tuple[str, str], ...] = ()
     level: float = LEVEL
     is_real: bool = True
+    refusals: tuple[str, ...] = ()
 
     def sided(self, subject: int, place: int) -> Sided | None:
         """A cell's design under the names of its subject; None where nothing runs."""
@@ -310,7 +315,10 @@ class Comparison(Result):
     def remarks(self) -> list[str]:
         """How sure the winners are, and what the intervals rest on."""
         running = [row for row in self.rows() if row["is_feasible"]]
-        return [*map(str, self.decisions()), *words.rests_on(running, self.own.level)]
+        sure = map(str, self.decisions())
+        rests = words.rests_on(running, self.own.level)
+        own = [row for row in running if row["convention"] == self.own.convention]
+        return [*sure, *words.open_limits(self.problem, own), *rests, *self.own.refusals]
 
     def tables(self) -> list[Table]:
         """Every subject at every place, and the parts of its time as in the paper's table 5."""
@@ -468,12 +476,16 @@ def _spread(parts: Sequence[Sequence[Row]]) -> list[str]:
     known = [rows[1] for rows in parts if "factor" in rows[1]]
     if len(known) < 2:
         return []
-    ends = [words.length(row["context"]) for row in (known[0], known[-1])]
+    first, last = (words.length(row["context"]) for row in (known[0], known[-1]))
     low, high = (words.gap(row["factor"], "more", "less") for row in (known[0], known[-1]))
     if low == high:
         verb = "is" if low == "equal" else "makes"
-        return [f"{known[0]['subject']} {verb} {low} at {words.joined(ends)} alike."]
-    return [f"{known[0]['subject']} goes from {low} at {ends[0]} to {high} at {ends[1]}."]
+        return [f"{known[0]['subject']} {verb} {low} at {first} and {last} alike."]
+    first, last = (
+        end + ("" if row.get("is_sure", True) else " (within the error)")
+        for end, row in ((first, known[0]), (last, known[-1]))
+    )
+    return [f"{known[0]['subject']} goes from {low} at {first} to {high} at {last}."]
 
 
 def _where(found: Comparison) -> str:
@@ -701,6 +713,21 @@ def _names(problem: Problem, subject: Subject) -> tuple[str, str]:
     return base_name(stated.accelerators[subject.hardware].name), model + twin
 
 
+def _refusal(problem: Problem, cells: Cells, best: Best, cell: int) -> str:
+    """What is in the way of all designs of a cell, and what would help."""
+    if words.kept(problem) and cells.designs.batch is None:
+        return refusals(cells, cell)[0].text
+    held, usable = (
+        float(np.asarray(read(cells.inputs, name))[cell])
+        for name in ("hbm_bytes", "usable_fraction")
+    )
+    hbm = held + float(best.shortfall[cell]) / usable
+    gpus = least_gpus(cells, np.arange(cells.cells) == cell)[cell]
+    helps = [f"{hbm / GIB:,.1f} GiB of HBM on each GPU"] if np.isfinite(hbm) else []
+    helps += [f"{words.count(gpus, 'GPU')} of this kind"] if np.isfinite(gpus) else []
+    return f"it would fit with {' or with '.join(helps)}" if helps else "no split is legal"
+
+
 def _ranking(
     problem: Problem,
     subjects: Mapping[str, Subject],
@@ -719,16 +746,24 @@ def _ranking(
         for context in contexts
     )
     columns: list[list[Case | None]] = [[] for _ in subjects]
+    refused: list[str] = []
     for one in each:
         sides = [_cells(one, subject, rules) for subject in subjects.values()]
-        for column, cells in zip(columns, sides, strict=True):
+        for name, column, cells in zip(subjects, columns, sides, strict=True):
             best = best_of(cells)
-            column += [best_case(cells, k, best) for k in range(len(contexts))]
+            found = [best_case(cells, k, best) for k in range(len(contexts))]
+            for k in [k for k, case in enumerate(found) if case is None]:
+                where = places[len(column) + k].words
+                refused.append(
+                    f"{name} has no design {where}: {_refusal(problem, cells, best, k)}."
+                )
+            column += found
     plain = Ranking(
         *(convention, tuple(subjects), places, tuple(map(tuple, columns))),
         sides=tuple(_names(problem, subject) for subject in subjects.values()),
         level=level,
         is_real=not is_papers(rules),
+        refusals=tuple(refused),
     )
     crossovers = []
     for k in range(len(contexts) - 1 if len(each) == 1 else 0):
@@ -740,7 +775,7 @@ def _ranking(
     return dataclasses.replace(plain, crossovers=tuple(crossovers))
 
 
-@question
+@fixed_question("compares tokens/s/GPU (limits such as qsjax.Limits(max_tpot=0.02) hold)")
 def compare(
     problem: Problem,
     subjects: Mapping[str, Subject] | None = None,

@@ -11,7 +11,7 @@ from qsjax.cost.feasibility import MEMORY_REASONS, REASONS
 from qsjax.cost.laws.memory import usable_bytes
 from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.cells import Cells
-from qsjax.grid.intervals import bounds_of
+from qsjax.grid.intervals import bounds_of, is_sure
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, solve_all
@@ -59,7 +59,8 @@ class Exploration(Result):
             for cell, row in enumerate(rows_of(own)):
                 if row["is_feasible"]:
                     row |= {name: float(x[cell]) for name, x in gain.items()}
-                    row |= {name: x[cell].item() for name, x in bounds.items()}
+                    known = {name: x[cell].item() for name, x in bounds.items()}
+                    row |= {name: x for name, x in known.items() if x == x}  # the MoE leads nobody
                 else:
                     row["least_gpus"] = float(least[cell])
                 found.append(row)
@@ -123,14 +124,15 @@ class Exploration(Result):
 
     def remarks(self) -> list[str]:
         """How many designs there are, and what cells without one would need."""
-        counts = self.counts()
+        counts, told = self.counts(), self.summary()
         reasons = {k: v for k, v in counts["infeasible_reasons"].items() if v}
         listed = "; ".join(f"{name} {count:,}" for name, count in reasons.items())
         return [
             f"{self.cells:,} designs decided, {self.feasible:,} feasible.",
+            *words.open_limits(self.problem, [row for row in self.rows() if row["is_feasible"]]),
             *words.rests_on(self.rows(), self.level),
             f"Infeasible, by reason (a design may have several): {listed or 'none'}.",
-            *all_missing(self.problem, self.rows()),
+            *(line for line in all_missing(self.problem, self.rows()) if line not in told),
         ]
 
     def record(self) -> Row:
@@ -431,17 +433,17 @@ def _twins(rows: Sequence[Row], best: Row) -> str:
     there = [row for row in rows if row["context"] == best["context"]] or rows[:1]
     row = min(there, key=lambda row: abs(row["q"] - 5.0))
     same = [one for one in rows if one["q"] == row["q"]]
-    text = f"A dense model of equal quality (q = {row['q']:g}) would be "
-    text += f"{words.gap(row['speedup_over_moe'])} at {words.length(row['context'])}"
-    if best["q"] is None and words.within_error(row, best):
-        text += ", which is within the error"
     ends = [min(same, key=lambda r: r["context"]), max(same, key=lambda r: r["context"])]
-    others = [
-        f"{words.gap(one['speedup_over_moe'])} at {words.length(one['context'])}"
-        for one in ends
-        if one["context"] != row["context"]
-    ]
-    return f"{text}{''.join(f', {other}' for other in others)}."
+    others = [one for one in ends if one["context"] != row["context"]]
+    gaps = ", ".join(map(_gap, [row, *others]))
+    return f"A dense model of equal quality (q = {row['q']:g}) would be {gaps}."
+
+
+def _gap(twin: Row) -> str:
+    """How a twin stands against the MoE, and whether that is sure."""
+    chance = twin.get("chance_over_moe", 1.0)
+    unsure = "" if is_sure(chance) else " (within the error)"
+    return f"{words.gap(twin['speedup_over_moe'])} at {words.length(twin['context'])}{unsure}"
 
 
 def _table(problem: Problem, rows: Sequence[Row], title: str) -> Table:
@@ -521,7 +523,8 @@ def _would_help(problem: Problem, row: Row) -> str:
     gpus = f"{words.count(least, 'GPU')} of this kind" if np.isfinite(least) else ""
     if np.isfinite(row["least_hbm_bytes"]):
         hbm = f"{row['least_hbm_bytes'] / GIB:,.1f} GiB of HBM on each GPU"
-        return f"it would fit with {hbm}" + (f", or with {gpus}" if gpus else "")
+        smaller = ", or with a smaller batch" if "batch does not fit" in row["reasons"] else ""
+        return f"it would fit with {hbm}" + (f", or with {gpus}" if gpus else "") + smaller
     why = ", ".join(n for n in row["reasons"] if not REASONS.get(n, 0) & MEMORY_REASONS)
     free = f"; with a free choice of the split it would fit on {gpus}" if gpus else ""
     return f"no split of these axes is legal ({why}){free}"

@@ -19,7 +19,7 @@ from qsjax.grid.fronts import Front, front_of_cell
 from qsjax.grid.intervals import SURE
 from qsjax.grid.limits import is_given
 from qsjax.grid.optimum import any_batch
-from qsjax.grid.problem import Problem, describe, pairs_of, question
+from qsjax.grid.problem import Problem, describe, fixed_question, pairs_of
 from qsjax.output import words
 from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.records.checks import check_positive
@@ -393,7 +393,7 @@ def _checked(problem: Problem, tpots: Sequence[float], q: Distribution, nodes: i
         raise ValueError("\n".join(wrong))
 
 
-@question
+@fixed_question("compares tokens/s/GPU within each TPOT")
 def moe_or_dense(
     problem: Problem, tpots: Sequence[float] = TPOTS, q: Distribution = Q, nodes: int = NODES
 ) -> MoeOrDense:

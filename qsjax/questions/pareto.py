@@ -11,7 +11,7 @@ from qsjax.grid.cells import cells_of
 from qsjax.grid.fronts import Front, front_of_cell
 from qsjax.grid.infeasibility import Refusal, Remedies, refusals, remedies
 from qsjax.grid.optimum import any_batch
-from qsjax.grid.problem import Problem, pairs_of, question
+from qsjax.grid.problem import Problem, fixed_question, pairs_of
 from qsjax.output import columns, words
 from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
@@ -254,7 +254,7 @@ def _refusal(item: Refused) -> str:
     return f"Nothing for {words.cell(item.label)}{why}: {helps}."
 
 
-@question
+@fixed_question("shows all that is best in tokens/s/GPU or tokens/s/user")
 def pareto(problem: Problem, every_batch: bool = False) -> Pareto:
     """The front of each cell over all partitions and batches that keep the problem's limits.
 

@@ -207,7 +207,8 @@ def speculate(
         method: `mtp`, `eagle` or `ngram`.
         head_params: parameters of the Eagle head without embedding and output head; those of a
             Llama layer of the model's width if None.
-        batches: sequences of an attention replica; powers of two up to the largest if None.
+        batches: sequences of an attention replica; those of the problem, or powers of two up to
+            the largest, if None.
 
     Raises:
         ValueError: with everything that is out of range.
@@ -233,6 +234,7 @@ def speculate(
         "head_params": head_params,
         "tokens_per_step": made,
     }
+    batches = problem.stated.batches if batches is None else batches
     if batches is not None:
         batches = list(checks.check_positive("batches", batches, "sequences"))
     alone = variants_alone(problem)

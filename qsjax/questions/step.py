@@ -104,6 +104,11 @@ class Prefill:
 
 def _reasons(reason_bits: Any) -> Any:
     """Names of the reasons, or an array of tuples of names."""
+    if is_traced(reason_bits):
+        raise ValueError(
+            "reasons are names, which jit, vmap and grad cannot hold; look at `fits` or "
+            "`reason_bits` there, and at `reasons` of what they return"
+        )
     bits = np.asarray(reason_bits)
     if bits.ndim == 0:
         return tuple(reason_names(int(bits)))

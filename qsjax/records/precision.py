@@ -16,6 +16,7 @@ _SPELT: dict[Dtype, str] = {
     "fp4": "nvfp4",
 }
 SPELLINGS = {name: dtype for dtype, names in _SPELT.items() for name in names.split()}
+SIZES = STORED | {name: STORED[dtype] for name, dtype in SPELLINGS.items()}
 
 
 def dtype_named(given: Any) -> Any:

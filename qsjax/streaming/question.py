@@ -100,10 +100,12 @@ class Sweep(Result):
         kept = [n for n in row if n in FIELDS and n not in (*_NAMED, *DEGREES)]
         fields = "".join(f", {_named(name, row[name])}," for name in kept).replace(",,", ",")
         at = f" at {words.length(row['context'])}" if "context" in row else ""
-        where = f"{row['gpus_used']:,.0f} {row['hardware']}{fields}{at}"
+        gpus = row.get("gpus", row["gpus_used"])
+        row |= {"kv_mode": mode, "replicas": int(gpus // row["gpus_used"])}
+        where = f"{gpus:,.0f} {row['hardware']}{fields}{at}"
         return (
             f"Best of all: {row['model']} on {where} with "
-            f"{split_name(row | {'kv_mode': mode})}: {words.number(row['tokens_per_s_per_gpu'])} "
+            f"{split_name(row)}: {words.number(row['tokens_per_s_per_gpu'])} "
             f"tokens/s on each GPU, {words.milliseconds(row['tpot'])} a token.\n"
         )
 

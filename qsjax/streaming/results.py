@@ -15,6 +15,7 @@ from qsjax.cost.decode import evaluate
 from qsjax.cost.feasibility import REASONS
 from qsjax.cost.meanings import attributes_of
 from qsjax.grid.axes import Axis, place
+from qsjax.output import files
 from qsjax.records.specs import KV_MODES
 from qsjax.streaming import store
 from qsjax.streaming.aggregate import Designs, Tally, merge, new_tally, quantiles
@@ -195,7 +196,7 @@ def write(job: Job, plan: Plan, wanted: Outputs, folder: Path) -> dict[str, Any]
     try:
         return _write(job, plan, wanted, folder)
     except OSError as error:
-        if error.errno not in store.FULL:
+        if error.errno not in files.FULL:
             raise
         # Spooled columns, the dataset of them, and the table, which is compressed.
         row = 8 * (len(plan.axes.all) + len(METRICS) + 3)

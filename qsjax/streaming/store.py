@@ -22,7 +22,6 @@ MANIFEST, CHUNKS, LOCK = "sweep.json", "chunks", ".lock"
 # Where results are made before they are moved into place.
 SCRATCH = ".merge."
 _KEPT = "Finished chunks are kept; make room and run again with --resume"
-FULL = (errno.ENOSPC, errno.EDQUOT)
 _DIGEST = hashlib.sha256().digest_size
 _SETS = ("best", "edge")
 _COUNTS = ("computed", "evaluated", "doubtful", "feasible")
@@ -42,7 +41,7 @@ def write(path: Path, data: bytes) -> None:
     try:
         files.write_atomically(path, data, through=True)
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in files.FULL:
             raise full_disk(path, len(data)) from error
         raise
 

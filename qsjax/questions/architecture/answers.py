@@ -11,7 +11,7 @@ from qsjax.cost.laws import params
 from qsjax.grid.gradients import slopes_at_rate
 from qsjax.grid.limits import is_given
 from qsjax.grid.parameters import resolve
-from qsjax.grid.problem import MODEL, Problem, describe, question
+from qsjax.grid.problem import MODEL, Problem, describe, fixed_question
 from qsjax.grid.solution import Solution, coordinates, rows_of, solve_all
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
@@ -314,7 +314,7 @@ def _checked(problem: Problem, law: str, tokens: float) -> None:
         raise ValueError("\n".join(wrong))
 
 
-@question
+@fixed_question("compares tokens/s/GPU")
 def architecture(
     problem: Problem,
     vary: Mapping[str, Sequence[float]],

@@ -15,7 +15,7 @@ from qsjax.grid.cells import Cells, Designs, Winners, blocks_of, step_on_host, t
 from qsjax.grid.optimum import any_batch, candidates_of
 from qsjax.grid.pairs import score_candidates
 from qsjax.grid.parameters import Inputs, write
-from qsjax.grid.problem import Problem, question
+from qsjax.grid.problem import Problem, fixed_question
 from qsjax.grid.scoring import pick_best
 from qsjax.grid.solution import cell_labels, design_label
 from qsjax.numerics.jax import jax
@@ -191,6 +191,8 @@ class Mix(Result):
     def _nothing(self, one: Mixture) -> str:
         missing = [f"{c.request.context:,.0f}" for c in one.classes if not c.own_design]
         where = f"requests of {words.joined(missing)} tokens" if missing else "all classes at once"
+        limits = words.kept(self.problem)
+        where += f" within {limits}" if limits else ""
         return (
             f"{self._name(one)}: no split runs {where}; more GPUs, or a limit on the context, "
             "would help."
@@ -199,6 +201,7 @@ class Mix(Result):
     def remarks(self) -> list[str]:
         """Cells that do not run every class, and one batch for all lengths."""
         lines = [self._nothing(one) for one in self.mixtures if not one.design]
+        lines = lines if any(one.design for one in self.mixtures) else lines[1:]  # told already
         for one in self.mixtures:
             if one.together is not None:
                 lines.append(f"{self._name(one)}, {_together(one.together)}")
@@ -348,7 +351,7 @@ def best_together(cells: Cells, cell: int, requests: Sequence[Request]) -> Toget
     )
 
 
-@question
+@fixed_question("ranks by tokens/s/GPU over all requests")
 def mix(problem: Problem, requests: Any, *, together: bool = False) -> Mix:
     """The split that makes the most tokens/s/GPU over all requests, in every cell.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from qsjax.cost.laws.memory import kv_bytes_per_sequence
 from qsjax.engines.flags import Engine
-from qsjax.grid.problem import Problem, question
+from qsjax.grid.problem import Problem, fixed_question
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.output import words
@@ -74,8 +74,8 @@ class Apart(Result):
         """How many GPUs of each pool serve, and what all of them cost."""
         total = self.totals()
         lines = [
-            f"{name}: " + "\n".join(sentences(row, pool.target, priced=False))
-            for name, pool in (("Prefill", self.prefill), ("Decode", self.decode))
+            f"{name.capitalize()}: " + "\n".join(sentences(row, pool.target, pool=name))
+            for name, pool in (("prefill", self.prefill), ("decode", self.decode))
             for row in pool.rows()
         ]
         if total["gpus"] is None:
@@ -140,7 +140,7 @@ def _reading(problem: Problem, prefill: Any) -> Problem:
     return found
 
 
-@question
+@fixed_question("looks for the fewest GPUs")
 def size_apart(
     problem: Problem,
     prefill: Any = None,

@@ -15,11 +15,11 @@ from qsjax.engines.flags import Engine
 from qsjax.engines.schedulers import Scheduler, check_scheduler, default_scheduler
 from qsjax.grid.case import best_partition, records_at
 from qsjax.grid.cells import Cells, label_of, one_cell
-from qsjax.grid.problem import Accelerator, Problem, pairs_of, question, with_batch
+from qsjax.grid.problem import Accelerator, Problem, fixed_question, pairs_of, with_batch
 from qsjax.grid.solution import degrees_of
 from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import scalar
-from qsjax.output import files
+from qsjax.output import files, words
 from qsjax.output.labels import split_name
 from qsjax.output.result import Drawing, Result, Row, Table, flat, plain
 from qsjax.questions.simulation.outcomes import Outcome, row_of
@@ -82,7 +82,7 @@ def _number(value: float | None, digits: int = 1) -> str:
 
 
 def _ms(seconds: float) -> str:
-    return f"{seconds / MS:,.1f} ms" if math.isfinite(seconds) else "-"
+    return words.value(seconds, "s") if math.isfinite(seconds) else "-"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -309,7 +309,9 @@ def number_of(
     try:
         found = as_float64(given)
     except NoNumberError as error:
-        raise ValueError(f"{name}: {error}; give a number") from error
+        is_time = isinstance(given, str) and given.endswith("s")
+        hint = " of seconds: 0.05 is 50 ms" if is_time else ""
+        raise ValueError(f"{name}: {error}; give a number{hint}") from error
     if np.ndim(found) or not least <= found <= most or (whole and found % 1 != 0):
         end = f" to {most:g}" if most < math.inf else " on"
         kind = "whole number" if whole else "number"
@@ -372,7 +374,7 @@ def _named(work: _Work, replicas: int) -> list[tuple[float, Traffic]]:
     ]
 
 
-@question
+@fixed_question("takes the one deployment that is stated")
 def simulate(
     problem: Problem,
     partition: Partition | None = None,

@@ -19,7 +19,7 @@ from qsjax.grid.batches import ladder
 from qsjax.grid.cells import Cells, label_of, numbers_at, one_cell, records_on_host
 from qsjax.grid.limits import LIMITS, is_given
 from qsjax.grid.optimum import candidates_of
-from qsjax.grid.problem import Problem, pairs_of, prices_of, question, with_batch
+from qsjax.grid.problem import Problem, fixed_question, pairs_of, prices_of, with_batch
 from qsjax.grid.solution import design_label
 from qsjax.numerics.jax import jax
 from qsjax.numerics.namespace import ArrayLike
@@ -39,7 +39,6 @@ from qsjax.questions.simulation.steps import (
 )
 from qsjax.questions.simulation.traffic import Demand, check_lengths, traffic_of
 from qsjax.records.specs import Records
-from qsjax.records.units import MS
 
 # Sizes of a replica that are tried [GPUs].
 REPLICA_GPUS = (1, 2, 4, 8, 16)
@@ -167,14 +166,27 @@ class Sized:
 BINDS = {"rate": "the rate"}  # limits that a copy less would break, as people call them
 
 
-def sentences(row: Row, target: Target, *, priced: bool = True) -> list[str]:
-    """How many GPUs serve, and what they do then; without a price where others pay with them."""
+def _queues(row: Row, target: Target) -> str:
+    """How many users wait: without a limit on TTFT a replica may serve any few at a time."""
+    if not target.users or math.isfinite(target.ttft) or row["waiting"] <= row["decoding"]:
+        return ""
+    return (
+        f"; on average {row['waiting']:,.0f} users wait for a first token: "
+        "give a limit on TTFT to size for them too"
+    )
+
+
+def sentences(row: Row, target: Target, *, pool: str = "") -> list[str]:
+    """How many GPUs serve, and what they do then; those of a `pool` without a price of their own.
+
+    A pool of `prefill` makes one token of each prompt.
+    """
     title = f"{row['model']} on {row['hardware']}"
     load = f"{target.rate or 0:g} requests/s"
     if target.users:
         load = words.count(target.users, "user")
     given = [
-        f"{name} <= {limit / MS:,g} ms"
+        f"{name} <= {words.value(limit, 's')}"
         for name, limit in (("TTFT", target.ttft), ("TPOT", target.tpot))
         if math.isfinite(limit)
     ]
@@ -188,8 +200,8 @@ def sentences(row: Row, target: Target, *, priced: bool = True) -> list[str]:
     if row["gpus"] is None:
         return [
             f"{title}: no number of GPUs serves {load} with {limits}. The best that any design "
-            f"does without load is TTFT {words.milliseconds(row['best_ttft'])} and TPOT "
-            f"{words.milliseconds(row['best_tpot'])}."
+            f"does without load is TTFT {words.value(row['best_ttft'], 's')} and TPOT "
+            f"{words.value(row['best_tpot'], 's')}."
         ]
     total = words.count(row["gpus"], "GPU")
     if row["replica_gpus"] > 1:
@@ -197,7 +209,7 @@ def sentences(row: Row, target: Target, *, priced: bool = True) -> list[str]:
         split = words.split(row | {"replicas": 1}, row["is_moe"])
         total += f" ({copies} of {row['replica_gpus']}: {split})"
     times = ", ".join(
-        f"{name.upper()} {words.milliseconds(row[f'{name}_at_quantile'])}"
+        f"{name.upper()} {words.value(row[f'{name}_at_quantile'], 's')}"
         for name in ("ttft", "tpot")
         if math.isfinite(row[f"{name}_at_quantile"])
     )
@@ -207,15 +219,17 @@ def sentences(row: Row, target: Target, *, priced: bool = True) -> list[str]:
     price = row["usd_per_million_tokens"]
     cost = (
         ""
-        if price is None or not priced
+        if price is None or pool
         else f", {price:,.2f} USD a million output tokens, prompts included"
     )
+    made = "prompts/s" if pool == "prefill" else "tokens/s"
     # With a rate asked for, what a sample of arrivals made of it would only confuse.
     rate = "" if target.rate else f"{words.number(row['requests_per_s'])} requests/s, "
     return [
-        f"{title}: {total} serve{'s' * (row['gpus'] == 1)} {load} with {limits}{least}.",
+        f"{title}: {total} serve{'s' * (row['gpus'] == 1)} {load} with {limits}{least}"
+        f"{_queues(row, target)}.",
         f"{share} have at most {times}; {rate}"
-        f"{words.number(row['tokens_per_s_per_gpu'])} tokens/s on each GPU{cost}.",
+        f"{words.number(row['tokens_per_s_per_gpu'])} {made} on each GPU{cost}.",
     ]
 
 
@@ -550,7 +564,7 @@ def _target(problem: Problem, loads: Row, limits: Row, quantile: Any) -> Target:
     return Target(**given, quantile=share)
 
 
-@question
+@fixed_question("looks for the fewest GPUs")
 def size(
     problem: Problem,
     *,
