@@ -30,6 +30,20 @@ COATS = {
     " --max_seq_len 8192",
     "a flag again": LINE.replace("4", "2") + " -tp=4",
     "JSON": LINE + """ --compilation-config '{"level": 3, "cudagraph_capture_sizes": [1, 2]}'""",
+    "quotation marks with a dollar": LINE
+    + """ --speculative-config $'{"method": "ngram",\n "num_speculative_tokens": 3}'""",
+    "prose around it": f"I can't start this:\n\n```bash\n{LINE}\n```\nIt stops.\n",
+    "supervisord": f"[program:v]\ncommand={LINE}\nautostart=true\n",
+    # https://github.com/LMCache/LMCache, operator/config/samples
+    "remarks that name commands": '# Arguments alone (ENTRYPOINT ["vllm", "serve"]) reach\n'
+    "# `vllm serve`.\n" + POD + f"    args: {ARGUMENTS}\n",
+    "another program of its image": "docker run -d --entrypoint python3 lmcache/vllm-openai:1 -m "
+    "lmcache.v1.http_server --port 5\ndocker run -d lmcache/vllm-openai:1 " + LINE[11:],
+    # https://github.com/kserve/kserve, docs/samples
+    "a runtime of KServe and its service": "kind: ServingRuntime\nspec:\n  containers:\n  - args:\n"
+    "    - --model=/mnt/models\n    command: [python, -m, vllm.entrypoints.openai.api_server]\n"
+    "    image: quay.io/modh/vllm\n---\nkind: InferenceService\nspec:\n  predictor:\n    model:\n"
+    "      args:\n      - -tp=4\n      - --max-model-len=8192\n      storageUri: hf://org/m\n",
     "compose, a text": IMAGE + "    command: --model org/m --tensor-parallel-size 4 "
     "--max-model-len 8192\n",
     "compose, a text in quotation marks": IMAGE
@@ -211,6 +225,9 @@ COATS = {
     "    '--max-model-len 8192')\nPopen(cmd, shell=True)".replace("{MODEL}", "org/m"),
     "a list in Python whose program has a name": "command = [str(vllm), 'serve', 'org/m', '-tp', 4,"
     "\n    '--max-model-len', f'{8192:g}']\nif drafts:\n    command.extend(['-dp', '2'])",
+    "names of a function in Python": "def one():\n    name, tp = 'a/b', 2\n    tp = 4\n"
+    "    name = 'org/m'\n    llm = LLM(name, tensor_parallel_size=tp, max_model_len=8192)\n\n"
+    "def two():\n    name = 'c/d'\n    tp = 8\n    llm = LLM(name, tensor_parallel_size=tp)\n",
     "keywords in Python that have a name": "engine_args: dict = {\n    'model': 'org/m',\n"
     "    'tensor_parallel_size': 4,\n}\nllm = LLM(**engine_args, max_model_len=8192)",
     # Scripts of https://github.com/sgl-project/sglang, docs/platforms/ascend
@@ -238,6 +255,20 @@ def test_one_command_in_many_coats(coat):
     got = read(COATS[coat])
     assert (got.model, got.tp, got.context) == ("org/m", 4, 8192)
     assert (got.dp, got.pp, got.ep, got.batch) == (1, 1, 1, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'bash -c "vllm serve org/m"',
+        POD + '    command: ["/bin/sh", "-c"]\n    args: [\n      "exec vllm serve org/m"\n    ]\n',
+        # https://github.com/vllm-project/production-stack, tutorials/assets
+        "servingEngineSpec:\n  modelSpec:\n  - name: m\n    modelURL: org/m\n    requestGPU: 1\n",
+    ],
+)
+def test_a_command_without_flags(text):
+    """A shell was read as the model, or nothing."""
+    assert (read(text).model, read(text).tp) == ("org/m", 1)
 
 
 @pytest.mark.parametrize("line", ["vllm serve org/m -tp 2", "vllm serve org/m"])
@@ -324,6 +355,17 @@ def test_of_several_servers_of_a_script_it_is_the_one_that_decodes():
     )
     assert (got.tp, got.dp, got.batch) == (1, 4, 64)
     assert any("starts 2 servers; this is the first of them that decodes" in x for x in got.notes)
+
+
+def test_of_several_servers_of_a_script_it_is_none_that_encodes_images():
+    """vLLM's examples/disaggregated/disaggregated_encoder; it was the first, which reads images."""
+    got = read(
+        "vllm serve org/m --gpu-memory-utilization 0.01 --ec-transfer-config "
+        """'{"ec_connector": "ECExampleConnector", "ec_role": "ec_producer"}' &\n"""
+        "vllm serve org/m --gpu-memory-utilization 0.7 --max-num-seqs 128 --ec-transfer-config "
+        """'{"ec_role": "ec_consumer"}' &"""
+    )
+    assert (got.usable_fraction, got.batch) == (0.7, 128)
 
 
 def test_a_share_in_percent():

@@ -49,7 +49,11 @@ _VERBS = ("bench", "chat", "complete")  # of vLLM, beside `serve`: they measure,
 _CLIENT = re.compile(r"bench(?:mark)?_serving|launch_router|send_one|\.test\.|/tests?/")
 _END = re.compile(r"(\d?>>?.*|&>.*|\|\|?|&&?|;|\)|#.*)$")  # what the shell does after the program
 # A word of text that holds the command of an engine: `bash -c "vllm serve ..."`
-_QUOTED = re.compile(r"\S*(?:vllm|sglang|trtllm|atom\.entry)\S*\s.*\s-", re.DOTALL)
+_QUOTED = re.compile(
+    r"\S*(?:vllm|sglang|trtllm|atom\.entry)\S*\s.*\s-"
+    r"|\A\s*(?:.*(?:&&|[;\n])\s*)?(?:exec )?(?:vllm|sglang|trtllm-serve) serve [^\s-]\S*\s*\Z",
+    re.DOTALL,
+)
 _WRAPPED = re.compile(r"--(?:wrap|command|cmd)=(.*)", re.DOTALL)  # of sbatch and the like
 # What begins another command on a line of its own.
 _COMMAND = re.compile(
@@ -112,13 +116,13 @@ def _is_manifest(text: str) -> bool:
     return bool(_MANIFEST.search(text) or jobs.described(text))
 
 
-# A unit of systemd: what its service starts, and with which variables.
-_SERVICE = re.compile(r"^\[Service\][ \t]*$", re.MULTILINE)
-_OF_SERVICE = re.compile(r"^(Environment|ExecStart)=((?:.*\\\n)*.*)$", re.MULTILINE)
+# A unit of systemd, or a program of supervisord: what it starts, and with which variables.
+_SERVICE = re.compile(r"^\[(?:Service|program:.*)\][ \t]*$", re.MULTILINE)
+_OF_SERVICE = re.compile(r"^(Environment|ExecStart|command)=((?:.*\\\n)*.*)$", re.MULTILINE)
 
 
 def _of_unit(text: str) -> str:
-    """The command of a unit of systemd behind its variables; another text as it is."""
+    """The command of a unit behind its variables; another text as it is."""
     if not _SERVICE.search(text):
         return re.sub(r"(?m)^ExecStart=", "", text)
     lines: list[str] = []
@@ -188,7 +192,9 @@ def _image_at(words: list[str]) -> tuple[Engine | None, int]:
         for at, word in enumerate(words[starts[0] :], starts[0]):
             image = pattern.match(word)
             is_path = word.startswith(("-", "/", "~")) and not word.endswith(".sif")
-            if image and not is_path and words[at - 1] not in _BEFORE_NO_IMAGE:
+            own = words[at + 1 : at + 3]
+            runs_else = own[:1] == ["-m"] and not _module(own[-1])
+            if image and not (is_path or runs_else or words[at - 1] in _BEFORE_NO_IMAGE):
                 is_named = "instance" in words[starts[0] : at]  # `apptainer instance run FILE NAME`
                 return NAMES[image[1].replace("tensorrt-llm", "tensorrt_llm")], at + 1 + is_named
     return None, 0

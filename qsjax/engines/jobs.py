@@ -261,6 +261,16 @@ def _chart(text: str) -> Described | None:
     )
 
 
+def _stack(text: str) -> Described | None:
+    """The server of the production stack's chart where it states nothing but the model."""
+    found = re.search(r"^[ \t-]*modelURL:[ \t]*['\"]?([^\s'\"#]+)", text, re.MULTILINE)
+    if not found or "servingEngineSpec:" not in text:
+        return None
+    return Described(
+        _command("vllm", found[1], []), "the chart states the model alone, served by one GPU"
+    )
+
+
 def spelled(engine: str) -> set[str]:
     """Names of an engine's flags, without dashes."""
     rules = load_flags()[engine]
@@ -298,5 +308,6 @@ def described(text: str) -> Described | None:
         or _runpod(text)
         or _modelservice(text)
         or _chart(text)
+        or _stack(text)
         or _settings(text)
     )

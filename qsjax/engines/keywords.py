@@ -22,7 +22,8 @@ _CALLS = {
 _CALL = re.compile(rf"(?<![\w'\"])(?:[\w]+\.)?({'|'.join(_CALLS)})\(")
 _STARTED = re.compile(r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server")
 _CONSTANT = re.compile(
-    r"""^(\w+)\s*(?::\s*\w+\s*)?=\s*(['"][^'"\n]*['"]|[\d.]+)\s*(?:#.*)?$""", re.M
+    r"""^([ \t]*)(\w+)[ \t]*(?::[ \t]*\w+[ \t]*)?=[ \t]*(['"][^'"\n]*['"]|[\d.]+)[ \t]*(?:#.*)?$""",
+    re.M,
 )
 # What vLLM and SGLang say of their flags when they start; SGLang names every one that it has.
 _LOGGED = re.compile(r"(non-default args: (?=\{)|server_args=ServerArgs(?=\())")
@@ -138,9 +139,15 @@ def _spread(call: ast.Call, text: str, names: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _constants(text: str, at: int) -> dict[str, Any]:
+    """What names hold at a place: those of the module, and any that were set in front of it."""
+    own = [one for one in _CONSTANT.findall(text) if not one[0]]
+    return {name: ast.literal_eval(value) for _, name, value in own + _CONSTANT.findall(text[:at])}
+
+
 def _in_python(text: str) -> str:
-    names = {name: ast.literal_eval(value) for name, value in _CONSTANT.findall(text)}
     for found in _CALL.finditer(text):
+        names = _constants(text, found.start())
         try:
             node = ast.parse(_call_at(text, found.start()), mode="eval").body
         except SyntaxError:
