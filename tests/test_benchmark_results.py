@@ -673,6 +673,15 @@ def test_a_printed_rate_has_more_digits_by_its_duration(tmp_path):
     assert record["concurrency"] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("odd", ["9", [9], {"a": 1}])
+def test_odd_numbers_of_a_report_are_none(tmp_path, odd):
+    run = {"id": "x", "inter_token_latency_ms": {"avg": 13.9}, "config": {"rate": 2.0}}
+    run |= {"e2e_latency_ms": {"avg": odd}, "total_tokens": odd, "request_rate": odd}
+    (tmp_path / "a.json").write_text(json.dumps({"results": [run], **PLACE, "model": "qwen3-32b"}))
+    (record,) = read_records(tmp_path / "a.json")
+    assert (record["concurrency"], record.get("osl")) == (None, None)
+
+
 def test_no_more_are_in_flight_than_are_sent(tmp_path):
     """A rush of 100 requests in 17 s with few long answers: Little's law by means says 112."""
     run = VLLM | {"completed": 100, "max_concurrency": None, "request_throughput": 5.77}

@@ -34,6 +34,8 @@ COATS = {
     + """ --speculative-config $'{"method": "ngram",\n "num_speculative_tokens": 3}'""",
     "prose around it": f"I can't start this:\n\n```bash\n{LINE}\n```\nIt stops.\n",
     "supervisord": f"[program:v]\ncommand={LINE}\nautostart=true\n",
+    "a release of several points": "VERSION=0.11.0\n"
+    "docker run vllm/vllm-openai:v$VERSION " + LINE[11:],
     # https://github.com/LMCache/LMCache, operator/config/samples
     "remarks that name commands": '# Arguments alone (ENTRYPOINT ["vllm", "serve"]) reach\n'
     "# `vllm serve`.\n" + POD + f"    args: {ARGUMENTS}\n",
@@ -255,6 +257,11 @@ def test_one_command_in_many_coats(coat):
     got = read(COATS[coat])
     assert (got.model, got.tp, got.context) == ("org/m", 4, 8192)
     assert (got.dp, got.pp, got.ep, got.batch) == (1, 1, 1, None)
+
+
+def test_a_log_that_is_broken_is_no_command():
+    with pytest.raises(ValueError, match="flags:"):
+        read("server_args=ServerArgs(model_path='o'org/m', tp_size=4)\n")
 
 
 @pytest.mark.parametrize(

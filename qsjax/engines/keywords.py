@@ -22,7 +22,8 @@ _CALLS = {
 _CALL = re.compile(rf"(?<![\w'\"])(?:[\w]+\.)?({'|'.join(_CALLS)})\(")
 _STARTED = re.compile(r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server")
 _CONSTANT = re.compile(
-    r"""^([ \t]*)(\w+)[ \t]*(?::[ \t]*\w+[ \t]*)?=[ \t]*(['"][^'"\n]*['"]|[\d.]+)[ \t]*(?:#.*)?$""",
+    r"""^([ \t]*)(\w+)[ \t]*(?::[ \t]*\w+[ \t]*)?=[ \t]*"""
+    r"""(['"][^'"\n\\]*['"]|0|[1-9][0-9]*(?:\.[0-9]+)?|0?\.[0-9]+)[ \t]*(?:#.*)?$""",
     re.M,
 )
 # What vLLM and SGLang say of their flags when they start; SGLang names every one that it has.
@@ -113,6 +114,8 @@ def _in_log(text: str) -> str:
     except (SyntaxError, ValueError):
         return ""
     given = _value(node, {})
+    if not isinstance(given, dict):
+        return ""
     model = given.get("model") or given.get("model_path")
     known = spelled(engine) if engine == "sglang" else ()
     given = {

@@ -79,15 +79,21 @@ def _numbers(**found: Any) -> Run:
     return {name: x for name, x in found.items() if x not in (None, 0, "")}
 
 
+def _over(total: Any, count: Any) -> float | None:
+    """A ratio of two numbers; None where one is none, or 0."""
+    is_ratio = all(isinstance(x, int | float) and x for x in (total, count))
+    return total / count if is_ratio else None
+
+
 def _mean(counts: Any) -> float | None:
     """The mean of a distribution of GuideLLM, of which some versions keep sums."""
-    total, count = _first(counts, "total_sum"), _first(counts, "count")
-    return _first(counts, "mean") or (total / count if total and count else None)
+    return _first(counts, "mean") or _over(_first(counts, "total_sum"), _first(counts, "count"))
 
 
 def _in_flight(rate: Any, seconds: Any) -> float | None:
     """Requests in flight in the mean, by Little's law."""
-    return rate * seconds if rate and seconds else None
+    interval = _over(1.0, rate)
+    return _over(seconds, interval)
 
 
 def _guidellm(given: Mapping[str, Any]) -> Iterator[Run]:
@@ -116,14 +122,13 @@ def _inference_benchmarker(given: Mapping[str, Any]) -> Iterator[Run]:
     for one in every if isinstance(every, list) else ():
         if _first(one, "inter_token_latency_ms.avg") is None or _first(one, "id") == "warmup":
             continue
-        count = _first(one, "successful_requests") or 0
+        count = _first(one, "successful_requests")
         users = _first(one, "config.max_vus") if not _first(one, "config.rate") else None
-        seconds = (_first(one, "e2e_latency_ms.avg") or 0) / 1e3
-        sent, got = _first(one, "total_tokens_sent"), _first(one, "total_tokens")
+        seconds = _over(_first(one, "e2e_latency_ms.avg"), 1e3)
         yield _numbers(
             inter_token_latency_ms=_first(one, "inter_token_latency_ms.avg"),
-            isl=sent and count and sent / count,
-            osl=got and count and got / count,
+            isl=_over(_first(one, "total_tokens_sent"), count),
+            osl=_over(_first(one, "total_tokens"), count),
             concurrency=users or _in_flight(_first(one, "request_rate"), seconds),
             gpus=_first(one, "config.num_gpus"),
             model=_first(given, "config.model_name", "config.tokenizer"),
@@ -170,7 +175,7 @@ def _aiperf(given: Mapping[str, Any]) -> Iterator[Run]:
         concurrency=next((n for one in phases[::-1] if (n := _first(one, "concurrency"))), None)
         or _in_flight(
             _first(given, "request_throughput.avg"),
-            (_first(given, "request_latency.avg") or 0) / 1e3,
+            _over(_first(given, "request_latency.avg"), 1e3),
         ),
         model=_first(given, "input_config.models.items.0.name", "input_config.models.0"),
     )
