@@ -126,6 +126,9 @@ COATS = {
     '  --args="--model=org/m,-tp,4,--max-model-len=8192" \\\n  --port=8000\n',
     "Cloud Run with a comma of its own": "gcloud run deploy v --image a.dev/vllm-openai --command="
     'vllm,serve --args "^;^org/m;-tp=4;--max-model-len;8192" --region x',
+    "kubectl run": f"kubectl run v --image=vllm/vllm-openai --port=80 -- --model {LINE[11:]}",
+    "an entry point that is told": f"docker run --entrypoint vllm vllm/vllm-openai {LINE[5:]}",
+    "a shell of its own in a folder": f"(cd /x && {LINE}) 2>&1 | tee log",
     "Vast.ai": "vastai create instance 12 --image vllm/vllm-openai:latest --disk 40 --args --model "
     "org/m -tp 4 --max-model-len 8192",
     "a unit that is written": "cat > /etc/systemd/system/v.service << 'UNIT'\n[Service]\nExecStart="
@@ -165,6 +168,13 @@ COATS = {
     "envs:\n  MODEL_NAME: org/m\nrun: |\n  conda activate vllm\n"
     "  vllm serve $MODEL_NAME -tp $SKYPILOT_NUM_GPUS_PER_NODE --max-model-len 8192 \\\n"
     "    -pp $SKYPILOT_NUM_NODES 2>&1 | tee log\n",
+    # https://docs.djl.ai/master/docs/serving/serving/docs/lmi
+    "AWS's options": "engine=Python\noption.model_id=org/m\noption.rolling_batch=vllm\n"
+    "option.tensor_parallel_degree=4\noption.max_model_len=8192\noption.entryPoint=x\n",
+    "AWS's container": "docker run -e HF_MODEL_ID=org/m -e OPTION_TENSOR_PARALLEL_DEGREE=4 -e "
+    "OPTION_MAX_MODEL_LEN=8192 ecr.aws/djl-inference:lmi",
+    "AWS's variables": 'env = {\n  "HF_MODEL_ID": "org/m",\n  "OPTION_ROLLING_BATCH": "vllm",\n'
+    '  "OPTION_TENSOR_PARALLEL_DEGREE": "4",\n  "OPTION_MAX_MODEL_LEN": "8192"\n}\n',
     "RunPod's worker": "docker run -e MODEL_NAME=org/m -e TENSOR_PARALLEL_SIZE=4 \\\n"
     "  -e MAX_MODEL_LEN=8192 runpod/worker-v1-vllm:v2.11.3",
     "TRL": "trl vllm-serve --model org/m --tensor-parallel-size 4 --max-model-len 8192",

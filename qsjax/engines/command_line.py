@@ -30,7 +30,7 @@ _SPELT: dict[str, Engine] = {"sgl": "sglang", "tensorrt": "trtllm", "trt": "trtl
 _SPELT |= {name: name for name in get_args(Engine)}
 # Scripts that start an engine's server, where they are called by name alone.
 SCRIPTS: dict[str, Engine] = {"api_server.py": "vllm", "launch_server.py": "sglang"}
-_CONTAINERS = ("docker", "podman", "nerdctl", "singularity", "apptainer")
+_CONTAINERS = ("docker", "podman", "podman-hpc", "nerdctl", "singularity", "apptainer")
 _IMAGE = re.compile(
     r"^(?=.*/)(?:.*/)?[\w.-]*?(vllm|sglang|tensorrt-llm|trtllm|huggingfaceserver)[^/:]*"
     r"(/[\w.-]+)?([:@][^/]*)?$"
@@ -196,7 +196,8 @@ def _image_at(words: list[str]) -> tuple[Engine | None, int]:
             runs_else = own[:1] == ["-m"] and not _module(own[-1])
             if image and not (is_path or runs_else or words[at - 1] in _BEFORE_NO_IMAGE):
                 is_named = "instance" in words[starts[0] : at]  # `apptainer instance run FILE NAME`
-                return NAMES[image[1].replace("tensorrt-llm", "tensorrt_llm")], at + 1 + is_named
+                before = is_named + (own[:1] == ["serve"])  # of `--entrypoint vllm`
+                return NAMES[image[1].replace("tensorrt-llm", "tensorrt_llm")], at + 1 + before
     return None, 0
 
 
@@ -223,14 +224,18 @@ def _start(words: list[str], variables: shell.Variables) -> tuple[list[str], Eng
 def _as_container(words: list[str]) -> list[str]:
     """Words as of `docker run`, of a cloud that is told an image and its arguments.
 
-    That is Google's `--args=A,B`, or `^;^A;B` with a comma of its own, and Vast.ai's `--args A B`.
+    That is Google's `--args=A,B`, or `^;^A;B` with a comma of its own, Vast.ai's `--args A B`, and
+    `kubectl run NAME --image=IMAGE -- A B`.
     """
-    at = next((i for i, word in enumerate(words) if word in ("gcloud", "vastai", "az")), len(words))
+    programs = ("gcloud", "vastai", "az", "kubectl")
+    at = next((i for i, word in enumerate(words) if word in programs), len(words))
     told: dict[str, str] = {}
     for word, after in itertools.pairwise([*words[at:], ""]):
         name, equals, value = word.partition("=")
         if name in ("--image", "--command", "--args") and name not in told:
             told[name] = value if equals else after
+    if words[at : at + 2] == ["kubectl", "run"] and "--image" in told and "--" in words[at:]:
+        return ["docker", "run", told["--image"], *words[words.index("--", at) + 1 :]]
     if not {"--image", "--args"} <= told.keys():
         return words
     if words[at] in ("vastai", "az"):

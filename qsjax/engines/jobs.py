@@ -1,8 +1,8 @@
 """Servers that settings describe without a command line.
 
 Jobs of srt-slurm (https://github.com/ishandhanani/srt-slurm), with which Dynamo and InferenceX are
-measured; KServe's LLMInferenceService; variables of SageMaker's and RunPod's containers; values of
-charts; and a settings file of an engine by itself.
+measured; KServe's LLMInferenceService; variables of SageMaker's and RunPod's containers, options of
+AWS's; values of charts; and a settings file of an engine by itself.
 """
 
 import json
@@ -52,6 +52,19 @@ _RUNPOD = re.compile(r"runpod/worker-v1-vllm|worker-vllm")
 _ENGINE_ARG = re.compile(
     r"""\b([A-Z][A-Z_]{3,})['"]?[ \t]*(?:[:=]|\n[ \t]*value:)[ \t]*(['"]?)([^\s'",]+)\2"""
 )
+# Options of AWS's containers for large models, in serving.properties or as variables, and those
+# that vLLM calls otherwise: https://docs.djl.ai/master/docs/serving/serving/docs/lmi
+_OPTION = re.compile(
+    r"""\b(?:option\.|OPTION_)(\w+)['"]?[ \t]*[:=][ \t]*(['"]?)([^\s'",]+)\2|"""
+    r"""\bHF_(MODEL_ID)['"]?[ \t]*[:=][ \t]*(['"]?)([^\s'",]+)\5"""
+)
+_ROLLING = ("vllm", "lmi-dist", "auto", "disable")
+_RENAMED = {
+    "tensor-parallel-degree": "tensor-parallel-size",
+    "pipeline-parallel-degree": "pipeline-parallel-size",
+    "max-rolling-batch-size": "max-num-seqs",
+    "quantize": "quantization",
+}
 _SETTING = re.compile(r"^([A-Za-z][\w-]*):(?:[ \t]|$)", re.MULTILINE)
 
 
@@ -202,6 +215,23 @@ def _runpod(text: str) -> Described | None:
     return Described(_command("vllm", model, flags), "the flags are the variables of the worker")
 
 
+def _options(text: str) -> Described | None:
+    """The server of AWS's container for large models, where it runs vLLM."""
+    found = {
+        (one[1] or one[4]).lower().replace("_", "-"): one[3] or one[6]
+        for one in _OPTION.finditer(text)
+    }
+    if found.keys() <= {"model-id"} or found.get("rolling-batch", "vllm") not in _ROLLING:
+        return None
+    renamed = {_RENAMED.get(name, name): value for name, value in found.items()}
+    known = spelled("vllm")
+    flags = [x for name, told in renamed.items() if name in known for x in _flag(name, told)]
+    return Described(
+        _command("vllm", found.get("model-id", ""), flags),
+        "the flags are the options of the container, which runs vLLM with them",
+    )
+
+
 def _passed(text: str, head: re.Match[str]) -> list[str]:
     """The words of a list or a text of YAML behind its key."""
     rest, lines = head["rest"].strip(), list[str]()
@@ -299,13 +329,12 @@ def described(text: str) -> Described | None:
     >>> described("tensor_parallel_size: 8\nkv_cache_config:\n  dtype: fp8\n").text
     'trtllm-serve --tensor_parallel_size=8 --kv_cache_config.dtype=fp8'
     """
-    if "\n" not in text.strip():
-        return None
+    variables = _sagemaker(text) or _runpod(text) or _options(text)
+    if variables or "\n" not in text.strip():
+        return variables
     return (
         _service(text)
         or _job(text)
-        or _sagemaker(text)
-        or _runpod(text)
         or _modelservice(text)
         or _chart(text)
         or _stack(text)

@@ -413,7 +413,13 @@ _TYPED = (
     (re.compile("[\u2018\u2019]"), "'"),
     (re.compile("[\u00a0\u2009\u202f]"), " "),
     # A shell of its own: `(vllm serve m &)`
-    (re.compile(r"(?m)^[ \t]*\(((?:vllm|sglang|trtllm-serve|python3?) [^()\n]*)\)"), r"\1 "),
+    (
+        re.compile(
+            r"(?m)^[ \t]*\(((?:[^()\n]*(?:&&|;) *)?"
+            r"(?:vllm|sglang|trtllm-serve|python3?) [^()\n]*)\)"
+        ),
+        r"\1 ",
+    ),
     (re.compile(r"[ \t][`^][ \t]*\n"), " "),  # how other shells go on in the next line
     (re.compile(r"(?<=[ \t])\\[ \t]+(?=\S)(?!#)"), ""),  # lines that a quotation has joined
     # How fish and PowerShell set a variable.
