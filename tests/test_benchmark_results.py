@@ -349,6 +349,13 @@ def test_headings_of_sweeps(tmp_path, heading, cells):
     assert (record["isl"], record["osl"], record["batch_total"]) == (1024, 512, 64)
 
 
+def test_lengths_of_prompts_and_completions(tmp_path):
+    text = "model,gpu,tp,users,avg_prompt_tokens,avg_completion_tokens,tpot_ms\nm,h,1,4,512,64,9\n"
+    (tmp_path / "a.csv").write_text(text)
+    (record,) = read_records(tmp_path / "a.csv")
+    assert (record["isl"], record["osl"]) == (512, 64)
+
+
 def test_lengths_in_k(tmp_path):
     text = "model,hardware,tp,isl,osl,concurrency,tpot_ms\nqwen3-8b,h100,1,8k,1K,32,16.5\n"
     (tmp_path / "a.csv").write_text(text)
@@ -700,6 +707,27 @@ def test_what_sglang_prints_at_a_rate(tmp_path, most):
     (tmp_path / "a.txt").write_text(text + "model: qwen3-32b\nhardware: H200\ntp: 4\n")
     (record,) = read_records(tmp_path / "a.txt")
     assert float(deployment_of(record).workload.batch) == 12.5
+
+
+@pytest.mark.parametrize(
+    ("more", "sequences"), [({}, 16), ({"dp": 2, "ep": 8}, 32), ({"concurrency": 4}, 4)]
+)
+def test_the_size_of_a_batch_is_of_a_replica(tmp_path, more, sequences):
+    """As in a CSV; it was not read."""
+    config = {"model": "qwen3-30b-a3b", "gpu": "H200", "tp": 4, "batch_size": 16}
+    run = {"config": config | more, "results": {"isl": 512, "osl": 64, "tpot_ms": 9.0}}
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    (record,) = read_records(tmp_path / "a.json")
+    point = deployment_of(record)
+    assert float(point.workload.batch * point.partition.dp) == sequences
+
+
+@pytest.mark.parametrize("between", ["", "\n"])
+def test_objects_behind_each_other(tmp_path, between):
+    """`cat results/*.json`, also of several lines each."""
+    run = json.dumps(VLLM | PLACE, indent=2)
+    (tmp_path / "a.json").write_text(run + between + run)
+    assert [one["value"] for one in read_records(tmp_path / "a.json")] == [13.9, 13.9]
 
 
 def test_runs_below_any_key(tmp_path):

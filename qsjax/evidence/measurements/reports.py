@@ -395,9 +395,13 @@ def refuse(text: str) -> None:
         raise ValueError(f"a page of HTML; give the JSON beside it, or {_INSTEAD}")
 
 
-def json_lines(text: str) -> Sequence[Any] | None:
-    """The objects of a text that has one a line; None of another text."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    if len(lines) < 2 or not all(line.lstrip().startswith("{") for line in lines):
-        return None
-    return [json.loads(line) for line in lines]
+def json_objects(text: str) -> Sequence[Any] | None:
+    """The objects of a text that has several, one a line or behind each other; None of another."""
+    left, found, decoder = text.strip(), list[Any](), json.JSONDecoder()
+    while left:
+        if not left.startswith("{"):
+            return None
+        one, end = decoder.raw_decode(left)
+        found.append(one)
+        left = left[end:].lstrip()
+    return found if len(found) > 1 else None
