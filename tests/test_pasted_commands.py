@@ -44,7 +44,8 @@ COATS = {
     # https://github.com/kserve/kserve, docs/samples
     "a runtime of KServe and its service": "kind: ServingRuntime\nspec:\n  containers:\n  - args:\n"
     "    - --model=/mnt/models\n    command: [python, -m, vllm.entrypoints.openai.api_server]\n"
-    "    image: quay.io/modh/vllm\n---\nkind: InferenceService\nspec:\n  predictor:\n    model:\n"
+    "    image: quay.io/modh/vllm\n  - args: [--max-model-len=1]\n"
+    "    image: a/proxy\n---\nkind: InferenceService\nspec:\n  predictor:\n    model:\n"
     "      args:\n      - -tp=4\n      - --max-model-len=8192\n      storageUri: hf://org/m\n",
     "compose, a text": IMAGE + "    command: --model org/m --tensor-parallel-size 4 "
     "--max-model-len 8192\n",

@@ -348,7 +348,8 @@ def command_in(text: str) -> Held:
     found.variables += _told(text)
     image = found.image or ("kserve/huggingfaceserver" if _KSERVE.search(text) else "")
     if _RUNTIME.search(text):
-        found.args += [x for one in every if not one.parts and one is not found for x in one.args]
+        bare = (one for one in every if not (one.parts or one.image or one is found))
+        found.args += [x for one in bare for x in one.args]
     stored = _STORED.search(text)
     if stored and ("--model" not in found.text() or _MOUNTED in found.text()):
         found.args.append(shlex.quote(f"--model={stored[1]}"))
