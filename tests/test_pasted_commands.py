@@ -270,6 +270,17 @@ def test_one_command_in_many_coats(coat):
     assert (got.dp, got.pp, got.ep, got.batch) == (1, 1, 1, None)
 
 
+def test_what_python_leaves_open_is_not_known():
+    """vLLM's docs/models/supported_models.md; it was a traceback."""
+    got = read("llm = LLM(model='org/m', tensor_parallel_size=..., dtype={1}, max_model_len=8192)")
+    assert (got.model, got.tp, got.context) == ("org/m", 1, 8192)
+    assert any("no value is known of --tensor-parallel-size" in note for note in got.notes)
+
+
+def test_a_container_without_a_name_and_flags():
+    assert read("apptainer instance run --nv images/vllm-openai_v0.8.3.sif").model is None
+
+
 def test_a_log_that_is_broken_is_no_command():
     with pytest.raises(ValueError, match="flags:"):
         read("server_args=ServerArgs(model_path='o'org/m', tp_size=4)\n")

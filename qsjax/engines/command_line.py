@@ -197,7 +197,8 @@ def _image_at(words: list[str]) -> tuple[Engine | None, int]:
             if image and not (is_path or runs_else or words[at - 1] in _BEFORE_NO_IMAGE):
                 is_named = "instance" in words[starts[0] : at]  # `apptainer instance run FILE NAME`
                 before = is_named + (own[:1] == ["serve"])  # of `--entrypoint vllm`
-                return NAMES[image[1].replace("tensorrt-llm", "tensorrt_llm")], at + 1 + before
+                engine = NAMES[image[1].replace("tensorrt-llm", "tensorrt_llm")]
+                return engine, min(at + 1 + before, len(words))
     return None, 0
 
 

@@ -74,9 +74,11 @@ def _value(node: ast.expr, names: dict[str, Any]) -> Any:
     if isinstance(node, ast.Name):
         return names.get(node.id, f"${node.id}")
     try:
-        return ast.literal_eval(node)
+        held = ast.literal_eval(node)
+        json.dumps(held)  # `...`, a set and the like are no values of flags
     except (ValueError, TypeError):
-        return f"${ast.unparse(node).split('.')[-1].split('[')[0]}"
+        return f"${ast.unparse(node).split('.')[-1].split('[')[0] or '_'}"
+    return held
 
 
 def _words(key: str, value: Any, nested: bool) -> Iterator[str]:
