@@ -59,6 +59,8 @@ COATS = {
     "compose, folded": IMAGE
     + "    command: >-\n      --model org/m\n      --tensor-parallel-size 4\n"
     "      --max-model-len 8192\n",
+    "compose, a text in quotation marks over lines": IMAGE
+    + '    command: "--model org/m\n      -tp 4\n      --max-model-len 8192"\n    ports: ["1:2"]\n',
     "compose, variables": IMAGE
     + "    environment:\n      TP: 4\n    command: --model ${MODEL:-org/m} -tp ${TP} "
     "--max-model-len 8192\n",
@@ -164,6 +166,12 @@ COATS = {
     "enable_dp_attention=False)\n[2026-02-26 05:19:59 TP0] Load weight begin.\n",
     "apptainer": "apptainer instance run --nv --bind /models:/data /images/vllm-openai_v0.8.3.sif "
     "mine --model org/m --max-model-len 8192 -tp 4",
+    "a cell of a notebook": f"%%bash --bg\n{LINE}",
+    "a notebook": json.dumps({"cells": [{"cell_type": "code", "source": [f"!{LINE}\n", "x = 1"]}]}),
+    "a line of a notebook": f"import os\n!{LINE} &",
+    # https://dstack.ai/docs, vLLM
+    "dstack": "type: service\nenv:\n  - MODEL=org/m\ncommands:\n  - |\n    vllm serve $MODEL \\\n"
+    "      -tp $DSTACK_GPUS_NUM --max-model-len 8192\nresources:\n  gpu: H100:80GB:4\n",
     # SkyPilot's serve.yaml
     "SkyPilot": "resources:\n  accelerators: {H100:4, A100-80GB:4}\nnum_nodes: 1\n"
     "envs:\n  MODEL_NAME: org/m\nrun: |\n  conda activate vllm\n"

@@ -63,6 +63,8 @@ _GROUP = re.compile(r"^[ \t]*leaderWorkerTemplate:\n(?:.*\n)*?[ \t]+size:[ \t]*(
 # What SkyPilot tells its commands: how many accelerators a node has, and how many nodes there are.
 _ACCELERATORS = re.compile(r"^[ \t]*accelerators:[ \t]*(.+)$", re.MULTILINE)
 _NODES = re.compile(r"^num_nodes:[ \t]*(\d+)", re.MULTILINE)
+# What dstack is asked for, and tells its commands: `gpu: H100:80GB:4`, one without a count.
+_GPU = re.compile(r"^[ \t]*gpu:[ \t]*([^\s#]+)", re.MULTILINE)
 # HCL of Terraform and Nomad, in which the same keys have an equals sign.
 _HCL = re.compile(r"^[ \t]*(?:job|resource|module|task|config|container)\b[^\n=]*\{[ \t]*$", re.M)
 _HCL_KEY = re.compile(r"^([ \t]*(?:image|command|args|entrypoint))[ \t]*=[ \t]*", re.M)
@@ -171,6 +173,11 @@ def _enter(found: _Container, lines: list[str], at: int) -> None:
             parts.append(_items(after[: after.find("]") + 1] if "]" in after else after))
             return
         if quoted := _WHOLE.fullmatch(rest):
+            parts.append(quoted[1] or quoted[2])
+            return
+        # A text in quotation marks that goes on in the next lines.
+        is_open = rest[:1] in ("'", '"') and rest.count(rest[0]) % 2
+        if is_open and (quoted := _WHOLE.match(" ".join([rest, *map(str.strip, more)]))):
             parts.append(quoted[1] or quoted[2])
             return
         block = _block(more, len(key["indent"] + (key["item"] or "")))
@@ -289,6 +296,9 @@ def _told(text: str) -> list[str]:
         told.append(f"SKYPILOT_NUM_NODES={nodes[1] if nodes else 1}")
         if len(counts) == 1:
             told.append(f"SKYPILOT_NUM_GPUS_PER_NODE={counts.pop()}")
+    if asked := _GPU.search(text):
+        count = asked[1].rpartition(":")[2]
+        told.append(f"DSTACK_GPUS_NUM={count if count.isdigit() else 1}")
     return told
 
 
@@ -343,7 +353,7 @@ def command_in(text: str) -> Held:
                 "flags:\n  the text is YAML without the command of a server; give the command that "
                 "it leads to (vllm serve MODEL -tp 8 ...), its settings as flags"
             )
-        return Held(text)
+        return Held("\n".join([*_told(text), text]))
     found = min(every, key=_rank)
     found.variables += _told(text)
     image = found.image or ("kserve/huggingfaceserver" if _KSERVE.search(text) else "")
@@ -406,6 +416,8 @@ _OF_MAKE = re.compile(r"^\w+[ \t]*(?:\?=|::?=|=).*\n?", re.MULTILINE)
 _TYPED = (
     (re.compile("[\ufeff\x00]"), ""),
     (re.compile(r"```([^`\n]+)```"), r"\1"),
+    # Cells of a notebook
+    (re.compile(r"(?m)^[ \t]*(?:!(?=[\w./])|%%(?:bash|sh|script)\b.*$)"), ""),
     (re.compile(r"(?m)^[ \t]*```.*$"), ""),
     (re.compile(r"\A\s*`([^`]*)`\s*\Z"), r"\1"),
     (re.compile(r"(?:(?<=\s)|^)[\u2013\u2014\u2212]-?(?=\w{2,})"), "--"),
@@ -439,6 +451,16 @@ _TYPED = (
 )
 
 
+def _cells(text: str) -> str:
+    """The code of a notebook; another text as it is."""
+    try:
+        cells = json.loads(text)["cells"] if '"cells"' in text else []
+        code = ["".join(one["source"]) for one in cells if one["cell_type"] == "code"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return text
+    return "\n".join(code) or text
+
+
 def _code(text: str) -> str:
     """The blocks of code of Markdown that holds a command in them; another text as it is.
 
@@ -462,7 +484,7 @@ def as_typed(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) > 1 and all(line.startswith("+") for line in lines):  # added lines of a change
         text = "\n".join(line[1:] for line in lines)
-    text = _code(_REMARK.sub("", text))
+    text = _code(_REMARK.sub("", _cells(text)))
     for pattern, typed in _TYPED:
         text = pattern.sub(typed, text)
     spans = [span for span in _SPAN.findall(text) if SERVER.search(span)]
