@@ -28,6 +28,7 @@ QUANTITIES = {
     "dp_total": "data parallelism",
     "attention_dp": "data parallelism of attention",
     "dcp": "decode context parallelism",
+    "pcp": "prefill context parallelism (1 alone)",
     "ep": "expert parallelism",
     "expert_parallel": "expert parallelism over all GPUs of a stage",
     "expert_backend": "expert parallelism that the backend sets",

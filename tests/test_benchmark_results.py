@@ -107,6 +107,19 @@ GUIDELLM = {
         }
     ],
 }
+# SGLang's genai-bench, a file for each scenario and concurrency, in seconds.
+GENAI_BENCH = {
+    "aggregated_metrics": {
+        "scenario": "D(1024,512)",
+        "num_concurrency": 32,
+        "stats": {
+            "tpot": {"min": 0.012, "max": 0.016, "mean": 0.0139},
+            "num_input_tokens": {"mean": 1024.0},
+            "num_output_tokens": {"mean": 512.0},
+        },
+    },
+    "individual_request_metrics": [{"tpot": 0.0139, "num_input_tokens": 1024}],
+}
 # aiperf 0.13, profile_export_aiperf.json: models and phases are lists.
 AIPERF_13 = {
     "schema_version": "1.4",
@@ -186,6 +199,7 @@ def as_lines(run):
         (json.dumps(AIPERF | PLACE), 32),
         (json.dumps(LLMPERF | PLACE), 32),
         (json.dumps(GUIDELLM | PLACE), 32),
+        (json.dumps(GENAI_BENCH | PLACE | {"model": "Qwen/Qwen3-32B"}), 32),
         (json.dumps(AIPERF_13 | PLACE), 32),
         (json.dumps(BENCHMARKER | PLACE), 32),
         (json.dumps(INFERENCE_PERF | PLACE | {"model": "Qwen/Qwen3-32B"}), 32),
@@ -333,6 +347,13 @@ def test_headings_of_sweeps(tmp_path, heading, cells):
     (record,) = read_records(tmp_path / "a.csv")
     assert (record["value"], record["metric"], record["unit"]) == (16.5, "TPOT", "ms")
     assert (record["isl"], record["osl"], record["batch_total"]) == (1024, 512, 64)
+
+
+def test_lengths_of_prompts_and_completions(tmp_path):
+    text = "model,gpu,tp,users,avg_prompt_tokens,avg_completion_tokens,tpot_ms\nm,h,1,4,512,64,9\n"
+    (tmp_path / "a.csv").write_text(text)
+    (record,) = read_records(tmp_path / "a.csv")
+    assert (record["isl"], record["osl"]) == (512, 64)
 
 
 def test_lengths_in_k(tmp_path):
@@ -646,6 +667,69 @@ def test_a_printed_result_at_a_rate(tmp_path):
     assert record["concurrency"] == pytest.approx(0.98 * (4.49058 + 511 * 0.0139))
 
 
+def test_a_printed_rate_has_more_digits_by_its_duration(tmp_path):
+    """0.05 printed requests a second were 0.0539: 28 in flight in place of 30.5."""
+    text = PRINTED.replace("512000", "55805").replace("256000", "209303").replace(" 500\n", " 50\n")
+    text = text.replace("Maximum request concurrency:             32\n", "").replace(
+        "15.46", "0.05"
+    )
+    text = text.replace("132.49", "927.90").replace("4490.58", "646.82").replace("13.90", "135.20")
+    (tmp_path / "a.txt").write_text(text + "model: qwen3-32b\nhardware: H200\ntp: 4\n")
+    (record,) = read_records(tmp_path / "a.txt")
+    expected = 50 / 927.90 * (0.64682 + (209303 / 50 - 1) * 0.1352)
+    assert record["concurrency"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("odd", ["9", [9], {"a": 1}])
+def test_odd_numbers_of_a_report_are_none(tmp_path, odd):
+    run = {"id": "x", "inter_token_latency_ms": {"avg": 13.9}, "config": {"rate": 2.0}}
+    run |= {"e2e_latency_ms": {"avg": odd}, "total_tokens": odd, "request_rate": odd}
+    (tmp_path / "a.json").write_text(json.dumps({"results": [run], **PLACE, "model": "qwen3-32b"}))
+    (record,) = read_records(tmp_path / "a.json")
+    assert (record["concurrency"], record.get("osl")) == (None, None)
+
+
+def test_no_more_are_in_flight_than_are_sent(tmp_path):
+    """A rush of 100 requests in 17 s with few long answers: Little's law by means says 112."""
+    run = VLLM | {"completed": 100, "max_concurrency": None, "request_throughput": 5.77}
+    run |= {"mean_ttft_ms": 5399.1, "mean_tpot_ms": 36.13, "hardware": "H200", "tp": 4}
+    run |= {"total_input_tokens": 102300, "total_output_tokens": 38827}
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    (record,) = read_records(tmp_path / "a.json")
+    assert record["concurrency"] == 100
+
+
+@pytest.mark.parametrize("most", ["not set", "[result]", "32"])
+def test_what_sglang_prints_at_a_rate(tmp_path, most):
+    """Without a limit it prints "not set", which was compared with a number."""
+    lines = f"Traffic request rate: 4.0\nMax request concurrency: {most}\nConcurrency: 12.5\n"
+    text = PRINTED.replace("Maximum request concurrency:             32\n", lines)
+    (tmp_path / "a.txt").write_text(text + "model: qwen3-32b\nhardware: H200\ntp: 4\n")
+    (record,) = read_records(tmp_path / "a.txt")
+    assert float(deployment_of(record).workload.batch) == 12.5
+
+
+@pytest.mark.parametrize(
+    ("more", "sequences"), [({}, 16), ({"dp": 2, "ep": 8}, 32), ({"concurrency": 4}, 4)]
+)
+def test_the_size_of_a_batch_is_of_a_replica(tmp_path, more, sequences):
+    """As in a CSV; it was not read."""
+    config = {"model": "qwen3-30b-a3b", "gpu": "H200", "tp": 4, "batch_size": 16}
+    run = {"config": config | more, "results": {"isl": 512, "osl": 64, "tpot_ms": 9.0}}
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    (record,) = read_records(tmp_path / "a.json")
+    point = deployment_of(record)
+    assert float(point.workload.batch * point.partition.dp) == sequences
+
+
+@pytest.mark.parametrize("between", ["", "\n"])
+def test_objects_behind_each_other(tmp_path, between):
+    """`cat results/*.json`, also of several lines each."""
+    run = json.dumps(VLLM | PLACE, indent=2)
+    (tmp_path / "a.json").write_text(run + between + run)
+    assert [one["value"] for one in read_records(tmp_path / "a.json")] == [13.9, 13.9]
+
+
 def test_runs_below_any_key(tmp_path):
     rows = [{"concurrency": n, "isl": 512, "osl": 64, "tpot_ms": 8.0 + n} for n in (4, 8)]
     given = {"model": "qwen3-8b", "hardware": "H100", "tp": 2, "results": rows, "notes": ["x"]}
@@ -709,6 +793,21 @@ Mean Time to Output Token (ns) : 27123456
         ),
         ("NVIDIA AIPerf | LLM Metrics\n\u2502 x \u2502\n", "AIPerf prints.*profile_export JSON"),
         ("Metric,avg\nInter Token Latency (ms),9\nmodel,x\n", "without hardware, tp, concurrency"),
+        (
+            "INFO [loggers.py] Avg generation throughput: 9.0 tokens/s, Running: 8",
+            "log of a server",
+        ),
+        ("[TP0] Decode batch. #running-req: 6, gen throughput (token/s): 25, ", "log of a server"),
+        (
+            "hardware: h\nDecode.  median latency:    0.006 s, median throughput: 9",
+            "bench_one_batch",
+        ),
+        (
+            "total duration:  5.4s\neval rate:     96.1 tokens/s",
+            "what Ollama prints, without the b",
+        ),
+        ("Avg latency: 1.81 seconds\n", "what `vllm bench latency` prints, which times whole"),
+        ("scenario:\n  a: b\nmetrics:\n  latency:\n", "llm-d-benchmark, which is YAML"),
     ],
 )
 def test_reports_that_are_refused_say_what_to_give(tmp_path, text, why):

@@ -193,6 +193,7 @@ def test_rows_are_named_by_their_line(tmp_path):
             + table([("", "h100", "two", 1, 128)]).removeprefix(HEAD),
             ["row 2: tpot_ms is -3", "row 3: tp is 'two'", "row 3: model is empty"],
         ),
+        (table([("llama-3.1-8b", "h100", "inf", 1, 128)]), ["row 2: tp is inf; give a whole num"]),
         (HEAD, ["no rows"]),
         ("", ["column 'model' is missing"]),
         (HEAD.replace("tp,", "tp,tp,"), ["column 'tp' is given 2 times; keep one"]),

@@ -261,6 +261,7 @@ def test_the_table_is_long_and_names_every_engine():
         (TRT + "--enable_attention_dp=perhaps", "neither true nor false"),
         (VLLM + "-tp 8 --compilation-config '{", "close every quotation mark"),
         (VLLM + "--max-num 8", "--max-num-seqs"),
+        (VLLM + "-tp 8 --prefill-context-parallel-size 2", "it takes 2 times the GPUs"),
         (VLLM + "--config missing.yaml", "missing.yaml: cannot be read"),
         (VLLM + "--quantization fp7", "'fp7' is not modelled"),
         (TRT + "--tp_size 8 --ep_size 3", "3 does not divide"),

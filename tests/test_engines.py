@@ -247,12 +247,19 @@ def test_what_people_paste(pasted):
         ("""vllm serve m --kv-transfer-config '{"kv_connector":"NixlConnector"}'""", "either"),
         ("python3 -m sglang.launch_server --model m --disaggregation-mode decode", "decodes"),
         ("python3 -m dynamo.vllm --model m --is-prefill-worker", "prefills"),
+        ("""vllm serve m --ec-transfer-config '{"ec_role": "ec_producer"}'""", "encodes images"),
     ],
 )
 def test_one_side_of_a_disaggregated_deployment_is_named(line, said):
     (note,) = (note for note in read(line).notes if note.startswith("disaggregated serving"))
     assert said in note
     assert "--isl" in note
+
+
+@pytest.mark.parametrize("connector", ["MooncakeStoreConnector", "LMCacheMPConnector"])
+def test_a_store_of_caches_is_no_side_of_a_disaggregated_deployment(connector):
+    line = f"""vllm serve m --kv-transfer-config '{{"kv_connector": "{connector}"}}'"""
+    assert not any("disaggregated" in note for note in read(line).notes)
 
 
 @pytest.mark.parametrize(

@@ -1334,6 +1334,15 @@ def test_some_modules_of_mlx_and_gptq(write):
     ("table", "start"),
     [
         ({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}, '"quant_algo" is MIXED'),
+        (
+            {
+                "quant_algo": "MIXED_PRECISION",
+                "quant_method": "modelopt",
+                "quantized_layers": {"a": {"quant_algo": "FP7", "group_size": [16]}},
+            },
+            "unknown \"quantized_layers.*.quant_algo\" 'FP7'",
+        ),
+        ({"quant_method": "fp8", "expert_dtype": ["fp4"]}, "unknown \"expert_dtype\" ['fp4']"),
         ({"quant_method": "gptq", "bits": True}, '"bits" is True'),
         ({"quant_method": "gptq", "bits": 32}, '"bits" is 32; give at most 16'),
         ({"quant_method": "torchao", "quant_type": "autoquant"}, 'unknown "quant_type"'),

@@ -30,6 +30,23 @@ COATS = {
     " --max_seq_len 8192",
     "a flag again": LINE.replace("4", "2") + " -tp=4",
     "JSON": LINE + """ --compilation-config '{"level": 3, "cudagraph_capture_sizes": [1, 2]}'""",
+    "quotation marks with a dollar": LINE
+    + """ --speculative-config $'{"method": "ngram",\n "num_speculative_tokens": 3}'""",
+    "prose around it": f"I can't start this:\n\n```bash\n{LINE}\n```\nIt stops.\n",
+    "supervisord": f"[program:v]\ncommand={LINE}\nautostart=true\n",
+    "a release of several points": "VERSION=0.11.0\n"
+    "docker run vllm/vllm-openai:v$VERSION " + LINE[11:],
+    # https://github.com/LMCache/LMCache, operator/config/samples
+    "remarks that name commands": '# Arguments alone (ENTRYPOINT ["vllm", "serve"]) reach\n'
+    "# `vllm serve`.\n" + POD + f"    args: {ARGUMENTS}\n",
+    "another program of its image": "docker run -d --entrypoint python3 lmcache/vllm-openai:1 -m "
+    "lmcache.v1.http_server --port 5\ndocker run -d lmcache/vllm-openai:1 " + LINE[11:],
+    # https://github.com/kserve/kserve, docs/samples
+    "a runtime of KServe and its service": "kind: ServingRuntime\nspec:\n  containers:\n  - args:\n"
+    "    - --model=/mnt/models\n    command: [python, -m, vllm.entrypoints.openai.api_server]\n"
+    "    image: quay.io/modh/vllm\n  - args: [--max-model-len=1]\n"
+    "    image: a/proxy\n---\nkind: InferenceService\nspec:\n  predictor:\n    model:\n"
+    "      args:\n      - -tp=4\n      - --max-model-len=8192\n      storageUri: hf://org/m\n",
     "compose, a text": IMAGE + "    command: --model org/m --tensor-parallel-size 4 "
     "--max-model-len 8192\n",
     "compose, a text in quotation marks": IMAGE
@@ -42,6 +59,8 @@ COATS = {
     "compose, folded": IMAGE
     + "    command: >-\n      --model org/m\n      --tensor-parallel-size 4\n"
     "      --max-model-len 8192\n",
+    "compose, a text in quotation marks over lines": IMAGE
+    + '    command: "--model org/m\n      -tp 4\n      --max-model-len 8192"\n    ports: ["1:2"]\n',
     "compose, variables": IMAGE
     + "    environment:\n      TP: 4\n    command: --model ${MODEL:-org/m} -tp ${TP} "
     "--max-model-len 8192\n",
@@ -110,6 +129,9 @@ COATS = {
     '  --args="--model=org/m,-tp,4,--max-model-len=8192" \\\n  --port=8000\n',
     "Cloud Run with a comma of its own": "gcloud run deploy v --image a.dev/vllm-openai --command="
     'vllm,serve --args "^;^org/m;-tp=4;--max-model-len;8192" --region x',
+    "kubectl run": f"kubectl run v --image=vllm/vllm-openai --port=80 -- --model {LINE[11:]}",
+    "an entry point that is told": f"docker run --entrypoint vllm vllm/vllm-openai {LINE[5:]}",
+    "a shell of its own in a folder": f"(cd /x && {LINE}) 2>&1 | tee log",
     "Vast.ai": "vastai create instance 12 --image vllm/vllm-openai:latest --disk 40 --args --model "
     "org/m -tp 4 --max-model-len 8192",
     "a unit that is written": "cat > /etc/systemd/system/v.service << 'UNIT'\n[Service]\nExecStart="
@@ -144,11 +166,24 @@ COATS = {
     "enable_dp_attention=False)\n[2026-02-26 05:19:59 TP0] Load weight begin.\n",
     "apptainer": "apptainer instance run --nv --bind /models:/data /images/vllm-openai_v0.8.3.sif "
     "mine --model org/m --max-model-len 8192 -tp 4",
+    "a cell of a notebook": f"%%bash --bg\n{LINE}",
+    "a notebook": json.dumps({"cells": [{"cell_type": "code", "source": [f"!{LINE}\n", "x = 1"]}]}),
+    "a line of a notebook": f"import os\n!{LINE} &",
+    # https://dstack.ai/docs, vLLM
+    "dstack": "type: service\nenv:\n  - MODEL=org/m\ncommands:\n  - |\n    vllm serve $MODEL \\\n"
+    "      -tp $DSTACK_GPUS_NUM --max-model-len 8192\nresources:\n  gpu: H100:80GB:4\n",
     # SkyPilot's serve.yaml
     "SkyPilot": "resources:\n  accelerators: {H100:4, A100-80GB:4}\nnum_nodes: 1\n"
     "envs:\n  MODEL_NAME: org/m\nrun: |\n  conda activate vllm\n"
     "  vllm serve $MODEL_NAME -tp $SKYPILOT_NUM_GPUS_PER_NODE --max-model-len 8192 \\\n"
     "    -pp $SKYPILOT_NUM_NODES 2>&1 | tee log\n",
+    # https://docs.djl.ai/master/docs/serving/serving/docs/lmi
+    "AWS's options": "engine=Python\noption.model_id=org/m\noption.rolling_batch=vllm\n"
+    "option.tensor_parallel_degree=4\noption.max_model_len=8192\noption.entryPoint=x\n",
+    "AWS's container": "docker run -e HF_MODEL_ID=org/m -e OPTION_TENSOR_PARALLEL_DEGREE=4 -e "
+    "OPTION_MAX_MODEL_LEN=8192 ecr.aws/djl-inference:lmi",
+    "AWS's variables": 'env = {\n  "HF_MODEL_ID": "org/m",\n  "OPTION_ROLLING_BATCH": "vllm",\n'
+    '  "OPTION_TENSOR_PARALLEL_DEGREE": "4",\n  "OPTION_MAX_MODEL_LEN": "8192"\n}\n',
     "RunPod's worker": "docker run -e MODEL_NAME=org/m -e TENSOR_PARALLEL_SIZE=4 \\\n"
     "  -e MAX_MODEL_LEN=8192 runpod/worker-v1-vllm:v2.11.3",
     "TRL": "trl vllm-serve --model org/m --tensor-parallel-size 4 --max-model-len 8192",
@@ -211,6 +246,9 @@ COATS = {
     "    '--max-model-len 8192')\nPopen(cmd, shell=True)".replace("{MODEL}", "org/m"),
     "a list in Python whose program has a name": "command = [str(vllm), 'serve', 'org/m', '-tp', 4,"
     "\n    '--max-model-len', f'{8192:g}']\nif drafts:\n    command.extend(['-dp', '2'])",
+    "names of a function in Python": "def one():\n    name, tp = 'a/b', 2\n    tp = 4\n"
+    "    name = 'org/m'\n    llm = LLM(name, tensor_parallel_size=tp, max_model_len=8192)\n\n"
+    "def two():\n    name = 'c/d'\n    tp = 8\n    llm = LLM(name, tensor_parallel_size=tp)\n",
     "keywords in Python that have a name": "engine_args: dict = {\n    'model': 'org/m',\n"
     "    'tensor_parallel_size': 4,\n}\nllm = LLM(**engine_args, max_model_len=8192)",
     # Scripts of https://github.com/sgl-project/sglang, docs/platforms/ascend
@@ -238,6 +276,36 @@ def test_one_command_in_many_coats(coat):
     got = read(COATS[coat])
     assert (got.model, got.tp, got.context) == ("org/m", 4, 8192)
     assert (got.dp, got.pp, got.ep, got.batch) == (1, 1, 1, None)
+
+
+def test_what_python_leaves_open_is_not_known():
+    """vLLM's docs/models/supported_models.md; it was a traceback."""
+    got = read("llm = LLM(model='org/m', tensor_parallel_size=..., dtype={1}, max_model_len=8192)")
+    assert (got.model, got.tp, got.context) == ("org/m", 1, 8192)
+    assert any("no value is known of --tensor-parallel-size" in note for note in got.notes)
+
+
+def test_a_container_without_a_name_and_flags():
+    assert read("apptainer instance run --nv images/vllm-openai_v0.8.3.sif").model is None
+
+
+def test_a_log_that_is_broken_is_no_command():
+    with pytest.raises(ValueError, match="flags:"):
+        read("server_args=ServerArgs(model_path='o'org/m', tp_size=4)\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'bash -c "vllm serve org/m"',
+        POD + '    command: ["/bin/sh", "-c"]\n    args: [\n      "exec vllm serve org/m"\n    ]\n',
+        # https://github.com/vllm-project/production-stack, tutorials/assets
+        "servingEngineSpec:\n  modelSpec:\n  - name: m\n    modelURL: org/m\n    requestGPU: 1\n",
+    ],
+)
+def test_a_command_without_flags(text):
+    """A shell was read as the model, or nothing."""
+    assert (read(text).model, read(text).tp) == ("org/m", 1)
 
 
 @pytest.mark.parametrize("line", ["vllm serve org/m -tp 2", "vllm serve org/m"])
@@ -324,6 +392,17 @@ def test_of_several_servers_of_a_script_it_is_the_one_that_decodes():
     )
     assert (got.tp, got.dp, got.batch) == (1, 4, 64)
     assert any("starts 2 servers; this is the first of them that decodes" in x for x in got.notes)
+
+
+def test_of_several_servers_of_a_script_it_is_none_that_encodes_images():
+    """vLLM's examples/disaggregated/disaggregated_encoder; it was the first, which reads images."""
+    got = read(
+        "vllm serve org/m --gpu-memory-utilization 0.01 --ec-transfer-config "
+        """'{"ec_connector": "ECExampleConnector", "ec_role": "ec_producer"}' &\n"""
+        "vllm serve org/m --gpu-memory-utilization 0.7 --max-num-seqs 128 --ec-transfer-config "
+        """'{"ec_role": "ec_consumer"}' &"""
+    )
+    assert (got.usable_fraction, got.batch) == (0.7, 128)
 
 
 def test_a_share_in_percent():

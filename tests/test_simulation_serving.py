@@ -382,6 +382,14 @@ def test_a_trace_is_sorted_and_begins_at_zero():
         "timestamp_ns,prompt_tokens,completion_tokens\n0,374,44\n4314579000,396,109\n",
         '{"created": 1700000000, "usage": {"prompt_tokens": 374, "completion_tokens": 44}}\n'
         '{"created": 1700000004.314579, "usage": {"prompt_tokens": 396, "completion_tokens": 109}}',
+        "createdAt,promptTokens,completionTokens\n1700000000,374,44\n1700000004.314579,396,109\n",
+        "startTimeMs,inputTokens,outputTokens\n0,374,44\n4314.579,396,109\n",
+        '{"ts": 1, "input_tokens": 374, "output_tokens": 44}\n'
+        '{"ts": 5.314579, "input_tokens": 396, "output_tokens": 109}',
+        # https://github.com/vllm-project/aibrix, benchmarks/generator: milliseconds
+        '{"timestamp": 0, "requests": [{"prompt": "a", "prompt_length": 374, '
+        '"output_length": 44}]}\n{"timestamp": 4314.579, "requests": [{"prompt": "b", '
+        '"prompt_length": 396, "output_length": 109}]}',
         # Sessions whose turns have a time each, and messages that are no turns.
         '{"id": "a", "turns": [{"timestamp_ms": 0, "input_length": 374, "output_length": 44},'
         ' {"timestamp_ms": 4314.579, "input_length": 396, "output_length": 109}]}',
@@ -394,6 +402,14 @@ def test_published_traces(text):
     np.testing.assert_allclose(read.arrival, [0.0, 4.314579], rtol=1e-6)
     np.testing.assert_array_equal(read.prompt, [374, 396])
     np.testing.assert_array_equal(read.output, [44, 109])
+
+
+def test_cached_tokens_below_the_details_of_a_prompt():
+    """OpenAI's usage; they were not read."""
+    usage = {"prompt_tokens": 812, "completion_tokens": 54}
+    details = {"prompt_tokens_details": {"cached_tokens": 512}}
+    read = traffic.read_trace(json.dumps({"created": 1713268801, "usage": usage | details}))
+    np.testing.assert_array_equal(read.cached, [512])
 
 
 def test_requests_of_burstgpt_that_failed_are_left_out():

@@ -179,12 +179,12 @@ def _modelopt(table: Table, problems: list[str]) -> Scheme:
         problems.append(f'"quant_algo" is {MIXED}, but no "quantized_layers" say what is mixed')
         return Scheme(WHOLE)
 
-    def kind(one: Any) -> tuple[str, Any]:
-        return str(value_at(one, "quant_algo")), value_at(one, "group_size")
+    def kind(one: Any) -> tuple[str, str]:
+        return str(value_at(one, "quant_algo")), repr(value_at(one, "group_size"))
 
-    known = {kind(one) for one in layers.values()}
+    sizes = {kind(one): value_at(one, "group_size") for one in layers.values()}
     key = "quantized_layers.*.quant_algo"
-    read = {(name, size): _algorithm(name, key, problems, size) for name, size in known}
+    read = {one: _algorithm(one[0], key, problems, size) for one, size in sizes.items()}
     return Scheme(WHOLE, [(name, read[kind(one)]) for name, one in layers.items()])
 
 
@@ -512,7 +512,7 @@ def _experts(table: Table, problems: list[str]) -> list[tuple[str, Format]]:
     if name is None or _spelt(table.get("quant_method")) != "fp8":
         return []  # other methods say it themselves
     formats = {"fp4": _own("fp4", MXFP4), "fp8": _own("fp8"), "bf16": WHOLE}
-    if name not in formats:
+    if str(name) not in formats:
         problems.append(
             f'unknown "expert_dtype" {name!r}; known: {", ".join(formats)}; {OTHERWISE}'
         )

@@ -30,7 +30,7 @@ _SPELT: dict[str, Engine] = {"sgl": "sglang", "tensorrt": "trtllm", "trt": "trtl
 _SPELT |= {name: name for name in get_args(Engine)}
 # Scripts that start an engine's server, where they are called by name alone.
 SCRIPTS: dict[str, Engine] = {"api_server.py": "vllm", "launch_server.py": "sglang"}
-_CONTAINERS = ("docker", "podman", "nerdctl", "singularity", "apptainer")
+_CONTAINERS = ("docker", "podman", "podman-hpc", "nerdctl", "singularity", "apptainer")
 _IMAGE = re.compile(
     r"^(?=.*/)(?:.*/)?[\w.-]*?(vllm|sglang|tensorrt-llm|trtllm|huggingfaceserver)[^/:]*"
     r"(/[\w.-]+)?([:@][^/]*)?$"
@@ -49,7 +49,11 @@ _VERBS = ("bench", "chat", "complete")  # of vLLM, beside `serve`: they measure,
 _CLIENT = re.compile(r"bench(?:mark)?_serving|launch_router|send_one|\.test\.|/tests?/")
 _END = re.compile(r"(\d?>>?.*|&>.*|\|\|?|&&?|;|\)|#.*)$")  # what the shell does after the program
 # A word of text that holds the command of an engine: `bash -c "vllm serve ..."`
-_QUOTED = re.compile(r"\S*(?:vllm|sglang|trtllm|atom\.entry)\S*\s.*\s-", re.DOTALL)
+_QUOTED = re.compile(
+    r"\S*(?:vllm|sglang|trtllm|atom\.entry)\S*\s.*\s-"
+    r"|\A\s*(?:.*(?:&&|[;\n])\s*)?(?:exec )?(?:vllm|sglang|trtllm-serve) serve [^\s-]\S*\s*\Z",
+    re.DOTALL,
+)
 _WRAPPED = re.compile(r"--(?:wrap|command|cmd)=(.*)", re.DOTALL)  # of sbatch and the like
 # What begins another command on a line of its own.
 _COMMAND = re.compile(
@@ -112,13 +116,13 @@ def _is_manifest(text: str) -> bool:
     return bool(_MANIFEST.search(text) or jobs.described(text))
 
 
-# A unit of systemd: what its service starts, and with which variables.
-_SERVICE = re.compile(r"^\[Service\][ \t]*$", re.MULTILINE)
-_OF_SERVICE = re.compile(r"^(Environment|ExecStart)=((?:.*\\\n)*.*)$", re.MULTILINE)
+# A unit of systemd, or a program of supervisord: what it starts, and with which variables.
+_SERVICE = re.compile(r"^\[(?:Service|program:.*)\][ \t]*$", re.MULTILINE)
+_OF_SERVICE = re.compile(r"^(Environment|ExecStart|command)=((?:.*\\\n)*.*)$", re.MULTILINE)
 
 
 def _of_unit(text: str) -> str:
-    """The command of a unit of systemd behind its variables; another text as it is."""
+    """The command of a unit behind its variables; another text as it is."""
     if not _SERVICE.search(text):
         return re.sub(r"(?m)^ExecStart=", "", text)
     lines: list[str] = []
@@ -188,9 +192,13 @@ def _image_at(words: list[str]) -> tuple[Engine | None, int]:
         for at, word in enumerate(words[starts[0] :], starts[0]):
             image = pattern.match(word)
             is_path = word.startswith(("-", "/", "~")) and not word.endswith(".sif")
-            if image and not is_path and words[at - 1] not in _BEFORE_NO_IMAGE:
+            own = words[at + 1 : at + 3]
+            runs_else = own[:1] == ["-m"] and not _module(own[-1])
+            if image and not (is_path or runs_else or words[at - 1] in _BEFORE_NO_IMAGE):
                 is_named = "instance" in words[starts[0] : at]  # `apptainer instance run FILE NAME`
-                return NAMES[image[1].replace("tensorrt-llm", "tensorrt_llm")], at + 1 + is_named
+                before = is_named + (own[:1] == ["serve"])  # of `--entrypoint vllm`
+                engine = NAMES[image[1].replace("tensorrt-llm", "tensorrt_llm")]
+                return engine, min(at + 1 + before, len(words))
     return None, 0
 
 
@@ -217,14 +225,18 @@ def _start(words: list[str], variables: shell.Variables) -> tuple[list[str], Eng
 def _as_container(words: list[str]) -> list[str]:
     """Words as of `docker run`, of a cloud that is told an image and its arguments.
 
-    That is Google's `--args=A,B`, or `^;^A;B` with a comma of its own, and Vast.ai's `--args A B`.
+    That is Google's `--args=A,B`, or `^;^A;B` with a comma of its own, Vast.ai's `--args A B`, and
+    `kubectl run NAME --image=IMAGE -- A B`.
     """
-    at = next((i for i, word in enumerate(words) if word in ("gcloud", "vastai", "az")), len(words))
+    programs = ("gcloud", "vastai", "az", "kubectl")
+    at = next((i for i, word in enumerate(words) if word in programs), len(words))
     told: dict[str, str] = {}
     for word, after in itertools.pairwise([*words[at:], ""]):
         name, equals, value = word.partition("=")
         if name in ("--image", "--command", "--args") and name not in told:
             told[name] = value if equals else after
+    if words[at : at + 2] == ["kubectl", "run"] and "--image" in told and "--" in words[at:]:
+        return ["docker", "run", told["--image"], *words[words.index("--", at) + 1 :]]
     if not {"--image", "--args"} <= told.keys():
         return words
     if words[at] in ("vastai", "az"):

@@ -32,6 +32,7 @@ WHOLE = (
     "dp_total",
     "attention_dp",
     "dcp",
+    "pcp",
     "ep",
     "sequences",
     "kv_block",

@@ -1,8 +1,8 @@
 """Servers that settings describe without a command line.
 
 Jobs of srt-slurm (https://github.com/ishandhanani/srt-slurm), with which Dynamo and InferenceX are
-measured; KServe's LLMInferenceService; variables of SageMaker's and RunPod's containers; values of
-charts; and a settings file of an engine by itself.
+measured; KServe's LLMInferenceService; variables of SageMaker's and RunPod's containers, options of
+AWS's; values of charts; and a settings file of an engine by itself.
 """
 
 import json
@@ -52,6 +52,19 @@ _RUNPOD = re.compile(r"runpod/worker-v1-vllm|worker-vllm")
 _ENGINE_ARG = re.compile(
     r"""\b([A-Z][A-Z_]{3,})['"]?[ \t]*(?:[:=]|\n[ \t]*value:)[ \t]*(['"]?)([^\s'",]+)\2"""
 )
+# Options of AWS's containers for large models, in serving.properties or as variables, and those
+# that vLLM calls otherwise: https://docs.djl.ai/master/docs/serving/serving/docs/lmi
+_OPTION = re.compile(
+    r"""\b(?:option\.|OPTION_)(\w+)['"]?[ \t]*[:=][ \t]*(['"]?)([^\s'",]+)\2|"""
+    r"""\bHF_(MODEL_ID)['"]?[ \t]*[:=][ \t]*(['"]?)([^\s'",]+)\5"""
+)
+_ROLLING = ("vllm", "lmi-dist", "auto", "disable")
+_RENAMED = {
+    "tensor-parallel-degree": "tensor-parallel-size",
+    "pipeline-parallel-degree": "pipeline-parallel-size",
+    "max-rolling-batch-size": "max-num-seqs",
+    "quantize": "quantization",
+}
 _SETTING = re.compile(r"^([A-Za-z][\w-]*):(?:[ \t]|$)", re.MULTILINE)
 
 
@@ -199,6 +212,21 @@ def _runpod(text: str) -> Held | None:
     return Held(_command("vllm", model, flags), "", (note,))
 
 
+def _options(text: str) -> Held | None:
+    """The server of AWS's container for large models, where it runs vLLM."""
+    found = {
+        (one[1] or one[4]).lower().replace("_", "-"): one[3] or one[6]
+        for one in _OPTION.finditer(text)
+    }
+    if found.keys() <= {"model-id"} or found.get("rolling-batch", "vllm") not in _ROLLING:
+        return None
+    renamed = {_RENAMED.get(name, name): value for name, value in found.items()}
+    known = spelled("vllm")
+    flags = [x for name, told in renamed.items() if name in known for x in _flag(name, told)]
+    note = "the flags are the options of the container, which runs vLLM with them"
+    return Held(_command("vllm", found.get("model-id", ""), flags), "", (note,))
+
+
 def _passed(text: str, head: re.Match[str]) -> list[str]:
     """The words of a list or a text of YAML behind its key."""
     rest, lines = head["rest"].strip(), list[str]()
@@ -256,6 +284,15 @@ def _chart(text: str) -> Held | None:
     return Held(_command(engine, model[1], [*flags, *words]), "", (note,))
 
 
+def _stack(text: str) -> Held | None:
+    """The server of the production stack's chart where it states nothing but the model."""
+    found = re.search(r"^[ \t-]*modelURL:[ \t]*['\"]?([^\s'\"#]+)", text, re.MULTILINE)
+    if not found or "servingEngineSpec:" not in text:
+        return None
+    note = "the chart states the model alone, served by one GPU"
+    return Held(_command("vllm", found[1], []), "", (note,))
+
+
 def spelled(engine: str) -> set[str]:
     """Names of an engine's flags, without dashes."""
     rules = load_flags()[engine]
@@ -282,7 +319,7 @@ def described(text: str) -> Held | None:
     >>> described("tensor_parallel_size: 8\nkv_cache_config:\n  dtype: fp8\n").text
     'trtllm-serve --tensor_parallel_size=8 --kv_cache_config.dtype=fp8'
     """
-    if "\n" not in text.strip():
-        return None
-    readers = (_service, _job, _sagemaker, _runpod, _modelservice, _chart, _settings)
+    readers = [_sagemaker, _runpod, _options]
+    if "\n" in text.strip():
+        readers += [_service, _job, _modelservice, _chart, _stack, _settings]
     return next((found for read in readers if (found := read(text))), None)

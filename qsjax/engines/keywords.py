@@ -22,7 +22,9 @@ _CALLS = {
 _CALL = re.compile(rf"(?<![\w'\"])(?:[\w]+\.)?({'|'.join(_CALLS)})\(")
 _STARTED = re.compile(r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server")
 _CONSTANT = re.compile(
-    r"""^(\w+)\s*(?::\s*\w+\s*)?=\s*(['"][^'"\n]*['"]|[\d.]+)\s*(?:#.*)?$""", re.M
+    r"""^([ \t]*)(\w+)[ \t]*(?::[ \t]*\w+[ \t]*)?=[ \t]*"""
+    r"""(['"][^'"\n\\]*['"]|0|[1-9][0-9]*(?:\.[0-9]+)?|0?\.[0-9]+)[ \t]*(?:#.*)?$""",
+    re.M,
 )
 # What vLLM and SGLang say of their flags when they start; SGLang names every one that it has.
 _LOGGED = re.compile(r"(non-default args: (?=\{)|server_args=ServerArgs(?=\())")
@@ -72,9 +74,11 @@ def _value(node: ast.expr, names: dict[str, Any]) -> Any:
     if isinstance(node, ast.Name):
         return names.get(node.id, f"${node.id}")
     try:
-        return ast.literal_eval(node)
+        held = ast.literal_eval(node)
+        json.dumps(held)  # `...`, a set and the like are no values of flags
     except (ValueError, TypeError):
-        return f"${ast.unparse(node).split('.')[-1].split('[')[0]}"
+        return f"${ast.unparse(node).split('.')[-1].split('[')[0] or '_'}"
+    return held
 
 
 def _words(key: str, value: Any, nested: bool) -> Iterator[str]:
@@ -112,6 +116,8 @@ def _in_log(text: str) -> str:
     except (SyntaxError, ValueError):
         return ""
     given = _value(node, {})
+    if not isinstance(given, dict):
+        return ""
     model = given.get("model") or given.get("model_path")
     known = spelled(engine) if engine == "sglang" else ()
     given = {
@@ -138,9 +144,15 @@ def _spread(call: ast.Call, text: str, names: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _constants(text: str, at: int) -> dict[str, Any]:
+    """What names hold at a place: those of the module, and any that were set in front of it."""
+    own = [one for one in _CONSTANT.findall(text) if not one[0]]
+    return {name: ast.literal_eval(value) for _, name, value in own + _CONSTANT.findall(text[:at])}
+
+
 def _in_python(text: str) -> str:
-    names = {name: ast.literal_eval(value) for name, value in _CONSTANT.findall(text)}
     for found in _CALL.finditer(text):
+        names = _constants(text, found.start())
         try:
             node = ast.parse(_call_at(text, found.start()), mode="eval").body
         except SyntaxError:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import shlex
+import textwrap
 
 from qsjax.engines import jobs, keywords, lists
 from qsjax.engines.jobs import Held
@@ -39,17 +40,21 @@ _INLINE = re.compile(r"^-\s*\{\s*name:\s*['\"]?(\w+)['\"]?\s*,\s*value:\s*(.*?)\
 _MAKE = re.compile(r"^[\w.-]+:.*\n\t", re.MULTILINE)  # a target of make; manifests have no tabs
 _YAML = re.compile(r"(?:[ \t]*(?:#.*|---.*)?\n)*[A-Za-z_][\w.-]*:(?:[ \t].*)?\n")
 _ENGINE = re.compile(r"vllm|sglang|trtllm|tensorrt-llm|huggingfaceserver")
-# What starts a server, what is a server that only prefills, and what stands beside servers.
+# What starts a server, what is one that only prefills or encodes images, and what stands beside.
 SERVER = re.compile(
     r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server"
     r"|\bdynamo\.(?:vllm|sglang|trtllm)\b|\batom\.entrypoints\b"
     r"|\b(?:docker|podman|nerdctl) run\b(?:[^\n]|\\\n)*?"
     r"(?:vllm-openai|lmsysorg/sglang|tensorrt-llm)"
 )
-# Code within a text of Markdown.
+# Lines that are remarks, which name commands and lists of words too.
+_REMARK = re.compile(r"^[ \t]*#(?!SBATCH).*\n?", re.MULTILINE)
+# Code of Markdown: a block, and within a line.
+_FENCED = re.compile(r"^([ \t]*)```[^`\n]*\n(.*?)(?:^\1[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")
 PREFILLS = re.compile(
     r"--disaggregation-mode(?:[= ]|' ')?['\"]?prefill|--is-prefill-worker|kv_producer"
+    r"|ec_producer|--encoder-only"
 )
 _BESIDE = re.compile(r"dynamo\.(?:frontend|router|planner)|router|bench")
 LEFT_OUT = "left out, because the script adds it under a condition: "
@@ -58,15 +63,20 @@ _GROUP = re.compile(r"^[ \t]*leaderWorkerTemplate:\n(?:.*\n)*?[ \t]+size:[ \t]*(
 # What SkyPilot tells its commands: how many accelerators a node has, and how many nodes there are.
 _ACCELERATORS = re.compile(r"^[ \t]*accelerators:[ \t]*(.+)$", re.MULTILINE)
 _NODES = re.compile(r"^num_nodes:[ \t]*(\d+)", re.MULTILINE)
+# What dstack is asked for, and tells its commands: `gpu: H100:80GB:4`, one without a count.
+_GPU = re.compile(r"^[ \t]*gpu:[ \t]*([^\s#]+)", re.MULTILINE)
 # HCL of Terraform and Nomad, in which the same keys have an equals sign.
 _HCL = re.compile(r"^[ \t]*(?:job|resource|module|task|config|container)\b[^\n=]*\{[ \t]*$", re.M)
 _HCL_KEY = re.compile(r"^([ \t]*(?:image|command|args|entrypoint))[ \t]*=[ \t]*", re.M)
 # A container as a unit of systemd, by Podman.
 _QUADLET = re.compile(r"^\[Container\][ \t]*$", re.M)
 _QUADLET_KEY = re.compile(r"^(Image|Exec)=((?:.*\\\n)*.*)$", re.M)
-# The model of an InferenceService of KServe, on the hub or in a store.
+# A runtime of KServe, which an InferenceService beside it starts with arguments of its own.
+_RUNTIME = re.compile(r"^kind:[ \t]*(?:Cluster)?ServingRuntime[ \t]*$", re.MULTILINE)
+# The model of an InferenceService of KServe, on the hub or in a store, and where a pod finds it.
 _STORED = re.compile(r"^[ \t]*storageUri:[ \t]*['\"]?(?:hf://)?([\w.:/-]+)", re.MULTILINE)
 # KServe's own runtime, which an InferenceService names by a format and not by an image.
+_MOUNTED = "/mnt/models"
 _KSERVE = re.compile(r"modelFormat:\s*\n\s*name:\s*['\"]?huggingface")
 
 
@@ -90,13 +100,12 @@ def _item(text: str) -> str:
     return plain if re.search(r"\s", plain) and "{" not in plain else shlex.quote(plain)
 
 
-def _block(lines: list[str], indent: int, is_item: bool) -> str:
-    """The command of an indented list, a word an item, or of a block of text."""
+def _block(lines: list[str], indent: int) -> str:
+    """The command of a list below a key at an indent, a word an item, or of a block of text."""
     inside: list[str] = []
     for line in lines:
         bare, depth = line.strip(), len(line) - len(line.lstrip())
-        is_list = bare.startswith("- ") and not is_item
-        if bare and depth <= indent and not (is_list and depth == indent):
+        if bare and depth <= indent and not (bare.startswith("- ") and depth == indent):
             break
         inside.append(bare)
     words: list[str] = []
@@ -166,7 +175,12 @@ def _enter(found: _Container, lines: list[str], at: int) -> None:
         if quoted := _WHOLE.fullmatch(rest):
             parts.append(quoted[1] or quoted[2])
             return
-        block = _block(more, len(key["indent"]), bool(key["item"]))
+        # A text in quotation marks that goes on in the next lines.
+        is_open = rest[:1] in ("'", '"') and rest.count(rest[0]) % 2
+        if is_open and (quoted := _WHOLE.match(" ".join([rest, *map(str.strip, more)]))):
+            parts.append(quoted[1] or quoted[2])
+            return
+        block = _block(more, len(key["indent"] + (key["item"] or "")))
         if rest in _FOLDED or key["key"] == "cmd":  # llama-swap's, whose lines are one
             block = " ".join(block.split("\n"))
         parts.append(block if rest in _TEXT else f"{rest.removesuffix(chr(92))} {block}")
@@ -251,7 +265,7 @@ def _in_recipe(text: str) -> Held | None:
         return None
     own = {one[1]: one[2] for one in _OF_RECIPE.finditer(text)}
     lines = text[args.end() :].splitlines()
-    words = _items(args[2]) if args[2] else _block(lines, len(args[1]), is_item=False)
+    words = _items(args[2]) if args[2] else _block(lines, len(args[1]))
     release = own.get("min_vllm_version", "latest")
     return Held(
         f"vllm serve {own.get('model_id', '')} {words}",
@@ -274,6 +288,9 @@ def _told(text: str) -> list[str]:
         told.append(f"SKYPILOT_NUM_NODES={nodes[1] if nodes else 1}")
         if len(counts) == 1:
             told.append(f"SKYPILOT_NUM_GPUS_PER_NODE={counts.pop()}")
+    if asked := _GPU.search(text):
+        count = asked[1].rpartition(":")[2]
+        told.append(f"DSTACK_GPUS_NUM={count if count.isdigit() else 1}")
     return told
 
 
@@ -328,11 +345,15 @@ def command_in(text: str) -> Held:
                 "flags:\n  the text is YAML without the command of a server; give the command that "
                 "it leads to (vllm serve MODEL -tp 8 ...), its settings as flags"
             )
-        return Held(text)
+        return Held("\n".join([*_told(text), text]))
     found = min(every, key=_rank)
     found.variables += _told(text)
     image = found.image or ("kserve/huggingfaceserver" if _KSERVE.search(text) else "")
-    if (stored := _STORED.search(text)) and "--model" not in found.text():
+    if _RUNTIME.search(text):
+        bare = (one for one in every if not (one.parts or one.image or one is found))
+        found.args += [x for one in bare for x in one.args]
+    stored = _STORED.search(text)
+    if stored and ("--model" not in found.text() or _MOUNTED in found.text()):
         found.args.append(shlex.quote(f"--model={stored[1]}"))
     servers = [one for one in every if _rank(one) < 2]
     if _rank(found) == 2:  # images start them
@@ -386,6 +407,9 @@ _OF_MAKE = re.compile(r"^\w+[ \t]*(?:\?=|::?=|=).*\n?", re.MULTILINE)
 # What word processors, chats, terminals and changes of files make of a command.
 _TYPED = (
     (re.compile("[\ufeff\x00]"), ""),
+    (re.compile(r"```([^`\n]+)```"), r"\1"),
+    # Cells of a notebook
+    (re.compile(r"(?m)^[ \t]*(?:!(?=[\w./])|%%(?:bash|sh|script)\b.*$)"), ""),
     (re.compile(r"(?m)^[ \t]*```.*$"), ""),
     (re.compile(r"\A\s*`([^`]*)`\s*\Z"), r"\1"),
     (re.compile(r"(?:(?<=\s)|^)[\u2013\u2014\u2212]-?(?=\w{2,})"), "--"),
@@ -394,7 +418,13 @@ _TYPED = (
     (re.compile("[\u2018\u2019]"), "'"),
     (re.compile("[\u00a0\u2009\u202f]"), " "),
     # A shell of its own: `(vllm serve m &)`
-    (re.compile(r"(?m)^[ \t]*\(((?:vllm|sglang|trtllm-serve|python3?) [^()\n]*)\)"), r"\1 "),
+    (
+        re.compile(
+            r"(?m)^[ \t]*\(((?:[^()\n]*(?:&&|;) *)?"
+            r"(?:vllm|sglang|trtllm-serve|python3?) [^()\n]*)\)"
+        ),
+        r"\1 ",
+    ),
     (re.compile(r"[ \t][`^][ \t]*\n"), " "),  # how other shells go on in the next line
     (re.compile(r"(?<=[ \t])\\[ \t]+(?=\S)(?!#)"), ""),  # lines that a quotation has joined
     # How fish and PowerShell set a variable.
@@ -413,11 +443,40 @@ _TYPED = (
 )
 
 
+def _cells(text: str) -> str:
+    """The code of a notebook; another text as it is."""
+    try:
+        cells = json.loads(text)["cells"] if '"cells"' in text else []
+        code = ["".join(one["source"]) for one in cells if one["cell_type"] == "code"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return text
+    return "\n".join(code) or text
+
+
+def _code(text: str) -> str:
+    """The blocks of code of Markdown that holds a command in them; another text as it is.
+
+    Around them is prose, whose apostrophes are no quotation marks. A block in which one is not
+    closed is of another language.
+    """
+    blocks = [textwrap.dedent(one[2]) for one in _FENCED.finditer(text)]
+    code = []
+    for block in blocks:
+        try:
+            shlex.split(block)
+        except ValueError:
+            continue
+        code.append(block)
+    whole = "\n".join(code)
+    return whole if SERVER.search(whole) else text
+
+
 def as_typed(text: str) -> str:
     """A text with the dashes and quotation marks that its writer typed, without a prompt."""
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) > 1 and all(line.startswith("+") for line in lines):  # added lines of a change
         text = "\n".join(line[1:] for line in lines)
+    text = _code(_REMARK.sub("", _cells(text)))
     for pattern, typed in _TYPED:
         text = pattern.sub(typed, text)
     spans = [span for span in _SPAN.findall(text) if SERVER.search(span)]

@@ -24,6 +24,11 @@ def _vllm(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
             f"vllm flags:\n  --decode-context-parallel-size: {dcp:g} does not divide the "
             f"{tp:g} ranks of --tensor-parallel-size, whose GPUs it uses; choose a divisor"
         )
+    if (pcp := found.get("pcp", 1.0)) > 1:
+        raise ValueError(
+            f"vllm flags:\n  --prefill-context-parallel-size: it takes {pcp:g} times the GPUs, "
+            "which is not modelled; leave it out, or give the server that decodes without it"
+        )
     notes = []
     if dcp > 1:
         notes.append(_gathered("vLLM", tp, dcp))
@@ -216,9 +221,10 @@ def _remarks(parsed: Parsed) -> list[str]:
 
 # What says that a server is one side of a disaggregated deployment, and which.
 _SIDES = {
+    "ec_producer|--encoder-only": "that encodes images",
     r"--disaggregation-mode[= ]prefill|--is-prefill-worker|kv_producer": "that prefills",
     r"--disaggregation-mode[= ]decode|--is-decode-worker|kv_consumer": "that decodes",
-    r"(?:Nixl|Mooncake|P2pNccl|MoRIIO)\w*Connector": "",
+    r"(?<!EC)(?:Nixl|Mooncake(?!Store)|P2pNccl|MoRIIO)\w*Connector": "",
 }
 
 

@@ -67,6 +67,7 @@ def words_of(text: str) -> list[str]:
     # Recipes put comments behind the backslash, where a shell would end the command.
     joined = re.sub(r"\\[ \t]*(?:[ \t]#[^\n]*)?(\n|$)", " ", "\n".join(lines))
     joined = _IF_SET.sub(lambda one: one[2] if f"\n{one[1]}=" in f"\n{text}" else "", joined)
+    joined = re.sub(r"(?<=[\s=])\$(?=')", "", joined)  # $'...', with escapes that no flag needs
     joined = _ECHOED.sub(lambda one: shlex.quote(one[1].strip()), joined)
     joined = _EXPR.sub(lambda one: f"$(({(one[1] or one[2]).replace(chr(92), '')}))", joined)
     joined = _COMPUTED.sub(

@@ -16,12 +16,12 @@ LENGTHS: dict[str, tuple[str, ...]] = {
     "isl": (
         *("isl", "input_tokens", "prompt_tokens", "input_length", "num_prefill_tokens"),
         *("input_len", "prompt_len", "prompt_length", "num_input_tokens", "num_prompt_tokens"),
-        *("contexttokens", "request_tokens", "prompt_size", "input", "in"),
+        *("context_tokens", "request_tokens", "prompt_size", "input", "in"),
     ),
     "osl": (
         *("osl", "output_tokens", "completion_tokens", "output_length", "num_decode_tokens"),
         *("output_len", "gen_len", "response_len", "num_output_tokens", "num_generated_tokens"),
-        *("generatedtokens", "response_tokens", "token_size", "output", "out"),
+        *("generated_tokens", "response_tokens", "token_size", "output", "out"),
     ),
 }
 # Lines above a table: empty, a remark, or what tells Excel how cells are divided.
@@ -38,10 +38,11 @@ def delimiter_of(line: str) -> str:
 def plain(heading: str) -> str:
     """A heading without capitals, spaces and signs.
 
-    >>> plain("Arrival Time (ms)")
-    'arrival_time_ms'
+    >>> plain("Arrival Time (ms)"), plain("promptTokens")
+    ('arrival_time_ms', 'prompt_tokens')
     """
-    return re.sub(r"[\W_]+", "_", heading.lower()).strip("_")
+    apart = re.sub(r"(?<=[a-z\d])(?=[A-Z])", "_", heading)
+    return re.sub(r"[\W_]+", "_", apart.lower()).strip("_")
 
 
 def _places(header: Sequence[str], headings: Mapping[str, Sequence[str]], name: str) -> list[int]:
@@ -59,10 +60,12 @@ def _places(header: Sequence[str], headings: Mapping[str, Sequence[str]], name: 
 
 def _flat(one: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The rows of an object: itself with what objects in it hold, or one for each turn of it."""
-    own = {key: x for key, x in one.items() if not isinstance(x, Mapping)}
-    for inner in one.values():
-        if isinstance(inner, Mapping):
-            own = {**inner, **own}
+    own: dict[str, Any] = {}
+    left = [one]
+    while left:  # the outer ones first, which hold
+        inner = left.pop(0)
+        own = {key: x for key, x in inner.items() if not isinstance(x, Mapping)} | own
+        left += [x for x in inner.values() if isinstance(x, Mapping)]
     turns = next((x for x in own.values() if isinstance(x, list) and _has_lengths(x)), None)
     if turns is None:
         yield own

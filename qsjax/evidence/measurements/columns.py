@@ -141,6 +141,7 @@ _FIELDS = {
     "weights": "weights_dtype",
     "kv": "kv_dtype",
 }
+_SEQUENCES = ("batch_per_gpu", "mean_concurrency", "batch_total", "concurrency")
 _NUMBERS = ("value", *(field for column, field in _FIELDS.items() if column in COUNTS))
 
 
@@ -165,6 +166,10 @@ def as_record(given: dict[str, Any], index: int) -> dict[str, Any]:
             record[field] = value
         if column == "tpot" and unit and record.get("value") is None:
             record |= {"metric": time_metric(name), "unit": unit, "value": value}
+    size = next((given[key] for _, key, (column, _, _) in known if column == "batch"), None)
+    if isinstance(size, int | float) and not any(record.get(name) for name in _SEQUENCES):
+        dp = record.get("dp")
+        record["batch_total"] = size * (dp if isinstance(dp, int | float) else 1)
     if (record.get("model") and record.get("gpu")) or record.get("metric"):
         record.setdefault("id", f"record {index + 1}")
         record.setdefault("category", "user")

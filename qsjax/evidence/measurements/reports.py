@@ -18,6 +18,8 @@ from qsjax.evidence.measurements.columns import is_time
 Run = dict[str, Any]
 # What a report does not say, as a user may write it at the top of the file.
 _OWN = "model hardware gpu tp pp dp ep kvp gpus concurrency weights kv engine".split()
+# Those of them that are texts.
+_TEXTS = ("model", "hardware", "gpu", "weights", "kv", "engine")
 _INSTEAD = "give a CSV with the columns model, hardware, tp, concurrency, isl, osl and tpot_ms"
 # Keys of reports that have no time per token, and what to run in their place.
 _REFUSED = {
@@ -33,11 +35,36 @@ _REFUSED = {
 }
 
 
-# Tables of other programs by what is in their headings, and what they lack.
+# Texts of other programs by what is in them, and what they lack.
 _NO_TOKENS = (
-    ("Locust", ("Request Count", "Median Response Time"), "which times whole requests"),
-    ("k6", ('"http_req_duration"',), "which times whole requests"),
-    ("perf_analyzer", ("Concurrency,", "Inferences/Second"), "which times whole requests"),
+    ("a table of Locust", ("Request Count", "Median Response Time"), "which times whole requests"),
+    ("a table of k6", ('"http_req_duration"',), "which times whole requests"),
+    (
+        "a table of perf_analyzer",
+        ("Concurrency,", "Inferences/Second"),
+        "which times whole requests",
+    ),
+    (
+        "a log of a server",
+        (r"Avg generation throughput:|Decode batch.*gen throughput",),
+        "which does not say how long its requests are",
+    ),
+    (
+        "what SGLang's bench_one_batch prints",
+        (r"(?m)^Decode\.\s+median latency:",),
+        "without the lengths of its requests (the file of --result-filename has them)",
+    ),
+    ("what Ollama prints", (r"(?m)^eval rate:",), "without the bits of its weights"),
+    (
+        "what `vllm bench latency` prints",
+        (r"(?m)^Avg latency: [\d.]+ seconds",),
+        "which times whole requests",
+    ),
+    (
+        "a report of llm-d-benchmark",
+        (r"(?m)^scenario:\s*$", r"(?m)^metrics:\s*$"),
+        "which is YAML and not read",
+    ),
 )
 # Where versions of GuideLLM have the model.
 _MODELS = ("args.model", "args.backend_kwargs.model", "config.spec.backend.model")
@@ -52,15 +79,21 @@ def _numbers(**found: Any) -> Run:
     return {name: x for name, x in found.items() if x not in (None, 0, "")}
 
 
+def _over(total: Any, count: Any) -> float | None:
+    """A ratio of two numbers; None where one is none, or 0."""
+    is_ratio = all(isinstance(x, int | float) and x for x in (total, count))
+    return total / count if is_ratio else None
+
+
 def _mean(counts: Any) -> float | None:
     """The mean of a distribution of GuideLLM, of which some versions keep sums."""
-    total, count = _first(counts, "total_sum"), _first(counts, "count")
-    return _first(counts, "mean") or (total / count if total and count else None)
+    return _first(counts, "mean") or _over(_first(counts, "total_sum"), _first(counts, "count"))
 
 
 def _in_flight(rate: Any, seconds: Any) -> float | None:
     """Requests in flight in the mean, by Little's law."""
-    return rate * seconds if rate and seconds else None
+    interval = _over(1.0, rate)
+    return _over(seconds, interval)
 
 
 def _guidellm(given: Mapping[str, Any]) -> Iterator[Run]:
@@ -89,14 +122,13 @@ def _inference_benchmarker(given: Mapping[str, Any]) -> Iterator[Run]:
     for one in every if isinstance(every, list) else ():
         if _first(one, "inter_token_latency_ms.avg") is None or _first(one, "id") == "warmup":
             continue
-        count = _first(one, "successful_requests") or 0
+        count = _first(one, "successful_requests")
         users = _first(one, "config.max_vus") if not _first(one, "config.rate") else None
-        seconds = (_first(one, "e2e_latency_ms.avg") or 0) / 1e3
-        sent, got = _first(one, "total_tokens_sent"), _first(one, "total_tokens")
+        seconds = _over(_first(one, "e2e_latency_ms.avg"), 1e3)
         yield _numbers(
             inter_token_latency_ms=_first(one, "inter_token_latency_ms.avg"),
-            isl=sent and count and sent / count,
-            osl=got and count and got / count,
+            isl=_over(_first(one, "total_tokens_sent"), count),
+            osl=_over(_first(one, "total_tokens"), count),
             concurrency=users or _in_flight(_first(one, "request_rate"), seconds),
             gpus=_first(one, "config.num_gpus"),
             model=_first(given, "config.model_name", "config.tokenizer"),
@@ -118,6 +150,19 @@ def _inference_perf(given: Mapping[str, Any]) -> Iterator[Run]:
     )
 
 
+def _genai_bench(given: Mapping[str, Any]) -> Iterator[Run]:
+    """One run of SGLang's genai-bench, in seconds."""
+    metrics = value_at(given, "aggregated_metrics")
+    if _first(metrics, "stats.tpot.mean") is None:
+        return
+    yield _numbers(
+        time_per_output_token_s=_first(metrics, "stats.tpot.mean"),
+        isl=_first(metrics, "stats.num_input_tokens.mean"),
+        osl=_first(metrics, "stats.num_output_tokens.mean"),
+        concurrency=_first(metrics, "num_concurrency"),
+    )
+
+
 def _aiperf(given: Mapping[str, Any]) -> Iterator[Run]:
     """One run of aiperf from 0.10 on, which lists models and phases."""
     phases = value_at(given, "input_config.phases")
@@ -130,7 +175,7 @@ def _aiperf(given: Mapping[str, Any]) -> Iterator[Run]:
         concurrency=next((n for one in phases[::-1] if (n := _first(one, "concurrency"))), None)
         or _in_flight(
             _first(given, "request_throughput.avg"),
-            (_first(given, "request_latency.avg") or 0) / 1e3,
+            _over(_first(given, "request_latency.avg"), 1e3),
         ),
         model=_first(given, "input_config.models.items.0.name", "input_config.models.0"),
     )
@@ -147,7 +192,7 @@ def runs_of(given: Mapping[str, Any]) -> list[Run]:
     [{'inter_token_latency_ms': 7.5, 'concurrency': 4, 'tp': 2}]
     """
     own = {name: given[name] for name in _OWN if isinstance(given.get(name), str | int | float)}
-    for reader in (_guidellm, _inference_benchmarker, _inference_perf, _aiperf):
+    for reader in (_guidellm, _inference_benchmarker, _inference_perf, _genai_bench, _aiperf):
         if found := [one | own for one in reader(given)]:
             return found
     for keys, why in _REFUSED.items():
@@ -162,6 +207,8 @@ _PRINTED = {
     "Successful requests": "completed",
     "Total input tokens": "total_input_tokens",
     "Total generated tokens": "total_output_tokens",
+    "Total output tokens": "total_output_tokens",
+    "Benchmark duration (s)": "duration",
     "Maximum request concurrency": "max_concurrency",
     "Max request concurrency": "max_concurrency",
     "Concurrency": "concurrency",
@@ -200,15 +247,21 @@ def own_lines(text: str) -> dict[str, str]:
 
 def _printed(text: str) -> Run:
     """A result as it is printed, with a user's own lines."""
-    said = [(_PRINTED.get(name, name), value) for name, value in _SAID.findall(text)]
+    said = [(_PRINTED.get(name, name), _cell(value)) for name, value in _SAID.findall(text)]
     kept = (*_PRINTED.values(), *_OWN)
     found: Run = {
-        name: _cell(value)
+        name: value
         for name, value in said
-        if (name in kept or _TIMED.fullmatch(name)) and value not in ("None", "auto")
+        if (name in kept or _TIMED.fullmatch(name))
+        # "not set", "None", "[result]" are no numbers
+        and (isinstance(value, float) or (name in _TEXTS and value not in ("None", "auto")))
     }
     count, most = found.get("completed"), found.get("max_concurrency")
     run = {"osl": count and found.get("total_output_tokens", 0) / count, **found}
+    # Requests a second are printed with two digits behind the point.
+    if count and (seconds := found.pop("duration", 0)):
+        rate = run.get("request_throughput", 0)
+        run["request_throughput"] = count / seconds if abs(count / seconds - rate) < 0.01 else rate
     given = found.get("concurrency"), at_rate(run, most), most, in_flight(run)
     return found | {"concurrency": next((one for one in given if one), None)}
 
@@ -227,7 +280,9 @@ def in_flight(run: Mapping[str, Any]) -> float | None:
     )
     if whole is None and later and run.get("osl"):
         whole = (first or later) + later * (run["osl"] - 1.0)
-    return _in_flight(run.get("request_throughput"), whole / 1e3 if whole else None)
+    found = _in_flight(run.get("request_throughput"), whole / 1e3 if whole else None)
+    count = run.get("completed")  # more than all are never in flight
+    return min(found, float(count)) if found and count else found
 
 
 def at_rate(run: Mapping[str, Any], most: float | None) -> float | None:
@@ -327,9 +382,10 @@ def refuse(text: str) -> None:
             "a summary of MLPerf's LoadGen, which does not say how many requests are served at "
             f"once; {_INSTEAD}, where concurrency is that of the server's log"
         )
-    for program, marks, why in _NO_TOKENS:
+    is_other = not _TITLE.search(text) and "\n|" not in text
+    for what, marks, why in _NO_TOKENS if is_other else ():
         if all(re.search(mark, text[:4096], re.IGNORECASE) for mark in marks):
-            raise ValueError(f"a table of {program}, {why}; {_INSTEAD}")
+            raise ValueError(f"{what}, {why}; {_INSTEAD}")
     if drawn := re.search(r"(AIPerf|GenAI-Perf) \| LLM Metrics", text[:4096]):
         raise ValueError(
             f"the table that {drawn[1]} prints, without its concurrency; give its "
@@ -339,9 +395,13 @@ def refuse(text: str) -> None:
         raise ValueError(f"a page of HTML; give the JSON beside it, or {_INSTEAD}")
 
 
-def json_lines(text: str) -> Sequence[Any] | None:
-    """The objects of a text that has one a line; None of another text."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    if len(lines) < 2 or not all(line.lstrip().startswith("{") for line in lines):
-        return None
-    return [json.loads(line) for line in lines]
+def json_objects(text: str) -> Sequence[Any] | None:
+    """The objects of a text that has several, one a line or behind each other; None of another."""
+    left, found, decoder = text.strip(), list[Any](), json.JSONDecoder()
+    while left:
+        if not left.startswith("{"):
+            return None
+        one, end = decoder.raw_decode(left)
+        found.append(one)
+        left = left[end:].lstrip()
+    return found if len(found) > 1 else None

@@ -130,7 +130,7 @@ def _drafting(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def runs_in(text: str) -> list[Any] | None:
-    """The runs of a file that holds one object, a report of several, or one object a line.
+    """The runs of a file that holds one object, a report of several, or several objects.
 
     None of another file.
 
@@ -140,10 +140,10 @@ def runs_in(text: str) -> list[Any] | None:
     try:
         data = json.loads(text)
     except ValueError:
-        lines = reports.json_lines(text)
-        if lines is None:
+        objects = reports.json_objects(text)
+        if objects is None:
             raise
-        return [run for one in lines for run in _runs_of(one) or [one]]
+        return [run for one in objects for run in _runs_of(one) or [one]]
     return _runs_of(data)
 
 

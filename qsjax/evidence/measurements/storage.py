@@ -410,7 +410,7 @@ def _csv_row(
         except ValueError as error:
             problems.append(f"row {number}: {shown.get(name, name)} is {error}")
             continue
-        whole = name in _WHOLE and values[name] != int(values[name])
+        whole = name in _WHOLE and values[name] % 1.0 != 0.0
         if not 0 < values[name] < float("inf") or whole:
             kind = "whole number" if whole else "number"
             problems.append(f"row {number}: {shown[name]} is {text}; give a {kind} above 0")

@@ -17,7 +17,8 @@ from qsjax.records.units import MS
 _UNITS = {"s": 1.0, "ms": MS, "us": 1e-6, "ns": 1e-9}
 _ARRIVALS = (
     *("arrival", "arrived_at", "timestamp", "time", "arrival_timestamp", "arrival_time"),
-    *("start_time", "starttime", "request_time", "created_at", "created"),
+    *("start_time", "starttime", "request_time", "created_at", "created", "ts", "tstamp"),
+    "time_stamp",
 )
 # Accepted headings of each column of a trace.
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -245,15 +246,18 @@ def _row(cells: Mapping[str, str]) -> tuple[float, float, float, float]:
 def _scale(header: Sequence[str], columns: Mapping[str, int], arrival: np.ndarray) -> float:
     """Seconds of the unit of arrivals: by their heading or size, or those of Mooncake's form.
 
-    Sources: https://github.com/kvcache-ai/Mooncake (README), aiperf (docs, trace replay), and of
-    the form with `chat_id`, in seconds,
+    Sources: https://github.com/kvcache-ai/Mooncake (README), aiperf (docs, trace replay), AIBrix
+    (benchmarks/generator/workload_generator), and of the form with `chat_id`, in seconds,
     https://github.com/alibaba-edu/qwen-bailian-usagetraces-anon.
     """
     heading = sheets.plain(header[columns["arrival"]])
     stated = _UNITS.get(heading.rpartition("_")[2])
     if stated:
         return stated
-    if heading == "timestamp" and "input_length" in header and "chat_id" not in header:
+    is_aibrix = {"prompt", "prompt_length"} <= {*header}
+    if heading == "timestamp" and (
+        is_aibrix or ("input_length" in header and "chat_id" not in header)
+    ):
         return MS
     return next((scale for least, scale in _EPOCHS if arrival.max() > least), 1.0)
 
