@@ -998,6 +998,14 @@ def test_runs_of_llama_bench_that_say_nothing_of_tokens(tmp_path, change, why):
     assert last["unusable"].startswith(why)
 
 
+def test_many_problems_are_counted_and_folders_are_no_files(tmp_path):
+    (tmp_path / "a.json").mkdir()
+    (tmp_path / "b.json").write_text(json.dumps([{"x": 1}] * 50))
+    with pytest.raises(ValueError, match=r"and \d+ more problems") as caught:
+        read_records(tmp_path)
+    assert len(str(caught.value)) < 5000
+
+
 def test_a_folder_of_results(tmp_path):
     (tmp_path / "more").mkdir()
     (tmp_path / "b.json").write_text(json.dumps(VLLM | PLACE))

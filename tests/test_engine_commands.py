@@ -274,6 +274,13 @@ def test_what_cannot_be_read_is_refused_by_name(command, words):
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["a b " * 9000, "it's " + "x" * 9000])
+def test_a_long_text_is_not_printed_whole(text):
+    with pytest.raises(ValueError, match="flags:") as caught:
+        read(text)
+    assert len(str(caught.value)) < 1000
+
+
 def test_settings_of_a_line_each():
     script = (
         "cat > e.yml <<EOF\nkv_cache_config: {dtype: fp8, free_gpu_memory_fraction: 0.7}  # a\n"

@@ -289,7 +289,7 @@ def _program(words: list[str]) -> str:
 def _dashless(words: list[str]) -> str:
     if any(word.startswith("-") for word in words):
         return ""
-    return f", and no flag (which starts with a dash) is in {' '.join(words)!r}"
+    return f", and no flag (which starts with a dash) is in {shell.shown(' '.join(words))}"
 
 
 class _Server(NamedTuple):
@@ -348,9 +348,9 @@ def _behind(words: list[str], engine: Engine | None, at: int) -> list[str]:
     rest = words[at:]
     if engine is None and rest and not rest[0].startswith("-"):
         raise ValueError(
-            f"flags:\n  {_program(rest)!r} is not an engine whose flags are read{_dashless(rest)}; "
-            "give the command line of vllm serve, sglang serve (or their Python modules), "
-            "trtllm-serve or atom.entrypoints.openai_server"
+            f"flags:\n  {shell.shown(_program(rest))} is not an engine whose flags are read"
+            f"{_dashless(rest)}; give the command line of vllm serve, sglang serve (or their "
+            "Python modules), trtllm-serve or atom.entrypoints.openai_server"
         )
     if engine == "vllm" and rest and rest[0] in _VERBS and words[at - 1] != "serve":
         if rest[0] != "bench" or rest[1:2] == ["serve"]:

@@ -1,6 +1,7 @@
 """What a shell makes of a script: words, where lines begin, and what its variables stand for."""
 
 import re
+import reprlib
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -34,6 +35,11 @@ _HANDED = re.compile(r"\$(?:[@*]|\{[@*](?::(\d+))?\})")
 _CALLS = 4  # functions that call functions that are followed
 # Behind what a command begins that is not the first word of its line.
 _BEGINS = ("&&", "||", "then", "do", "else", "if", "!", "{")
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 300
+shown = _SHORT.repr  # a text in a message, without its middle where it is long
 
 
 def is_assignment(word: str) -> bool:
@@ -77,7 +83,9 @@ def words_of(text: str) -> list[str]:
     try:
         split = shlex.split(joined.replace("\n", f" {_LINE} "))
     except ValueError as error:
-        raise ValueError(f"flags:\n  {error} in {text!r}; close every quotation mark") from None
+        raise ValueError(
+            f"flags:\n  {error} in {shown(text)}; close every quotation mark"
+        ) from None
     words: list[str] = []
     begins = True
     for word in split:

@@ -161,6 +161,12 @@ def cells_of(
     return header, columns, rows
 
 
+def listed(problems: Sequence[str], kind: str) -> list[str]:
+    """The first lines of a message, and how many more there are."""
+    more = len(problems) - MOST_ERRORS
+    return [*problems[:MOST_ERRORS], *([f"  and {more} more {kind}"] if more > 0 else [])]
+
+
 def gathered(rows: Iterable[tuple[int, Callable[[], Item]]], name: str) -> list[Item]:
     """What every row is read as.
 
@@ -174,9 +180,7 @@ def gathered(rows: Iterable[tuple[int, Callable[[], Item]]], name: str) -> list[
         except ValueError as error:
             problems.append(f"  row {number}: {error}")
     if problems:
-        more = len(problems) - MOST_ERRORS
-        rest = [f"  and {more} more rows"] if more > 0 else []
-        raise ValueError("\n".join([f"{name}:", *problems[:MOST_ERRORS], *rest]))
+        raise ValueError("\n".join([f"{name}:", *listed(problems, "rows")]))
     if not found:
         raise ValueError(f"{name}: there is no row below the heading; give at least one request")
     return found

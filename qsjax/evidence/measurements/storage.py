@@ -108,8 +108,8 @@ def _usable(where: Path, found: Sequence[tuple[Any, list[str]]]) -> tuple[Record
         ValueError: none is left without; with all problems.
     """
     if found and all(problems for _, problems in found):
-        lines = [line for _, problems in found for line in problems]
-        raise ValueError("\n".join([f"{where}:", *(f"  {line}" for line in lines)]))
+        lines = [f"  {line}" for _, problems in found for line in problems]
+        raise ValueError("\n".join([f"{where}:", *sheets.listed(lines, "problems")]))
     records = []
     for number, (record, problems) in enumerate(found, 1):
         if problems:
@@ -295,7 +295,8 @@ def _files_of(path: Path) -> tuple[Path, ...]:
     """The file itself, or the files of a folder that may hold records, by their names."""
     if not path.is_dir():
         return (path,)
-    return tuple(sorted(one for one in path.rglob("*") if one.suffix.lower() in _FILES))
+    found = (one for one in path.rglob("*") if one.suffix.lower() in _FILES)
+    return tuple(sorted(one for one in found if one.is_file()))
 
 
 def _in_folder(where: Path) -> tuple[Record, ...]:
@@ -321,7 +322,7 @@ def _in_folder(where: Path) -> tuple[Record, ...]:
         found += [{**record, "id": f"{name}: {record['id']}"} for record in records]
     if len(problems) == len(paths):
         problems = problems or [f"  no file of records in it; they end in {', '.join(_FILES)}"]
-        raise ValueError("\n".join([f"{where}:", *problems]))
+        raise ValueError("\n".join([f"{where}:", *sheets.listed(problems, "files")]))
     return tuple(found)
 
 
