@@ -48,6 +48,7 @@ _OTHERS: Mapping[str, Meaning] = {
     "elasticity": Meaning("d log metric / d log parameter"),
     "chance": Meaning("probability of more tokens/s/GPU than the first subject"),
     "is_sure": Meaning("whether the difference is larger than the error"),
+    "wait": Meaning("longer than without prompts", "s"),
     "second": Meaning("d2 log metric / (d log parameter d log other)"),
     "other": Meaning("parameter of the second derivative"),
     "elasticity_usd_per_million_tokens": Meaning("d log price of a token / d log parameter"),
