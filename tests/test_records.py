@@ -173,6 +173,23 @@ def test_precision_has_the_facts_of_the_workload():
         ("tpot", "time per output token", "s"),
         ("term_hbm_kv", "part of TPOT: hbm kv", "s"),
         ("capacity_weights", "weights of a GPU", "B"),
+        ("terms.hbm_kv", "part of TPOT: hbm kv", "s"),
+        ("gpu_time.HBM KV", "GPU time of an output token: HBM KV", "s"),
+        ("moe.tpot", "moe: time per output token", "s"),
+        ("fields.hbm_bw", "fields: HBM bandwidth", "B/s"),
+        ("own_tokens_per_s_per_gpu", "own: throughput of each GPU", "tokens/s/GPU"),
+        ("runner_up.tp", "runner up: tensor parallelism", "1"),
+        ("prefill_ttft", "prefill: time to first token", "s"),
+        (
+            "prefill_prompt_tokens_per_s_per_gpu",
+            "prefill: prompt: throughput of each GPU",
+            "tokens/s/GPU",
+        ),
+        (
+            "usd_per_million_tokens_with_prompts",
+            "price of output tokens: with prompts",
+            "USD per million tokens",
+        ),
     ],
 )
 def test_every_name_has_a_meaning_and_a_unit(name, meaning, unit):

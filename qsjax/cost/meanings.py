@@ -46,6 +46,11 @@ _OTHERS: Mapping[str, Meaning] = {
     "point": Meaning("place on the front, by falling interactivity"),
     "share": Meaning("part of TPOT that the parameter accounts for"),
     "elasticity": Meaning("d log metric / d log parameter"),
+    "chance": Meaning("probability of more tokens/s/GPU than the first subject"),
+    "is_sure": Meaning("whether the difference is larger than the error"),
+    "wait": Meaning("longer than without prompts", "s"),
+    "second": Meaning("d2 log metric / (d log parameter d log other)"),
+    "other": Meaning("parameter of the second derivative"),
     "elasticity_usd_per_million_tokens": Meaning("d log price of a token / d log parameter"),
     "elasticity_joules_per_token": Meaning("d log energy of a token / d log parameter"),
     "amplification": Meaning("% of throughput for 1 % of TPOT at the same interactivity"),
@@ -127,7 +132,17 @@ _PARTS: Mapping[str, Meaning] = {
     "windows": Meaning("time in which communication may hide", "s"),
     "exposed": Meaning("communication time that overlap leaves", "s"),
     "speedup": Meaning("throughput of each GPU over that of the model"),
+    "terms": Meaning("part of TPOT", "s"),
+    "hidden": Meaning("time behind other work", "s"),
+    "gpu_time": Meaning("GPU time of an output token", "s"),
+    "attribution": Meaning("share of the gap"),
+    "table_5": Meaning("GPU time over the arithmetic of the first subject"),
+    "slopes": Meaning("% of throughput for 1 % more at the same quality"),
 }
+
+
+# A number of something within: what follows has the unit.
+_WITHIN = ("own", "prefill", "prompt")
 
 
 def meaning_of(name: str) -> Meaning:
@@ -145,10 +160,17 @@ def meaning_of(name: str) -> Meaning:
         return Meaning(metric.meaning, metric.unit)
     if name in FIELDS:
         return Meaning(FIELDS[name].meaning, FIELDS[name].unit)
-    part, _, rest = name.partition("_")
+    if metric_of := max((m for m in METRICS if name.startswith(f"{m}_")), key=len, default=""):
+        own = meaning_of(metric_of)
+        rest = name[len(metric_of) + 1 :].replace("_", " ")
+        return Meaning(f"{own.long_name}: {rest}", own.units)
+    part, dot, rest = name.partition("." if "." in name else "_")
     words = rest.replace("_", " ")
+    if part not in _PARTS and (dot == "." or part in _WITHIN):
+        own = meaning_of(rest)
+        return Meaning(f"{part.replace('_', ' ')}: {own.long_name}", own.units)
     if part in _PARTS:
-        return Meaning(f"{_PARTS[part].long_name}: {words}", _PARTS[part].units)
+        return Meaning(f"{_PARTS[part].long_name}: {words}".removesuffix(": "), _PARTS[part].units)
     return Meaning(name.replace("_", " "))
 
 
