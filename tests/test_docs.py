@@ -35,7 +35,7 @@ needs_sphinx = pytest.mark.skipif(
 
 @pytest.mark.parametrize("path", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.stem)
 def test_links_resolve(path):
-    broken = {path.parent / link for link in broken_links(path)}
+    broken = {(path.parent / link).resolve() for link in broken_links(path)}
     assert broken - WRITTEN == set()
 
 
