@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import pytest
+from sweep_cases import environment
 
 from qsjax.catalog import hardware_entry, model_entry
 from qsjax.numerics import loading, trees
@@ -58,7 +59,13 @@ def test_trees_of_two_structures_have_no_leaves_in_common():
 
 
 def run(code):
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert not done.stderr, done.stderr
     return done.stdout.split()
 
