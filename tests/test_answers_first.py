@@ -197,7 +197,9 @@ def test_a_full_disk_is_no_mistake_of_the_input(monkeypatch, number, code, place
     assert (done.exit_code, os.strerror(number) in done.output) == (code, True)
 
 
-GIANT = "llama-3.1-405b has no design at 8k: it would fit with 848.8 GiB of HBM on each GPU or with"
+GIANT = (
+    "llama-3.1-405b has no design at 8k: it would fit with 848.8 GiB of HBM on each GPU, or with"
+)
 FEW = ("--gpus", "1", "--context", "8k", "--twins", "none")
 
 

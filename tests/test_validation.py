@@ -34,6 +34,7 @@ from qsjax.evidence.measurements.deployment import engine_of, entries_of
 from qsjax.evidence.measurements.names import find_hardware, find_model, gpus_in, precision_of
 from qsjax.evidence.validation import HEADLINES, left_out, reason_of, validate
 from qsjax.numerics.safe import blend
+from qsjax.questions.explain.answers import POOLS_ERROR
 from qsjax.records.specs import PHYSICAL, Partition, Records, Workload
 from qsjax.records.units import GIB, MS
 
@@ -822,6 +823,11 @@ def test_headlines_are_the_errors_of_their_records(report):
             assert row[name] == pytest.approx(sum(ends) / 2)
         assert row["predicted"] == len(found)
         assert row["worst_abs_error_pct"] == pytest.approx(sizes[-1])
+
+
+def test_pools_are_judged_by_the_error_of_those_that_were_measured(report):
+    (row,) = (row for row in report.headlines() if row["what"] == "disaggregated serving")
+    assert row["median_abs_error_pct"] == pytest.approx(100.0 * POOLS_ERROR, abs=0.05)
 
 
 def test_the_largest_errors_are_the_largest(report):

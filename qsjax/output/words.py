@@ -8,7 +8,7 @@ from qsjax.cost.ledger import RESOURCES, resource_times
 from qsjax.cost.metrics import METRICS, Objective
 from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.numerics.safe import scalar
-from qsjax.records.units import DIMENSIONS, HOUR, MS, tokens, with_unit
+from qsjax.records.units import DIMENSIONS, GIB, HOUR, MS, tokens, with_unit
 
 if TYPE_CHECKING:
     from qsjax.grid.problem import Problem
@@ -160,6 +160,18 @@ def heading(problem: "Problem") -> str:
     """
     text = setting(problem)
     return text[0].upper() + text[1:] if text.startswith(("on ", "at ")) else text
+
+
+def would_fit(hbm_bytes: float, gpus: float, other: str = "") -> str:
+    """What a design that does not fit would need; nothing where no memory mends it.
+
+    >>> would_fit(100 * 2**30, 16)
+    'it would fit with 100.0 GiB of HBM on each GPU, or with 16 GPUs of this kind'
+    """
+    helps = [f"{hbm_bytes / GIB:,.1f} GiB of HBM on each GPU"] if math.isfinite(hbm_bytes) else []
+    helps += [f"{count(gpus, 'GPU')} of this kind"] if math.isfinite(gpus) else []
+    helps += [other] if helps and other else []
+    return f"it would fit with {', or with '.join(helps)}" if helps else ""
 
 
 def power(watts: float, *, is_measured: bool) -> str:

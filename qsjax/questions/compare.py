@@ -32,7 +32,6 @@ from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
 from qsjax.records.conversion import kind_of
 from qsjax.records.specs import CONVENTIONS, Convention, is_papers
-from qsjax.records.units import GIB
 
 # Relative width to which a turning point is found.
 TURN_WIDTH = 0.02
@@ -723,9 +722,7 @@ def _refusal(problem: Problem, cells: Cells, best: Best, cell: int) -> str:
     )
     hbm = held + float(best.shortfall[cell]) / usable
     gpus = least_gpus(cells, np.arange(cells.cells) == cell)[cell]
-    helps = [f"{hbm / GIB:,.1f} GiB of HBM on each GPU"] if np.isfinite(hbm) else []
-    helps += [f"{words.count(gpus, 'GPU')} of this kind"] if np.isfinite(gpus) else []
-    return f"it would fit with {' or with '.join(helps)}" if helps else "no split is legal"
+    return words.would_fit(hbm, gpus) or "no split is legal"
 
 
 def _ranking(

@@ -1,6 +1,7 @@
 """The main question: the best design of every cell, under one convention or both."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,7 @@ class Exploration(Result):
                 if row["is_feasible"]:
                     row |= {name: float(x[cell]) for name, x in gain.items()}
                     known = {name: x[cell].item() for name, x in bounds.items()}
-                    row |= {name: x for name, x in known.items() if x == x}  # the MoE leads nobody
+                    row |= {name: x for name, x in known.items() if not math.isnan(x)}
                 else:
                     row["least_gpus"] = float(least[cell])
                 found.append(row)
@@ -519,14 +520,14 @@ def _would_help(problem: Problem, row: Row) -> str:
         full = ' with the largest batch that it holds; batch="best" tries smaller ones'
         at = full if problem.batch == "largest" else ""
         return f"some fit, but none keeps {given}{at}"
-    least = row["least_gpus"]
-    gpus = f"{words.count(least, 'GPU')} of this kind" if np.isfinite(least) else ""
     if np.isfinite(row["least_hbm_bytes"]):
-        hbm = f"{row['least_hbm_bytes'] / GIB:,.1f} GiB of HBM on each GPU"
-        smaller = ", or with a smaller batch" if "batch does not fit" in row["reasons"] else ""
-        return f"it would fit with {hbm}" + (f", or with {gpus}" if gpus else "") + smaller
+        smaller = "a smaller batch" if "batch does not fit" in row["reasons"] else ""
+        return words.would_fit(row["least_hbm_bytes"], row["least_gpus"], smaller)
     why = ", ".join(n for n in row["reasons"] if not REASONS.get(n, 0) & MEMORY_REASONS)
-    free = f"; with a free choice of the split it would fit on {gpus}" if gpus else ""
+    least = words.count(row["least_gpus"], "GPU") if np.isfinite(row["least_gpus"]) else ""
+    free = (
+        f"; with a free choice of the split it would fit on {least} of this kind" if least else ""
+    )
     return f"no split of these axes is legal ({why}){free}"
 
 
