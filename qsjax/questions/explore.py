@@ -1,7 +1,6 @@
 """The main question: the best design of every cell, under one convention or both."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -61,7 +60,7 @@ class Exploration(Result):
                 if row["is_feasible"]:
                     row |= {name: float(x[cell]) for name, x in gain.items()}
                     known = {name: x[cell].item() for name, x in bounds.items()}
-                    row |= {name: x for name, x in known.items() if not math.isnan(x)}
+                    row |= {name: x for name, x in known.items() if x == x}  # the MoE leads nobody
                 else:
                     row["least_gpus"] = float(least[cell])
                 found.append(row)

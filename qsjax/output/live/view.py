@@ -221,7 +221,6 @@ def view(problem: Problem, setting: Setting, found: Exploration | None = None) -
                 name: sum(scalar(case.parts.memory[t]) for t in own) for name, own in MEMORY.items()
             }
             shown.append(Shown(row, resource_times(row["terms"]), parts))
-    said = [answer(found.problem, rows)]
-    if shown:  # else the summary itself says what is missing
-        said += all_missing(found.problem, rows)
-    return View("\n".join(said), rows, shown, curve)
+    first = answer(found.problem, rows)
+    missing = [line for line in all_missing(found.problem, rows) if line not in first]
+    return View("\n".join([first, *missing]), rows, shown, curve)
