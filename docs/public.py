@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib import pyplot as plt
+
 import qsjax
 from qsjax.output.files import write_atomically
 
@@ -162,8 +164,12 @@ def drawn() -> dict[str, Any]:
 
 def pictures() -> dict[str, bytes]:
     """What the result of each example draws, as SVG."""
+    found = {}
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        return {name: qsjax.plotting.render(result.plot()) for name, result in drawn().items()}
+        for name, result in drawn().items():
+            found[name] = qsjax.plotting.render(result.plot())
+            plt.close("all")
+    return found
 
 
 def _entry(name: str, example: str, is_drawn: bool) -> str:

@@ -6,6 +6,7 @@ tests start, and for the next run. `QSJAX_CACHE=off` compiles everything anew.
 
 import gc
 import os
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,6 +26,7 @@ os.environ.setdefault("QSJAX_CACHE", str(Path(__file__).parents[1] / ".pytest_ca
 
 import hypothesis
 import jax
+import pytest
 
 from qsjax.numerics import programs
 
@@ -45,6 +47,13 @@ if folder := programs.folder():
 # The first call of a jitted function compiles, so a deadline would measure XLA.
 hypothesis.settings.register_profile("qsjax", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("qsjax")
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_stays():
+    yield
+    if plt := sys.modules.get("matplotlib.pyplot"):
+        plt.close("all")
 
 
 def pytest_collection_finish():

@@ -6,7 +6,6 @@ import re
 import jax
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 from serving_cases import CONTEXT, GPU, MODEL, WORK, brute_force, problem
 from tolerances import CANCELLATION, EXACT
 
@@ -382,7 +381,6 @@ def test_what_does_not_run_is_told_and_drawn():
     assert title.replace("\n", " ").startswith(
         "mixtral-8x7b (dense twin, q = 5) on 4 h100-sxm at 32k"
     )
-    plt.close("all")
     lines = explain(asked, Partition(tp=3)).summary().splitlines()
     assert any(line.startswith("tp=3 does not divide the 64 query heads") for line in lines)
 

@@ -171,7 +171,6 @@ def test_axes_that_are_none_are_told():
     _, axes = plt.subplots(1, 2)
     with pytest.raises(ValueError, match="ax: a ndarray is not one matplotlib Axes"):
         found.plot(ax=axes)
-    plt.close("all")
 
 
 def test_limits_that_nothing_keeps_are_told_as_such():

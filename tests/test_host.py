@@ -1,6 +1,8 @@
 """Laws run by NumPy: equal to compiled code on any grid, and nothing is compiled."""
 
+import gc
 import operator
+import weakref
 from functools import partial
 
 import jax
@@ -187,3 +189,15 @@ def test_what_the_changing_number_does_not_reach_is_computed_once(monkeypatch):
     for value in (1.0, 2.0):
         law((np.array([0]), np.array([1])), np.array([value]))
     assert [x.shape for x in calls] == [(3, 1)]
+
+
+def test_results_are_freed_without_a_search_for_cycles():
+    """Trees that are put together held all of their arrays until Python looked for cycles."""
+    gc.disable()
+    try:
+        found = on_host(lambda x: {"twice": (2.0 * x, x)})(np.ones(9))
+        array = weakref.ref(found["twice"][0])
+        del found
+        assert array() is None
+    finally:
+        gc.enable()

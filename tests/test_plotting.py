@@ -276,12 +276,6 @@ FIGURES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
-
-
 def texts(ax):
     found = [t for t in ax.get_figure().findobj(mpl.text.Text) if t.get_visible() and t.get_text()]
     return [t.get_text() for t in found]
@@ -338,7 +332,6 @@ def test_long_names_of_rows_leave_the_panel_and_each_other_their_room():
     assert shown[0].startswith("my-company/")
     assert shown[0].endswith("h100-sxm")
     assert "\u2026" in shown[0]
-    plt.close(ax.figure)
 
 
 def test_a_sweep_of_a_field_is_drawn_over_it():
@@ -355,7 +348,6 @@ def test_a_sweep_of_a_field_is_drawn_over_it():
     }
     title = ax.get_title(loc="left").replace("\n", " ")
     assert "tokens/s/GPU with hbm_bw = 2 TB/s (MoE, hbm_bytes 160 GB) and " in title
-    plt.close(ax.figure)
 
 
 def test_a_single_context_stands_in_the_middle():
@@ -363,7 +355,6 @@ def test_a_single_context_stands_in_the_middle():
     ax = qsjax.explore(asked).plot("throughput")
     low, high = ax.get_xlim()
     assert math.sqrt(low * high) == pytest.approx(8192)
-    plt.close(ax.figure)
 
 
 def test_odd_names_are_written_as_they_are():
@@ -835,4 +826,3 @@ def test_names_of_a_crowded_roofline_stay_within_the_panel_and_apart():
     assert all(frame.x0 <= b.x0 and b.x1 <= frame.x1 and b.y1 <= frame.y1 for b in boxes)
     pairs = [(a, b) for k, a in enumerate(boxes) for b in boxes[k + 1 :]]
     assert not any(a.shrunk(0.9, 0.8).overlaps(b.shrunk(0.9, 0.8)) for a, b in pairs)
-    plt.close(ax.figure)

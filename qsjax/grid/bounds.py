@@ -7,7 +7,7 @@ tell how far a value lies from that at the centre (mean value form).
 
 import dataclasses
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from qsjax.cost.metrics import Economy, Objective, metric_value
 from qsjax.grid.cells import Cells, Designs, Winners, as_rows, numbers_at, placed, step_of, take
 from qsjax.grid.limits import LIMITS, Limits, is_given, violations
 from qsjax.grid.parameters import Inputs, Parameter, members_of, write
+from qsjax.numerics import trees
 from qsjax.numerics.intervals import (
     EXACT,
     RANGE,
@@ -258,9 +259,7 @@ class Judge:
             no = (np.zeros(is_few.shape),) * 2
 
             def chosen(new: Any, old: Any) -> Any:
-                if isinstance(new, tuple):
-                    return tuple(chosen(x, y) for x, y in zip(new, old, strict=True))
-                return np.where(is_few, new, old)
+                return trees.map(partial(np.where, is_few), new, old)
 
             shared = [*zip(own.slopes[: own.shared], main.slopes[: own.shared], strict=True)]
             rest = [(new, no) for new in own.slopes[own.shared :]]

@@ -16,6 +16,7 @@ from qsjax.cost.metrics import METRICS
 from qsjax.grid.bounds import ELEMENTS, Bounds, Boxes, Judge, most_apart
 from qsjax.grid.cells import concatenated, take
 from qsjax.grid.scoring import TIE_TOLERANCE
+from qsjax.numerics import trees
 from qsjax.numerics.intervals import ROUNDING
 
 MOST_PARTS = 20_000  # judged before the rest is left undecided
@@ -73,11 +74,10 @@ def _column(bounds: Bounds, at: np.ndarray) -> Bounds:
     """The bounds of one design a box: arrays of shape (boxes, 1)."""
 
     def pick(x: Any) -> Any:
-        if isinstance(x, np.ndarray):
-            return np.take_along_axis(x, at[:, None], axis=1)
-        return type(x)(map(pick, x)) if isinstance(x, list | tuple) else x
+        return np.take_along_axis(x, at[:, None], axis=1) if isinstance(x, np.ndarray) else x
 
-    return Bounds(*map(pick, bounds))
+    found: Bounds = trees.map(pick, bounds)
+    return found
 
 
 def _largest(low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ A tree is a record, a tuple, a list, a dict or None; anything else is a leaf.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from qsjax.numerics.loading import when_loaded
@@ -100,24 +100,23 @@ def structure(tree: Any) -> Structure:
 
 def unflatten(structure: Structure, leaves: Any) -> Any:
     """The tree of a structure with these leaves."""
-    rest = iter(leaves)
+    return _built(structure, iter(leaves))
 
-    def build(node: Structure) -> Any:
-        kind = node.kind
-        if kind is None:
-            return next(rest)
-        if kind is type(None):
-            return None
-        children = [build(child) for child in node.children]
-        if kind in _RECORDS:
-            numbers, static = _RECORDS[kind]
-            fields = dict(zip((*numbers, *static), (*children, *node.static), strict=True))
-            return kind(**fields)
-        if kind is dict:
-            return dict(zip(node.static, children, strict=True))
-        return kind(*children) if hasattr(kind, "_fields") else kind(children)
 
-    return build(structure)
+def _built(node: Structure, leaves: Iterator[Any]) -> Any:
+    kind = node.kind
+    if kind is None:
+        return next(leaves)
+    if kind is type(None):
+        return None
+    children = [_built(child, leaves) for child in node.children]
+    if kind in _RECORDS:
+        numbers, static = _RECORDS[kind]
+        fields = dict(zip((*numbers, *static), (*children, *node.static), strict=True))
+        return kind(**fields)
+    if kind is dict:
+        return dict(zip(node.static, children, strict=True))
+    return kind(*children) if hasattr(kind, "_fields") else kind(children)
 
 
 def map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:  # as JAX
