@@ -1,8 +1,9 @@
 """Sphinx settings: `make docs` builds the site into build/docs, without any network."""
 
 import re
-import runpy
 import shutil
+import subprocess
+import sys
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -93,10 +94,13 @@ def copy_notebooks(app: Sphinx) -> None:
         shutil.copy(path, NOTEBOOKS)
 
 
-def write_supported(app: Sphinx) -> None:
-    """Write the pages of what is read and of the public names from what the code has."""
+def write_pages(app: Sphinx) -> None:
+    """Write the pages of what is read and of the public names from what the code has.
+
+    In processes of their own: Sphinx forks, which JAX does not survive once it has computed.
+    """
     for name in ("supported", "public"):
-        runpy.run_path(str(HERE / f"{name}.py"))["write"]()
+        subprocess.run([sys.executable, str(HERE / f"{name}.py")], check=True)
 
 
 def skip(app: Sphinx, what: str, name: str, found: object, skipped: bool, options: object) -> bool:
@@ -144,7 +148,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the formula renderer and what runs before and while pages are written."""
     app.add_html_math_renderer("mathml", (inline, None), (block, None))
     app.connect("builder-inited", copy_notebooks)
-    app.connect("builder-inited", write_supported)
+    app.connect("builder-inited", write_pages)
     app.connect("autodoc-skip-member", skip)
     app.connect("build-finished", look_at)
     app.connect("html-page-context", shorten_navigation, priority=400)  # before the theme's
