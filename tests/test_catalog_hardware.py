@@ -64,6 +64,8 @@ def test_entry_is_sound(name):
     assert all(type(value) is float for value in numbers_of(entry.spec).values())
     assert entry.spec.label == name
     spec = entry.spec
+    # The default of what a runtime keeps is that of 80 GB.
+    assert spec.hbm_bytes > 60 * GIB or {"reserve", "usable_fraction"} & {*entry.given}
     assert spec.flops_bf16 <= spec.flops_fp8 <= spec.flops_fp4
     # Gigabytes per second against bits, one direction against two: a slip is a factor of 8 or 1000.
     # NVLink 6 has 1.8 TB/s a direction; Inf2 shares 100 Gbit/s among 12 chips, 1.04 GB/s each.

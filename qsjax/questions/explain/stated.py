@@ -38,6 +38,10 @@ from qsjax.records.specs import (
 )
 from qsjax.records.units import GIB, MS
 
+_SMALL = (
+    "what the runtime keeps of the memory is measured on 80 GB; of so small an accelerator state "
+    "reserve_gib (1.9 on the catalogue's GPUs of 24 to 48 GB)"
+)
 CONTEXT = 8192.0  # where neither the user nor the engine says one
 DESIGN = (*DEGREES, "kv_mode", "replicas", "batch")  # what a design may state beside the engine
 _PROGRAM = re.compile(
@@ -213,18 +217,6 @@ def _inputs(deployment: Deployment, work: Workload, asked: Asked) -> tuple[Parti
     return partition, dataclasses.replace(work, context=context, batch=deployment.batch, **changes)
 
 
-def _is_small(hardware: catalog.HardwareEntry) -> bool:
-    """Whether what accelerators of 80 GB keep for the runtime is too much for this one.
-
-    What a file states holds, and so does the memory of the paper's accelerators; other entries of
-    the catalogue state it for one GPU, which the engine's rules refine.
-    """
-    large = float(load_engines()["vllm"]["large"]) * GIB
-    is_file = hardware.name not in catalog.hardware_names()
-    is_stated = "reserve" in hardware.given and (is_file or "usable_fraction" in hardware.given)
-    return scalar(hardware.spec.hbm_bytes) < large and not is_stated
-
-
 def _held(
     deployment: Deployment,
     entry: catalog.ModelEntry,
@@ -237,21 +229,16 @@ def _held(
     if not isinstance(hardware, catalog.HardwareEntry):
         hardware = catalog.hardware_entry(hardware)
     capacity, ranks = scalar(hardware.spec.hbm_bytes), deployment.gpus / deployment.replicas
-    more: tuple[str, ...] = ()
-    if deployment.engine is None and _is_small(hardware):
-        deployment = dataclasses.replace(deployment, engine="vllm")
-        more = (
-            "without an engine's command line the memory of an accelerator below 70 GiB is divided "
-            "as vLLM does",
-        )
     if deployment.engine is None:
         kept = scalar(on_host(reserve_bytes)(entry.spec, hardware.spec))
-        return hardware.spec, work, Own(0.0, kept, capacity, ranks), ()
+        is_small = capacity < load_engines()["vllm"]["large"] * GIB
+        notes = (_SMALL,) if is_small and "reserve" not in hardware.given else ()
+        return hardware.spec, work, Own(0.0, kept, capacity, ranks), notes
     is_given = deployment.bytes_kv is not None or asked.kv is not None
     found = held(deployment, entry, hardware, partition, work, is_cache_given=is_given)
     most = found.most if asked.words else math.inf
     own = Own(found.beside, found.kept, visible_bytes(capacity), ranks, most)
-    return found.hardware, found.workload, own, (*found.notes, *more)
+    return found.hardware, found.workload, own, found.notes
 
 
 class Stated(NamedTuple):
