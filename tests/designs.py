@@ -52,7 +52,7 @@ def random_models(rng, n):
     """Dense, MoE, MLA, windowed, linear and sparse models as a dict of arrays."""
     layers = floats(rng.integers(4, 100, n))
     heads = choose(rng, [8, 12, 16, 32, 40, 64, 96, 128], n)
-    experts = choose(rng, [1, 1, 8, 16, 60, 64, 128, 256, 2048], n)
+    experts = choose(rng, [1, 1, 2, 8, 16, 60, 64, 128, 256, 2048], n)
     sparse = rng.random(n) < 0.2
     window_layers = sometimes(rng, np.floor(layers * rng.random(n)), 0.4)
     linear_layers = sometimes(rng, np.floor((layers - window_layers) * rng.random(n)), 0.4)

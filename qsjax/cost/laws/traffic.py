@@ -4,8 +4,9 @@ from qsjax.cost.laws import params
 from qsjax.cost.laws.sharding import Context, cache_layout, weight_ranks
 from qsjax.numerics.namespace import Array, xp
 
-# Logarithm of a chance that is zero in either precision for one token or more.
-_NEVER = -1.0e3
+# Logarithm of a chance that is zero in either precision for one token or more, also where it is a
+# power of the logarithm itself, as with loads that are drawn.
+_NEVER = -1e18
 
 # Shape of the gamma distribution of an expert's share of the tokens: 1 / variance of its share.
 SKEW_SHAPE = 2.0
