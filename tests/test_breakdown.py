@@ -8,6 +8,7 @@ from designs import random_designs, records
 from tolerances import CANCELLATION, EXACT
 
 from qsjax.cost.decode import decode_step
+from qsjax.cost.laws.compute import peak_flops
 from qsjax.cost.ledger import RESOURCES, time_ledger
 from qsjax.cost.roofline import communication, memory_ledger, roofline
 from qsjax.grid.problem import Problem
@@ -103,6 +104,17 @@ def test_phases_keep_under_the_roof(name):
         intensity = np.asarray(roof.flops / roof.hbm_bytes)[busy]
         np.testing.assert_allclose(np.asarray(roof.intensity)[busy], intensity, rtol=EXACT)
     assert busy.any() or name == "paper"
+
+
+def test_the_arithmetic_of_the_busiest_rank_is_that_of_the_step():
+    at, _, _ = design("physical")
+    rules = dataclasses.replace(PHYSICAL, expert_balance="poisson")
+    hardware = dataclasses.replace(at.hardware, expert_gemm_ratio=1.0)
+    at = at._replace(hardware=hardware)
+    step = decode_step(at, rules)
+    rate = peak_flops(hardware, at.workload.ffn_dtype, rules) * hardware.eff_gemm
+    flops = roofline(step, at, rules)["ffn"].flops
+    np.testing.assert_allclose(flops, step.compute.ffn * rate, rtol=EXACT)
 
 
 def test_without_softmax_and_empty_tiles_all_of_the_arithmetic_is_needed():

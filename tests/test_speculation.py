@@ -18,6 +18,7 @@ from qsjax.cost.laws.params import total_params
 from qsjax.cost.ledger import time_ledger
 from qsjax.cost.speculation import (
     accepted_tokens,
+    draft_bytes,
     draft_model,
     draft_seconds,
     layer_params,
@@ -89,6 +90,15 @@ def test_the_step_is_verification_and_drafts_over_what_is_accepted():
     # A layer of 32 reads its weights and starts its kernels, and the head is read once more.
     plain = float(decode_step(own._replace(gpus=None), PHYSICAL).tpot)
     assert plain / 32 < once < plain / 4
+
+
+def test_what_a_draft_holds_is_its_layer_and_the_cache_of_one():
+    own = records(batch=64.0, tp=4.0)
+    held, cache = draft_bytes(draft_model(own.model, "eagle"), own, PHYSICAL)
+    # A layer of 16 bits on four GPUs; two heads of keys and values of 128, in blocks of tokens.
+    layer = 2 * 4096**2 + 4096 * 128 * (32 + 8 + 8 + 32) + 3 * 4096 * 14336
+    assert float(held) == pytest.approx(2.0 * layer / 4, rel=1e-3)
+    assert float(cache) == pytest.approx(4096 * 2 * 2 * 128 * 2, rel=0.01)
 
 
 def test_drafts_hold_memory_and_ngrams_do_not():
