@@ -113,7 +113,9 @@ def test_a_design_by_hand_changes_no_setting():
     assert jax.config.jax_compilation_cache_dir is None
 
 
-@pytest.mark.skipif(version("jaxlib") != "0.10.1", reason="as in conftest: others have one")
+@pytest.mark.skipif(
+    version("jaxlib") != "0.10.1", reason="the tests set the flag for this release alone"
+)
 def test_both_writers_of_loops_give_the_same_numbers():
     """Of XLA: that of a user's programs, and the one that compiles the tests' sooner."""
     rng = np.random.default_rng(3)

@@ -124,7 +124,7 @@ class Exploration(Result):
 
     def remarks(self) -> list[str]:
         """How many designs there are, and what cells without one would need."""
-        counts, told = self.counts(), self.summary()
+        counts = self.counts()
         reasons = {k: v for k, v in counts["infeasible_reasons"].items() if v}
         listed = "; ".join(f"{name} {count:,}" for name, count in reasons.items())
         return [
@@ -132,7 +132,7 @@ class Exploration(Result):
             *words.open_limits(self.problem, [row for row in self.rows() if row["is_feasible"]]),
             *words.rests_on(self.rows(), self.level),
             f"Infeasible, by reason (a design may have several): {listed or 'none'}.",
-            *(line for line in all_missing(self.problem, self.rows()) if line not in told),
+            *also_missing(self.problem, self.rows(), self.summary()),
         ]
 
     def record(self) -> Row:
@@ -482,15 +482,16 @@ def _factor(row: Row, name: str) -> str:
     return "" if row["variant"] == "moe" else f"{gain:.2f}x" if np.isfinite(gain) else "-"
 
 
-def all_missing(problem: Problem, rows: Sequence[Row]) -> list[str]:
-    """Why cells have no design: those that differ in context alone share a line."""
+def also_missing(problem: Problem, rows: Sequence[Row], told: str) -> list[str]:
+    """Why cells have no design, but for what is told; those that differ in context share a line."""
     axes = ("model", "variant", "q", "hardware", "gpus", *problem.stated.kept)
 
     def kind(row: Row) -> tuple[Any, ...]:
         return _would_help(problem, row).partition(" ")[0], *(row[name] for name in axes)
 
     alike = grouped((row for row in rows if not row["is_feasible"]), kind)
-    return [missing(problem, *found) for found in alike.values()]
+    lines = (missing(problem, *found) for found in alike.values())
+    return [line for line in lines if line not in told]
 
 
 def missing(problem: Problem, *rows: Row) -> str:

@@ -14,7 +14,7 @@ from qsjax.grid.problem import Accelerator, Problem, as_accelerator, question
 from qsjax.grid.solution import Row
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
-from qsjax.questions.explore import Exploration, all_missing, answer, explore
+from qsjax.questions.explore import Exploration, also_missing, answer, explore
 
 # Hardware numbers that have a slider: a field, or a group of fields that are scaled together.
 FACTORS: dict[str, str] = {
@@ -222,5 +222,5 @@ def view(problem: Problem, setting: Setting, found: Exploration | None = None) -
             }
             shown.append(Shown(row, resource_times(row["terms"]), parts))
     first = answer(found.problem, rows)
-    missing = [line for line in all_missing(found.problem, rows) if line not in first]
-    return View("\n".join([first, *missing]), rows, shown, curve)
+    said = [first, *also_missing(found.problem, rows, first)]
+    return View("\n".join(said), rows, shown, curve)
