@@ -321,4 +321,4 @@ def test_titles_say_whose_splits_and_time_they_tell():
             for key in ("partition", "time")
         ]
         assert titles[0].endswith(f"{name}best is {splits[0]} at 1k, {splits[1]} at 32k")
-        assert f"{name}most of the time is " in titles[1]
+        assert f"{name}the largest part of the time is " in titles[1]

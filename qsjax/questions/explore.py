@@ -196,7 +196,7 @@ class Exploration(Result):
                     plotting.time_breakdown,
                     part,
                     share=True,
-                    title=f"{head}: most of the time is {most}",
+                    title=f"{head}: the largest part of the time is {most}",
                 )
         return found
 
