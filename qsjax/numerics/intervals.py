@@ -169,10 +169,14 @@ def _add(a: Any, b: Any) -> Enclosed:
     if own is not None and other is not None and same_sign:
         weights = [(w, 1.0 - w) for w in _share((al, ah), (bl, bh))]
 
+        def mean(x: Any, y: Any, w: Any, v: Any) -> Any:
+            total = w * x + v * y
+            return _clean(w * x) + _clean(v * y) if np.isnan(total).any() else total
+
         def weighted(x: Pair, y: Pair) -> Pair:
             return (
-                np.minimum(*(_clean(w * x[0]) + _clean(v * y[0]) for w, v in weights)),
-                np.maximum(*(_clean(w * x[1]) + _clean(v * y[1]) for w, v in weights)),
+                np.minimum(*(mean(x[0], y[0], *pair) for pair in weights)),
+                np.maximum(*(mean(x[1], y[1], *pair) for pair in weights)),
             )
 
         return Enclosed(low, high, _merged(own, other, weighted), relative=True)
