@@ -15,11 +15,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     for name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
 if version("jaxlib") == "0.10.1":  # another one may not know the flag, and then XLA aborts
-    # XLA's new writer of fused loops takes three times as long over a law of 900 scalar operations.
-    # `make test` runs what compares compiled programs with oracle and NumPy with both (XLA_FLAGS=).
-    # A program is not cut into parts for threads that the workers do not have.
-    flags = ("use_fusion_emitters=false", "parallel_codegen_split_count=1")
-    os.environ.setdefault("XLA_FLAGS", " ".join(f"--xla_cpu_{flag}" for flag in flags))
+    # XLA's new writer of fused loops takes three times as long over a law of 900 scalar operations,
+    # and LLVM's optimisation as long as all the rest, for programs that run once on little data.
+    # What compares compiled programs with oracle and NumPy, `make test` runs as a user's process
+    # compiles (XLA_FLAGS=). No program is cut into parts for threads that the workers do not have.
+    flags = (
+        "cpu_use_fusion_emitters=false",
+        "cpu_parallel_codegen_split_count=1",
+        "backend_optimization_level=0",
+    )
+    os.environ.setdefault("XLA_FLAGS", " ".join(f"--xla_{flag}" for flag in flags))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("QSJAX_CACHE", str(Path(__file__).parents[1] / ".pytest_cache/programs"))

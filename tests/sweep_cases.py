@@ -31,7 +31,7 @@ def command(spec: Path, out: Path, *flags: str) -> list[str]:
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """A process without this one's settings of JAX, on two devices."""
+    """A process without this one's settings of JAX; its programs are compiled as the tests' are."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "PYTEST"))}
     return {**kept, "JAX_PLATFORMS": "cpu", **extra}
 

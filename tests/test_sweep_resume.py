@@ -21,11 +21,11 @@ SPEC = cases.SPEC.replace("steps = 25", "steps = 50")
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A spec, and the folder of its uninterrupted sweep, by a program with XLA's own options."""
+    """A spec, and the folder of its uninterrupted sweep."""
     home = tmp_path_factory.mktemp("sweep")
     spec = home / "study.toml"
     spec.write_text(SPEC)
-    code, output, error = cases.run(spec, home / "whole", *CHUNK, XLA_FLAGS="")
+    code, output, error = cases.run(spec, home / "whole", *CHUNK)
     assert code == 0, error
     assert "designs computed" in output
     return spec, home / "whole"
