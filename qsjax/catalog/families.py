@@ -24,10 +24,10 @@ class Family:
 
     types: tuple[str, ...]
     fields: Mapping[str, str]
+    names: Names
     parts: tuple[Part, ...] = ()
     state_bytes: float = 4.0
     index_bytes: float = INDEX_KEY
-    names: Names = dataclasses.field(default_factory=dict)
     note: str = ""
 
 
@@ -53,7 +53,10 @@ def _family(name: str, entry: Mapping[str, Any]) -> Family:
         types=tuple(entry.get("types", name).split()),
         fields=_rules(entry),
         parts=tuple(map(_part, entry.get("parts", "").split())),
-        names={group: tuple(called) for group, called in entry.get("names", {}).items()},
+        names={
+            group: tuple(x.split())
+            for group, x in (_TABLE["names"] | entry.get("names", {})).items()
+        },
         **{key: entry[key] for key in ("state_bytes", "index_bytes", "note") if key in entry},
     )
 
