@@ -47,6 +47,7 @@ from qsjax.records.specs import PHYSICAL, Partition, Records
 from qsjax.records.units import MS
 
 DEPLOYMENTS, REQUESTS = 1_000, 1_000
+DEMAND = traffic.Demand("800-1024", "800-1024", requests=REQUESTS)
 MODELS = ("qwen3-8b", "llama-3.1-8b", "gpt-oss-20b", "mistral-nemo-12b")
 # Of the nominal length, where none is stated or all are: equal ones keep users in step for ever, as
 # no engine and client do.
@@ -63,14 +64,14 @@ def speed() -> dict[str, float]:
     for model in MODELS:
         work = catalog.workload(model)
         records = Records(catalog.model(model), catalog.hardware("h200-sxm"), Partition(), work)
-        some = traffic.closed_loop(1, "800-1024", "800-1024", REQUESTS)
+        some = traffic.closed_loop(1, DEMAND)
         bases.append(serving.deploy(records, PHYSICAL, rules, some))
 
     def build(seed: int) -> list[events.Lane]:
         return [
             serving.with_traffic(
                 bases[at % len(bases)],
-                traffic.closed_loop(8 + at % 57, "800-1024", "800-1024", REQUESTS, seed=seed + at),
+                traffic.closed_loop(8 + at % 57, DEMAND._replace(seed=seed + at)),
             )
             for at in range(DEPLOYMENTS)
         ]
@@ -194,7 +195,7 @@ def _deployment(case: Case, record: Mapping[str, Any]) -> events.Lane:
     least = case.facts.get("length_ratio", 1.0)
     least, most = (least, 1.0) if least < 1.0 else UNSTATED
     isl, osl = (f"{int(least * record[n])}-{int(most * record[n])}" for n in ("isl", "osl"))
-    work = traffic.closed_loop(users, isl, osl, users * PER_USER)
+    work = traffic.closed_loop(users, traffic.Demand(isl, osl, requests=users * PER_USER))
     return serving.deploy(records_of(one), one.convention, rules, work)
 
 

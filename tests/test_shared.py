@@ -292,7 +292,12 @@ def test_the_simulation_agrees(engine):
     some = [
         serving.deploy(
             one, PHYSICAL, rules,
-            traffic.closed_loop(users, f"{int(0.8 * i)}-{i}", f"{int(0.8 * o)}-{o}", 10 * users),
+            traffic.closed_loop(
+                users,
+                traffic.Demand(
+                    f"{int(0.8 * i)}-{i}", f"{int(0.8 * o)}-{o}", requests=10 * users
+                ),
+            ),
         )
         for i, o, users in GRID
     ]  # fmt: skip

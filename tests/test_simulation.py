@@ -213,7 +213,7 @@ def test_one_server_of_fixed_service_is_an_m_d_1_queue():
     # One request at a time, 1 s each: the mean wait is rho / (2 (1 - rho)) (Pollaczek, Khinchine).
     table = table_of(linear=1.0 / 64.0)
     rules = Scheduler(budget=64.0, sequences=1.0)
-    work = traffic.open_loop(0.5, 64, 1, 20_000, seed=3)
+    work = traffic.open_loop(0.5, traffic.Demand(64, 1, requests=20_000, seed=3))
     lanes = batched(events.Lane(table, rules, work))
     states = jax.tree.map(lambda x: x[None], events.start(1))
     _, seen = events.run_block(lanes, states, iterations=80_000)
@@ -224,7 +224,10 @@ def test_one_server_of_fixed_service_is_an_m_d_1_queue():
 
 
 def test_derivatives_are_those_of_finite_differences():
-    rules, work = Scheduler(budget=256.0, sequences=8.0), traffic.closed_loop(6, 300, 40, 30)
+    rules, work = (
+        Scheduler(budget=256.0, sequences=8.0),
+        traffic.closed_loop(6, traffic.Demand(300, 40, requests=30)),
+    )
 
     def mean_latency(bandwidth):
         scale = 1.0 / bandwidth
