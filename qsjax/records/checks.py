@@ -65,8 +65,10 @@ def value_problem(rule: Rule, value: Any) -> str | None:
     if not bad.any():
         return None
     worst = float(numbers[bad].flat[0])
-    limit = f", at most {LARGEST:g}" if LARGEST < worst < math.inf == rule.high else ""
-    return f"{worst:.12g} is not allowed; give {rule}{limit}"
+    more = f", at most {LARGEST:g}" if LARGEST < worst < math.inf == rule.high else ""
+    if rule.high == 1.0 and 2.0 <= worst <= 100.0 and not rule.whole:
+        more = f" ({worst / 100:g} for {worst:g} %)"
+    return f"{worst:.12g} is not allowed; give {rule}{more}"
 
 
 def _number(name: str, facts: Facts, value: Any) -> tuple[Any, str | None]:
@@ -344,6 +346,20 @@ def check_partition(partition: Partition, model: ModelSpec) -> None:
     problems = _contradictions(Partition, numbers_of(partition) | numbers_of(model))
     if problems:
         raise ValueError("\n".join(_listed("partition", problems)))
+
+
+def check_rules(subject: str, record: Any, rules: Mapping[str, Rule]) -> None:
+    """Raise `ValueError` with every number of a record that is out of its bounds, or a text."""
+    problems = {}
+    for name, rule in rules.items():
+        given = getattr(record, name)
+        problem = value_problem(rule, given)
+        if isinstance(given, str):
+            problem = f"{given!r} is not allowed; give {rule}"
+        if problem is not None:
+            problems[name] = problem
+    if problems:
+        raise ValueError("\n".join(_listed(subject, problems)))
 
 
 def read_field(name: str, value: Any) -> tuple[Any, str | None]:

@@ -23,7 +23,7 @@ _SIZE = re.compile(r"\s*\((\d[\d.]*b\S*)[^)]*\)", re.IGNORECASE)
 _BITS = re.compile(r"([1-9]\d?(?:\.\d+)?) bits a weight")
 # What stands between the accelerators of a mixed system.
 _SEPARATE = re.compile(r"[,/+&]| and ")
-# Spellings of accelerators, precisions, metrics and columns; the file says what they are.
+# Spellings of accelerators, precisions, metrics, columns and printed results, as the file says.
 TABLE = tomllib.loads(
     (resources.files("qsjax.evidence.measurements") / "names.toml").read_text("utf-8")
 )
