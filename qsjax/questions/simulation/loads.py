@@ -298,10 +298,8 @@ def _records(cells: Cells, partition: Partition | None) -> Records:
     return records_at(cells, 0, best)
 
 
-def number_of(
-    name: str, given: Any, most: float = math.inf, *, least: float = 0.0, whole: bool = False
-) -> float:
-    """A number of the user's, from `least` to `most`.
+def number_of(name: str, given: Any, most: float = math.inf, *, whole: bool = False) -> float:
+    """A number of the user's, from 0 to `most`.
 
     Raises:
         ValueError: it is none, or another one.
@@ -312,10 +310,10 @@ def number_of(
         is_time = isinstance(given, str) and given.endswith("s")
         hint = " of seconds: 0.05 is 50 ms" if is_time else ""
         raise ValueError(f"{name}: {error}; give a number{hint}") from error
-    if np.ndim(found) or not least <= found <= most or (whole and found % 1 != 0):
+    if np.ndim(found) or not 0 <= found <= most or (whole and found % 1 != 0):
         end = f" to {most:g}" if most < math.inf else " on"
         kind = "whole number" if whole else "number"
-        raise ValueError(f"{name}: {given} is not allowed; give one {kind} from {least:g}{end}")
+        raise ValueError(f"{name}: {given} is not allowed; give one {kind} from 0{end}")
     return float(found)
 
 
