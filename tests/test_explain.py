@@ -55,6 +55,18 @@ def test_ledgers_sum_to_their_totals(both):
             assert sum(record["memory_bytes"].values()) == pytest.approx(record["hbm_bytes"])
 
 
+def test_memory_has_experts_of_other_modalities_and_holds_common_blocks_once():
+    model = dataclasses.replace(MODEL, idle_params=4e9, repeated_params=1e9)
+    asked = dataclasses.replace(problem("physical"), model=model, twins=())
+    more, plain = (
+        case_record(explain(one, Partition(tp=8.0)).stated)["memory_bytes"]
+        for one in (asked, dataclasses.replace(asked, model=MODEL))
+    )
+    assert sum(more.values()) == pytest.approx(GPU.hbm_bytes, rel=CANCELLATION)
+    assert more["weights: experts of other modalities"] > 0
+    assert more["weights: attention"] < plain["weights: attention"]
+
+
 def test_the_stated_design_is_what_was_stated(both):
     stated = both[0].stated
     batch = stated.parts.step.capacity.batch
