@@ -1,17 +1,16 @@
 """The families of Hugging Face configs, as `families.toml` states them, and what none reads."""
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
 from qsjax.catalog import layers, mixers, selective
 from qsjax.catalog.layers import Part
 from qsjax.catalog.modules import Names
 from qsjax.records.specs import INDEX_KEY
+from qsjax.records.tables import table
 
-_TABLE = tomllib.loads((resources.files("qsjax.catalog") / "families.toml").read_text("utf-8"))
+_TABLE = table("catalog/families.toml")
 _MODULES = {"layers": layers, "mixers": mixers, "selective": selective}
 
 

@@ -1,14 +1,13 @@
 """Unit and meaning of everything that a result names: fields, axes, metrics, parts of a step."""
 
 import functools
-import tomllib
-from importlib import resources
 from typing import Literal, NamedTuple
 
 from qsjax.cost.metrics import METRICS
 from qsjax.cost.prefix import Reuse
 from qsjax.records.fields import facts_of
 from qsjax.records.specs import FIELDS
+from qsjax.records.tables import table
 
 
 class Meaning(NamedTuple):
@@ -21,8 +20,7 @@ class Meaning(NamedTuple):
 @functools.cache
 def _known(kind: Literal["names", "parts"]) -> dict[str, Meaning]:
     """Meanings by name, or by the first part of one."""
-    text = (resources.files("qsjax.cost") / "meanings.toml").read_text("utf-8")
-    return {name: Meaning(*entry) for name, entry in tomllib.loads(text)[kind].items()}
+    return {name: Meaning(*told) for name, told in table("cost/meanings.toml")[kind].items()}
 
 
 _FACTS = {**FIELDS, **facts_of(Reuse)}

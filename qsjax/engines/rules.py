@@ -1,24 +1,17 @@
 """The rules of engines, each kind in a TOML."""
 
-import functools
-import tomllib
-from importlib import resources
-from typing import Any
+from functools import partial
 
-
-@functools.cache
-def _table(name: str) -> dict[str, Any]:
-    return tomllib.loads((resources.files("qsjax.engines") / f"{name}.toml").read_text("utf-8"))
-
+from qsjax.records.tables import table
 
 # How each engine divides an accelerator's memory [GiB], runs four-bit experts, and where it runs.
-load_engines = functools.partial(_table, "engines")
+load_engines = partial(table, "engines/engines.toml")
 # The constants of kernels by generation, engine and format.
-load_kernels = functools.partial(_table, "kernels")
+load_kernels = partial(table, "engines/kernels.toml")
 # Flags by engine: which are read, which have no effect, which are not read.
-load_flags = functools.partial(_table, "flags")
+load_flags = partial(table, "engines/flags.toml")
 # The default rules of each engine's scheduler.
-load_schedulers = functools.partial(_table, "schedulers")
+load_schedulers = partial(table, "engines/schedulers.toml")
 
 
 def refuses(engine: str, accelerator: str) -> bool:

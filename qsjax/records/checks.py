@@ -112,7 +112,8 @@ def divisors(count: int) -> list[int]:
     return sorted({*low, *(count // k for k in low)})
 
 
-def _divisors(number: Any) -> str:
+def listed_divisors(number: Any) -> str:
+    """Divisors of a count in words, those that a degree may have."""
     return ", ".join(str(k) for k in divisors(int(np.max(number))) if k <= 4096)
 
 
@@ -146,7 +147,7 @@ def _model_relations(v: Values) -> dict[str, str]:
         heads = _show(v["heads"])
         found["kv_heads"] = (
             f"{_show(v['kv_heads'])} does not divide {heads} query heads; "
-            f"choose a divisor of {heads}: {_divisors(v['heads'])}"
+            f"choose a divisor of {heads}: {listed_divisors(v['heads'])}"
         )
     if _fails(lambda dense, bare, n: dense + bare <= n, v, "dense_layers bare_layers layers"):
         bare = _show(v["bare_layers"])
@@ -196,7 +197,7 @@ def _partition_relations(given: Values) -> dict[str, str]:
             part, total = _show(v[degree]), _show(v[whole])
             found[degree] = (
                 f"{degree}={part} does not divide {total} {what}; "
-                f"choose a divisor of {total}: {_divisors(v[whole])}"
+                f"choose a divisor of {total}: {listed_divisors(v[whole])}"
             )
     if _fails(np.less_equal, v, "pp layers"):
         found["pp"] = f"pp={_show(v['pp'])} exceeds the {_show(v['layers'])} layers; lower it"

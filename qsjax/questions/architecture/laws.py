@@ -4,15 +4,14 @@ A law maps the shapes of a model and its training tokens to a quality, one numbe
 what they see; only `co-design` was fitted to models of different caches.
 """
 
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import resources
 from typing import NamedTuple
 
 from qsjax.cost.laws import params
 from qsjax.cost.laws.closed_forms import KAPLAN_ALPHA
 from qsjax.numerics.namespace import Array, xp
 from qsjax.records.specs import ModelSpec
+from qsjax.records.tables import table
 
 Seen = dict[str, Array]
 # Kaplan et al. 2020 (arXiv 2001.08361), eq. 1.1: loss (8.8e13/N)^0.076, N without embeddings.
@@ -239,8 +238,8 @@ _FORMS = {
     "five-factor": (_five_sees, _five),
     "paper": (_paper_sees, _paper),
 }
-_PUBLISHED = (resources.files("qsjax.questions.architecture") / "laws.toml").read_text("utf-8")
-LAWS = {name: Law(*_FORMS[name], **told) for name, told in tomllib.loads(_PUBLISHED).items()}
+_PUBLISHED = table("questions/architecture/laws.toml")
+LAWS = {name: Law(*_FORMS[name], **told) for name, told in _PUBLISHED.items()}
 
 
 def unseen(law: Law, names: Iterable[str]) -> list[str]:
