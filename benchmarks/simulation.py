@@ -30,7 +30,7 @@ from jax.typing import ArrayLike
 from benchmarks.timing import cores, peak_rss_mb
 from qsjax import catalog
 from qsjax.cost.decode import decode_step
-from qsjax.cost.prefill import prefill_step
+from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.engines.schedulers import default_scheduler
 from qsjax.evidence.measurements import (
     Case,
@@ -148,7 +148,7 @@ def mixed() -> list[dict[str, float]]:
     ):
         work = dataclasses.replace(records.workload, context=context, batch=sequences, kv_block=1.0)
         answers = decode_step(records._replace(workload=work, gpus=None), PHYSICAL)
-        prompt = prefill_step(records._replace(workload=records.workload), PHYSICAL, chunk)
+        prompt = prefill_step(records._replace(workload=records.workload), PHYSICAL, Prompts(chunk))
         once = answers.hbm
         weights = (0.0, once.attention_weights, once.always + once.routed, once.head)
         arithmetic = [a + b for a, b in zip(answers.compute, prompt.compute, strict=True)]
@@ -212,7 +212,7 @@ def _errors(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, float]:
 def _unbounded(one: OperatingPoint) -> float:
     """Time per token with B - 1 prompts added to each answer, whatever a step holds [s]."""
     design = (records_of(one)._replace(gpus=None), one.convention)
-    step, prompt = decode_step(*design), prefill_step(*design, one.prompt)
+    step, prompt = decode_step(*design), prefill_step(*design, Prompts(one.prompt))
     return float(step.tpot) + (scalar(one.workload.batch) - 1.0) * float(prompt.ttft) / one.output
 
 

@@ -11,7 +11,7 @@ from tolerances import CANCELLATION, EXACT
 
 from qsjax.cost.decode import decode_step, evaluate
 from qsjax.cost.disaggregation import companion
-from qsjax.cost.prefill import prefill_step
+from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.cost.shared import shared_steps
 from qsjax.engines.schedulers import filling_of
 from qsjax.grid.case import case_record
@@ -278,7 +278,9 @@ def test_prefill_supplies_decode():
     found = companion(stated.records, step, 65024.0, 1024.0, rules)
     assert answer.prefill == found
     work = dataclasses.replace(WORK, context=CONTEXT)
-    cost = prefill_step(Records(MODEL, GPU, Partition(tp=4.0, dp=2.0), work), PHYSICAL, 65024.0)
+    cost = prefill_step(
+        Records(MODEL, GPU, Partition(tp=4.0, dp=2.0), work), PHYSICAL, Prompts(65024.0)
+    )
     assert found.ttft == pytest.approx(float(cost.ttft), rel=EXACT)
     # Prompt tokens needed by one GPU of decode are those that its share of prefill GPUs makes.
     needed = step.tokens_per_s_per_gpu * 65024.0 / 1024.0

@@ -9,7 +9,7 @@ import pytest
 
 from qsjax import catalog
 from qsjax.cost.decode import decode_step
-from qsjax.cost.prefill import prefill_step
+from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.engines.schedulers import Scheduler, default_scheduler
 from qsjax.questions.simulation import events, steps, traffic
 from qsjax.questions.simulation.traffic import Traffic
@@ -200,7 +200,7 @@ def test_no_load_latency_is_the_laws():
     table = steps.step_table(records, PHYSICAL, (2048.0, 4096.0))
     rules = Scheduler()
     times, _ = run(table, rules, requests([0.0, 100.0], [2048.0, 2048.0], [1.0, 129.0]))
-    ttft = float(prefill_step(Records(model, hardware, part, work), PHYSICAL, 2048.0).ttft)
+    ttft = float(prefill_step(Records(model, hardware, part, work), PHYSICAL, Prompts(2048.0)).ttft)
     np.testing.assert_allclose(times.first - times.arrival, ttft, rtol=tolerances.EXACT)
 
     at = dataclasses.replace(work, context=2048.0 + 63.5, batch=1.0)
