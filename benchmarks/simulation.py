@@ -30,7 +30,7 @@ from jax.typing import ArrayLike
 from benchmarks.timing import cores, peak_rss_mb
 from qsjax import catalog
 from qsjax.cost.decode import decode_step
-from qsjax.cost.prefill import prefill_step
+from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.engines.schedulers import default_scheduler
 from qsjax.evidence.measurements import (
     Case,
@@ -47,6 +47,7 @@ from qsjax.records.specs import PHYSICAL, Partition, Records
 from qsjax.records.units import MS
 
 DEPLOYMENTS, REQUESTS = 1_000, 1_000
+DEMAND = traffic.Demand("800-1024", "800-1024", requests=REQUESTS)
 MODELS = ("qwen3-8b", "llama-3.1-8b", "gpt-oss-20b", "mistral-nemo-12b")
 # Of the nominal length, where none is stated or all are: equal ones keep users in step for ever, as
 # no engine and client do.
@@ -63,14 +64,14 @@ def speed() -> dict[str, float]:
     for model in MODELS:
         work = catalog.workload(model)
         records = Records(catalog.model(model), catalog.hardware("h200-sxm"), Partition(), work)
-        some = traffic.closed_loop(1, "800-1024", "800-1024", REQUESTS)
+        some = traffic.closed_loop(1, DEMAND)
         bases.append(serving.deploy(records, PHYSICAL, rules, some))
 
     def build(seed: int) -> list[events.Lane]:
         return [
             serving.with_traffic(
                 bases[at % len(bases)],
-                traffic.closed_loop(8 + at % 57, "800-1024", "800-1024", REQUESTS, seed=seed + at),
+                traffic.closed_loop(8 + at % 57, DEMAND._replace(seed=seed + at)),
             )
             for at in range(DEPLOYMENTS)
         ]
@@ -147,7 +148,7 @@ def mixed() -> list[dict[str, float]]:
     ):
         work = dataclasses.replace(records.workload, context=context, batch=sequences, kv_block=1.0)
         answers = decode_step(records._replace(workload=work, gpus=None), PHYSICAL)
-        prompt = prefill_step(records._replace(workload=records.workload), PHYSICAL, chunk)
+        prompt = prefill_step(records._replace(workload=records.workload), PHYSICAL, Prompts(chunk))
         once = answers.hbm
         weights = (0.0, once.attention_weights, once.always + once.routed, once.head)
         arithmetic = [a + b for a, b in zip(answers.compute, prompt.compute, strict=True)]
@@ -194,7 +195,7 @@ def _deployment(case: Case, record: Mapping[str, Any]) -> events.Lane:
     least = case.facts.get("length_ratio", 1.0)
     least, most = (least, 1.0) if least < 1.0 else UNSTATED
     isl, osl = (f"{int(least * record[n])}-{int(most * record[n])}" for n in ("isl", "osl"))
-    work = traffic.closed_loop(users, isl, osl, users * PER_USER)
+    work = traffic.closed_loop(users, traffic.Demand(isl, osl, requests=users * PER_USER))
     return serving.deploy(records_of(one), one.convention, rules, work)
 
 
@@ -211,7 +212,7 @@ def _errors(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, float]:
 def _unbounded(one: OperatingPoint) -> float:
     """Time per token with B - 1 prompts added to each answer, whatever a step holds [s]."""
     design = (records_of(one)._replace(gpus=None), one.convention)
-    step, prompt = decode_step(*design), prefill_step(*design, one.prompt)
+    step, prompt = decode_step(*design), prefill_step(*design, Prompts(one.prompt))
     return float(step.tpot) + (scalar(one.workload.batch) - 1.0) * float(prompt.ttft) / one.output
 
 

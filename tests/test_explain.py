@@ -11,7 +11,7 @@ from tolerances import CANCELLATION, EXACT
 
 from qsjax.cost.decode import decode_step, evaluate
 from qsjax.cost.disaggregation import companion
-from qsjax.cost.prefill import prefill_step
+from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.cost.shared import shared_steps
 from qsjax.engines.schedulers import filling_of
 from qsjax.grid.case import case_record
@@ -53,6 +53,18 @@ def test_ledgers_sum_to_their_totals(both):
             record = case_record(case)
             assert sum(record["terms"].values()) == pytest.approx(record["tpot"], rel=EXACT)
             assert sum(record["memory_bytes"].values()) == pytest.approx(record["hbm_bytes"])
+
+
+def test_memory_has_experts_of_other_modalities_and_holds_common_blocks_once():
+    model = dataclasses.replace(MODEL, idle_params=4e9, repeated_params=1e9)
+    asked = dataclasses.replace(problem("physical"), model=model, twins=())
+    more, plain = (
+        case_record(explain(one, Partition(tp=8.0)).stated)["memory_bytes"]
+        for one in (asked, dataclasses.replace(asked, model=MODEL))
+    )
+    assert sum(more.values()) == pytest.approx(GPU.hbm_bytes, rel=CANCELLATION)
+    assert more["weights: experts of other modalities"] > 0
+    assert more["weights: attention"] < plain["weights: attention"]
 
 
 def test_the_stated_design_is_what_was_stated(both):
@@ -266,7 +278,9 @@ def test_prefill_supplies_decode():
     found = companion(stated.records, step, 65024.0, 1024.0, rules)
     assert answer.prefill == found
     work = dataclasses.replace(WORK, context=CONTEXT)
-    cost = prefill_step(Records(MODEL, GPU, Partition(tp=4.0, dp=2.0), work), PHYSICAL, 65024.0)
+    cost = prefill_step(
+        Records(MODEL, GPU, Partition(tp=4.0, dp=2.0), work), PHYSICAL, Prompts(65024.0)
+    )
     assert found.ttft == pytest.approx(float(cost.ttft), rel=EXACT)
     # Prompt tokens needed by one GPU of decode are those that its share of prefill GPUs makes.
     needed = step.tokens_per_s_per_gpu * 65024.0 / 1024.0

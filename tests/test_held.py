@@ -15,7 +15,7 @@ from qsjax.cost.laws.memory import (
     weights_bytes,
 )
 from qsjax.cost.laws.sharding import layout
-from qsjax.cost.prefill import prefill_step
+from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.engines import memory, read
 from qsjax.engines.held import cache_bytes_per_token, held, scales
 from qsjax.engines.rules import load_kernels
@@ -181,7 +181,9 @@ def test_what_gathered_queries_hold_and_move():
     assert float(step["shared"].comm.layout.bandwidth) == 0 < step["copied"].comm.layout.bandwidth
     first = [
         float(
-            prefill_step(Records(model, H100.spec, part, work), PHYSICAL, 4096.0).compute.projection
+            prefill_step(
+                Records(model, H100.spec, part, work), PHYSICAL, Prompts(4096.0)
+            ).compute.projection
         )
         for part in (whole, shared)
     ]

@@ -14,7 +14,7 @@ from test_oracle import CASES, DESIGNS, disagreements, oracle_terms
 from tolerances import EXACT
 
 from qsjax.cost.decode import decode_step
-from qsjax.cost.prefill import prefill_step
+from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.numerics import jaxpr, numpy_backend, tape, trees
 from qsjax.numerics.jaxpr import on_host_by_jax
 from qsjax.numerics.namespace import xp
@@ -156,7 +156,7 @@ def test_what_no_tape_has_is_compiled_for_every_element():
     np.testing.assert_allclose(slope, np.sin(2.0 * x) * y, rtol=EXACT, atol=EXACT)
 
 
-@pytest.mark.parametrize(("law", "more"), [(decode_step, ()), (prefill_step, (100.0,))])
+@pytest.mark.parametrize(("law", "more"), [(decode_step, ()), (prefill_step, (Prompts(100.0),))])
 def test_jax_traces_the_laws_to_operations_of_a_tape(law, more):
     """No release of jax may silently send derivatives of the laws back to the compiler."""
     arguments = *records(random_designs(3, PHYSICAL, given=True, n=1), PHYSICAL, {}), *more

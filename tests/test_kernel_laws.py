@@ -14,7 +14,7 @@ from qsjax import catalog
 from qsjax.catalog.lookup import model_entry
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import collectives, overheads
-from qsjax.cost.prefill import prefill_step
+from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.engines.rules import load_kernels
 from qsjax.engines.tuning import (
     Formats,
@@ -108,7 +108,7 @@ def test_eager_passes_are_prefills_alone():
     work = dataclasses.replace(work, batch=8.0, context=4096.0)
     records = [Records(model, h, Partition(tp=8.0, pp=2.0), work) for h in (ideal, eager)]
     for tokens, seconds in ((512.0, 0.0), (1024.0, 180 * 1e-4)):
-        plain, longer = (prefill_step(one, PHYSICAL, tokens) for one in records)
+        plain, longer = (prefill_step(one, PHYSICAL, Prompts(tokens)) for one in records)
         assert float(longer.t_overhead - plain.t_overhead) == pytest.approx(
             0.5 * seconds, abs=1e-12
         )

@@ -44,8 +44,8 @@ MATPLOTLIB = {"plotting"}
 PANEL = {"output.live"}  # an extra: the rest of the package runs without it
 FILES = {
     *("cli", "output", "catalog", "grid.free_memory", "engines"),
-    *("evidence.measurements.storage", "evidence.measurements.names", "evidence.calibration"),
-    "numerics.programs",
+    *("evidence.measurements.storage", "evidence.calibration"),
+    *("numerics.programs", "records.tables"),
     *("streaming.store", "streaming.results", "streaming.hosts"),
 }
 JIT = {"grid", "numerics.jaxpr", "numerics.loading", "streaming", "questions", "evidence"}

@@ -8,7 +8,7 @@ import pytest
 from tolerances import EXACT
 
 from qsjax.catalog import ideal
-from qsjax.cost.prefill import mean_attended, prefill_step
+from qsjax.cost.prefill import Prompts, mean_attended, prefill_step
 from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Records, Workload
 
 PROMPT = 4096.0
@@ -31,7 +31,7 @@ WORKLOAD = Workload(context=1.0)
 def step(model=DENSE, prompt=PROMPT, hardware=HARDWARE, prompts=1.0, mode="pass_kv", **degrees):
     partition = Partition(**degrees)
     return prefill_step(
-        Records(model, hardware, partition, WORKLOAD), PHYSICAL, prompt, prompts, mode
+        Records(model, hardware, partition, WORKLOAD), PHYSICAL, Prompts(prompt, prompts), mode
     )
 
 
@@ -76,7 +76,7 @@ def test_the_busiest_rank_receives_its_load():
     partition = Partition(ep=4.0, dp=4.0)
     skewed = dataclasses.replace(PHYSICAL, expert_load_factor=1.5)
     even, busy = (
-        prefill_step(Records(MOE, HARDWARE, partition, WORKLOAD), rules, PROMPT)
+        prefill_step(Records(MOE, HARDWARE, partition, WORKLOAD), rules, Prompts(PROMPT))
         for rules in (PHYSICAL, skewed)
     )
     # Of four expert ranks three are elsewhere; dispatch in one byte, combine in two.

@@ -17,7 +17,7 @@ from qsjax import Partition, Problem
 from qsjax.cli import cli
 from qsjax.cost.decode import decode_step
 from qsjax.cost.disaggregation import companion
-from qsjax.cost.prefill import prefill_step
+from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.cost.prefix import PLACES, TIERS, Reuse, exposed_load, prefix_costs
 from qsjax.engines import read
 from qsjax.engines.flags import table
@@ -54,7 +54,9 @@ def test_a_load_layer_by_layer_is_a_pipeline(load):
 def test_a_cached_prefix_by_hand():
     full, cached = step(tp=4.0), 1024.0
     rest = prefill_step(
-        Records(DENSE, HARDWARE, Partition(tp=4.0), WORKLOAD), PHYSICAL, PROMPT, cached=cached
+        Records(DENSE, HARDWARE, Partition(tp=4.0), WORKLOAD),
+        PHYSICAL,
+        Prompts(PROMPT, cached=cached),
     )
     pairs = (PROMPT**2 - cached**2) / 2
     assert float(rest.compute.attention) == pytest.approx(
@@ -80,7 +82,7 @@ def test_costs_are_those_of_the_oracle():
     decode = decode_step(Records(model, chip, part, work), PHYSICAL)
     cap = decode.capacity
     full, rest = (
-        prefill_step(Records(model, chip, part, work), PHYSICAL, 16000.0, cached=x)
+        prefill_step(Records(model, chip, part, work), PHYSICAL, Prompts(16000.0, cached=x))
         for x in (0.0, 8000.0)
     )
     token = 400 * float(decode.tpot) / 20
@@ -152,7 +154,7 @@ def test_a_hit_rate_of_0_changes_nothing_to_the_bit():
 def test_a_hit_rate_of_1_leaves_the_last_token_to_compute():
     own = records(batch=8.0, tp=8.0)
     found = prefix_costs(own, PHYSICAL, Reuse(isl=4096.0, prefix_hit_rate=1.0))["hbm"]
-    rest = prefill_step(own, PHYSICAL, 4096.0, cached=4095.0)
+    rest = prefill_step(own, PHYSICAL, Prompts(4096.0, cached=4095.0))
     assert float(found.ttft) == float(rest.ttft)
 
 
@@ -402,7 +404,7 @@ def test_deepseeks_prefill_with_its_hit_rate():
 
     def node(share):
         new = 4096.0 * (1 - share)
-        found = prefill_step(own, PHYSICAL, 4096.0, 16384.0 / new, cached=share * 4096.0)
+        found = prefill_step(own, PHYSICAL, Prompts(4096.0, 16384.0 / new, share * 4096.0))
         return 8 * float(found.tokens_per_s_per_gpu)
 
     # 73,700 input tokens/s a node of 8 H800, 56.3 % of them from the cache.
@@ -413,7 +415,8 @@ def test_deepseeks_prefill_with_its_hit_rate():
 def test_deepseeks_first_token_of_a_long_prompt():
     own = records("deepseek-v3", "h800-sxm", tp=8.0, ep=8.0)
     full, rest = (
-        float(prefill_step(own, PHYSICAL, 131072.0, cached=x * 131072.0).ttft) for x in (0.0, 0.98)
+        float(prefill_step(own, PHYSICAL, Prompts(131072.0, cached=x * 131072.0)).ttft)
+        for x in (0.0, 0.98)
     )
     # 13 s to 0.5 s for a prompt of 128k that is mostly a reference; the split and share are ours.
     assert full == pytest.approx(13.0, rel=0.05)

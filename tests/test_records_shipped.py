@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import unseen
-from qsjax.cost.prefill import prefill_step
+from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.cost.shared import shared_steps
 from qsjax.engines.releases import date, issue, release, version
 from qsjax.engines.schedulers import filling_of
@@ -163,7 +163,9 @@ def test_first_tokens_are_predicted_where_they_are_known():
     found = shared_steps(*design, one.output, filling_of("vllm", 141e9))
     tokens = 16 * one.prompt
     passes = max(1.0, tokens / 8192)
-    together = prefill_step(*design, min(tokens, 8192) / one.prompt).ttft
+    together = prefill_step(
+        records, one.convention, Prompts(one.prompt, min(tokens, 8192) / one.prompt)
+    ).ttft
     share = FIRST_TOKENS["vllm"].rush
     expected = found.ttft + share * (passes + 1) / 2 * together
     assert row["predicted"] * 1e-3 == pytest.approx(float(expected), rel=1e-9)

@@ -11,7 +11,7 @@ from qsjax import catalog
 from qsjax.cost.coefficients import rates
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws.sharding import context_of
-from qsjax.cost.prefill import Answers, prefill_step
+from qsjax.cost.prefill import Answers, Prompts, prefill_step
 from qsjax.cost.shared import Filling, filled_steps, rush, shared_steps, with_any
 from qsjax.engines.rules import load_schedulers
 from qsjax.engines.schedulers import Scheduler, default_scheduler, filling_of
@@ -135,7 +135,10 @@ def test_a_step_with_both_by_hand():
     cache = step.hbm.kv + step.hbm.activations.attention
     answers = Answers(500.0, step.compute.attention, cache, 0.25)
     both = prefill_step(
-        Records(DENSE, HARDWARE, Partition(), WORKLOAD), PHYSICAL, 3000.0, 0.5, answers=answers
+        Records(DENSE, HARDWARE, Partition(), WORKLOAD),
+        PHYSICAL,
+        Prompts(3000.0, 0.5),
+        answers=answers,
     )
     attention = 10 * 4 * 64 * 16 * 1500 * 1500 / (1e14 * 0.5)
     read = 2 * 10 * 2 * 4 * 64 * 2000 * 500 / 1e12  # keys and values of ten layers
@@ -169,7 +172,7 @@ def test_host_work_of_answers_is_part_of_a_full_step():
 
 def test_without_answers_a_pass_is_a_prefill():
     found = shared(1.0, 4096.0, 100.0, ALONE)
-    alone = prefill_step(Records(DENSE, HARDWARE, Partition(), WORKLOAD), PHYSICAL, 4096.0)
+    alone = prefill_step(Records(DENSE, HARDWARE, Partition(), WORKLOAD), PHYSICAL, Prompts(4096.0))
     assert float(found.full.ttft) == pytest.approx(float(alone.ttft), rel=tolerances.EXACT)
     assert float(found.wait) == 0.0
     assert float(found.ttft) == pytest.approx(float(alone.ttft), rel=1e-6)
@@ -179,7 +182,7 @@ def test_long_answers_wait_for_whole_prompts():
     """Output far beyond input times batch: (B - 1) prompts in the time of an answer."""
     batch, prompt, output = 8.0, 2000.0, 1e7
     found = shared(batch, prompt, output, ALONE)
-    alone = prefill_step(Records(DENSE, HARDWARE, Partition(), WORKLOAD), PHYSICAL, prompt)
+    alone = prefill_step(Records(DENSE, HARDWARE, Partition(), WORKLOAD), PHYSICAL, Prompts(prompt))
     wait = (batch - 1.0) * float(alone.ttft) / output
     assert float(found.wait) == pytest.approx(wait, rel=1e-4)
     assert float(found.tpot) == pytest.approx(float(found.step.tpot) + wait, rel=1e-9)
@@ -193,7 +196,7 @@ def test_long_prompts_fill_every_step():
     """Input far beyond output: the time of a step full of prompt tokens, for any batch."""
     budget = 8192.0
     full = prefill_step(
-        Records(DENSE, HARDWARE, Partition(), WORKLOAD), PHYSICAL, 1e5, budget / 1e5
+        Records(DENSE, HARDWARE, Partition(), WORKLOAD), PHYSICAL, Prompts(1e5, budget / 1e5)
     )
     for batch in (16.0, 1024.0):
         found = shared(batch, 1e5, 2.0)
@@ -251,10 +254,10 @@ def test_a_rush_by_hand():
     # 20 prompts of 1,000 tokens: 2.44 passes of 8,192 tokens; a request waits for half the others.
     work = dataclasses.replace(WORKLOAD, batch=20.0)
     design = (Records(DENSE, HARDWARE, Partition(), work), PHYSICAL, 1000.0)
-    one = prefill_step(*design, 8.192).ttft
+    one = prefill_step(*design[:2], Prompts(design[2], 8.192)).ttft
     assert float(rush(*design)) == pytest.approx((20_000 / 8192 + 1) / 2 * float(one))
     few = dataclasses.replace(work, batch=2.0)
-    two = prefill_step(*design, 2.0).ttft
+    two = prefill_step(*design[:2], Prompts(design[2], 2.0)).ttft
     assert float(
         rush(Records(DENSE, HARDWARE, Partition(), few), PHYSICAL, 1000.0)
     ) == pytest.approx(float(two))
@@ -263,7 +266,7 @@ def test_a_rush_by_hand():
 def test_a_rush_fills_every_stage_with_a_budget():
     work = dataclasses.replace(WORKLOAD, batch=40.0)
     design = (Records(DENSE, HARDWARE, Partition(pp=2.0), work), PHYSICAL, 1000.0)
-    one = prefill_step(*design, 8.192).ttft
+    one = prefill_step(*design[:2], Prompts(design[2], 8.192)).ttft
     assert float(rush(*design)) == pytest.approx((40_000 / 16_384 + 1) / 2 * float(one))
 
 
@@ -292,7 +295,12 @@ def test_the_simulation_agrees(engine):
     some = [
         serving.deploy(
             one, PHYSICAL, rules,
-            traffic.closed_loop(users, f"{int(0.8 * i)}-{i}", f"{int(0.8 * o)}-{o}", 10 * users),
+            traffic.closed_loop(
+                users,
+                traffic.Demand(
+                    f"{int(0.8 * i)}-{i}", f"{int(0.8 * o)}-{o}", requests=10 * users
+                ),
+            ),
         )
         for i, o, users in GRID
     ]  # fmt: skip
@@ -360,8 +368,8 @@ def test_prompts_of_replicas_that_share_experts():
 def test_a_pass_in_which_some_of_the_replicas_read():
     """By hand: a quarter of the replicas with 1,000 tokens each, as 250 tokens at the experts."""
     design = (Records(MOE, HARDWARE, Partition(dp=4.0, ep=4.0), WORKLOAD), PHYSICAL)
-    some = prefill_step(*design, 1000.0, reading=0.25)
-    few, all_of_them = prefill_step(*design, 250.0), prefill_step(*design, 1000.0)
+    some = prefill_step(*design, Prompts(1000.0, reading=0.25))
+    few, all_of_them = (prefill_step(*design, Prompts(tokens)) for tokens in (250.0, 1000.0))
     assert float(some.compute.attention) == float(all_of_them.compute.attention)
     own = float(rates(context_of(*design)).compute.ffn)  # the router, which every token meets
     routed = float(few.compute.ffn) - 250.0 * own

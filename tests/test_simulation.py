@@ -9,7 +9,7 @@ import pytest
 
 from qsjax import catalog
 from qsjax.cost.decode import decode_step
-from qsjax.cost.prefill import prefill_step
+from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.engines.schedulers import Scheduler, default_scheduler
 from qsjax.questions.simulation import events, steps, traffic
 from qsjax.questions.simulation.traffic import Traffic
@@ -200,7 +200,7 @@ def test_no_load_latency_is_the_laws():
     table = steps.step_table(records, PHYSICAL, (2048.0, 4096.0))
     rules = Scheduler()
     times, _ = run(table, rules, requests([0.0, 100.0], [2048.0, 2048.0], [1.0, 129.0]))
-    ttft = float(prefill_step(Records(model, hardware, part, work), PHYSICAL, 2048.0).ttft)
+    ttft = float(prefill_step(Records(model, hardware, part, work), PHYSICAL, Prompts(2048.0)).ttft)
     np.testing.assert_allclose(times.first - times.arrival, ttft, rtol=tolerances.EXACT)
 
     at = dataclasses.replace(work, context=2048.0 + 63.5, batch=1.0)
@@ -213,7 +213,7 @@ def test_one_server_of_fixed_service_is_an_m_d_1_queue():
     # One request at a time, 1 s each: the mean wait is rho / (2 (1 - rho)) (Pollaczek, Khinchine).
     table = table_of(linear=1.0 / 64.0)
     rules = Scheduler(budget=64.0, sequences=1.0)
-    work = traffic.open_loop(0.5, 64, 1, 20_000, seed=3)
+    work = traffic.open_loop(0.5, traffic.Demand(64, 1, requests=20_000, seed=3))
     lanes = batched(events.Lane(table, rules, work))
     states = jax.tree.map(lambda x: x[None], events.start(1))
     _, seen = events.run_block(lanes, states, iterations=80_000)
@@ -224,7 +224,10 @@ def test_one_server_of_fixed_service_is_an_m_d_1_queue():
 
 
 def test_derivatives_are_those_of_finite_differences():
-    rules, work = Scheduler(budget=256.0, sequences=8.0), traffic.closed_loop(6, 300, 40, 30)
+    rules, work = (
+        Scheduler(budget=256.0, sequences=8.0),
+        traffic.closed_loop(6, traffic.Demand(300, 40, requests=30)),
+    )
 
     def mean_latency(bandwidth):
         scale = 1.0 / bandwidth

@@ -27,6 +27,7 @@ from qsjax.engines.schedulers import (
 )
 from qsjax.questions.simulation import serving, sizing, slopes, steps, traffic
 from qsjax.questions.simulation.outcomes import needed_for
+from qsjax.questions.simulation.traffic import Demand
 from qsjax.records.specs import PHYSICAL, Partition, Records
 from qsjax.records.units import GIB
 from tests import tolerances
@@ -46,7 +47,7 @@ def outcome(work, rules=RULES, model="llama-3.1-8b"):
 
 @pytest.fixture(scope="module")
 def busy():
-    return outcome(traffic.open_loop(4.0, "500-2000", "50-400", 400, seed=1))
+    return outcome(traffic.open_loop(4.0, Demand("500-2000", "50-400", requests=400, seed=1)))
 
 
 def test_passes_are_as_near_as_the_guide_says():
@@ -99,14 +100,14 @@ def test_littles_law_holds_between_steps_and_requests(busy):
 
 
 def test_littles_law_holds_for_users():
-    seen = outcome(traffic.closed_loop(12, "500-1500", "100-300", 600))
+    seen = outcome(traffic.closed_loop(12, Demand("500-1500", "100-300", requests=600)))
     in_flight = seen.requests_per_s * seen.mean("e2e")
     np.testing.assert_allclose(in_flight, 12.0, rtol=0.02)
 
 
 def test_a_long_answer_agrees_with_the_steady_state():
     users, isl, osl = 32, 100, 4000
-    seen = outcome(traffic.closed_loop(users, isl, osl, 5 * users))
+    seen = outcome(traffic.closed_loop(users, Demand(isl, osl, requests=5 * users)))
     one = records()
 
     work = dataclasses.replace(one.workload, context=isl + osl / 2.0, batch=float(users))
@@ -120,7 +121,7 @@ def test_a_wave_of_equal_requests_agrees_with_the_steady_state():
     users, isl, osl, hbm = 16, 8192, 512, 141e9
     one = records("qwen3-8b", "h200-sxm")
     rules = default_scheduler("sglang", hbm)
-    work = traffic.closed_loop(users, isl, osl, 10 * users)
+    work = traffic.closed_loop(users, Demand(isl, osl, requests=10 * users))
     seen = serving.simulate([serving.deploy(one, PHYSICAL, rules, work)])[0]
     served = dataclasses.replace(one.workload, context=isl + osl / 2.0, batch=float(users))
     filling = filling_of("sglang", hbm)._replace(bunched=1.0)
@@ -132,7 +133,7 @@ def test_a_wave_of_equal_requests_agrees_with_the_steady_state():
 def test_a_measured_case_of_long_prompts_and_short_answers():
     # Qwen3-8B on one H200, 9,000 in and 30 out, 64 in flight: 308.8 ms between tokens measured.
     # The steady average says 637.7, since nothing bounds what it adds for prompts.
-    work = traffic.closed_loop(64, 9000, 30, 640)
+    work = traffic.closed_loop(64, Demand(9000, 30, requests=640))
     one = records("qwen3-8b", "h200-sxm")
     rules = default_scheduler("vllm", float(one.hardware.hbm_bytes))
     seen = serving.simulate([serving.deploy(one, PHYSICAL, rules, work)])[0]
@@ -148,16 +149,20 @@ def test_latency_rises_with_the_rate():
 
 def test_a_cached_prefix_shortens_the_first_token():
     plain, cached = (
-        outcome(traffic.closed_loop(1, 4000, 50, 30, prefix_hit_rate=share)).mean("ttft")
+        outcome(traffic.closed_loop(1, Demand(4000, 50, share, 30))).mean("ttft")
         for share in (0.0, 0.5)
     )
     assert cached < 0.7 * plain
 
 
 def test_outcomes_do_not_depend_on_the_blocks():
-    one = serving.deploy(records(), PHYSICAL, RULES, traffic.closed_loop(4, 300, 20, 60))
+    one = serving.deploy(
+        records(), PHYSICAL, RULES, traffic.closed_loop(4, Demand(300, 20, requests=60))
+    )
     some = [
-        serving.with_traffic(one, traffic.closed_loop(4, "100-300", "5-20", 60, seed=seed))
+        serving.with_traffic(
+            one, traffic.closed_loop(4, Demand("100-300", "5-20", requests=60, seed=seed))
+        )
         for seed in range(7)
     ]
     together, apart = serving.simulate(some), serving.simulate(some, lanes=2)
@@ -251,11 +256,9 @@ def test_no_number_of_gpus_beats_the_lone_sequence():
 
 def test_a_size_screens_by_the_mean_of_many_lengths():
     """One drawn request decided before; the longest that was drawn must fit."""
-    cells = (ONE, (0, 0), RULES)
-    one = sizing.options(*cells, sizing.Demand("100-100000", 10), sizing.Target(users=1.0), [1])
-    two = sizing.options(
-        *cells, sizing.Demand("100-100000", 10, seed=5), sizing.Target(users=1.0), [1]
-    )
+    asked = sizing.Asked(RULES, Demand("100-100000", 10), sizing.Target(users=1.0))
+    other = asked._replace(demand=asked.demand._replace(seed=5))
+    one, two = (sizing.options(ONE, (0, 0), each, [1]) for each in (asked, other))
     np.testing.assert_allclose(one[0].rate, two[0].rate, rtol=0.2)
 
 
@@ -294,10 +297,10 @@ def test_limits_of_a_problem_are_not_those_of_a_size():
 
 
 def test_arrivals_have_the_rate_asked_for():
-    work = traffic.open_loop(4.0, 10, 10, 50, seed=5)
+    work = traffic.open_loop(4.0, Demand(10, 10, requests=50, seed=5))
     assert np.all(np.diff(work.arrival) > 0)
     assert work.arrival[-1] < 50 / 4.0 < work.arrival[-1] + 2.0
-    seen = outcome(traffic.open_loop(1.0, 200, 20, 300, seed=5))
+    seen = outcome(traffic.open_loop(1.0, Demand(200, 20, requests=300, seed=5)))
     np.testing.assert_allclose(seen.requests_per_s, 1.0, rtol=0.1)
 
 
@@ -427,7 +430,7 @@ def test_a_trace_of_json_that_is_cut_off():
 @pytest.mark.parametrize("spec", ["0", "5-2", "abc", "lognormal:10", "-3", "1e400"])
 def test_bad_lengths(spec):
     with pytest.raises(ValueError, match="length"):
-        traffic.closed_loop(1, spec, 1, 5)
+        traffic.closed_loop(1, Demand(spec, 1, requests=5))
 
 
 def test_quantiles_need_requests():
@@ -437,7 +440,7 @@ def test_quantiles_need_requests():
 
 def test_a_request_beyond_the_cache_is_refused():
     with pytest.raises(ValueError, match="longest request"):
-        outcome(traffic.closed_loop(1, 900_000, 10, 5))
+        outcome(traffic.closed_loop(1, Demand(900_000, 10, requests=5)))
 
 
 def test_rules_out_of_range_are_all_told():
@@ -579,7 +582,7 @@ def test_size_says_what_is_out_of_reach():
 
 # Derivatives.
 def test_elasticities_are_those_of_finite_differences():
-    one, work = records(), traffic.closed_loop(6, 400, 40, 24)
+    one, work = records(), traffic.closed_loop(6, Demand(400, 40, requests=24))
     fields = ("hbm_bw", "flops_bf16", "layer_overhead")
     found = slopes.elasticities(one, PHYSICAL, RULES, work, fields)
 

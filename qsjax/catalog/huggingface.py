@@ -332,7 +332,7 @@ def _quantisation(
     Without a family, whose shape is then empty, only the cache is read.
     """
     config, problems = reading.config, reading.problems
-    where = (blocks_of(reading, shape), family.names) if shape and family else ()
+    where = (blocks_of(reading, shape), family.names) if shape and family else ({}, {})
     table = next((config[key] for key in _TABLES if config.get(key) is not None), None)
     if isinstance(table, Mapping) and isinstance(table.get("quantization"), Mapping):
         # ModelOpt's own file within the config

@@ -49,50 +49,6 @@ _INTO = {
     "fc2": ("fc1",),
     "c_proj": ("c_fc",),
 }
-# What a table may call the modules of a group, without "model.layers.N.".
-_NAMES: Names = {
-    "query": (
-        *("self_attn.q_proj", "self_attn.qkv_proj", "self_attn.q_b_proj"),
-        *("self_attn.fused_qkv_a_proj", "attn.q_proj", "attention.wq", "mixer.q_proj", "attn.wq_b"),
-    ),
-    "keys": (
-        *("self_attn.k_proj", "self_attn.qkv_proj", "self_attn.kv_a_proj_with_mqa", "attn.k_proj"),
-        *("attention.wk", "mixer.k_proj", "attn.fused_wqa_wkv", "attn.wkv"),
-    ),
-    "values": (
-        *("self_attn.v_proj", "self_attn.qkv_proj", "self_attn.kv_b_proj", "attn.v_proj"),
-        *("attention.wv", "mixer.v_proj", "attn.fused_wqa_wkv", "attn.wkv"),
-    ),
-    "output": (
-        *("self_attn.o_proj", "self_attn.out_proj", "attn.o_proj", "attn.c_proj", "attention.wo"),
-        *("mixer.o_proj", "attn.wo_b"),
-    ),
-    "linear input": (
-        *("linear_attn.in_proj_qkv", "linear_attn.in_proj_qkvz", "linear_attn.q_proj"),
-        *("self_attn.qkv_proj", "mamba.in_proj", "mixer.in_proj", "conv.in_proj"),
-    ),
-    # Delta attention is called as softmax attention is; what only it has stands for its output.
-    "linear output": (
-        *("linear_attn.out_proj", "linear_attn.o_proj", "self_attn.f_b_proj", "self_attn.b_proj"),
-        *("mamba.out_proj", "mixer.out_proj", "conv.out_proj"),
-    ),
-    "routed experts": (
-        *("mlp.experts.0.down_proj", "block_sparse_moe.experts.0.w2"),
-        *("feed_forward.experts.0.down_proj", "mixer.experts.0.down_proj", "ffn.experts.0.w2"),
-        "ffn.experts.0.down_proj",
-    ),
-    "shared experts": (
-        *("mlp.shared_experts.down_proj", "mlp.shared_expert.down_proj"),
-        *("mlp.shared_mlp.down_proj", "feed_forward.shared_expert.down_proj"),
-        *("feed_forward.shared_experts.down_proj", "block_sparse_moe.shared_experts.down_proj"),
-        *("mixer.shared_experts.down_proj", "shared_mlp.down_proj", "ffn.shared_experts.w2"),
-        "ffn.shared_experts.down_proj",
-    ),
-    "dense layers": (
-        *("mlp.down_proj", "feed_forward.down_proj", "mixer.down_proj", "ffn.w2", "mlp.fc2"),
-        "mlp.c_proj",
-    ),
-}
 _PREFIXES = ("model.", "language_model.model.", "model.language_model.", "")
 _NOT_TEXT = re.compile(r"vision|visual|audio|tower|\bmtp\b")
 _LAYER = re.compile(r"\b(?:layers|blocks|h)\.(\d+)(?:\.|\b)")
@@ -113,7 +69,7 @@ class _Means:
         self, rules: Rules, default: Format, layers: float, blocks: Blocks, names: Names
     ) -> None:
         self.default, self.of_all = default, layers
-        self.blocks, self.names = blocks, {**_NAMES, **names}
+        self.blocks, self.names = blocks, dict(names)
         for group in ("routed experts", "shared experts", "dense layers"):
             self.names[f"into {group}"] = _into(self.names[group])
         self.plain: dict[str, tuple[int, Format]] = {}
@@ -230,8 +186,8 @@ def formats(
     rules: Rules,
     default: Format,
     shape: Mapping[str, float],
-    blocks: Blocks | None = None,
-    names: Names | None = None,
+    blocks: Blocks,
+    names: Names,
 ) -> dict[str, Format]:
     """The format of every group of modules that a model has.
 
@@ -240,11 +196,11 @@ def formats(
         default: of the modules that no pattern means.
         shape: fields of the model.
         blocks: which blocks have which modules, as far as it is known.
-        names: of groups that the family calls otherwise than most do.
+        names: of the modules of each group.
     """
     layers, dense = shape["layers"], shape.get("dense_layers", 0.0)
     linear, inside = shape.get("linear_layers", 0.0), shape.get("linear_params", 0.0)
-    means = _Means(rules, default, layers, blocks or {}, names or {})
+    means = _Means(rules, default, layers, blocks, names)
     query, keys, values, output = _attention(shape)
     softmax = layers - linear
     # Of the projections of a linear layer about a third is the output.

@@ -578,8 +578,8 @@ def precisions(
     quantisation: Any,
     shape: Mapping[str, float],
     problems: list[str],
-    blocks: Blocks | None = None,
-    names: Names | None = None,
+    blocks: Blocks,
+    names: Names,
 ) -> Stored:
     """The precisions of a quantisation table; None means bf16 (fp16 and fp32 are served so).
 

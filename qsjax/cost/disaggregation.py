@@ -3,7 +3,7 @@
 import dataclasses
 
 from qsjax.cost.decode import StepCost, decode_step
-from qsjax.cost.prefill import ContextParallel, prefill_step
+from qsjax.cost.prefill import ContextParallel, Prompts, prefill_step
 from qsjax.cost.shared import Filling, shared_steps
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
@@ -63,7 +63,7 @@ class Companion:
 def _busy(
     records: Records, prompt: ArrayLike, output: ArrayLike, *, convention: Convention
 ) -> Array:
-    read = prefill_step(records, convention, prompt)
+    read = prefill_step(records, convention, Prompts(prompt))
     step = decode_step(records, convention)
     each = step.busy * step.tpot / step.capacity.batch
     return read.t_busy + xp.asarray(output) * each
@@ -94,9 +94,7 @@ def _both(
     context_parallel: ContextParallel,
 ) -> tuple[Array, ...]:
     """Prefill by itself, and what it shares with decoding."""
-    alone = prefill_step(
-        records, PHYSICAL, prompt, context_parallel=context_parallel, cached=cached
-    )
+    alone = prefill_step(records, PHYSICAL, Prompts(prompt, cached=cached), context_parallel)
     shared = shared_steps(records, PHYSICAL, prompt, output, rules, context_parallel, cached)
     return (
         *(alone.ttft, alone.tokens_per_s_per_gpu, alone.busy),

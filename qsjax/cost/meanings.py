@@ -1,12 +1,13 @@
 """Unit and meaning of everything that a result names: fields, axes, metrics, parts of a step."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+import functools
+from typing import Literal, NamedTuple
 
 from qsjax.cost.metrics import METRICS
 from qsjax.cost.prefix import Reuse
 from qsjax.records.fields import facts_of
 from qsjax.records.specs import FIELDS
+from qsjax.records.tables import table
 
 
 class Meaning(NamedTuple):
@@ -16,131 +17,13 @@ class Meaning(NamedTuple):
     units: str = "1"
 
 
-_OTHERS: Mapping[str, Meaning] = {
-    # Groups of fields that are scaled together.
-    "flops": Meaning("arithmetic rate"),
-    "link_bw": Meaning("link bandwidth"),
-    "latency": Meaning("latency of links"),
-    "overhead": Meaning("overheads"),
-    "score": Meaning("objective"),
-    "model": Meaning("model"),
-    "hardware": Meaning("accelerator"),
-    "variant": Meaning("the model or its dense twin"),
-    "reason": Meaning("reason why a design cannot run"),
-    "batch": Meaning("sequences of an attention replica", "sequences"),
-    "users": Meaning("sequences of all replicas together", "sequences"),
-    "replicas": Meaning("independent copies of the deployment"),
-    "kv_mode": Meaning("KV parallelism: 0 none, 1 Helix, 2 context-parallel ring"),
-    "margin": Meaning("winner's objective over the runner-up's, less 1"),
-    "cells_feasible": Meaning("designs that run and keep the limits"),
-    "is_feasible": Meaning("whether any design runs and keeps the limits"),
-    "infeasible_reasons": Meaning("designs with each reason"),
-    "reasons": Meaning("reasons why a design cannot run, as bits"),
-    "bound_by": Meaning("resource with the largest part of TPOT"),
-    "tpot_low": Meaning("time per output token, low end of its interval", "s"),
-    "tpot_high": Meaning("time per output token, high end of its interval", "s"),
-    "tokens_per_s_per_gpu_low": Meaning("throughput of each GPU, low end", "tokens/s/GPU"),
-    "tokens_per_s_per_gpu_high": Meaning("throughput of each GPU, high end", "tokens/s/GPU"),
-    "chance_over_moe": Meaning("probability of more tokens/s/GPU than the MoE"),
-    "speedup_over_moe": Meaning("throughput of each GPU over that of the MoE"),
-    "point": Meaning("place on the front, by falling interactivity"),
-    "share": Meaning("part of TPOT that the parameter accounts for"),
-    "elasticity": Meaning("d log metric / d log parameter"),
-    "chance": Meaning("probability of more tokens/s/GPU than the first subject"),
-    "is_sure": Meaning("whether the difference is larger than the error"),
-    "wait": Meaning("longer than without prompts", "s"),
-    "second": Meaning("d2 log metric / (d log parameter d log other)"),
-    "other": Meaning("parameter of the second derivative"),
-    "elasticity_usd_per_million_tokens": Meaning("d log price of a token / d log parameter"),
-    "elasticity_joules_per_token": Meaning("d log energy of a token / d log parameter"),
-    "amplification": Meaning("% of throughput for 1 % of TPOT at the same interactivity"),
-    "tpot_limit": Meaning("longest time per output token", "s"),
-    "winner": Meaning("side that wins with the largest probability"),
-    "tokens_per_s_per_gpu_moe": Meaning("throughput of each GPU, MoE", "tokens/s/GPU"),
-    "speedup_low": Meaning("throughput over that of the MoE, q at its 95 % quantile"),
-    "speedup_high": Meaning("throughput over that of the MoE, q at its 5 % quantile"),
-    "p_dense_wins": Meaning("probability that the dense twin wins"),
-    "p_moe_wins": Meaning("probability that the MoE wins"),
-    "break_even_q": Meaning("largest q up to which the dense twin wins"),
-    "architecture": Meaning("what differs from the reference"),
-    "quality": Meaning("quality under the law, in its unit"),
-    "gain": Meaning("throughput of each GPU over that of the other way"),
-    "total_params": Meaning("parameters", "parameters"),
-    "active_params": Meaning("parameters that a token uses", "parameters"),
-    "limited_by": Meaning("what keeps the batch from growing"),
-    "least_hbm_bytes": Meaning("HBM of each GPU from which a design would fit", "B"),
-    "capacity_usable": Meaning("usable memory of a GPU", "B"),
-    "capacity_weights": Meaning("weights of a GPU", "B"),
-    "capacity_kv_per_sequence": Meaning("cache of a sequence on a GPU", "B"),
-    "capacity_max_batch": Meaning("largest batch of an attention replica that fits", "sequences"),
-    "capacity_batch": Meaning("sequences of an attention replica", "sequences"),
-    "load": Meaning("users in flight, or requests that arrive a second"),
-    "load_unit": Meaning("unit of the load"),
-    "largest_rate": Meaning("requests served a second when none is waited for", "1/s"),
-    "measured_requests": Meaning("requests that are measured", "requests"),
-    "requests_per_s": Meaning("answers a second", "1/s"),
-    "goodput_per_s": Meaning("answers a second that keep the limits", "1/s"),
-    "attained": Meaning("share of the requests that keep the limits"),
-    "waiting": Meaning("requests that wait for their first token", "requests"),
-    "decoding": Meaning("requests that decode", "requests"),
-    "evictions": Meaning("requests that lost their cache and started anew", "requests"),
-    "pool": Meaning("prefill or decode"),
-    "transfer": Meaning("time of a prompt's cache from prefill to decode", "s"),
-    "replica_gpus": Meaning("GPUs of a replica", "GPUs"),
-    "gpus_screened": Meaning("GPUs that the screening asks for", "GPUs"),
-    "designs_screened": Meaning("designs that hold a request", "designs"),
-    "designs_simulated": Meaning("designs that were simulated", "designs"),
-    "binds": Meaning("limits that one replica less would break"),
-    "best_ttft": Meaning("shortest time to first token of any design without load", "s"),
-    "best_tpot": Meaning("shortest time per output token of any design", "s"),
-    "microbatch": Meaning("sequences of a microbatch", "sequences"),
-    "proved": Meaning("share of the box in which the claim is proved"),
-    "largest": Meaning("largest box in which the claim is proved, over the one asked for"),
-    "refuted_from": Meaning("smallest box with a known counter-example, over the one asked for"),
-    "parts": Meaning("parts of the box that were judged"),
-    "evaluated": Meaning("designs times parts that were judged"),
-    "t_bound": Meaning("time before communication", "s"),
-    "t_overhead": Meaning("overheads of a stage", "s"),
-    "t_stage": Meaning("time of a stage", "s"),
-    "busy": Meaning("mean of the shares of the time in which arithmetic and HBM run"),
-    "watts_per_gpu": Meaning("power of a GPU while serving", "W"),
-    "power_is_measured": Meaning("whether the power is known against the load"),
-    "tpot_speculated": Meaning("time per output token with speculation", "s"),
-    "t_busy": Meaning("mean of the times in which arithmetic and HBM run", "s"),
-    "t_p2p": Meaning("time between stages", "s"),
-    "place": Meaning("where the cache of prefixes is"),
-    "found": Meaning("share of the prefixes that are still there"),
-    "prefixes": Meaning("prefixes in use of an attention replica", "prefixes"),
-    "holds_for": Meaning("longest reuse interval at which every prefix is there", "s"),
-    "prefix_bytes": Meaning("cache of a prefix on each GPU", "B"),
-    "prefix_bytes_per_token": Meaning("the same of a token", "B"),
-    "load_time": Meaning("time of a load from the tier", "s"),
-    "pays_from": Meaning("bandwidth from which a load is faster than computing", "B/s"),
-    "is_best": Meaning("whether no place has more tokens/s"),
-} | {name: Meaning(fact.meaning, fact.unit) for name, fact in facts_of(Reuse).items()}
-# By the first part of a name.
-_PARTS: Mapping[str, Meaning] = {
-    "term": Meaning("part of TPOT", "s"),
-    "compute": Meaning("arithmetic time", "s"),
-    "hbm": Meaning("HBM time", "s"),
-    "comm": Meaning("communication time", "s"),
-    "ttft": Meaning("time to first token", "s"),
-    "tpot": Meaning("time per output token", "s"),
-    "itl": Meaning("time between tokens", "s"),
-    "e2e": Meaning("time of a whole request", "s"),
-    "share": Meaning("share of the time"),
-    "windows": Meaning("time in which communication may hide", "s"),
-    "exposed": Meaning("communication time that overlap leaves", "s"),
-    "speedup": Meaning("throughput of each GPU over that of the model"),
-    "terms": Meaning("part of TPOT", "s"),
-    "hidden": Meaning("time behind other work", "s"),
-    "gpu_time": Meaning("GPU time of an output token", "s"),
-    "attribution": Meaning("share of the gap"),
-    "table_5": Meaning("GPU time over the arithmetic of the first subject"),
-    "slopes": Meaning("% of throughput for 1 % more at the same quality"),
-}
+@functools.cache
+def _known(kind: Literal["names", "parts"]) -> dict[str, Meaning]:
+    """Meanings by name, or by the first part of one."""
+    return {name: Meaning(*told) for name, told in table("cost/meanings.toml")[kind].items()}
 
 
+_FACTS = {**FIELDS, **facts_of(Reuse)}
 # A number of something within: what follows has the unit.
 _WITHIN = ("own", "prefill", "prompt")
 
@@ -153,24 +36,25 @@ def meaning_of(name: str) -> Meaning:
     >>> meaning_of("term_hbm_kv")
     Meaning(long_name='part of TPOT: hbm kv', units='s')
     """
-    if name in _OTHERS:
-        return _OTHERS[name]
+    if known := _known("names").get(name):
+        return known
     if name in METRICS:
         metric = METRICS[name]
         return Meaning(metric.meaning, metric.unit)
-    if name in FIELDS:
-        return Meaning(FIELDS[name].meaning, FIELDS[name].unit)
+    if name in _FACTS:
+        return Meaning(_FACTS[name].meaning, _FACTS[name].unit)
     if metric_of := max((m for m in METRICS if name.startswith(f"{m}_")), key=len, default=""):
         own = meaning_of(metric_of)
         rest = name[len(metric_of) + 1 :].replace("_", " ")
         return Meaning(f"{own.long_name}: {rest}", own.units)
     part, dot, rest = name.partition("." if "." in name else "_")
     words = rest.replace("_", " ")
-    if part not in _PARTS and (dot == "." or part in _WITHIN):
+    parts = _known("parts")
+    if part not in parts and (dot == "." or part in _WITHIN):
         own = meaning_of(rest)
         return Meaning(f"{part.replace('_', ' ')}: {own.long_name}", own.units)
-    if part in _PARTS:
-        return Meaning(f"{_PARTS[part].long_name}: {words}".removesuffix(": "), _PARTS[part].units)
+    if part in parts:
+        return Meaning(f"{parts[part].long_name}: {words}".removesuffix(": "), parts[part].units)
     return Meaning(name.replace("_", " "))
 
 

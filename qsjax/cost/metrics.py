@@ -13,7 +13,15 @@ from qsjax.numerics.jaxpr import on_host_by_jax
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import safe_log
-from qsjax.records.fields import near
+from qsjax.records.checks import check_rules
+from qsjax.records.fields import (
+    AT_LEAST_ONE,
+    EFFICIENCY,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    near,
+)
 from qsjax.records.specs import HardwareSpec
 from qsjax.records.units import HOUR
 
@@ -53,6 +61,15 @@ class Economy:
     pue: ArrayLike = 1.0
 
 
+_RULES = {
+    **dict.fromkeys(("usd_per_hour", "watts", "power_gain"), NOT_NEGATIVE),
+    **dict.fromkeys(("power_base", "idle_power"), SHARE),
+    "utilisation": EFFICIENCY,
+    "power_exponent": POSITIVE,
+    "pue": AT_LEAST_ONE,
+}
+
+
 def economy_of(
     hardware: HardwareSpec,
     *,
@@ -83,30 +100,7 @@ def not_stated(stated: Collection[str]) -> tuple[str, ...]:
 
 def check_economy(economy: Economy) -> None:
     """Raise `ValueError` with every number of `economy` that is out of its range."""
-    bounds = {
-        "usd_per_hour": (0.0, np.inf),
-        "watts": (0.0, np.inf),
-        "utilisation": (np.nextafter(0.0, 1.0), 1.0),
-        "power_base": (0.0, 1.0),
-        "power_gain": (0.0, np.inf),
-        "power_exponent": (np.nextafter(0.0, 1.0), np.inf),
-        "idle_power": (0.0, 1.0),
-        "pue": (1.0, np.inf),
-    }
-    problems = []
-    for name, (low, high) in bounds.items():
-        given = getattr(economy, name)
-        value = np.asarray(np.nan if isinstance(given, str) else given, np.float64)
-        if not np.all(np.isfinite(value) & (value >= low) & (value <= high)):
-            allowed = f"at least {low:g}" if high == np.inf else f"from {low:g} to {high:g}"
-            if name == "utilisation":
-                allowed = "a share above 0, at most 1 (0.6 for 60 %)"
-            if name == "power_exponent":
-                allowed = "a number above 0"
-            shown = repr(given) if isinstance(given, str) else f"{value.flat[0]:g}"
-            problems.append(f"  {name}: {shown} is not allowed; give {allowed}")
-    if problems:
-        raise ValueError("\n".join(["economy:", *problems]))
+    check_rules("economy", economy, _RULES)
 
 
 def usd_per_million_tokens(tokens_per_s_per_gpu: ArrayLike, economy: Economy) -> Array:

@@ -53,6 +53,22 @@ class PrefillCost:
     tokens_per_s_per_gpu: Array
 
 
+class Prompts(NamedTuple):
+    """Prompts of one forward pass, of an attention replica.
+
+    Attributes:
+        tokens: of a prompt.
+        number: how many; a part of one is a mean chunk.
+        cached: tokens of a prompt whose cache is there already; at least one is not.
+        reading: share of the replicas with common experts that read prompts in this pass.
+    """
+
+    tokens: ArrayLike
+    number: ArrayLike = 1.0
+    cached: ArrayLike = 0.0
+    reading: ArrayLike = 1.0
+
+
 class Answers(NamedTuple):
     """What decodes in the same pass as the prompts, of an attention replica; times of a stage.
 
@@ -244,12 +260,9 @@ def _with_answers(
 def prefill_step(
     records: Records,
     convention: Convention,
-    prompt: ArrayLike,
-    prompts: ArrayLike = 1.0,
+    prompts: Prompts,
     context_parallel: ContextParallel = "pass_kv",
     answers: Answers = Answers(),  # noqa: B008  # immutable
-    cached: ArrayLike = 0.0,
-    reading: ArrayLike = 1.0,
 ) -> PrefillCost:
     """Cost of one forward pass over prompts, and over answers beside them [s, tokens/s].
 
@@ -260,22 +273,18 @@ def prefill_step(
     Args:
         records: the design; with kvp > 1 the tokens of a prompt are divided over the ranks.
         convention: accounting; the prefill exists in the physical one (full model, even stage).
-        prompt: tokens of a prompt.
-        prompts: prompts of an attention replica in one pass; a part of one is a mean chunk.
+        prompts: what is read.
         context_parallel: what goes round the KV ranks (arXiv 2411.01783): cache or queries.
         answers: what decodes in the same pass: weights are read once for all its tokens.
-        cached: tokens of a prompt whose cache is there already; at least one is not.
-        reading: share of the replicas with common experts that read prompts in this pass.
     """
     model, hardware, partition, workload, _ = records
     ctx = _context(records, convention)
     # The context enters no rate that is used here.
     rate = rates(ctx._replace(workload=dataclasses.replace(ctx.workload, context=1.0)))
-    pp, prompts = xp.asarray(partition.pp), xp.asarray(prompts)
-    prompt, cached = xp.asarray(prompt), xp.asarray(cached)
-    read, decoding = prompts * (prompt - cached), xp.asarray(answers.tokens)
-    tokens, routed = read + decoding, xp.asarray(reading) * read + decoding
-    one = _Pass(prompts, prompt, cached, read, decoding, tokens, routed)
+    pp, (prompt, count, cached, reading) = xp.asarray(partition.pp), map(xp.asarray, prompts)
+    read, decoding = count * (prompt - cached), xp.asarray(answers.tokens)
+    tokens, routed = read + decoding, reading * read + decoding
+    one = _Pass(count, prompt, cached, read, decoding, tokens, routed)
     load = compute.expert_load(ctx, routed * ctx.lay.pool_replicas)
     bound, arithmetic, hbm = _with_answers(ctx, _phases(ctx, rate, one, load), answers)
     ring = _ring(ctx, one, context_parallel)
@@ -285,7 +294,7 @@ def prefill_step(
     p2p = rate.p2p.startup + tokens * rate.p2p.bandwidth
     t_stage = sum(bound[1:], bound[0]) + comm + overhead
     t_busy = 0.5 * sum((*arithmetic[1:], *hbm), arithmetic[0])
-    tokens_per_s = xp.asarray(partition.dp) * (prompts * prompt) / (t_stage + p2p)
+    tokens_per_s = xp.asarray(partition.dp) * (count * prompt) / (t_stage + p2p)
     return PrefillCost(
         compute=arithmetic,
         hbm=hbm,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws.memory import kv_bytes_per_sequence
-from qsjax.cost.prefill import PrefillCost, prefill_step
+from qsjax.cost.prefill import PrefillCost, Prompts, prefill_step
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
@@ -240,8 +240,8 @@ def prefix_costs(records: Records, convention: Convention, reuse: Reuse) -> dict
     work = dataclasses.replace(workload, context=isl + 0.5 * xp.asarray(reuse.osl))
     design = Records(model, chip, part, work)
     step = decode_step(design, convention)
-    full = prefill_step(design, convention, isl)
-    rest = prefill_step(design, convention, isl, cached=cached)
+    full = prefill_step(design, convention, Prompts(isl))
+    rest = prefill_step(design, convention, Prompts(isl, cached=cached))
     cap = step.capacity
     length = xp.where(cached > 0, cached, 1.0)  # in one block: parts of a token count
     prefix = dataclasses.replace(work, context=length, kv_block=length)

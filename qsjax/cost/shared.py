@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.laws.sharding import layout
-from qsjax.cost.prefill import Answers, ContextParallel, PrefillCost, prefill_step
+from qsjax.cost.prefill import Answers, ContextParallel, PrefillCost, Prompts, prefill_step
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.safe import ceil, floor
 from qsjax.records.specs import Convention, Partition, Records, Workload
@@ -193,9 +193,8 @@ def shared_steps(
     prompts = steps.chunk / (filled * missing)
     sharing = layout(records.model, partition, convention).pool_replicas
     more = with_any(steps.share, xp.where(xp.asarray(rules.lockstep) > 0, sharing, 1.0))
-    full = prefill_step(
-        *(records, convention, prompt, prompts, context_parallel, answers, cached), 1.0 / more
-    )
+    read = Prompts(prompt, prompts, cached, reading=1.0 / more)
+    full = prefill_step(records, convention, read, context_parallel, answers)
     # The laws of a prefill have long messages: no step is shorter for the prompts that ride in it.
     longer = xp.maximum(full.ttft / accepted - mixed * step.tpot, 0.0)
     wait, of_all = more * steps.share * longer, more * steps.share_of_all
@@ -232,5 +231,5 @@ def rush(
     tokens = xp.asarray(records.workload.batch) * prompt
     passes = xp.maximum(tokens / budget, 1.0)
     filled = xp.minimum(tokens, rules.budget) / prompt
-    one = prefill_step(records, convention, prompt, filled)
+    one = prefill_step(records, convention, Prompts(prompt, filled))
     return 0.5 * (passes + 1.0) * one.ttft

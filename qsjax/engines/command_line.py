@@ -320,17 +320,11 @@ def _servers(words: list[str], engine: Engine | None, at: int) -> list[_Server]:
 
 def _notes(variables: shell.Variables, servers: list[_Server]) -> tuple[str, ...]:
     """What is said of a script beyond the server that is read."""
-    notes = []
-    if len(servers) > 1:
-        prefill = servers[0].prefills and not all(one.prefills for one in servers)
-        which = "first of them that decodes" if prefill else "first of them"
-        notes.append(
-            f"the text starts {len(servers)} servers; this is the {which}, so give each by itself"
-        )
+    prefills = [one.prefills for one in servers]
+    decodes = bool(prefills) and prefills[0] and not all(prefills)
     left_out = [text for text in variables.left_out if "-" in text]
-    if left_out:
-        notes.append(pasted.LEFT_OUT + ", ".join(left_out))
-    return tuple(notes)
+    dropped = (pasted.LEFT_OUT + ", ".join(left_out),) if left_out else ()
+    return pasted.others("text", len(servers), decodes=decodes) + dropped
 
 
 def _behind(words: list[str], engine: Engine | None, at: int) -> list[str]:

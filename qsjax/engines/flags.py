@@ -26,20 +26,6 @@ _VARIABLE = re.compile(r"\$\{?\w+\}?")
 _ARGUMENTS = re.compile(r"[\"']?\$\{?[@*]\}?[\"']?")  # all that a script was started with
 # The same as a value within JSON.
 _PLACEHOLDER = re.compile(r":\s*(?:<[^<>]*>|\$\{?\w+\}?)(?=\s*[,}])")
-WHOLE = (
-    "tp_total",
-    "pp",
-    "dp_total",
-    "attention_dp",
-    "dcp",
-    "pcp",
-    "ep",
-    "sequences",
-    "kv_block",
-    "batched_tokens",
-    "drafts",
-    "verified",
-)
 
 
 class Flag(NamedTuple):
@@ -150,7 +136,9 @@ def _number(name: str, flag: str, text: str) -> float | None:
             raise ValueError(f"{flag}: {text} is not a share; give a number above 0, at most 1")
     elif value != value:
         raise ValueError(f"{flag}: {text!r} is not a number; give a whole number of at least 1")
-    elif not (value >= 1 and value < float("inf")) or (name in WHOLE and value != int(value)):
+    elif not (value >= 1 and value < float("inf")) or (
+        name in load_flags()["whole"] and value != int(value)
+    ):
         raise ValueError(f"{flag}: {text} is not allowed; give a whole number of at least 1")
     return value
 

@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 import textwrap
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from qsjax.engines import settings
@@ -98,7 +99,8 @@ def _value(text: str, key: str) -> str:
     return found[2].strip() if found else ""
 
 
-def _command(engine: str, model: str, flags: list[str]) -> str:
+def started(engine: str, model: str, flags: list[str]) -> str:
+    """The command line of an engine's server; `model` is "" where none is named."""
     lead = ["--model-path", model] if engine == "sglang" else [model]
     return " ".join([PROGRAMS[engine], *map(shlex.quote, [*(lead if model else []), *flags])])
 
@@ -127,7 +129,7 @@ def _job(text: str) -> Held | None:
         # A path may be a name that a cluster's own settings resolve.
         name = served if "/" in served and "/" not in model else model
         note = f"the job's workers are of several roles; these are its {role} workers, one of them"
-        return Held(_command(engine, name, settings.read("the job", block)), "", (note,))
+        return Held(started(engine, name, settings.read("the job", block)), "", (note,))
     return None
 
 
@@ -152,7 +154,7 @@ def _modelservice(text: str) -> Held | None:
     head = next((one for one in _EXTRA.finditer(decode) if one["key"] == "args"), None)
     words = _passed(decode, head) if head else []
     flags = [*_degrees(_under(decode, "parallelism")), *words]
-    command = _command("vllm", model.removeprefix("hf://"), flags)
+    command = started("vllm", model.removeprefix("hf://"), flags)
     return Held(command, "", ("the chart's workers that decode, one of them",))
 
 
@@ -171,7 +173,7 @@ def _service(text: str) -> Held | None:
     name = _value(model, "uri")
     if not name.startswith("hf://"):
         name = _value(model, "name")
-    command = _command("vllm", name.removeprefix("hf://"), flags)
+    command = started("vllm", name.removeprefix("hf://"), flags)
     template = _under(spec, "template")
     if more := _MORE_ARGS.search(template):
         command += " " + " ".join((more["block"] or more["line"]).split())
@@ -194,7 +196,7 @@ def _sagemaker(text: str) -> Held | None:
             flags += _flag(flag, value)
     if not flags and not model:
         return None
-    return Held(_command(engine, model, flags), "", ("the flags are the variables SM_*",))
+    return Held(started(engine, model, flags), "", ("the flags are the variables SM_*",))
 
 
 def _runpod(text: str) -> Held | None:
@@ -209,7 +211,7 @@ def _runpod(text: str) -> Held | None:
         elif flag in spelled("vllm"):
             flags += _flag(flag, value)
     note = "the flags are the variables of the worker"
-    return Held(_command("vllm", model, flags), "", (note,))
+    return Held(started("vllm", model, flags), "", (note,))
 
 
 def _options(text: str) -> Held | None:
@@ -224,7 +226,7 @@ def _options(text: str) -> Held | None:
     known = spelled("vllm")
     flags = [x for name, told in renamed.items() if name in known for x in _flag(name, told)]
     note = "the flags are the options of the container, which runs vLLM with them"
-    return Held(_command("vllm", found.get("model-id", ""), flags), "", (note,))
+    return Held(started("vllm", found.get("model-id", ""), flags), "", (note,))
 
 
 def _passed(text: str, head: re.Match[str]) -> list[str]:
@@ -281,7 +283,7 @@ def _chart(text: str) -> Held | None:
         if flag in read - {"model", "quantization"} and value != "null":
             flags += _flag(flag, value)
     note = "the flags that a chart or a tool passes on: what it adds by itself is not known"
-    return Held(_command(engine, model[1], [*flags, *words]), "", (note,))
+    return Held(started(engine, model[1], [*flags, *words]), "", (note,))
 
 
 def _stack(text: str) -> Held | None:
@@ -290,7 +292,7 @@ def _stack(text: str) -> Held | None:
     if not found or "servingEngineSpec:" not in text:
         return None
     note = "the chart states the model alone, served by one GPU"
-    return Held(_command("vllm", found[1], []), "", (note,))
+    return Held(started("vllm", found[1], []), "", (note,))
 
 
 def spelled(engine: str) -> set[str]:
@@ -300,17 +302,23 @@ def spelled(engine: str) -> set[str]:
     return {name for group in groups for names in group.values() for name in names.split()}
 
 
+def engine_of_keys(keys: Sequence[str], engines: Sequence[str] = tuple(PROGRAMS)) -> str | None:
+    """The engine of which most of these keys are flags, the first of equals; None where of none."""
+    names = [key.replace("_", "-").removeprefix("no-") for key in keys]
+    counts = {engine: sum(name in spelled(engine) for name in names) for engine in engines}
+    engine = max(engines, key=lambda one: counts[one])
+    return engine if counts[engine] >= max(2, 0.7 * len(keys)) else None
+
+
 def _settings(text: str) -> Held | None:
     """A settings file of an engine, which names no model: most of its keys are flags of one."""
-    keys = [key.replace("_", "-").removeprefix("no-") for key in _SETTING.findall(text)]
-    known = {engine: [key for key in keys if key in spelled(engine)] for engine in PROGRAMS}
     # Underscores are TensorRT-LLM's.
     order = sorted(PROGRAMS, key=lambda one: (one == "trtllm") != ("_" in text))
-    engine = max(order, key=lambda one: len(known[one]))
-    if len(known[engine]) < 2 or len(known[engine]) < 0.7 * len(keys):
+    engine = engine_of_keys(_SETTING.findall(text), order)
+    if engine is None:
         return None
     note = "a settings file by itself: the flags of the command that reads it are not known"
-    return Held(_command(engine, "", settings.read("the settings", text)), "", (note,))
+    return Held(started(engine, "", settings.read("the settings", text)), "", (note,))
 
 
 def described(text: str) -> Held | None:

@@ -1,4 +1,4 @@
-"""Which kernels multiply four-bit experts, and their launches, by data/engines.toml."""
+"""Which kernels multiply four-bit experts, and their launches, by engines.toml."""
 
 import dataclasses
 import datetime

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from qsjax.engines.jobs import PROGRAMS, spelled
+from qsjax.engines.jobs import engine_of_keys, spelled, started
 
 # Calls whose keywords are an engine's flags: vLLM's, SGLang's, TensorRT-LLM's, Ray's.
 _CALLS = {
@@ -97,11 +97,7 @@ def _words(key: str, value: Any, nested: bool) -> Iterator[str]:
 
 def _command(engine: str, model: Any, given: dict[str, Any]) -> str:
     words = [w for key, value in given.items() for w in _words(key, value, engine == "trtllm")]
-    if isinstance(model, str):
-        words = ["--model-path", model, *words] if engine == "sglang" else [model, *words]
-    # A variable stays one for the shell.
-    shown = (word if re.fullmatch(r"\$\w+", word) else shlex.quote(word) for word in words)
-    return " ".join([PROGRAMS[engine], *shown])
+    return started(engine, model if isinstance(model, str) else "", words)
 
 
 def _in_log(text: str) -> str:
@@ -235,10 +231,8 @@ def _in_object(text: str) -> str:
     given = next(filter(_is_object, inner), given)
     if not _is_object(given):
         return ""
-    names = [key.replace("_", "-") for key in given]
-    counts = {engine: sum(name in spelled(engine) for name in names) for engine in PROGRAMS}
-    engine = max(counts, key=lambda one: counts[one])
-    if counts[engine] < 2 or counts[engine] < 0.7 * len(names):
+    engine = engine_of_keys(list(given))
+    if engine is None:
         return ""
     model = next((given[key] for key in _MODEL if isinstance(given.get(key), str)), None)
     return _command(engine, model, {key: x for key, x in given.items() if key not in _MODEL})

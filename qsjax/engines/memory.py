@@ -1,4 +1,4 @@
-"""What an engine leaves for weights and cache, by the rules of that engine (data/engines.toml)."""
+"""What an engine leaves for weights and cache, by the rules of that engine (engines.toml)."""
 
 import dataclasses
 import math

@@ -311,6 +311,14 @@ def _in_python(text: str) -> Held | None:
     return next((Held(said) for said in lists.texts(text) if SERVER.search(said)), None)
 
 
+def others(what: str, servers: int, *, decodes: bool) -> tuple[str, ...]:
+    """What is said of servers beside the one that is read: the first, or first that decodes."""
+    if servers < 2:
+        return ()
+    which = "first of them that decodes" if decodes else "first of them"
+    return (f"the {what} starts {servers} servers; this is the {which}, so give each by itself",)
+
+
 def command_in(text: str) -> Held:
     """The command that a manifest, a container file or a call holds, and the image that runs it.
 
@@ -358,16 +366,8 @@ def command_in(text: str) -> Held:
     servers = [one for one in every if _rank(one) < 2]
     if _rank(found) == 2:  # images start them
         servers = [one for one in every if _rank(one) == 2 and "--model" in one.text()]
-    notes: tuple[str, ...] = ()
-    if len(servers) > 1:
-        which = "first of them"
-        if _rank(found) == 0 and any(_rank(one) for one in servers):
-            which = "first of them that decodes"
-        notes = (
-            f"the manifest starts {len(servers)} servers; this is the {which}, so give each by "
-            "itself",
-        )
-    return Held(found.text(), image, notes)
+    decodes = _rank(found) == 0 and any(_rank(one) for one in servers)
+    return Held(found.text(), image, others("manifest", len(servers), decodes=decodes))
 
 
 # What Slurm is asked for in a batch script, and the variables that tell it to the script.

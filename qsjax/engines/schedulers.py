@@ -10,6 +10,8 @@ from qsjax.engines.flags import Engine
 from qsjax.engines.rules import load_schedulers
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import ArrayLike
+from qsjax.records.checks import check_rules
+from qsjax.records.fields import COUNT, FLAG, NOT_NEGATIVE, SHARE, Rule
 from qsjax.records.units import GIB, MS
 
 # Engines whose schedulers are known; of others commands are read.
@@ -92,24 +94,15 @@ def filling_of(engine: str, hbm_bytes: float, hardware_name: str = "") -> Fillin
     return Filling(*ways, rules.stream_steps, rules.frontend)
 
 
+_RULES = {
+    **dict.fromkeys(("budget", "sequences", "block", "state_slots"), COUNT),
+    **dict.fromkeys(("mixed", "whole"), FLAG),
+    "reserve": SHARE,
+    "state_share": Rule(high=0.99),
+    **dict.fromkeys(("frontend", "stream_steps"), NOT_NEGATIVE),
+}
+
+
 def check_scheduler(scheduler: Scheduler) -> None:
     """Raise `ValueError` with every rule that is out of its range."""
-    problems = []
-    for name in ("budget", "sequences", "block", "state_slots"):
-        value = np.asarray(getattr(scheduler, name), np.float64)
-        if not np.all((value >= 1) & (value == np.floor(value)) & np.isfinite(value)):
-            problems.append(f"  {name}: {value} is not allowed; give a whole number of at least 1")
-    for name in ("mixed", "whole"):
-        value = np.asarray(getattr(scheduler, name), np.float64)
-        if not np.all((value == 0) | (value == 1)):
-            problems.append(f"  {name}: {value} is not allowed; give 0 or 1")
-    for name, most in (("reserve", 1.0), ("state_share", 0.99)):
-        value = np.asarray(getattr(scheduler, name), np.float64)
-        if not np.all((value >= 0) & (value <= most)):
-            problems.append(f"  {name}: {value} is not allowed; give a share from 0 to {most:g}")
-    for name, unit in (("frontend", "seconds"), ("stream_steps", "decode steps")):
-        value = np.asarray(getattr(scheduler, name), np.float64)
-        if not np.all((value >= 0) & np.isfinite(value)):
-            problems.append(f"  {name}: {value} is not allowed; give {unit} of at least 0")
-    if problems:
-        raise ValueError("\n".join(["scheduler:", *problems]))
+    check_rules("scheduler", scheduler, _RULES)

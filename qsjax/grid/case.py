@@ -19,6 +19,7 @@ from qsjax.records.specs import Convention, Partition, Records
 MEMORY_TERMS = (
     "weights: attention",
     "weights: routed experts",
+    "weights: experts of other modalities",
     "weights: shared experts",
     "weights: dense FFN",
     "weights: router",
@@ -118,6 +119,12 @@ def sequences_of(case: Case) -> float:
     return scalar(step.replicas) * scalar(case.records.partition.dp) * scalar(step.capacity.batch)
 
 
+def memory_of(case: Case) -> dict[str, float]:
+    """What fills the memory of a GPU, in the order in which it is read [B]."""
+    held = case.parts.memory
+    return {name: scalar(held[name]) for name in sorted(held, key=MEMORY_TERMS.index)}
+
+
 def gpu_time(case: Case) -> dict[str, float]:
     """GPU-seconds of one output token by term [s]; their sum is 1 / (tokens/s/GPU)."""
     share = scalar(case.parts.step.gpus) / sequences_of(case)
@@ -152,7 +159,7 @@ def case_record(case: Case) -> Row:
         "max_batch": int(parts.step.capacity.max_batch),
         "is_feasible": case.is_feasible,
         "shortcomings": [dataclasses.asdict(item) for item in case.shortcomings],
-        "memory_bytes": {name: float(parts.memory[name]) for name in MEMORY_TERMS},
+        "memory_bytes": memory_of(case),
         "hbm_bytes": scalar(case.records.hardware.hbm_bytes),
         "terms": {name: float(parts.time[name]) for name in TIME_TERMS},
         "hidden": {f"comm_{name}": float(m.hidden) for name, m in parts.messages.items()},

@@ -10,7 +10,7 @@ from qsjax.cost.roofline import Roof
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
-from qsjax.records.checks import divisors
+from qsjax.records.checks import listed_divisors
 from qsjax.records.specs import PHYSICAL, Convention, Records
 from qsjax.records.units import GB, GIB
 
@@ -34,10 +34,6 @@ class Shortcoming:
     text: str
 
 
-def _divisors(number: float) -> str:
-    return ", ".join(map(str, divisors(int(number))))
-
-
 def _gib(size: float) -> str:
     return f"{size / GIB:,.2f} GiB"
 
@@ -46,7 +42,7 @@ def _expert_ranks(ep: float, tp: float, stage: float, convention: Convention) ->
     """Why the ranks of the experts do not divide a stage, and which ones would."""
     whole = convention.ffn_sharding == "stage"
     ranks = f"ep={ep:g}" if whole else f"ep={ep:g} times tp={tp:g}"
-    allowed = _divisors(stage if whole else stage / tp)
+    allowed = listed_divisors(stage if whole else stage / tp)
     return (
         f"{ranks} does not divide the {stage:g} GPUs of a pipeline stage; "
         f"choose {'one' if whole else 'ep'} of {allowed}"
@@ -94,9 +90,9 @@ def shortcomings(
         f"but one sequence of {context:,.0f} tokens takes {_gib(one)}: "
         f"{_gib(weights + one - usable)} are missing",
         "tp does not divide the query heads": f"tp={tp:g} does not divide the {heads:g} query "
-        f"heads; choose one of {_divisors(heads)}",
+        f"heads; choose one of {listed_divisors(heads)}",
         "ep exceeds or does not divide the experts": f"ep={ep:g} does not divide the {experts:g} "
-        f"experts; choose one of {_divisors(experts)}",
+        f"experts; choose one of {listed_divisors(experts)}",
         "ep does not divide the stage": _expert_ranks(ep, tp, stage, convention),
         "pp exceeds the layers": f"pp={pp:g} is more than the {layers:g} layers",
         "wrong GPU count": _copies(copy, float(step.replicas), records),

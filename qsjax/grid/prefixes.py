@@ -13,7 +13,7 @@ from qsjax.grid.batches import ladder
 from qsjax.grid.cells import Cells, label_of, records_on_host, variants_alone
 from qsjax.grid.optimum import winners_at
 from qsjax.grid.problem import Problem, describe
-from qsjax.grid.roots import Root, find_roots
+from qsjax.grid.roots import SCAN_POINTS, SPAN, Root, find_roots
 from qsjax.grid.solution import Row, solve
 from qsjax.numerics.jax import jax
 from qsjax.numerics.namespace import Array
@@ -36,8 +36,6 @@ WAYS = {
 RANGES = {"prefix_hit_rate": (1e-3, 1.0), "reuse_interval": (0.1, 1e6)}
 TIER_FIELDS = tuple(f"{tier}_{what}" for tier in TIERS for what in ("bytes", "bw", "latency"))
 PARAMETERS = (*RANGES, *TIER_FIELDS)
-SPAN = 100.0  # of a field of a tier, around its value
-SCAN_POINTS = 129
 Columns = dict[str, dict[str, np.ndarray]]
 
 

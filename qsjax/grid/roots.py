@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 from scipy.optimize import elementwise
 
+# Factor around its value within which a parameter is searched by default, and at how many values.
+SPAN, SCAN_POINTS = 100.0, 129
 # Stands for the log ratio where only one side is feasible: larger than any real one.
 ONE_SIDED = 1e3
 TOLERANCE = 1e-13  # of log parameter

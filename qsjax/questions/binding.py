@@ -32,6 +32,8 @@ from qsjax.numerics.jax import jax
 from qsjax.output import words
 from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
+from qsjax.records.checks import value_problem
+from qsjax.records.fields import Rule
 
 # Everything that a step's time depends on: by Euler's rule the shares of these sum to 1.
 HARDWARE = ("hbm_bw", "flops", "flops_exp", "link_bw", "latency", "overhead", "hbm_bytes")
@@ -255,8 +257,8 @@ def binding(
     {'hbm_bw'}
     """
     chosen = resolve(parameters)
-    if isinstance(points, bool) or not float(points).is_integer() or points < 2:
-        raise ValueError(f"points: {points} is not allowed; give a whole number, at least 2")
+    if strange := value_problem(Rule(low=2.0, whole=True), points):
+        raise ValueError(f"points: {strange}")
     if is_given(problem.limits, "min_headroom"):
         raise ValueError(
             "limits.min_headroom: the largest batch would not be that of the memory; lower the "

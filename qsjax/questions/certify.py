@@ -21,7 +21,7 @@ from qsjax.output.labels import variant_name
 from qsjax.output.result import Drawing, Result, Row
 from qsjax.records import checks
 from qsjax.records.conversion import as_float64, names_of
-from qsjax.records.fields import facts_of, near
+from qsjax.records.fields import COUNT, facts_of, near
 from qsjax.records.specs import HardwareSpec
 
 CLAIMS = ("winner", "partition", "bottleneck")
@@ -268,8 +268,8 @@ def _check(problem: Problem, claims: Sequence[str], parts: int) -> None:
         wrong.append("batch: 'best' is searched within limits; give 'largest' or numbers")
     if problem.objective not in OBJECTIVES:
         wrong.append(f"objective: {problem.objective} has no bounds; give {', '.join(OBJECTIVES)}")
-    if not parts >= 1:
-        wrong.append(f"parts: {parts} is not allowed; give a whole number of at least 1")
+    if strange := checks.value_problem(COUNT, parts):
+        wrong.append(f"parts: {strange}")
     if wrong:
         raise ValueError("\n".join(wrong))
 

@@ -22,7 +22,8 @@ from qsjax.grid.optimum import any_batch
 from qsjax.grid.problem import Problem, describe, fixed_question, pairs_of
 from qsjax.output import words
 from qsjax.output.result import Drawing, Result, Row, Table
-from qsjax.records.checks import check_positive
+from qsjax.records.checks import check_positive, value_problem
+from qsjax.records.fields import Rule
 from qsjax.records.specs import CONVENTIONS, Convention
 from qsjax.records.units import MS
 
@@ -379,8 +380,8 @@ def _checked(problem: Problem, tpots: Sequence[float], q: Distribution, nodes: i
         check_positive("tpots", tpots, "s")
     except ValueError as error:
         wrong.append(str(error))
-    if isinstance(nodes, bool) or not float(nodes).is_integer() or nodes < 3:
-        wrong.append(f"nodes: {nodes} is not allowed; give a whole number, at least 3")
+    if strange := value_problem(Rule(low=3.0, whole=True), nodes):
+        wrong.append(f"nodes: {strange}")
     if problem.stated.twins:
         wrong.append("twins: the distribution of q replaces them; leave twins out of the problem")
     for name in ("max_tpot", "min_user_rate"):

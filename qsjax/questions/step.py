@@ -8,7 +8,7 @@ import numpy as np
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.feasibility import reason_names
 from qsjax.cost.ledger import time_ledger
-from qsjax.cost.prefill import ContextParallel, PrefillCost, prefill_step
+from qsjax.cost.prefill import ContextParallel, PrefillCost, Prompts, prefill_step
 from qsjax.grid.problem import as_accelerator, as_served
 from qsjax.numerics import trees
 from qsjax.numerics.jax import jax
@@ -263,7 +263,7 @@ def _prefill(
     records: Records, convention: Convention, count: Any, context_parallel: ContextParallel
 ) -> Prefill:
     work = records.workload
-    cost = prefill_step(records, convention, work.context, count, context_parallel=context_parallel)
+    cost = prefill_step(records, convention, Prompts(work.context, count), context_parallel)
     held = dataclasses.replace(work, batch=count)
     bits = decode_step(records._replace(workload=held), convention).reasons
     fits = bits == 0

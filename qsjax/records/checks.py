@@ -65,8 +65,10 @@ def value_problem(rule: Rule, value: Any) -> str | None:
     if not bad.any():
         return None
     worst = float(numbers[bad].flat[0])
-    limit = f", at most {LARGEST:g}" if LARGEST < worst < math.inf == rule.high else ""
-    return f"{worst:.12g} is not allowed; give {rule}{limit}"
+    more = f", at most {LARGEST:g}" if LARGEST < worst < math.inf == rule.high else ""
+    if rule.high == 1.0 and 2.0 <= worst <= 100.0 and not rule.whole:
+        more = f" ({worst / 100:g} for {worst:g} %)"
+    return f"{worst:.12g} is not allowed; give {rule}{more}"
 
 
 def _number(name: str, facts: Facts, value: Any) -> tuple[Any, str | None]:
@@ -110,7 +112,8 @@ def divisors(count: int) -> list[int]:
     return sorted({*low, *(count // k for k in low)})
 
 
-def _divisors(number: Any) -> str:
+def listed_divisors(number: Any) -> str:
+    """Divisors of a count in words, those that a degree may have."""
     return ", ".join(str(k) for k in divisors(int(np.max(number))) if k <= 4096)
 
 
@@ -144,7 +147,7 @@ def _model_relations(v: Values) -> dict[str, str]:
         heads = _show(v["heads"])
         found["kv_heads"] = (
             f"{_show(v['kv_heads'])} does not divide {heads} query heads; "
-            f"choose a divisor of {heads}: {_divisors(v['heads'])}"
+            f"choose a divisor of {heads}: {listed_divisors(v['heads'])}"
         )
     if _fails(lambda dense, bare, n: dense + bare <= n, v, "dense_layers bare_layers layers"):
         bare = _show(v["bare_layers"])
@@ -194,7 +197,7 @@ def _partition_relations(given: Values) -> dict[str, str]:
             part, total = _show(v[degree]), _show(v[whole])
             found[degree] = (
                 f"{degree}={part} does not divide {total} {what}; "
-                f"choose a divisor of {total}: {_divisors(v[whole])}"
+                f"choose a divisor of {total}: {listed_divisors(v[whole])}"
             )
     if _fails(np.less_equal, v, "pp layers"):
         found["pp"] = f"pp={_show(v['pp'])} exceeds the {_show(v['layers'])} layers; lower it"
@@ -344,6 +347,20 @@ def check_partition(partition: Partition, model: ModelSpec) -> None:
     problems = _contradictions(Partition, numbers_of(partition) | numbers_of(model))
     if problems:
         raise ValueError("\n".join(_listed("partition", problems)))
+
+
+def check_rules(subject: str, record: Any, rules: Mapping[str, Rule]) -> None:
+    """Raise `ValueError` with every number of a record that is out of its bounds, or a text."""
+    problems = {}
+    for name, rule in rules.items():
+        given = getattr(record, name)
+        problem = value_problem(rule, given)
+        if isinstance(given, str):
+            problem = f"{given!r} is not allowed; give {rule}"
+        if problem is not None:
+            problems[name] = problem
+    if problems:
+        raise ValueError("\n".join(_listed(subject, problems)))
 
 
 def read_field(name: str, value: Any) -> tuple[Any, str | None]:

@@ -36,12 +36,6 @@ def attention_weights_per_gpu(model: ModelSpec, partition: Partition, lay: Layou
     return (softmax + other / ranks) / partition.pp
 
 
-def repeated_bytes(model: ModelSpec, partition: Partition, workload: Workload) -> Array:
-    """What layers that have the weights of another would hold with their own, per GPU [B]."""
-    shards = weight_ranks(partition) * partition.pp
-    return xp.asarray(workload.bytes_attn_weight) * model.repeated_params / shards
-
-
 def vocabulary_bytes(model: ModelSpec, partition: Partition, workload: Workload) -> Array:
     """Embeddings and output head per GPU, lookups by layer among them [B].
 
@@ -60,14 +54,18 @@ def vocabulary_bytes(model: ModelSpec, partition: Partition, workload: Workload)
 def weight_terms(
     model: ModelSpec, partition: Partition, workload: Workload, lay: Layout
 ) -> dict[str, Array]:
-    """Weight bytes per GPU by kind [B] (specification of the terms: docs, Memory)."""
+    """Weight bytes per GPU by kind [B] (specification of the terms: docs, Memory).
+
+    Blocks that layers have in common count as attention, and are held once.
+    """
     pp, ffn = xp.asarray(partition.pp), xp.asarray(workload.bytes_ffn_weight)
     shared = params.shared_weight_bytes(workload) / (lay.ffn_tp * pp)
     expert = ffn / (lay.expert_memory_shards * pp)
     norms = xp.asarray(workload.bytes_embedding_weight) * params.norm_params(model)
+    repeated = model.repeated_params / (weight_ranks(partition) * pp)
+    attention = attention_weights_per_gpu(model, partition, lay) - repeated
     return {
-        "weights: attention": xp.asarray(workload.bytes_attn_weight)
-        * attention_weights_per_gpu(model, partition, lay),
+        "weights: attention": xp.asarray(workload.bytes_attn_weight) * attention,
         "weights: routed experts": expert * (params.pool_params(model) * lay.expert_copies),
         "weights: experts of other modalities": expert * model.idle_params,
         "weights: shared experts": shared * params.shared_params(model),
@@ -75,7 +73,6 @@ def weight_terms(
         "weights: router": ffn * params.router_params(model) / pp,
         "weights: embedding and head": vocabulary_bytes(model, partition, workload),
         "weights: norms": norms / pp,
-        "weights: held once": -repeated_bytes(model, partition, workload),
     }
 
 

@@ -36,9 +36,9 @@ from qsjax.records.specs import (
 )
 
 # Engines by a part of what records call them.
+ENGINES = ("trtllm", "vllm", "sglang", "atom", "neuronx")
 # Engines that divide a model over the cores of a chip, of which each holds whole heads.
 CORES = {"neuronx": 2.0}
-ENGINES = ("trtllm", "vllm", "sglang", "atom", "neuronx")
 KV_BLOCK = 16.0  # tokens of a block in vLLM's paged cache
 
 

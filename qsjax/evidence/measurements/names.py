@@ -2,15 +2,14 @@
 
 import dataclasses
 import re
-import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
 from qsjax import catalog
 from qsjax.catalog import HardwareEntry, ModelEntry, lookup
 from qsjax.records.precision import SPELLINGS
 from qsjax.records.specs import Dtype
+from qsjax.records.tables import table
 
 # What a publication appends to the name of a model besides what `qsjax.catalog` knows; removed one
 # after another.
@@ -23,10 +22,8 @@ _SIZE = re.compile(r"\s*\((\d[\d.]*b\S*)[^)]*\)", re.IGNORECASE)
 _BITS = re.compile(r"([1-9]\d?(?:\.\d+)?) bits a weight")
 # What stands between the accelerators of a mixed system.
 _SEPARATE = re.compile(r"[,/+&]| and ")
-# Spellings of accelerators, precisions, metrics and columns; the file says what they are.
-TABLE = tomllib.loads(
-    (resources.files("qsjax.evidence.measurements") / "names.toml").read_text("utf-8")
-)
+# Spellings of accelerators, precisions, metrics, columns and printed results, as the file says.
+TABLE = table("evidence/measurements/names.toml")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qsjax.cost.ledger import regimes_of, resource_times, time_ledger
-from qsjax.cost.prefill import prefill_step
+from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.cost.shared import Filling, Shared, rush, shared_steps
 from qsjax.engines import memory
 from qsjax.engines.operating_point import OperatingPoint
@@ -195,14 +195,14 @@ def _evaluate(batch: Batch, constants: Constants, convention: Convention) -> Out
     """Decode step and prefill of every deployment of a batch."""
     hardware = with_constants(batch.hardware, constants, batch.is_trtllm)
     found, records = served(batch, hardware, convention), records_of(batch, hardware)
-    step, read = found.step, (records, convention, batch.prompt)
+    step = found.step
     ledger = time_ledger(step, records, convention)
     return Outcome(
         tpot=step.tpot,
         wait=found.wait,
-        prefill=prefill_step(*read, batch.prompts).ttft,
+        prefill=prefill_step(records, convention, Prompts(batch.prompt, batch.prompts)).ttft,
         ttft=found.ttft,
-        rush=rush(*read, batch.rules),
+        rush=rush(records, convention, batch.prompt, batch.rules),
         tokens_per_s=xp.asarray(batch.partition.dp) * found.tokens_per_s,
         weights=step.capacity.weights,
         kv_per_token=step.capacity.kv_per_sequence / batch.workload.context,

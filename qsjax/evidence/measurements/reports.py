@@ -14,6 +14,7 @@ from typing import Any
 
 from qsjax.catalog.reading import value_at
 from qsjax.evidence.measurements.columns import is_time
+from qsjax.evidence.measurements.names import TABLE
 
 Run = dict[str, Any]
 # What a report does not say, as a user may write it at the top of the file.
@@ -33,39 +34,6 @@ _REFUSED = {
     ("request_start_ns", "benchmark_phase"): "these are single requests of aiperf; give its "
     "profile_export_aiperf.json",
 }
-
-
-# Texts of other programs by what is in them, and what they lack.
-_NO_TOKENS = (
-    ("a table of Locust", ("Request Count", "Median Response Time"), "which times whole requests"),
-    ("a table of k6", ('"http_req_duration"',), "which times whole requests"),
-    (
-        "a table of perf_analyzer",
-        ("Concurrency,", "Inferences/Second"),
-        "which times whole requests",
-    ),
-    (
-        "a log of a server",
-        (r"Avg generation throughput:|Decode batch.*gen throughput",),
-        "which does not say how long its requests are",
-    ),
-    (
-        "what SGLang's bench_one_batch prints",
-        (r"(?m)^Decode\.\s+median latency:",),
-        "without the lengths of its requests (the file of --result-filename has them)",
-    ),
-    ("what Ollama prints", (r"(?m)^eval rate:",), "without the bits of its weights"),
-    (
-        "what `vllm bench latency` prints",
-        (r"(?m)^Avg latency: [\d.]+ seconds",),
-        "which times whole requests",
-    ),
-    (
-        "a report of llm-d-benchmark",
-        (r"(?m)^scenario:\s*$", r"(?m)^metrics:\s*$"),
-        "which is YAML and not read",
-    ),
-)
 # Where versions of GuideLLM have the model.
 _MODELS = ("args.model", "args.backend_kwargs.model", "config.spec.backend.model")
 
@@ -203,33 +171,7 @@ def runs_of(given: Mapping[str, Any]) -> list[Run]:
 
 
 # What vLLM, SGLang and trtllm-bench print at the end of a benchmark, under the names of files.
-_PRINTED = {
-    "Successful requests": "completed",
-    "Total input tokens": "total_input_tokens",
-    "Total generated tokens": "total_output_tokens",
-    "Total output tokens": "total_output_tokens",
-    "Benchmark duration (s)": "duration",
-    "Maximum request concurrency": "max_concurrency",
-    "Max request concurrency": "max_concurrency",
-    "Concurrency": "concurrency",
-    "Traffic request rate": "request_rate",
-    "Request rate configured (RPS)": "request_rate",
-    "Request throughput (req/s)": "request_throughput",
-    "Mean TTFT (ms)": "mean_ttft_ms",
-    "Mean TPOT (ms)": "mean_tpot_ms",
-    "Mean E2EL (ms)": "mean_e2el_ms",
-    "Mean E2E Latency (ms)": "mean_e2e_latency_ms",
-    "Model": "model",
-    "TP Size": "tp",
-    "PP Size": "pp",
-    "EP Size": "ep",
-    "Quantization": "weights",
-    "KV Cache Dtype": "kv",
-    "Number of concurrent requests": "concurrency",
-    "Average Input Length (tokens)": "isl",
-    "Average Output Length (tokens)": "osl",
-    "Average time-per-output-token [TPOT] (ms)": "mean_tpot_ms",
-}
+_PRINTED: dict[str, str] = TABLE["printed"]
 _TIMED = re.compile(r"(?:Mean|Median) (?:TPOT|ITL) \(ms\)")
 _SAID = re.compile(r"(?m)^[ \t]*([A-Za-z][^:\n]*?)[ \t]*:[ \t]+(\S.*?)[ \t]*$")
 # The line that begins a result of vLLM's and SGLang's, and the one that ends it.
@@ -383,9 +325,9 @@ def refuse(text: str) -> None:
             f"once; {_INSTEAD}, where concurrency is that of the server's log"
         )
     is_other = not _TITLE.search(text) and "\n|" not in text
-    for what, marks, why in _NO_TOKENS if is_other else ():
-        if all(re.search(mark, text[:4096], re.IGNORECASE) for mark in marks):
-            raise ValueError(f"{what}, {why}; {_INSTEAD}")
+    for one in TABLE["without_tokens"] if is_other else ():
+        if all(re.search(mark, text[:4096], re.IGNORECASE) for mark in one["marks"]):
+            raise ValueError(f"{one['what']}, {one['why']}; {_INSTEAD}")
     if drawn := re.search(r"(AIPerf|GenAI-Perf) \| LLM Metrics", text[:4096]):
         raise ValueError(
             f"the table that {drawn[1]} prints, without its concurrency; give its "

@@ -14,7 +14,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qsjax.catalog.reading import decoded
 from qsjax.evidence.measurements import columns, dialects, reports, results, tables
 from qsjax.evidence.measurements.names import gpus_in
 from qsjax.output import files, sheets
@@ -82,7 +81,7 @@ def read_json(path: str | Path) -> tuple[Record, ...]:
         ValueError: With every problem of the file: not JSON, no list, no usable record.
     """
     where = Path(path)
-    text = _text(where)
+    text = files.content_of(where)
     try:
         runs = results.runs_in(text)
         data = json.loads(text) if runs is None else runs
@@ -187,7 +186,7 @@ def read_csv(path: str | Path) -> tuple[Record, ...]:
             row.
     """
     where = Path(path)
-    text = _text(where)
+    text = files.content_of(where)
     rows = tables.tidied(_rows(where, text))
     headings = rows.pop(0)[1] if rows else []
     found, unknown, problems = _columns(headings)
@@ -250,7 +249,7 @@ def read_records(path: str | Path) -> tuple[Record, ...]:
     where = Path(path)
     if where.is_dir():
         return _in_folder(where)
-    text = _text(where)
+    text = files.content_of(where)
     is_json = text.lstrip()[:1] in ("[", "{") or str(path).lower().endswith((".json", ".jsonl"))
     try:
         reports.refuse(text)
@@ -324,21 +323,6 @@ def _in_folder(where: Path) -> tuple[Record, ...]:
         problems = problems or [f"  no file of records in it; they end in {', '.join(_FILES)}"]
         raise ValueError("\n".join([f"{where}:", *sheets.listed(problems, "files")]))
     return tuple(found)
-
-
-def _text(where: Path) -> str:
-    """The text of a user's file, in UTF-8 or, with its mark, in UTF-16; also by gzip.
-
-    Raises:
-        ValueError: it cannot be read, with why.
-    """
-    try:
-        return decoded(where.read_bytes())
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: cannot be read: save it as UTF-8 ({error})") from error
-    except OSError as error:
-        why = getattr(error, "strerror", None) or error
-        raise ValueError(f"{where}: cannot be read: {why}") from error
 
 
 def _named(what: str, headings: Sequence[str]) -> str:

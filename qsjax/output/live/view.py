@@ -1,5 +1,6 @@
 """The answer of the live page: `explore` of a problem with its controls applied."""
 
+import collections
 import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import numpy as np
 
 from qsjax import catalog
 from qsjax.cost.ledger import resource_times
-from qsjax.grid.case import MEMORY_TERMS, best_case
+from qsjax.grid.case import best_case, memory_of
 from qsjax.grid.parameters import resolve
 from qsjax.grid.problem import Accelerator, Problem, as_accelerator, question
 from qsjax.grid.solution import Row
@@ -23,21 +24,17 @@ FACTORS: dict[str, str] = {
     "link_bw": "link bandwidth",
     "flops": "FLOP/s",
 }
-# Parts of a GPU's memory that the page tells apart, by the terms of the memory ledger.
-MEMORY: dict[str, tuple[str, ...]] = {
-    "weights: attention": ("weights: attention",),
+# Terms of the memory ledger that the page tells together; others are told as they are.
+TOGETHER: dict[str, tuple[str, ...]] = {
     "weights: experts and FFN": (
-        "weights: routed experts",
-        "weights: shared experts",
-        "weights: dense FFN",
-        "weights: router",
+        *("weights: routed experts", "weights: experts of other modalities"),
+        *("weights: shared experts", "weights: dense FFN", "weights: router"),
     ),
     "weights: embedding, head, norms": ("weights: embedding and head", "weights: norms"),
     "KV cache": ("KV cache", "KV block waste"),
     "kept by the engine": ("reserve", "unused by engine"),
-    "free": ("free",),
 }
-assert {term for own in MEMORY.values() for term in own} == set(MEMORY_TERMS)
+_TOLD_AS = {term: told for told, terms in TOGETHER.items() for term in terms}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,10 +214,10 @@ def view(problem: Problem, setting: Setting, found: Exploration | None = None) -
         rows.append(row)
         case = best_case(solution.cells, cell, solution.best)
         if case is not None:
-            parts = {
-                name: sum(scalar(case.parts.memory[t]) for t in own) for name, own in MEMORY.items()
-            }
-            shown.append(Shown(row, resource_times(row["terms"]), parts))
+            parts: dict[str, float] = collections.defaultdict(float)
+            for term, held in memory_of(case).items():
+                parts[_TOLD_AS.get(term, term)] += held
+            shown.append(Shown(row, resource_times(row["terms"]), dict(parts)))
     first = answer(found.problem, rows)
     said = [first, *also_missing(found.problem, rows, first)]
     return View("\n".join(said), rows, shown, curve)

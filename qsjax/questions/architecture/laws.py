@@ -4,13 +4,14 @@ A law maps the shapes of a model and its training tokens to a quality, one numbe
 what they see; only `co-design` was fitted to models of different caches.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from qsjax.cost.laws import params
 from qsjax.cost.laws.closed_forms import KAPLAN_ALPHA
 from qsjax.numerics.namespace import Array, xp
 from qsjax.records.specs import ModelSpec
+from qsjax.records.tables import table
 
 Seen = dict[str, Array]
 # Kaplan et al. 2020 (arXiv 2001.08361), eq. 1.1: loss (8.8e13/N)^0.076, N without embeddings.
@@ -27,24 +28,24 @@ class Law(NamedTuple):
     """A law of quality.
 
     Attributes:
+        sees: what the law depends on, from a model and its training tokens.
+        quality: from those.
         title: in a few words.
         source: where form, constants and range stand.
         unit: of the quality.
+        fitted: least and greatest value of what it sees, where the source fitted it.
         less_is_better: whether it is a loss.
-        sees: what the law depends on, from a model and its training tokens.
-        quality: from those.
-        fitted: least and greatest value of each, where the source fitted it.
         cache: names in `CACHE` that the models of the fit differ in.
     """
 
+    sees: Callable[[ModelSpec, Array], Seen]
+    quality: Callable[[Seen], Array]
     title: str
     source: str
     unit: str
-    less_is_better: bool
-    sees: Callable[[ModelSpec, Array], Seen]
-    quality: Callable[[Seen], Array]
-    fitted: dict[str, tuple[float, float]]
-    cache: tuple[str, ...] = ()
+    fitted: Mapping[str, tuple[float, float]]
+    less_is_better: bool = True
+    cache: Sequence[str] = ()
 
 
 def _blocks(model: ModelSpec) -> Array:
@@ -226,106 +227,19 @@ def _five(seen: Seen) -> Array:
     return coupled + 38.051 * large + 31.096 * used + data + 1.8182
 
 
-LAWS: dict[str, Law] = {
-    "joint": Law(
-        "joint law of dense and MoE models",
-        "Ludziejewski et al. 2025, arXiv 2502.05172, eq. 6, table 3, appendix E (280 models)",
-        "nat/token",
-        True,
-        _joint_sees,
-        _joint,
-        {
-            "active parameters": (79e6, 2.7e9),
-            "expansion": (1.0, 32.0),
-            "training tokens": (0.5e9, 80e9),
-        },
-    ),
-    "fine-grained": Law(
-        "law of granularity",
-        "Krajewski et al. 2024, arXiv 2402.07871, eq. 9, table 1 (100 models)",
-        "nat/token",
-        True,
-        _fine_sees,
-        _fine,
-        {
-            "parameters": (129e6, 3.7e9),
-            "granularity": (1.0, 16.0),
-            "expansion": (64.0, 64.0),
-            "training tokens": (16e9, 130e9),
-        },
-    ),
-    "leverage": Law(
-        "law of efficiency leverage",
-        "Tian et al. 2025, arXiv 2507.17702, eq. 13, table 2 (300 models)",
-        "FLOP",
-        False,
-        _leverage_sees,
-        _leverage,
-        {"granularity": (2.0, 16.0), "training FLOPs": (3e18, 3e20)},
-    ),
-    "principled": Law(
-        "law of total parameters and experts",
-        "Liew et al. 2026, arXiv 2601.08215, eq. 3 (models of 30 million to 3 billion parameters)",
-        "of the loss, up to a factor",
-        True,
-        _principled_sees,
-        _principled,
-        {
-            "parameters": (30e6, 3e9),
-            "experts": (32.0, 256.0),
-            "active experts": (2.0, 16.0),
-            "training tokens": (9e9, 9e9),
-        },
-    ),
-    "co-design": Law(
-        "hardware co-design law",
-        "Sun et al. 2026, arXiv 2602.10377, eq. 15, tables 5 and 6 (170 models)",
-        "nat/token",
-        True,
-        _co_design_sees,
-        _co_design,
-        {
-            "layers": (4.0, 32.0),
-            "hidden": (768.0, 3072.0),
-            "active share": (1 / 16, 1.0),
-            "training tokens": (10e9, 10e9),
-        },
-        ("kv_heads", "layers"),
-    ),
-    "sparsity": Law(
-        "law of sparsity",
-        "Abnar et al. 2025, arXiv 2501.12370, eq. 6, table 3",
-        "nat/token",
-        True,
-        _sparsity_sees,
-        _sparsity,
-        {"sparsity": (0.0, 0.95), "training FLOPs": (3e19, 1e21)},
-    ),
-    "five-factor": Law(
-        "joint law of five factors",
-        "Zhao et al. 2025, arXiv 2509.23678 (446 models)",
-        "nat/token",
-        True,
-        _five_sees,
-        _five,
-        {
-            "parameters": (133e6, 3.4e9),
-            "active parameters": (30e6, 2.2e9),
-            "active experts": (1.0, 20.0),
-            "shared share": (0.0, 0.7),
-            "training tokens": (10e9, 50e9),
-        },
-    ),
-    "paper": Law(
-        f"q = {PAPER_Q:g} for every MoE, as the paper",
-        "arXiv 2603.08960, eq. 11 to 14 (two models of 128 experts, arXiv 2201.05596)",
-        "nat/token",
-        True,
-        _paper_sees,
-        _paper,
-        {"experts": (128.0, 128.0)},
-    ),
+# What each law of laws.toml sees, and its quality from that.
+_FORMS = {
+    "joint": (_joint_sees, _joint),
+    "fine-grained": (_fine_sees, _fine),
+    "leverage": (_leverage_sees, _leverage),
+    "principled": (_principled_sees, _principled),
+    "co-design": (_co_design_sees, _co_design),
+    "sparsity": (_sparsity_sees, _sparsity),
+    "five-factor": (_five_sees, _five),
+    "paper": (_paper_sees, _paper),
 }
+_PUBLISHED = table("questions/architecture/laws.toml")
+LAWS = {name: Law(*_FORMS[name], **told) for name, told in _PUBLISHED.items()}
 
 
 def unseen(law: Law, names: Iterable[str]) -> list[str]:

@@ -15,7 +15,7 @@ from qsjax.grid.cells import Cells, blocks_of, take
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import Parameter, bounds, read, resolve, varied
 from qsjax.grid.problem import Problem, question
-from qsjax.grid.roots import ONE_SIDED
+from qsjax.grid.roots import ONE_SIDED, SCAN_POINTS, SPAN
 from qsjax.grid.solution import cell_labels
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Row
@@ -27,9 +27,7 @@ from qsjax.records.checks import check_positive, value_problem
 from qsjax.records.conversion import NoNumberError, as_float64
 from qsjax.records.fields import Rule
 
-SCAN_POINTS = 129
 POINTS = Rule(low=2.0, whole=True)
-SPAN = 100.0
 RANGES: dict[str, tuple[float, float]] = {"q": (0.1, 1e4), "context": (1024.0, 2.0**24)}
 NO_GPUS = (
     "gpus counts whole GPUs, which have no equality: give a target (solve_for, or --metric and "

@@ -25,7 +25,8 @@ from qsjax.grid.problem import Problem, named_rules, numbers
 from qsjax.numerics import trees
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
-from qsjax.records.checks import check_names
+from qsjax.records.checks import check_names, value_problem
+from qsjax.records.fields import SHARE
 from qsjax.records.precision import dtype_named, stored_in
 from qsjax.records.specs import (
     DEGREES,
@@ -272,8 +273,8 @@ def _speculating(
         ValueError: the acceptance is no share, or nothing drafts.
     """
     drafts, method = deployment.drafts, deployment.drafter
-    if acceptance is not None and not 0 <= acceptance <= 1:
-        raise ValueError(f"acceptance: {acceptance:g} is not allowed; give a share from 0 to 1")
+    if acceptance is not None and (problem := value_problem(SHARE, acceptance)):
+        raise ValueError(f"acceptance: {problem}")
     if drafts is None or method is None or deployment.verified is None:
         if acceptance is not None:
             raise ValueError(

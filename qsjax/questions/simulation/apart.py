@@ -18,8 +18,9 @@ from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.output import words
 from qsjax.output.result import Result, Row
+from qsjax.questions.simulation.loads import read_demand
 from qsjax.questions.simulation.sizing import REPLICA_GPUS, Sizing, sentences, size
-from qsjax.questions.simulation.traffic import check_lengths, draw_lengths
+from qsjax.questions.simulation.traffic import Demand, draw_lengths
 from qsjax.records.specs import Convention, HardwareSpec, Records
 
 
@@ -179,7 +180,7 @@ def size_apart(
         ValueError: with everything that is out of range; the limit of TTFT is shorter than the
             transfer.
     """
-    check_lengths(isl, osl)
+    read_demand(Demand(isl, osl))  # type: ignore[arg-type]  # tells what is missing
     reading = _reading(problem, prefill)
     shared: dict[str, Any] = {
         "rate": rate,

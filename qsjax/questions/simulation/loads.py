@@ -26,9 +26,9 @@ from qsjax.questions.simulation.outcomes import Outcome, row_of
 from qsjax.questions.simulation.serving import deploy, largest_rate, with_traffic
 from qsjax.questions.simulation.serving import simulate as run
 from qsjax.questions.simulation.traffic import (
+    LENGTH,
     Demand,
     Traffic,
-    check_lengths,
     dealt,
     draw_lengths,
     read_trace,
@@ -298,10 +298,8 @@ def _records(cells: Cells, partition: Partition | None) -> Records:
     return records_at(cells, 0, best)
 
 
-def number_of(
-    name: str, given: Any, most: float = math.inf, *, least: float = 0.0, whole: bool = False
-) -> float:
-    """A number of the user's, from `least` to `most`.
+def number_of(name: str, given: Any, most: float = math.inf, *, whole: bool = False) -> float:
+    """A number of the user's, from 0 to `most`.
 
     Raises:
         ValueError: it is none, or another one.
@@ -312,10 +310,10 @@ def number_of(
         is_time = isinstance(given, str) and given.endswith("s")
         hint = " of seconds: 0.05 is 50 ms" if is_time else ""
         raise ValueError(f"{name}: {error}; give a number{hint}") from error
-    if np.ndim(found) or not least <= found <= most or (whole and found % 1 != 0):
+    if np.ndim(found) or not 0 <= found <= most or (whole and found % 1 != 0):
         end = f" to {most:g}" if most < math.inf else " on"
         kind = "whole number" if whole else "number"
-        raise ValueError(f"{name}: {given} is not allowed; give one {kind} from {least:g}{end}")
+        raise ValueError(f"{name}: {given} is not allowed; give one {kind} from 0{end}")
     return float(found)
 
 
@@ -426,8 +424,8 @@ def simulate(
     >>> [row["load"] for row in found.rows()]
     [1.0, 4.0]
     """
-    given = {"users": users, "rate": rate, "trace": trace}
-    work = _work(given, isl, osl, prefix_hit_rate, requests, think, seed)
+    demand = Demand(isl, osl, prefix_hit_rate, requests, think, seed)  # type: ignore[arg-type]  # read below
+    work = _work({"users": users, "rate": rate, "trace": trace}, demand)
     rules = (engine, scheduler)
     served = tuple(_served(problem, at, partition, rules, work) for at in pairs_of(problem))
     asked = {"engine": engine, "scheduler": plain(scheduler)}
@@ -436,21 +434,32 @@ def simulate(
     return Simulation(problem, unit, {**(plain(work.demand) or {}), **work.loads, **asked}, served)
 
 
-def _work(given: Row, isl: Any, osl: Any, *rest: Any) -> _Work:
+def _work(given: Row, demand: Demand) -> _Work:
     asked = [name for name, value in given.items() if value is not None]
     if len(asked) != 1:
         raise ValueError("give exactly one of users, rate and trace")
     if given["trace"] is None:
-        check_lengths(isl, osl)
-        loads = {name: loads_of(name, given[name]) for name in asked}
-        hit_rate, requests, think, seed = rest
-        hit_rate, think = number_of("prefix_hit_rate", hit_rate), number_of("think", think)
-        count = int(number_of("requests", requests, whole=True))
-        seed = int(number_of("seed", seed, whole=True))
-        return _Work(Demand(isl, osl, hit_rate, count, think, seed), None, loads)
-    if isl is not None or osl is not None:
+        return _Work(read_demand(demand), None, {n: loads_of(n, given[n]) for n in asked})
+    if demand.isl is not None or demand.osl is not None:
         raise ValueError("a trace states the lengths of its requests; leave isl and osl out")
     return _Work(None, _trace(given["trace"]), {})
+
+
+def read_demand(given: Demand) -> Demand:
+    """The requests that a user asks for, with their numbers read.
+
+    Raises:
+        ValueError: a length is missing, or a number is none or out of its range.
+    """
+    missing = [name for name in ("isl", "osl") if getattr(given, name) is None]
+    if missing:
+        raise ValueError(f"{' and '.join(missing)} must say how long requests are: {LENGTH}")
+    return given._replace(
+        prefix_hit_rate=number_of("prefix_hit_rate", given.prefix_hit_rate),
+        requests=int(number_of("requests", given.requests, whole=True)),
+        think=number_of("think", given.think),
+        seed=int(number_of("seed", given.seed, whole=True)),
+    )
 
 
 def _mean_context(work: _Work) -> float:

@@ -14,7 +14,7 @@ from qsjax.questions.simulation import events
 from qsjax.questions.simulation.events import Lane
 from qsjax.questions.simulation.outcomes import Outcome, cut_of
 from qsjax.questions.simulation.steps import StepTable, step_table
-from qsjax.questions.simulation.traffic import Traffic, closed_loop
+from qsjax.questions.simulation.traffic import Traffic
 from qsjax.records.rows import grouped
 from qsjax.records.specs import Convention, Records
 
@@ -178,9 +178,9 @@ def saturated(one: Lane) -> Lane:
     users = int(min(running, SATURATING)) + 1
     rng = np.random.default_rng(0)
     pick = rng.integers(len(work.arrival), size=max(SATURATING, 4 * users))
-    many = [x[pick] for x in (work.prompt, work.output, work.cached)]
-    base = closed_loop(users, 1, 1, len(pick))
-    return one._replace(traffic=base._replace(prompt=many[0], output=many[1], cached=many[2]))
+    prompt, output, cached = (x[pick] for x in (work.prompt, work.output, work.cached))
+    flight, think = np.array(float(users)), np.array(0.0)
+    return one._replace(traffic=Traffic(np.zeros(len(pick)), prompt, output, cached, flight, think))
 
 
 def largest_rate(one: Lane) -> float:

@@ -27,7 +27,7 @@ from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.result import Result, Row, Table, plain
 from qsjax.questions.simulation.events import Lane
-from qsjax.questions.simulation.loads import busy_of, loads_of, number_of, scheduler_of
+from qsjax.questions.simulation.loads import busy_of, loads_of, number_of, read_demand, scheduler_of
 from qsjax.questions.simulation.outcomes import CUT, Outcome, needed_for, row_of
 from qsjax.questions.simulation.serving import holds, lengths_of, simulate
 from qsjax.questions.simulation.steps import (
@@ -37,7 +37,7 @@ from qsjax.questions.simulation.steps import (
     StepTable,
     step_table,
 )
-from qsjax.questions.simulation.traffic import Demand, check_lengths, traffic_of
+from qsjax.questions.simulation.traffic import Demand, traffic_of
 from qsjax.records.specs import Records
 
 # Sizes of a replica that are tried [GPUs].
@@ -69,6 +69,14 @@ class Target(NamedTuple):
     ttft: float = math.inf
     tpot: float = math.inf
     quantile: float = 0.95
+
+
+class Asked(NamedTuple):
+    """What the deployments of a search have in common: rules of the engine, requests, target."""
+
+    rules: Scheduler
+    demand: Demand
+    target: Target
 
 
 class Option(NamedTuple):
@@ -320,15 +328,14 @@ def _reading(table: StepTable, rules: Scheduler, mean: _Usual) -> tuple[float, f
     return alone + stages * attention, missing * per_token / stages + attention, steps
 
 
-def _best_case(
-    table: StepTable, rules: Scheduler, mean: _Usual, target: Target
-) -> tuple[float, float, float, float]:
+def _best_case(table: StepTable, asked: Asked, mean: _Usual) -> tuple[float, float, float, float]:
     """No-load TTFT and TPOT [s], and the largest rate [1/s] and users of an attention replica.
 
     A batch of B makes B tokens a step. Of every second, prompts take their time of passes over
     full chunks, and where they ride in decode steps these steps make tokens too. No queue, no
     chance: a screening that simulations follow.
     """
+    rules, target = asked.rules, asked.target
     alone, reading, rides = _reading(table, rules, mean)
     stages, accepted = scalar(table.stages), scalar(table.tokens_per_step)
     context = mean.prompt + 0.5 * mean.output
@@ -359,15 +366,10 @@ def _row(tree: Any, at: int) -> Any:
 
 
 def options(
-    problem: Problem,
-    at: tuple[int, int],
-    rules: Scheduler,
-    demand: Demand,
-    target: Target,
-    replica_gpus: Sequence[int],
+    problem: Problem, at: tuple[int, int], asked: Asked, replica_gpus: Sequence[int]
 ) -> list[Option]:
     """Every partition of every replica size that holds the longest request, with its best case."""
-    some = traffic_of(demand, users=1.0)
+    some = traffic_of(asked.demand, users=1.0)
     lengths = lengths_of(some)
     mean = _Usual(*(float(np.mean(x)) for x in (some.prompt, some.output, some.cached)))
     found = []
@@ -381,13 +383,13 @@ def options(
         flat = records_on_host(inputs, part)._replace(gpus=None)
         # A smaller deployment, copied, is an option of its own count.
         fills = np.asarray(part.tp) * part.pp * part.dp * part.kvp == count
-        tables = step_table(flat, problem.stated.rules, lengths, rules)
+        tables = step_table(flat, problem.stated.rules, lengths, asked.rules)
         for row, position in enumerate(legal.position):
             records, table = _row((flat, tables), row)
             if not fills[row] or not holds(table, lengths[1]):
                 continue
             dp = scalar(records.partition.dp)
-            ttft, tpot, rate, users = _best_case(table, rules, mean, target)
+            ttft, tpot, rate, users = _best_case(table, asked, mean)
             design = design_label(cells, int(position))
             found.append(Option(count, design, records, table, ttft, tpot, rate * dp, users * dp))
     return found
@@ -405,9 +407,8 @@ def least_replicas(option: Option, target: Target) -> float:
     return max(1, math.ceil(asked / served - 1e-9)) if served > 0 else math.inf
 
 
-def _deployment(
-    option: Option, rules: Scheduler, demand: Demand, target: Target, replicas: int
-) -> Lane:
+def _deployment(option: Option, asked: Asked, replicas: int) -> Lane:
+    rules, demand, target = asked
     count = replicas * int(scalar(option.records.partition.dp))
     work = traffic_of(demand, users=target.users, rate=target.rate, replicas=count)
     return Lane(option.table, rules, work)
@@ -455,17 +456,13 @@ def _levels(bracket: _Bracket, most: int) -> list[int]:
     return sorted({*(int(x) for x in ahead if x < high), high})
 
 
-def _tighten(
-    brackets: list[_Bracket], rules: Scheduler, demand: Demand, target: Target, best: float
-) -> list[_Bracket]:
+def _tighten(brackets: list[_Bracket], asked: Asked, best: float) -> list[_Bracket]:
     """One round: every bracket at several levels, all simulated together."""
-    tries = []
+    tries, target = [], asked.target
     for place, bracket in enumerate(brackets):
         most = int(min(_most(bracket.option, target), (best - 1) // bracket.option.gpus))
         tries += [(place, level) for level in _levels(bracket, most)]
-    outcomes = simulate(
-        [_deployment(brackets[at].option, rules, demand, target, n) for at, n in tries]
-    )
+    outcomes = simulate([_deployment(brackets[at].option, asked, n) for at, n in tries])
     out = list(brackets)
     for (place, level), outcome in zip(tries, outcomes, strict=True):
         one = out[place]
@@ -485,10 +482,9 @@ def _most(option: Option, target: Target) -> int:
     return int(min(MOST_REPLICAS, max(1.0, 64.0 * least_replicas(option, target))))
 
 
-def _search(
-    found: list[Option], rules: Scheduler, demand: Demand, target: Target
-) -> tuple[Option | None, int, int]:
+def _search(found: list[Option], asked: Asked) -> tuple[Option | None, int, int]:
     """The option and replicas with the fewest GPUs, and how many options were simulated."""
+    target = asked.target
 
     def screened(option: Option) -> float:
         return option.gpus * least_replicas(option, target)
@@ -507,7 +503,7 @@ def _search(
         simulated += len(some)
         brackets = [_Bracket(x, int(at_best(x)) // x.gpus - 1, math.inf) for x in some]
         for _ in range(ROUNDS):
-            brackets = _tighten(brackets, rules, demand, target, best)
+            brackets = _tighten(brackets, asked, best)
             for one in brackets:
                 if one.option.gpus * one.high < best:
                     best, winner = one.option.gpus * one.high, one.option
@@ -615,10 +611,8 @@ def size(
     """
     loads, limits = {"users": users, "rate": rate}, {"ttft": ttft, "tpot": tpot}
     target = _target(problem, loads, limits, quantile)
-    check_lengths(isl, osl)
-    given = {"prefix_hit_rate": prefix_hit_rate, "think": think}
-    waits = {name: number_of(name, value) for name, value in given.items()}
-    demand = Demand(isl, osl, seed=seed, **waits)  # type: ignore[arg-type]  # checked
+    given = Demand(isl, osl, prefix_hit_rate, think=think, seed=seed)  # type: ignore[arg-type]  # read
+    demand = read_demand(given)
     sizes = [int(count) for count in loads_of("replica_gpus", replica_gpus)]
     rules = (engine, scheduler)
     sized = tuple(_sized(problem, at, rules, demand, target, sizes) for at in pairs_of(problem))
@@ -634,16 +628,16 @@ def _sized(
     target: Target,
     replica_gpus: Sequence[int],
 ) -> Sized:
-    rules = scheduler_of(*rules_of, problem.stated.accelerators[at[1]])
-    found = options(problem, at, rules, demand, target, replica_gpus)
+    asked = Asked(scheduler_of(*rules_of, problem.stated.accelerators[at[1]]), demand, target)
+    found = options(problem, at, asked, replica_gpus)
     users = [min(x.users, target.users or 0.0) / scalar(x.records.partition.dp) for x in found]
     largest = max(users, default=0.0)
     demand = demand._replace(requests=requests_for(target, math.ceil(largest)))
-    option, replicas, simulated = _search(found, rules, demand, target)
+    option, replicas, simulated = _search(found, asked._replace(demand=demand))
     outcome, binds, busy = None, tuple[str, ...](), 0.0
     if option is not None:
-        fresh = demand._replace(seed=demand.seed + 1)
-        replicas, outcome, binds = _confirm(option, rules, fresh, target, replicas)
+        fresh = asked._replace(demand=demand._replace(seed=demand.seed + 1))
+        replicas, outcome, binds = _confirm(option, fresh, replicas)
         busy = busy_of(option.records, problem.stated.rules, outcome)
     least = min((x.gpus * least_replicas(x, target) for x in found), default=math.inf)
     one = _replica(problem, at, replica_gpus[0], 1.0)
@@ -663,13 +657,12 @@ def _sized(
     )
 
 
-def _confirm(
-    option: Option, rules: Scheduler, demand: Demand, target: Target, replicas: int
-) -> tuple[int, Outcome, tuple[str, ...]]:
+def _confirm(option: Option, asked: Asked, replicas: int) -> tuple[int, Outcome, tuple[str, ...]]:
     """Replicas that keep the limits with these requests too, and what one less would break."""
+    target = asked.target
     while True:
         counts = [n for n in (replicas - 1, replicas) if n > 0]
-        seen = simulate([_deployment(option, rules, demand, target, n) for n in counts])
+        seen = simulate([_deployment(option, asked, n) for n in counts])
         if not broken(seen[-1], target) or replicas >= _most(option, target):
             return replicas, seen[-1], broken(seen[0], target) if len(seen) > 1 else ()
         replicas += 1

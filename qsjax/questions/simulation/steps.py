@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qsjax.cost.decode import decode_step
-from qsjax.cost.prefill import prefill_step
+from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.engines.schedulers import Scheduler
 from qsjax.numerics.jax import jax, jnp
 from qsjax.numerics.namespace import Array, ArrayLike, xp
@@ -73,7 +73,7 @@ def _decode(records: Records, *, convention: Convention) -> _Laws:
 @host_unless_traced
 def _prefill(records: Records, prompt: ArrayLike, *, convention: Convention) -> tuple[Array, Array]:
     """A pass over one prompt, and the attention of a stage in it [s]."""
-    cost = prefill_step(records, convention, prompt)
+    cost = prefill_step(records, convention, Prompts(prompt))
     return cost.ttft, xp.maximum(cost.compute.attention, cost.hbm.attention)
 
 

@@ -88,34 +88,6 @@ def draw_lengths(spec: str | float, count: int, rng: np.random.Generator) -> np.
 LENGTH = "a number such as 900 or 8k, a range such as 800-1000, or lognormal:MEDIAN:SIGMA"
 
 
-def check_lengths(isl: str | float | None, osl: str | float | None) -> None:
-    """Raise `ValueError` where a length is missing."""
-    missing = [name for name, given in (("isl", isl), ("osl", osl)) if given is None]
-    if missing:
-        raise ValueError(f"{' and '.join(missing)} must say how long requests are: {LENGTH}")
-
-
-def _requests(
-    isl: str | float, osl: str | float, count: int, hit_rate: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    problems = []
-    if count < 1:
-        problems.append(f"  requests: {count} is not allowed; give at least 1")
-    if not 0 <= hit_rate <= 1:
-        problems.append(f"  prefix_hit_rate: {hit_rate:g} is not allowed; give a share from 0 to 1")
-    lengths = []
-    for spec in (isl, osl):
-        try:
-            lengths.append(draw_lengths(spec, max(count, 1), rng))
-        except ValueError as error:
-            problems.append(f"  {error}")
-    if problems:
-        raise ValueError("\n".join(["traffic:", *problems]))
-    prompt, output = lengths
-    # The last token of a prompt is always computed: it makes the first token of the answer.
-    return prompt, output, np.minimum(np.floor(hit_rate * prompt), prompt - 1.0)
-
-
 class Demand(NamedTuple):
     """What requests look like, whenever they come.
 
@@ -136,6 +108,29 @@ class Demand(NamedTuple):
     seed: int = 0
 
 
+def _requests(
+    demand: Demand, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    count, hit_rate, problems = demand.requests, demand.prefix_hit_rate, []
+    if count < 1:
+        problems.append(f"  requests: {count} is not allowed; give at least 1")
+    if not 0 <= hit_rate <= 1:
+        problems.append(f"  prefix_hit_rate: {hit_rate:g} is not allowed; give a share from 0 to 1")
+    if not 0 <= demand.think < np.inf:
+        problems.append(f"  think: {demand.think:g} s is not allowed; give at least 0")
+    lengths = []
+    for spec in (demand.isl, demand.osl):
+        try:
+            lengths.append(draw_lengths(spec, max(count, 1), rng))
+        except ValueError as error:
+            problems.append(f"  {error}")
+    if problems:
+        raise ValueError("\n".join(["traffic:", *problems]))
+    prompt, output = lengths
+    # The last token of a prompt is always computed: it makes the first token of the answer.
+    return prompt, output, np.minimum(np.floor(hit_rate * prompt), prompt - 1.0)
+
+
 def traffic_of(
     demand: Demand, *, users: float | None = None, rate: float | None = None, replicas: int = 1
 ) -> Traffic:
@@ -147,57 +142,37 @@ def traffic_of(
     Raises:
         ValueError: with everything that is out of range.
     """
-    isl, osl, hits, count, think, seed = demand
     if users is not None:
-        mine = int(np.ceil(users / replicas))
-        return closed_loop(mine, isl, osl, count, prefix_hit_rate=hits, think=think, seed=seed)
+        return closed_loop(int(np.ceil(users / replicas)), demand)
     assert rate is not None
-    return open_loop(rate / replicas, isl, osl, count, prefix_hit_rate=hits, seed=seed)
+    return open_loop(rate / replicas, demand)
 
 
-def closed_loop(
-    users: int,
-    isl: str | float,
-    osl: str | float,
-    count: int,
-    *,
-    prefix_hit_rate: float = 0.0,
-    think: float = 0.0,
-    seed: int = 0,
-) -> Traffic:
+def closed_loop(users: int, demand: Demand) -> Traffic:
     """Requests of `users` who each send the next one when an answer is there.
-
-    The other arguments are fields of `Demand`; `count` is its `requests`.
 
     Raises:
         ValueError: with everything that is out of range.
     """
-    if not 0 <= think < np.inf:
-        raise ValueError(f"think time: {think:g} s is not allowed; give at least 0")
-    rng = np.random.default_rng(seed)
-    prompt, output, hit = _requests(isl, osl, count, prefix_hit_rate, rng)
-    return Traffic(np.zeros(count), prompt, output, hit, np.array(float(users)), np.array(think))
+    prompt, output, hit = _requests(demand, np.random.default_rng(demand.seed))
+    flight, think = np.array(float(users)), np.array(demand.think)
+    return Traffic(np.zeros(demand.requests), prompt, output, hit, flight, think)
 
 
-def open_loop(
-    rate: float,
-    isl: str | float,
-    osl: str | float,
-    count: int,
-    *,
-    prefix_hit_rate: float = 0.0,
-    seed: int = 0,
-) -> Traffic:
+def open_loop(rate: float, demand: Demand) -> Traffic:
     """Requests that arrive by chance, `rate` of them a second: a Poisson process, given its number.
 
-    All come within exactly count / rate seconds, so that a short run has the rate asked for.
-    Gaps and lengths come from streams of their
-    own, so that two rates with one seed differ in nothing but the clock.
+    All come within exactly requests / rate seconds, so that a short run has the rate asked for.
+    Gaps and lengths come from streams of their own, so that two rates with one seed differ in
+    nothing but the clock.
+
+    Raises:
+        ValueError: with everything that is out of range.
     """
-    lengths, gaps = (np.random.default_rng([seed, stream]) for stream in (0, 1))
-    prompt, output, hit = _requests(isl, osl, count, prefix_hit_rate, lengths)
-    moments = np.cumsum(gaps.exponential(size=count + 1))
-    arrival = moments[:-1] / moments[-1] * (count / rate)
+    lengths, gaps = (np.random.default_rng([demand.seed, stream]) for stream in (0, 1))
+    prompt, output, hit = _requests(demand, lengths)
+    moments = np.cumsum(gaps.exponential(size=demand.requests + 1))
+    arrival = moments[:-1] / moments[-1] * (demand.requests / rate)
     return Traffic(arrival, prompt, output, hit, np.array(0.0), np.array(0.0))
 
 
@@ -317,9 +292,9 @@ def read_trace(text: str, name: str = "trace") -> Traffic:
     return Traffic(arrival - arrival[0], prompt, output, cached, np.array(0.0), np.array(0.0))
 
 
-def dealt(traffic: Traffic, replicas: int, seed: int = 0) -> Traffic:
+def dealt(traffic: Traffic, replicas: int) -> Traffic:
     """What one of `replicas` gets of a trace that is dealt at random."""
-    keep = np.random.default_rng([seed, 2]).integers(replicas, size=len(traffic.arrival)) == 0
+    keep = np.random.default_rng([0, 2]).integers(replicas, size=len(traffic.arrival)) == 0
     keep[0] = keep[0] or not keep.any()
     arrival, prompt, output, cached = (x[keep] for x in traffic[:4])
     return Traffic(arrival, prompt, output, cached, traffic.users, traffic.think)
