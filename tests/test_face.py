@@ -67,6 +67,45 @@ def test_a_design_that_cannot_run_is_nan_with_its_reasons():
     assert np.isnan(jax.vmap(alone)(jnp.linspace(2e12, 8e12, 3))).all()
 
 
+@pytest.mark.parametrize(
+    ("record", "name", "value"),
+    [
+        ("hardware", "hbm_bw", -4.8e12),
+        ("hardware", "layer_overhead", -1.0),
+        ("hardware", "eff_gemm", 1.5),
+        ("hardware", "eager_overhead", math.nan),
+        ("hardware", "flops_fp4", math.nan),
+        ("model", "layers", 61.5),
+        ("partition", "tp", 0.5),
+        ("workload", "context", -8192.0),
+        ("workload", "batch", 0.0),
+    ],
+)
+def test_a_traced_number_out_of_its_range_gives_no_number(record, name, value):
+    """-4.8e12 B/s gave 18.4 ms a token within jit, a layer overhead of -1 s a TPOT of -61 s."""
+    parts = {"model": qs.model("deepseek-v3"), "hardware": qs.hardware("h200-sxm")}
+    parts |= {"partition": SPLIT}
+
+    def asked(x):
+        work = {"context": 8192.0, "batch": 64.0} | ({name: x} if record == "workload" else {})
+        records = parts | (
+            {record: dataclasses.replace(parts[record], **{name: x})} if record in parts else {}
+        )
+        return qs.decode(*records.values(), **work)
+
+    found = jax.vmap(asked)(jnp.array([value, value]))
+    assert all("a number is out of its range" in reasons for reasons in found.reasons)
+    assert np.isnan(found.tpot).all()
+    if name == "hbm_bw":
+        assert math.isnan(jax.grad(lambda x: asked(x).tpot)(value))
+
+
+def test_a_traced_prompt_out_of_its_range_gives_no_number():
+    found = jax.jit(lambda n: qs.prefill("llama-3.1-8b", "h100-sxm", prompt=n))(-4096.0)
+    assert "a number is out of its range" in found.reasons
+    assert math.isnan(found.ttft)
+
+
 def test_only_the_designs_that_run_have_numbers():
     found = qs.decode("deepseek-v3", "h200-sxm", SPLIT, context="8k", batch=np.array([8.0, 1e6]))
     assert found.fits.tolist() == [True, False]

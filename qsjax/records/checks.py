@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from qsjax.numerics.loading import is_tracer
+from qsjax.numerics.namespace import xp
 from qsjax.records.conversion import (
     NoNumberError,
     as_float64,
@@ -94,6 +95,23 @@ def _numbers(kind: type, values: Values) -> tuple[dict[str, Any], dict[str, str]
         else:
             problems[name] = problem
     return numbers, problems
+
+
+def traced_out_of_range(record: Any) -> Any:
+    """Where a traced number of a record is out of its bounds, NaN too; False if none is traced."""
+    found: Any = False
+    for name, facts in facts_of(type(record)).items():
+        value = getattr(record, name)
+        if not is_tracer(value):
+            continue
+        rule = facts.rule
+        sound = (value > rule.low) if rule.above else (value >= rule.low)
+        sound &= value <= min(rule.high, LARGEST)
+        if rule.whole:
+            sound &= xp.equal(value, xp.floor(value))
+        found |= ~sound
+    precision = getattr(record, "precision", None)
+    return found if precision is None else found | traced_out_of_range(precision)
 
 
 def _show(value: Any) -> str:
