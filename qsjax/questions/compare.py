@@ -21,7 +21,7 @@ from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.case import Case, best_case, design_record, gpu_time, sequences_of
 from qsjax.grid.cells import Cells, cells_of, of_variant, take
 from qsjax.grid.infeasibility import refusals
-from qsjax.grid.intervals import Lead, Sided, bounds_of_case, lead_of
+from qsjax.grid.intervals import Lead, Sided, bounds_of_case, lead_of, names_of
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.optimum import Best, best_of
 from qsjax.grid.parameters import read, write
@@ -705,11 +705,9 @@ def _turn(first: Cells, second: Cells, low: float, high: float) -> float:
 
 
 def _names(problem: Problem, subject: Subject) -> tuple[str, str]:
-    """Accelerator and model of a subject, with q of a twin: variants of one thing err alike."""
     stated = problem.stated
-    model = base_name(stated.models[subject.model].name)
-    twin = "" if subject.q is None else f" q={subject.q:g}"
-    return base_name(stated.accelerators[subject.hardware].name), model + twin
+    device, model = stated.accelerators[subject.hardware].name, stated.models[subject.model].name
+    return names_of(device, model, subject.q)
 
 
 def _refusal(problem: Problem, cells: Cells, best: Best, cell: int) -> str:

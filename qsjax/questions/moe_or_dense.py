@@ -111,15 +111,9 @@ class Contest:
     twins: tuple[tuple[Front, ...], ...]
 
 
-def best_within(front: Front, tpot: float) -> int | None:
-    """The point of a front with the most tokens/s/GPU within a limit on TPOT; None if none is."""
-    keeps = np.flatnonzero(front.step.tpot <= tpot)
-    return int(keeps[-1]) if len(keeps) else None
-
-
 def _rates(front: Front, tpots: Sequence[float]) -> np.ndarray:
     """Most tokens/s/GPU within each limit; 0 where nothing keeps it."""
-    at = [best_within(front, tpot) for tpot in tpots]
+    at = [front.within(tpot) for tpot in tpots]
     return np.array([0.0 if k is None else front.gpu[k] for k in at])
 
 
@@ -209,7 +203,7 @@ class MoeOrDense(Result):
             row |= dict(zip(names, speeds, strict=True))
         half = len(own.twins) // 2  # the median
         for name, front in (("moe", own.moe[cell]), ("dense", own.twins[half][cell])):
-            place = best_within(front, tpot)
+            place = front.within(tpot)
             if place is not None:
                 row[name] = front.rows()[place]
         return row
