@@ -372,6 +372,61 @@ def test_every_answer_is_a_result(name, tmp_path):
             found.plot()
 
 
+@pytest.mark.parametrize(
+    ("ask", "dims", "units"),
+    [
+        (
+            lambda p: qs.hessian(p, ["hbm_bw", "q"]),
+            {"variant": 3, "hbm_bytes": 2, "parameter": 2, "other": 2},
+            {"second": "1"},
+        ),
+        (
+            lambda p: qs.switching(p, ["hbm_bw"], span=2),
+            {"variant": 3, "hbm_bytes": 2},
+            {"switch_up": "1"},
+        ),
+        (
+            lambda p: qs.break_even(p, "context"),
+            {"variant": 2, "hbm_bytes": 2, "turn": 1},
+            {"roots": "tokens", "now": "tokens", "low": "tokens"},
+        ),
+        (
+            lambda p: qs.solve_for(dataclasses.replace(p, gpus=[4, 8]), "gpus", tpot=0.02),
+            {"variant": 3, "hbm_bytes": 2},
+            {"gpus": "GPUs", "value": "s", "best": "s"},
+        ),
+        (
+            lambda p: qs.mix(p, [(1000, 200), (4000, 100)]),
+            {"variant": 3, "hbm_bytes": 2, "context": 2},
+            {"share": "1", "tokens_per_s_per_gpu": "tokens/s/GPU"},
+        ),
+        (qs.pareto, {"label": 6}, {"tpot_low": "s"}),
+        (qs.compare, {"subject": 3}, {"margin": "1"}),
+    ],
+)
+def test_a_data_set_lies_over_the_axes_of_its_problem(ask, dims, units):
+    """Rows in a line gave d2 log, roots as text without a unit and TPOT in "1"."""
+    kept = {} if ask is qs.compare else {"axes": {"hbm_bytes": [80e9, 160e9]}}
+    found = ask(qs.Problem(**MIXTRAL, twins=[2, 5], **kept))
+    data = found.dataset
+    assert {name: size for name, size in data.sizes.items() if size > 1 or name in dims} == (
+        dims | ({"point": data.sizes["point"]} if "point" in data.sizes else {})
+    )
+    assert {name: data[name].attrs["units"] for name in units} == units
+    row = next(row for row in reversed(found.rows()) if row.get("roots", True))
+    places = {
+        name: f"dense q={row['q']:g}" if name == "variant" else row[name]
+        for name in data.sizes
+        if name != "turn"
+    }
+    for name in units:
+        value = row[name][0] if name == "roots" else row[name]
+        at = data[name].sel(places)
+        np.testing.assert_array_equal(at[0] if "turn" in at.dims else at, value)
+    if ask is qs.compare:
+        assert data.margin.attrs["long_name"].startswith("factor from which the difference")
+
+
 def test_a_sweep_of_a_problem_is_what_explore_finds(tmp_path, monkeypatch):
     problem = qs.Problem(
         "mixtral-8x7b", ["h100-sxm", "h200-sxm"], gpus=8, context=[8192, 32768], twins=5,

@@ -14,6 +14,7 @@ import numpy as np
 
 from qsjax.cost.disaggregation import companion
 from qsjax.cost.ledger import resource_times
+from qsjax.cost.meanings import Meaning, meaning_of
 from qsjax.cost.metrics import Economy, costs
 from qsjax.cost.prefix import cached_of, requests_of
 from qsjax.engines.schedulers import filling_of
@@ -264,6 +265,14 @@ class Comparison(Result):
         """Axes of the data set."""
         several = self.own.places[0].batch is not None
         return ("convention", "subject", "context", *(["batch"] if several else []))
+
+    def meaning(self, name: str) -> Meaning:
+        """What a column is, and its unit."""
+        own = {
+            "margin": "factor from which the difference would be larger than the error",
+            "factor": "throughput of each GPU over that of the first subject",
+        }
+        return Meaning(own[name]) if name in own else meaning_of(name)
 
     @property
     def sides(self) -> list[Ranking]:

@@ -58,10 +58,15 @@ class Pareto(Result):
     refused: tuple[Refused, ...]
 
     stem = "pareto"
+    index = ("label", "gpus", "context", "point")
 
     def rows(self) -> list[Row]:
         """One row for each point of each front, with the name of its line and its interval."""
-        found = [row for front in self.fronts for row in bounded_rows(front)]
+        found = [
+            {"point": point, **row}
+            for front in self.fronts
+            for point, row in enumerate(bounded_rows(front))
+        ]
         axes = ("gpus", "context")
         return [{"label": series_name(self.problem, row, *axes), **row} for row in found]
 
