@@ -170,8 +170,8 @@ class Result:
             data = data.drop_vars(parts).assign({name: whole.transpose(..., along)})
         for name in data.data_vars:  # where the grid has cells that no row is of
             if data[name].dtype == object and data[name].isnull().any():
-                is_text = table[name].dtype == object
-                data[name] = data[name].fillna("") if is_text else data[name].astype(float)
+                is_truth = table[name].dtype.kind == "b"
+                data[name] = data[name].astype(float) if is_truth else data[name].fillna("")
         for name in (*data.data_vars, *data.coords):
             data[name].attrs |= self.meaning(str(name))._asdict()
         return data
