@@ -20,6 +20,7 @@ from qsjax.records.conversion import (
     as_float64,
     kind_of,
     listed_of_text,
+    maybe_one,
     names_of,
     read_number,
 )
@@ -398,6 +399,8 @@ def read_axis(name: str, values: Any) -> tuple[Any, str | None]:
         return _modes(values)
     if name not in FIELDS:
         return np.empty(0), f"unknown axis {name!r}; {hint(name, FIELDS)}"
+    if isinstance(values, str) and (told := maybe_one(values, of_lengths=name == "context")):
+        return np.empty(0), told
     try:
         given = listed_of_text(values) if isinstance(values, str) else values
     except ValueError as error:
