@@ -102,6 +102,21 @@ def test_littles_law_holds_for_users():
     seen = outcome(traffic.closed_loop(12, "500-1500", "100-300", 600))
     in_flight = seen.requests_per_s * seen.mean("e2e")
     np.testing.assert_allclose(in_flight, 12.0, rtol=0.02)
+    # Between the cuts all users wait or are served; filling and emptying made 11.7 of them.
+    short = outcome(traffic.closed_loop(12, "500-1500", "100-300", 60))
+    assert sum(short.in_flight.values()) == pytest.approx(12.0, rel=1e-9)
+    assert short.shares["idle"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_what_is_in_flight_is_that_of_the_measured_time():
+    """Little's law between arrivals by the clock; a rush counts until its last answer."""
+    seen = outcome(traffic.open_loop(4.0, "500-1500", "100-300", 600))
+    assert sum(seen.in_flight.values()) == pytest.approx(
+        seen.requests_per_s * seen.mean("e2e"), rel=0.05
+    )
+    rush = outcome(traffic.open_loop(1e6, 500, 100, 60))
+    assert sum(rush.in_flight.values()) > 20
+    assert sum(rush.shares.values()) == pytest.approx(1.0)
 
 
 def test_a_long_answer_agrees_with_the_steady_state():
