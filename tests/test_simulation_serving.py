@@ -119,6 +119,16 @@ def test_what_is_in_flight_is_that_of_the_measured_time():
     assert sum(rush.shares.values()) == pytest.approx(1.0)
 
 
+def test_one_request_has_no_rate_and_one_token_no_gaps():
+    """They were told "at inf req/s", "one every - on average" and "0.00 requests/s"."""
+    alone = qs.simulate(ONE, Partition(), trace="arrival,isl,osl\n0,100,10\n").summary()
+    assert " on 1 h100-sxm with all at once: first token after " in alone
+    few = qs.simulate(ONE, Partition(), rate=0.001, isl=500, osl=1, requests=20).summary()
+    assert "every" not in few
+    assert " ms on average; 0.00" in few
+    assert "; 0.00 requests/s" not in few
+
+
 def test_a_long_answer_agrees_with_the_steady_state():
     users, isl, osl = 32, 100, 4000
     seen = outcome(traffic.closed_loop(users, isl, osl, 5 * users))

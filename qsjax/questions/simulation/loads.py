@@ -179,13 +179,14 @@ class Simulation(Result):
         for own in self.served:
             ends = sorted(own.loads, key=lambda one: one.load)
             for one in ends[:1] + ends[1:][-1:]:
-                shares = one.outcome.shares
+                shares, tpot = one.outcome.shares, one.outcome.mean("tpot")
                 unit = "user" if (one.load, self.unit) == (1.0, "users") else self.unit
+                load = f"at {one.load:g} {unit}" if one.load < math.inf else "with all at once"
+                then = "" if math.isnan(tpot) else f", then one every {_ms(tpot)}"
+                rate = own.replicas * one.outcome.requests_per_s
                 lines.append(
-                    f"{own.name} at {one.load:g} {unit}: first token after "
-                    f"{_ms(one.outcome.mean('ttft'))}, then one every "
-                    f"{_ms(one.outcome.mean('tpot'))} on average; "
-                    f"{own.replicas * one.outcome.requests_per_s:,.2f} requests/s; time: "
+                    f"{own.name} {load}: first token after {_ms(one.outcome.mean('ttft'))}{then} "
+                    f"on average; {words.number(rate)} requests/s; time: "
                     f"{shares['prompts']:.0%} in steps with prompts, {shares['decode']:.0%} in "
                     f"decode steps, {shares['idle']:.0%} idle."
                 )
