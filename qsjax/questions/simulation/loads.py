@@ -239,8 +239,8 @@ def step_of_one(records: Records, convention: Convention) -> StepCost:
     return step
 
 
-def busy_of(records: Records, convention: Convention, outcome: Outcome) -> float:
-    """Mean of the shares of the time in which arithmetic and HBM of a GPU ran.
+def busy_of(records: Records, convention: Convention, outcome: Outcome, rate: float) -> float:
+    """Mean of the shares of the time in which arithmetic and HBM of a GPU run, at a rate [1/s].
 
     By the laws, at the mean number of decoding sequences and their mean context; prompts that
     share a step with answers count as passes of their own, so it is at most 1.
@@ -252,7 +252,7 @@ def busy_of(records: Records, convention: Convention, outcome: Outcome) -> float
     batch = max(1.0, outcome.in_flight["decoding"])
     workload = dataclasses.replace(records.workload, context=prompt + 0.5 * output, batch=batch)
     busy = busy_seconds(records._replace(workload=workload), missing, output, convention)
-    return min(1.0, busy * outcome.requests_per_s)
+    return min(1.0, busy * rate)
 
 
 def scheduler_of(
