@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -496,8 +497,18 @@ def test_the_ends_of_a_rule_are_allowed_and_nothing_beyond(name, end, beyond):
         check_scheduler(dataclasses.replace(Scheduler(), **{name: beyond}))
 
 
+def test_a_trace_may_be_a_data_frame_and_nothing_else():
+    """A list was "expected str, bytes or os.PathLike object, not list"."""
+    rows = [{"arrival": 0.1 * k, "isl": 500, "osl": 20} for k in range(30)]
+    one = qs.simulate(ONE, Partition(), trace=pd.DataFrame(rows))
+    text = "arrival,isl,osl\n" + "".join(f"{0.1 * k},500,20\n" for k in range(30))
+    assert one.rows() == qs.simulate(ONE, Partition(), trace=text).rows()
+    with pytest.raises(ValueError, match=r"^trace: a list was given; give a CSV file, its text or"):
+        qs.simulate(ONE, Partition(), trace=rows)
+
+
 def test_targets_are_checked():
-    with pytest.raises(ValueError, match="users, rate: both is given"):
+    with pytest.raises(ValueError, match="users, rate: both are given"):
         qs.size(ONE, users=1, rate=1, isl=5, osl=5)
     with pytest.raises(ValueError, match=r"size:\n  ttft: 0 is .*\n  quantile 1 is not"):
         qs.size(ONE, users=1, isl=5, osl=5, ttft=0, quantile=1)

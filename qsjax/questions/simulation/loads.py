@@ -35,7 +35,7 @@ from qsjax.questions.simulation.traffic import (
     traffic_of,
 )
 from qsjax.records import checks
-from qsjax.records.conversion import NoNumberError, as_float64
+from qsjax.records.conversion import NoNumberError, as_float64, kind_of
 from qsjax.records.specs import Convention, Partition, Records
 from qsjax.records.units import MS
 
@@ -343,6 +343,13 @@ def _trace(given: Any) -> Traffic:
         return given
     if isinstance(given, str) and "\n" in given:
         return read_trace(given)
+    if hasattr(given, "to_dict"):  # a data frame of any library that has pandas's methods
+        return read_trace(files.csv_text(given.to_dict("records")))
+    if not isinstance(given, str | Path):
+        raise ValueError(
+            f"trace: {kind_of(given)} was given; give a CSV file, its text or a data frame with "
+            "the columns arrival [s], isl and osl"
+        )
     return read_trace(files.content_of(Path(given)), Path(given).name)
 
 
@@ -405,7 +412,8 @@ def simulate(
         partition: the design; the best one at the mean length of the requests if None.
         users: requests in flight, one number or several.
         rate: mean arrival rate, at random times (Poisson) [requests/s], likewise.
-        trace: a CSV file or its text with the columns arrival [s], isl, osl and optionally cached.
+        trace: a CSV file, its text or a data frame with the columns arrival [s], isl, osl and
+            optionally cached.
         isl: input tokens of a request: a number, a range such as "800-1000", or
             "lognormal:MEDIAN:SIGMA".
         osl: output tokens, likewise.

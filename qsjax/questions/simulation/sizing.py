@@ -560,8 +560,8 @@ def _target(problem: Problem, loads: Row, limits: Row, quantile: Any) -> Target:
     given = {name: values[0] for name, values in several.items()}
     problems = []
     if len(given) != 1:
-        told = "both" if given else "none"
-        problems.append(f"  users, rate: {told} is given; give one of them: users or requests/s")
+        told = "both are" if given else "none is"
+        problems.append(f"  users, rate: {told} given; give one of them: users or requests/s")
     for name, limit in limits.items():
         given[name] = number_of(name, limit)
         if given[name] == 0:
