@@ -141,7 +141,7 @@ class Float(click.types.FloatParamType):
         try:
             return float(super().convert(value, param, ctx))
         except click.BadParameter as error:
-            self.fail(f"{error.message}{self.advice}", param, ctx)
+            self.fail(error.message.rstrip(".") + self.advice, param, ctx)
 
 
 def flag(
