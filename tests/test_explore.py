@@ -344,3 +344,10 @@ def test_systems_are_ranked_by_what_was_asked_for(objective, best, said):
     (moe, dense), told = qsjax.explore(twins).rows(), qsjax.explore(twins).summary().splitlines()[1]
     more = "more" if dense[objective] > moe[objective] else "less"
     assert f"would have {100 * abs(dense[objective] / moe[objective] - 1):.0f} % {more}" in told
+
+
+def test_an_accelerator_without_a_price_is_named():
+    asked = {"gpus": 8, "context": "8k", "objective": "usd_per_million_tokens"}
+    with pytest.raises(ValueError, match="needs usd_per_hour above 0, and mi300x has none"):
+        explored = Problem("llama-3.1-70b", ["h100-sxm", "mi300x"], **asked)
+        qsjax.explore(explored)

@@ -250,7 +250,8 @@ def decode(
         convention: `physical`, `paper`, or a `Convention`.
 
     Returns:
-        The step; NaN where the design cannot run, with `reasons`.
+        The step; NaN where the design cannot run or a traced number is out of its range, with
+        `reasons`.
 
     Raises:
         ValueError: a number is out of its range; the message lists all of them.
