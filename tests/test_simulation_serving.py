@@ -120,6 +120,20 @@ def test_what_is_in_flight_is_that_of_the_measured_time():
     assert sum(rush.shares.values()) == pytest.approx(1.0)
 
 
+def test_users_who_think_do_not_begin_together():
+    """All 20 came at once, every 38 s: a first token took 3.1 s on average for 1.5."""
+    one = records("qwen3-32b", "h100-sxm")
+    split = one._replace(partition=Partition(tp=2))
+    work = traffic.closed_loop(20, 4000, 300, 200, think=30.0)
+    assert 0 < work.arrival[0] < work.arrival[19] < 30.0
+    assert not work.arrival[20:].any()
+    (seen,) = serving.simulate([serving.deploy(split, PHYSICAL, RULES, work)])
+    assert seen.mean("ttft") < 2.5
+    in_cycle = seen.requests_per_s * (30.0 + seen.mean("e2e"))
+    np.testing.assert_allclose(in_cycle, 20.0, rtol=0.05)
+    assert not traffic.closed_loop(20, 4000, 300, 200).arrival.any()
+
+
 def test_a_size_for_a_rate_is_paid_by_what_the_rate_makes():
     """400 requests of 6.8 s each made 7,525 tokens/s of 10,000: 0.53 USD for 0.40."""
     found = qs.size(

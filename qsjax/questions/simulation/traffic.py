@@ -36,7 +36,7 @@ class Traffic(NamedTuple):
     """Requests to one attention replica, in order of arrival; arrays have shape (requests,).
 
     Attributes:
-        arrival: time of arrival [s]; not looked at in a closed loop.
+        arrival: time of arrival [s]; in a closed loop that of the first request of each user.
         prompt: tokens of the prompt.
         output: tokens of the answer, the first one included.
         cached: tokens of the prompt whose cache is there already (a shared prefix).
@@ -167,6 +167,7 @@ def closed_loop(
 ) -> Traffic:
     """Requests of `users` who each send the next one when an answer is there.
 
+    Users who think begin at random moments of their first pause: together they would stay in step.
     The other arguments are fields of `Demand`; `count` is its `requests`.
 
     Raises:
@@ -176,7 +177,10 @@ def closed_loop(
         raise ValueError(f"think time: {think:g} s is not allowed; give at least 0")
     rng = np.random.default_rng(seed)
     prompt, output, hit = _requests(isl, osl, count, prefix_hit_rate, rng)
-    return Traffic(np.zeros(count), prompt, output, hit, np.array(float(users)), np.array(think))
+    arrival = np.zeros(count)
+    first = np.random.default_rng([seed, 2]).uniform(0.0, think, min(users, count))
+    arrival[: len(first)] = np.sort(first)
+    return Traffic(arrival, prompt, output, hit, np.array(float(users)), np.array(think))
 
 
 def open_loop(
