@@ -18,6 +18,7 @@ import numpy as np
 import qsjax as qs
 from qsjax.evidence.paper.printed import CONTEXT_128K, HEADLINE, TABLE_4, Q
 from qsjax.evidence.validation import Report, validate
+from qsjax.grid.intervals import is_sure
 from qsjax.output.files import write_atomically
 from qsjax.records.units import tokens
 
@@ -71,8 +72,9 @@ def interactivity() -> str:
     asked = {np.inf: "each at its fastest", 0.05: "within 50 ms", 0.02: "within 20 ms a token"}
     for limit, name in asked.items():
         part = own[own.tpot_limit == limit].sort_values("context")
-        pairs = zip(part.speedup_over_moe, part.p_dense_wins, strict=True)
-        cells = (f"{gain:.2f} ({_chance(chance)})" for gain, chance in pairs)
+        marks = ("" if is_sure(chance) else "*" for chance in part.chance_over_moe)
+        told = zip(part.speedup_over_moe, marks, part.p_dense_wins, strict=True)
+        cells = (f"{gain:.2f}{mark} ({_chance(chance)})" for gain, mark, chance in told)
         lines.append([f"64 H200, physical, {name}", *cells])
     return table(("twin over DeepSeek-V3 at", *map(tokens, contexts)), lines)
 

@@ -96,7 +96,7 @@ class Engine:
         self.done = 0
         if self.users:
             for place, r in enumerate(self.waiting):
-                r.arrival = 0.0 if place < self.users else math.inf
+                r.arrival = r.arrival if place < self.users else math.inf
             self.to_come = self.waiting[self.users :]
         while self.done < len(requests):
             self.step(requests)

@@ -175,3 +175,13 @@ def test_the_verb_prints_a_table_and_tells_mistakes():
     wrong = CliRunner().invoke(cli, [*flags, "--parameter", "hbm"])
     assert wrong.exit_code == 2
     assert "nearest names" in wrong.output
+
+
+def test_points_have_intervals_and_the_error_at_a_rate_is_told():
+    found = qs.binding(qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k"), points=4)
+    row = found.rows()[0]
+    assert row["tpot_low"] < row["tpot"] < row["tpot_high"]
+    low, high = (f(r["amplification"] for r in found.rows()) for f in (min, max))
+    told = f"an error of 1 % in TPOT is one of {low:.2g} to {high:.2g} % in tokens/s/GPU."
+    assert any(told in line for line in found.remarks())
+    assert any(line.startswith("Intervals of 80 % rest on ") for line in found.remarks())

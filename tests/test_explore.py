@@ -322,3 +322,31 @@ def test_titles_say_whose_splits_and_time_they_tell():
         ]
         assert titles[0].endswith(f"{name}best is {splits[0]} at 1k, {splits[1]} at 32k")
         assert f"{name}the largest part of the time is " in titles[1]
+
+
+@pytest.mark.parametrize(
+    ("objective", "best", "said"),
+    [
+        ("headroom", "h100-sxm", "on b200-sxm it has 35 % less headroom"),
+        ("joules_per_token", "b200-sxm", "on h100-sxm it has 84 % more joules per token"),
+        ("tpot", "b200-sxm", "on h100-sxm it has 38 % more TPOT"),
+    ],
+)
+def test_systems_are_ranked_by_what_was_asked_for(objective, best, said):
+    """B200 was "best in headroom (0.01)", with H100 at 0.0153 called 97 % slower."""
+    asked = Problem(
+        "llama-3.1-70b", ["h100-sxm", "b200-sxm"], gpus=8, context="8k", objective=objective
+    )
+    summary = qsjax.explore(asked).summary()
+    assert summary.startswith(f"On 8 {best}, ")
+    assert said in summary
+    twins = Problem("mixtral-8x7b", "h200-sxm", gpus=8, context="8k", twins=3, objective=objective)
+    (moe, dense), told = qsjax.explore(twins).rows(), qsjax.explore(twins).summary().splitlines()[1]
+    more = "more" if dense[objective] > moe[objective] else "less"
+    assert f"would have {100 * abs(dense[objective] / moe[objective] - 1):.0f} % {more}" in told
+
+
+def test_an_accelerator_without_a_price_is_named():
+    asked = {"gpus": 8, "context": "8k", "objective": "usd_per_million_tokens"}
+    with pytest.raises(ValueError, match="needs usd_per_hour above 0, and mi300x has none"):
+        Problem("llama-3.1-70b", ["h100-sxm", "mi300x"], **asked)

@@ -67,6 +67,45 @@ def test_a_design_that_cannot_run_is_nan_with_its_reasons():
     assert np.isnan(jax.vmap(alone)(jnp.linspace(2e12, 8e12, 3))).all()
 
 
+@pytest.mark.parametrize(
+    ("record", "name", "value"),
+    [
+        ("hardware", "hbm_bw", -4.8e12),
+        ("hardware", "layer_overhead", -1.0),
+        ("hardware", "eff_gemm", 1.5),
+        ("hardware", "eager_overhead", math.nan),
+        ("hardware", "flops_fp4", math.nan),
+        ("model", "layers", 61.5),
+        ("partition", "tp", 0.5),
+        ("workload", "context", -8192.0),
+        ("workload", "batch", 0.0),
+    ],
+)
+def test_a_traced_number_out_of_its_range_gives_no_number(record, name, value):
+    """-4.8e12 B/s gave 18.4 ms a token within jit, a layer overhead of -1 s a TPOT of -61 s."""
+    parts = {"model": qs.model("deepseek-v3"), "hardware": qs.hardware("h200-sxm")}
+    parts |= {"partition": SPLIT}
+
+    def asked(x):
+        work = {"context": 8192.0, "batch": 64.0} | ({name: x} if record == "workload" else {})
+        records = parts | (
+            {record: dataclasses.replace(parts[record], **{name: x})} if record in parts else {}
+        )
+        return qs.decode(*records.values(), **work)
+
+    found = jax.vmap(asked)(jnp.array([value, value]))
+    assert all("a number is out of its range" in reasons for reasons in found.reasons)
+    assert np.isnan(found.tpot).all()
+    if name == "hbm_bw":
+        assert math.isnan(jax.grad(lambda x: asked(x).tpot)(value))
+
+
+def test_a_traced_prompt_out_of_its_range_gives_no_number():
+    found = jax.jit(lambda n: qs.prefill("llama-3.1-8b", "h100-sxm", prompt=n))(-4096.0)
+    assert "a number is out of its range" in found.reasons
+    assert math.isnan(found.ttft)
+
+
 def test_only_the_designs_that_run_have_numbers():
     found = qs.decode("deepseek-v3", "h200-sxm", SPLIT, context="8k", batch=np.array([8.0, 1e6]))
     assert found.fits.tolist() == [True, False]
@@ -331,6 +370,61 @@ def test_every_answer_is_a_result(name, tmp_path):
     else:
         with pytest.raises(ValueError, match=r"is numbers alone|it takes several contexts"):
             found.plot()
+
+
+@pytest.mark.parametrize(
+    ("ask", "dims", "units"),
+    [
+        (
+            lambda p: qs.hessian(p, ["hbm_bw", "q"]),
+            {"variant": 3, "hbm_bytes": 2, "parameter": 2, "other": 2},
+            {"second": "1"},
+        ),
+        (
+            lambda p: qs.switching(p, ["hbm_bw"], span=2),
+            {"variant": 3, "hbm_bytes": 2},
+            {"switch_up": "1"},
+        ),
+        (
+            lambda p: qs.break_even(p, "context"),
+            {"variant": 2, "hbm_bytes": 2, "turn": 1},
+            {"roots": "tokens", "now": "tokens", "low": "tokens"},
+        ),
+        (
+            lambda p: qs.solve_for(dataclasses.replace(p, gpus=[4, 8]), "gpus", tpot=0.02),
+            {"variant": 3, "hbm_bytes": 2},
+            {"gpus": "GPUs", "value": "s", "best": "s"},
+        ),
+        (
+            lambda p: qs.mix(p, [(1000, 200), (4000, 100)]),
+            {"variant": 3, "hbm_bytes": 2, "context": 2},
+            {"share": "1", "tokens_per_s_per_gpu": "tokens/s/GPU"},
+        ),
+        (qs.pareto, {"label": 6}, {"tpot_low": "s"}),
+        (qs.compare, {"subject": 3}, {"margin": "1"}),
+    ],
+)
+def test_a_data_set_lies_over_the_axes_of_its_problem(ask, dims, units):
+    """Rows in a line gave d2 log, roots as text without a unit and TPOT in "1"."""
+    kept = {} if ask is qs.compare else {"axes": {"hbm_bytes": [80e9, 160e9]}}
+    found = ask(qs.Problem(**MIXTRAL, twins=[2, 5], **kept))
+    data = found.dataset
+    assert {name: size for name, size in data.sizes.items() if size > 1 or name in dims} == (
+        dims | ({"point": data.sizes["point"]} if "point" in data.sizes else {})
+    )
+    assert {name: data[name].attrs["units"] for name in units} == units
+    row = next(row for row in reversed(found.rows()) if row.get("roots", True))
+    places = {
+        name: f"dense q={row['q']:g}" if name == "variant" else row[name]
+        for name in data.sizes
+        if name != "turn"
+    }
+    for name in units:
+        value = row[name][0] if name == "roots" else row[name]
+        at = data[name].sel(places)
+        np.testing.assert_array_equal(at[0] if "turn" in at.dims else at, value)
+    if ask is qs.compare:
+        assert data.margin.attrs["long_name"].startswith("factor from which the difference")
 
 
 def test_a_sweep_of_a_problem_is_what_explore_finds(tmp_path, monkeypatch):

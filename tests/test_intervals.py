@@ -17,7 +17,7 @@ from qsjax.evidence.measurements import load_left_out
 from qsjax.evidence.validation import left_out
 from qsjax.grid.case import best_case
 from qsjax.grid.cells import cells_of
-from qsjax.grid.intervals import Sided, error_of_case, lead_of
+from qsjax.grid.intervals import Sided, error_of_case, lead_at_rate, lead_of
 from qsjax.numerics.loading import in_float64
 
 TOY = Spread(
@@ -301,6 +301,54 @@ def test_explore_is_as_sure_of_a_twin_as_compare_is():
     assert re.search(r"at 32k \(within the error\), \d+ % slower at 1k\.$", said)
     assert re.search(r" at 1k to \d+ % less at 32k \(within the error\)", beside.summary())
     assert "chance_over_moe" in found.dataset
+
+
+def test_explore_and_pareto_are_as_sure_of_an_accelerator_as_compare_is():
+    """The lead of H200 at 1k, 16 %, is within the error, which neither of them said."""
+    asked = qs.Problem("llama-3.1-70b", ["h200-sxm", "h100-sxm", "b200-sxm"], gpus=8, context="1k")
+    pair = dataclasses.replace(asked, hardware=["h200-sxm", "h100-sxm"])
+    (judged,) = (row for row in qs.compare(pair).rows() if "chance" in row)
+    assert not judged["is_sure"]
+    assert " on h100-sxm it is 16 % slower (within the error)." in qs.explore(pair).summary()
+    assert "(within the error)" not in qs.explore(asked).summary().splitlines()[1].split(" and ")[0]
+    found = qs.pareto(pair)
+    # At a rate that the largest batches keep the lead is theirs, and its error too.
+    slowest = min(row["tokens_per_s_per_user"] for row in found.rows())
+    (idle,) = found.leads([0.5 * slowest])
+    assert 1.0 - idle["chance"] == pytest.approx(judged["chance"], rel=1e-9)
+    assert idle["margin"] == pytest.approx(judged["margin"], rel=1e-9)
+    assert "37 % more than h100-sxm on each GPU (within the error)" in found.summary()
+    assert found.record()["leads"][0]["rival"] == "h100-sxm"
+    assert {"tpot_low", "tpot_high", "interval_rests_on"} <= found.rows()[0].keys()
+    paper = qs.pareto(dataclasses.replace(pair, convention="paper"))
+    assert "chance" not in paper.leads()[0]
+
+
+def test_near_the_fastest_design_an_error_of_the_time_is_far_more_in_throughput():
+    asked = qs.Problem("llama-3.1-70b", ["b200-sxm", "h200-sxm"], gpus=8, context="8k")
+    found = qs.pareto(asked)
+    first, second = found.fronts
+    margins = [lead["margin"] for lead in found.leads([20.0, 40.0, 70.0])]
+    assert 1.0 < margins[0] < margins[1] < margins[2]
+    # What just misses a rate may keep it.
+    just = 1.02 * float(second.user[0])
+    (alone,) = found.leads([just])
+    assert (alone["rival"], alone["is_sure"]) == (None, False)
+    sure = lead_at_rate(first, second, 1 / 40.0)
+    assert sure.margin == pytest.approx(margins[1])
+    assert lead_at_rate(first, second, 1e-6) is None
+    down = lead_at_rate(second, first, 1 / 40.0)
+    assert sure.chance + down.chance == pytest.approx(1.0)
+
+
+def test_weights_of_two_errors():
+    """Var(2 a - b) of errors that are half the same: 4 + 1 - 2 times their common part."""
+    two = Error(np.array([0.04, 0.04]), np.zeros((2, 2)), [])
+    shared = frozenset({"engine", "accelerator"})  # half of the variance is left
+    found = spreads.difference(TOY, two, 1.0, shared, (0, 1), (2.0, 1.0))
+    assert found.sigma**2 == pytest.approx(0.04 * (4 + 1) - 2 * 2 * 0.5 * 0.04)
+    slopes = Error(np.zeros(2), np.array([[1.0, 0.0], [2.0, 0.0]]), [])
+    assert spreads.difference(TOY, slopes, 1.0, shared, (0, 1), (2.0, 1.0)).sigma == 0.0
 
 
 def test_variants_of_one_model_or_accelerator_err_alike():

@@ -157,6 +157,24 @@ def test_only_a_sure_lead_is_called_a_win():
     assert _finding(rows[:1]) == "which of them wins depends on q in every case"
 
 
+def test_a_lead_within_the_error_of_the_time_model_is_marked():
+    """The twin "wins" by 2.1 times at 20 ms and 32k, of which an error of 25 % leaves nothing."""
+    found = qs.moe_or_dense(
+        qs.Problem("deepseek-v3", "h200-sxm", gpus=64, context=["1k", "32k"]), [0.02], nodes=3
+    )
+    by = {(row["context"], row["tpot_limit"]): row for row in found.rows()}
+    hurried, patient = by[32768, 0.02], by[1024, math.inf]
+    assert hurried["p_dense_wins"] > 0.99
+    assert 0.5 < hurried["chance_over_moe"] < 0.9
+    assert patient["chance_over_moe"] < 0.1
+    assert _verdict_words(hurried).startswith("dense x2.11* (")
+    assert "*" not in _verdict_words(patient)
+    count = sum(0.1 < row["chance_over_moe"] < 0.9 for row in found.rows())
+    assert f"; {count} of 4 leads are within the error of the time model." in found.summary()
+    paper = qs.moe_or_dense(asked("paper"), [0.02], Q, nodes=3)
+    assert "chance_over_moe" not in paper.rows()[0]
+
+
 def test_nothing_that_serves_is_an_answer():
     found = qs.moe_or_dense(asked(gpus=1, context=1e6), [0.02], nodes=3)
     assert {row["winner"] for row in found.rows()} == {"neither"}

@@ -136,7 +136,7 @@ def test_prices_are_those_of_the_problem():
 def test_an_answer_has_units_and_a_picture(tmp_path):
     answer = pareto(problem(twins=()))
     assert answer.dataset.tpot.attrs["units"] == "s"
-    assert answer.dataset.sizes == {"row": len(answer.rows())}
+    assert answer.dataset.sizes["point"] == len(answer.rows())
     names = {path.name for path in answer.save(tmp_path)}
     assert names == {"inputs.json", "result.json", "pareto.csv", "pareto.nc", "pareto.svg"}
 

@@ -269,7 +269,10 @@ def test_break_even_tells_the_turns_of_every_variant():
     found = qs.break_even(problem, "prefix_hit_rate", **LONG | {"reuse_interval": 600.0})
     assert [row["variant"] for row in found.rows()] == ["moe", "dense"]
     assert all(set(row["sides"]) <= set(PLACES) for row in found.rows())
-    assert "prefixes are best" in found.summary()
+    assert ": prefixes are best" in found.summary()
+    # In a field of a tier only that tier is compared, which was not said.
+    alone = qs.break_even(problem, "host_bw", **LONG)
+    assert ": without other tiers prefixes are best" in alone.summary()
     assert found.plot() is not None
     default = qs.break_even(problem, "prefix_hit_rate")
     assert default.rows()[0]["low"] == 1e-3

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -103,6 +104,58 @@ def test_littles_law_holds_for_users():
     seen = outcome(traffic.closed_loop(12, Demand("500-1500", "100-300", requests=600)))
     in_flight = seen.requests_per_s * seen.mean("e2e")
     np.testing.assert_allclose(in_flight, 12.0, rtol=0.02)
+    # Between the cuts all users wait or are served; filling and emptying made 11.7 of them.
+    short = outcome(traffic.closed_loop(12, Demand("500-1500", "100-300", requests=60)))
+    assert sum(short.in_flight.values()) == pytest.approx(12.0, rel=1e-9)
+    assert short.shares["idle"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_what_is_in_flight_is_that_of_the_measured_time():
+    """Little's law between arrivals by the clock; a rush counts until its last answer."""
+    seen = outcome(traffic.open_loop(4.0, Demand("500-1500", "100-300", requests=600)))
+    assert sum(seen.in_flight.values()) == pytest.approx(
+        seen.requests_per_s * seen.mean("e2e"), rel=0.05
+    )
+    rush = outcome(traffic.open_loop(1e6, Demand(500, 100, requests=60)))
+    assert sum(rush.in_flight.values()) > 20
+    assert sum(rush.shares.values()) == pytest.approx(1.0)
+
+
+def test_users_who_think_do_not_begin_together():
+    """All 20 came at once, every 38 s: a first token took 3.1 s on average for 1.5."""
+    one = records("qwen3-32b", "h100-sxm")
+    split = one._replace(partition=Partition(tp=2))
+    work = traffic.closed_loop(20, Demand(4000, 300, requests=200, think=30.0))
+    assert 0 < work.arrival[0] < work.arrival[19] < 30.0
+    assert not work.arrival[20:].any()
+    (seen,) = serving.simulate([serving.deploy(split, PHYSICAL, RULES, work)])
+    assert seen.mean("ttft") < 2.5
+    in_cycle = seen.requests_per_s * (30.0 + seen.mean("e2e"))
+    np.testing.assert_allclose(in_cycle, 20.0, rtol=0.05)
+    assert not traffic.closed_loop(20, Demand(4000, 300, requests=200)).arrival.any()
+
+
+def test_a_size_for_a_rate_is_paid_by_what_the_rate_makes():
+    """400 requests of 6.8 s each made 7,525 tokens/s of 10,000: 0.53 USD for 0.40."""
+    found = qs.size(
+        qs.Problem("gpt-oss-120b", "b200-sxm"), rate=20, isl=1000, osl=500, ttft=0.5, tpot=0.015
+    )
+    (row,) = found.rows()
+    assert (row["gpus"], row["requests_per_s"]) == (1, 20.0)
+    assert row["tokens_per_s_per_gpu"] == pytest.approx(10_000.0)
+    dollars = 1e6 * 14.242 / 3600 / 10_000
+    assert row["usd_per_million_tokens"] == pytest.approx(dollars, rel=1e-3)
+    assert row["goodput_per_s"] == pytest.approx(20.0 * row["attained"])
+
+
+def test_one_request_has_no_rate_and_one_token_no_gaps():
+    """They were told "at inf req/s", "one every - on average" and "0.00 requests/s"."""
+    alone = qs.simulate(ONE, Partition(), trace="arrival,isl,osl\n0,100,10\n").summary()
+    assert " on 1 h100-sxm with all at once: first token after " in alone
+    few = qs.simulate(ONE, Partition(), rate=0.001, isl=500, osl=1, requests=20).summary()
+    assert "every" not in few
+    assert " ms on average; 0.00" in few
+    assert "; 0.00 requests/s" not in few
 
 
 def test_a_long_answer_agrees_with_the_steady_state():
@@ -461,8 +514,18 @@ def test_the_ends_of_a_rule_are_allowed_and_nothing_beyond(name, end, beyond):
         check_scheduler(dataclasses.replace(Scheduler(), **{name: beyond}))
 
 
+def test_a_trace_may_be_a_data_frame_and_nothing_else():
+    """A list was "expected str, bytes or os.PathLike object, not list"."""
+    rows = [{"arrival": 0.1 * k, "isl": 500, "osl": 20} for k in range(30)]
+    one = qs.simulate(ONE, Partition(), trace=pd.DataFrame(rows))
+    text = "arrival,isl,osl\n" + "".join(f"{0.1 * k},500,20\n" for k in range(30))
+    assert one.rows() == qs.simulate(ONE, Partition(), trace=text).rows()
+    with pytest.raises(ValueError, match=r"^trace: a list was given; give a CSV file, its text or"):
+        qs.simulate(ONE, Partition(), trace=rows)
+
+
 def test_targets_are_checked():
-    with pytest.raises(ValueError, match="users, rate: both is given"):
+    with pytest.raises(ValueError, match="users, rate: both are given"):
         qs.size(ONE, users=1, rate=1, isl=5, osl=5)
     with pytest.raises(ValueError, match=r"size:\n  ttft: 0 is .*\n  quantile 1 is not"):
         qs.size(ONE, users=1, isl=5, osl=5, ttft=0, quantile=1)

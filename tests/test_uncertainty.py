@@ -187,3 +187,14 @@ def test_an_uncertain_q_has_no_value_in_the_answer_and_no_certain_verdict():
     said = uncertainty(asked, {"q": normal(5, 1)}, draws=64).summary()
     assert said.startswith("mixtral-8x7b, dense, 8 h100-sxm, context 8,192: with uncertain q ")
     assert "with a probability of <1 %;" in said
+
+
+def test_with_a_drawn_q_there_is_one_twin():
+    """Twins of q = 3 and 5 were two rows with the same numbers, as all had the drawn q."""
+    asked = Problem("mixtral-8x7b", "h100-sxm", gpus=8, context=["8k", "32k"], twins=[3, 5])
+    found = uncertainty(asked, {"q": normal(5, 1)}, draws=32)
+    assert [row["variant"] for row in found.rows()] == ["moe", "moe", "dense", "dense"]
+    (draw,) = found.drawings().values()
+    assert ": the twin wins with a probability of " in draw.keywords["title"]
+    given = uncertainty(asked, {"hbm_bw": uniform(3e12, 4e12)}, draws=32)
+    assert [row["q"] for row in given.rows()] == [None, None, 3.0, 3.0, 5.0, 5.0]

@@ -16,17 +16,13 @@ from qsjax.cli.help import Verb
 from qsjax.engines.command_line import engine_named
 from qsjax.engines.spread import LEVEL
 from qsjax.output.result import Result
-from qsjax.records.conversion import listed_of_text, number_of_text
+from qsjax.records.conversion import listed_of_text, maybe_one, number_of_text
 from qsjax.records.precision import STORED, dtype_named
 from qsjax.records.specs import CONVENTIONS, DEGREES
 
 # What most people have or compare with; the paper's ideal chip is `paper-reference`.
 HARDWARE = "h100-sxm"
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-# Numbers with commas for thousands: "131,072" is no list, "16,384" seldom one of lengths.
-_LEADING, _GROUPED = re.compile(r",0\d"), re.compile(r"\d{1,3}(?:,\d{3})+")
 
 
 class Numbers(click.ParamType[list[float]]):
@@ -49,9 +45,8 @@ class Numbers(click.ParamType[list[float]]):
         if self.none and value.strip() == "none":
             return []
         is_length = param is not None and param.name in ("context", "isl", "osl")
-        if _LEADING.search(value) or (is_length and _GROUPED.fullmatch(value)):
-            plain = value.replace(",", "")
-            self.fail(f"{value!r} may be one number: write {plain}; several with spaces: 8, 512")
+        if told := maybe_one(value, of_lengths=is_length):
+            self.fail(told)
         try:
             parts = listed_of_text(value) if value.strip() else []
             numbers = [number_of_text(part) if isinstance(part, str) else part for part in parts]
@@ -146,7 +141,7 @@ class Float(click.types.FloatParamType):
         try:
             return float(super().convert(value, param, ctx))
         except click.BadParameter as error:
-            self.fail(f"{error.message}{self.advice}", param, ctx)
+            self.fail(error.message.rstrip(".") + self.advice, param, ctx)
 
 
 def flag(

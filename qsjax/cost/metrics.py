@@ -223,12 +223,12 @@ def check_metrics(names: Sequence[str], allowed: Sequence[str] = get_args(Object
         raise ValueError("\n".join(problems))
 
 
-def check_prices(names: Sequence[str], economy: Economy) -> None:
-    """Raise `ValueError` for a cost or an energy of hardware without a price or power."""
+def check_prices(names: Sequence[str], economy: Economy, device: str) -> None:
+    """Raise `ValueError` for a cost or an energy of an accelerator without a price or power."""
     for name in names:
         field = PRICES.get(name)
         if field is not None and not np.all(np.asarray(getattr(economy, field)) > 0):
-            raise ValueError(f"{name} needs {field} above 0; the hardware has none: give it one")
+            raise ValueError(f"{name} needs {field} above 0, and {device} has none: give it one")
 
 
 _usd, _joules = on_host(usd_per_million_tokens), on_host(joules_per_token)

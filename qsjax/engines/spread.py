@@ -179,9 +179,16 @@ class Difference(NamedTuple):
 
 
 def difference(
-    spread: Spread, error: Error, ratio: float, shared: frozenset[str], pair: tuple[int, int]
+    spread: Spread,
+    error: Error,
+    ratio: float,
+    shared: frozenset[str],
+    pair: tuple[int, int],
+    weights: tuple[float, float] = (1.0, 1.0),
 ) -> Difference:
     """The advantage of one of two designs; what errs alike cancels.
+
+    With time errors e and weights w the error of the advantage is w_2 e_2 - w_1 e_1.
 
     Args:
         spread: as measured.
@@ -189,15 +196,20 @@ def difference(
         ratio: predicted time (GPU-seconds a token) of the second over that of the first.
         shared: which of `SHARED` are the same.
         pair: which designs.
+        weights: per cent of the advantage for one per cent of the time of each.
     """
     left = spread.left[" ".join(name for name in SHARED if name in shared)]
     alone = spread.left[" ".join(SHARED)]
-    apart = error.slopes[pair[0]] - error.slopes[pair[1]]
-    variance = left * error.variance[list(pair)].sum() + apart @ spread.covariance @ apart
+    one, two = weights
+    apart = one * error.slopes[pair[0]] - two * error.slopes[pair[1]]
+    own = np.square(weights) @ error.variance[list(pair)]
+    # Of the rest both have the same, which weights that differ leave a part of.
+    common = one * two * error.variance[list(pair)].sum()
+    variance = max(own - (1.0 - left) * common, left * own) + apart @ spread.covariance @ apart
     gains = []
-    for sign, k in zip((1.0, -1.0), pair, strict=True):
+    for sign, weight, k in zip((1.0, -1.0), weights, pair, strict=True):
         # A measurement of one batch tells all of its configuration's error but its own scatter.
-        covers = (left - alone) * error.variance[k]
+        covers = weight * (left - alone) * error.variance[k]
         covers += sign * (apart @ spread.covariance @ error.slopes[k])
         whole = deviation(spread, error)[k] ** 2
         gains.append(float(max(covers, 0.0) ** 2 / whole / variance) if variance else 0.0)

@@ -83,6 +83,11 @@ class Front:
         """Sequences per attention replica of every point."""
         return np.asarray(self.winners.designs.batch)
 
+    def within(self, tpot: float) -> int | None:
+        """The point with the most tokens/s/GPU within a limit on TPOT; None if none keeps it."""
+        keeps = np.flatnonzero(self.step.tpot <= tpot)
+        return int(keeps[-1]) if len(keeps) else None
+
     def rows(self) -> list[Row]:
         """One row for each point."""
         design = design_of(self.winners.designs.partition, self.step)

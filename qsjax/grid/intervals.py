@@ -1,12 +1,12 @@
 """The interval of every predicted time, and how sure one design is to be ahead of another."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from qsjax.cost.decode import decode_step
+from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.ledger import regimes_of, resource_times
 from qsjax.engines.rules import generation_of
 from qsjax.engines.spread import (
@@ -14,6 +14,7 @@ from qsjax.engines.spread import (
     SHARED,
     Error,
     chance_below,
+    deviation,
     difference,
     error_of,
     factor_of,
@@ -21,7 +22,10 @@ from qsjax.engines.spread import (
     quantile,
 )
 from qsjax.grid.case import Case
-from qsjax.grid.solution import Solution, records_of, terms_of
+from qsjax.grid.cells import Winners, records_on_host, take
+from qsjax.grid.fronts import Front
+from qsjax.grid.problem import base_name
+from qsjax.grid.solution import Row, Solution, ledger_of
 from qsjax.numerics.namespace import xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import safe_log
@@ -77,29 +81,42 @@ def _error(
 
 
 def bounds_of(solution: Solution, level: float) -> Arrays:
-    """Intervals that hold the measured values of every winner with a probability of `level`.
-
-    `tpot_low` and `tpot_high` [s], the same of tokens/s/GPU, in words what they rest on, and, where
-    there are twins, with which probability each makes more tokens/s/GPU than the MoE.
+    """`bounds_of_winners`, and, where there are twins, how probably each is ahead of the MoE.
 
     Raises:
         ValueError: `level` is no probability.
     """
-    inputs = solution.winners.inputs
-    records = records_of(solution)
-    workload = dataclasses.replace(records.workload, batch=solution.step.capacity.batch)
-    device = solution.cells.hardware.name
-    terms = terms_of(solution)
-    error = _error(records._replace(workload=workload), inputs.convention, device, terms, "")
-    factor = factor_of(load_spread(), error, level)
-    tpot, rate = solution.step.tpot, solution.step.tokens_per_s_per_gpu
-    found = {
-        **_bounds(np.asarray(tpot), np.asarray(rate), factor),
-        "interval_rests_on": np.array(error.rests_on),
-    }
-    if len(solution.cells.variants) > 1 and not is_papers(inputs.convention):
+    own = (solution.winners, solution.step, solution.cells.hardware.name)
+    error, found = bounds_of_winners(*own, level)
+    if len(solution.cells.variants) > 1 and not is_papers(solution.winners.inputs.convention):
         found["chance_over_moe"] = _over_moe(solution, error)
     return found
+
+
+def bounds_of_winners(
+    winners: Winners, step: StepCost, device: str, level: float = LEVEL
+) -> tuple[Error, Arrays]:
+    """The error of designs, and intervals that hold the measured values with a probability.
+
+    `tpot_low` and `tpot_high` [s], the same of tokens/s/GPU, and in words what they rest on.
+    """
+    rules = winners.inputs.convention
+    records = records_on_host(winners.inputs, winners.designs.partition)
+    workload = dataclasses.replace(records.workload, batch=step.capacity.batch)
+    terms = ledger_of(winners, step)
+    error = _error(records._replace(workload=workload), rules, device, terms, "")
+    factor = factor_of(load_spread(), error, level)
+    rates = np.asarray(step.tpot), np.asarray(step.tokens_per_s_per_gpu)
+    return error, _bounds(*rates, factor) | {"interval_rests_on": np.array(error.rests_on)}
+
+
+def bounded_rows(front: Front) -> list[Row]:
+    """The rows of a front with the intervals of its points."""
+    rows = front.rows()
+    if not rows:
+        return rows
+    _, bounds = bounds_of_winners(front.winners, front.step, front.label["hardware"])
+    return [row | {k: x[at].item() for k, x in bounds.items()} for at, row in enumerate(rows)]
 
 
 def _over_moe(solution: Solution, error: Error) -> np.ndarray:
@@ -185,20 +202,91 @@ class Lead(NamedTuple):
         return is_sure(self.chance)
 
 
-def lead_of(first: Sided, second: Sided) -> Lead:
-    """How sure the first design is to be ahead; errors of what both share cancel."""
+def names_of(hardware: str, model: str, q: float | None) -> tuple[str, str]:
+    """Accelerator and model, with q of a twin: variants of one thing err alike."""
+    return base_name(hardware), base_name(model) + ("" if q is None else f" q={q:g}")
+
+
+def _names_in(label: Mapping[str, Any]) -> tuple[str, str]:
+    return names_of(label["hardware"], label["model"], label["q"])
+
+
+def side_of(case: Case, label: Mapping[str, Any]) -> Sided:
+    """A design under the names of its cell."""
+    return Sided(case, *_names_in(label))
+
+
+def lead_of(first: Sided, second: Sided, *, ratio: float | None = None) -> Lead:
+    """How sure the first design is to be ahead; errors of what both share cancel.
+
+    In tokens/s/GPU, or by a predicted `ratio` of something else that goes with the time.
+    """
     errors = [error_of_case(side) for side in (first, second)]
+    ratio = first.case.rate / second.case.rate if ratio is None else ratio
+    return _lead_of_two(errors, first[1:], second[1:], ratio)
+
+
+def _lead_of_two(
+    errors: Sequence[Error],
+    first: Sequence[str],
+    second: Sequence[str],
+    ratio: float,
+    weights: tuple[float, float] = (1.0, 1.0),
+) -> Lead:
+    """The lead of a design over another; each has the names of its accelerator, model, engine."""
     variance = np.concatenate([error.variance for error in errors])
     slopes = np.concatenate([error.slopes for error in errors])
-    shared = frozenset(name for name in SHARED if getattr(first, name) == getattr(second, name))
-    ratio = first.case.rate / second.case.rate
-    return _lead(Error(variance, slopes, []), ratio, shared, (0, 1))
+    names = zip(Sided._fields[1:], first, second, strict=True)
+    shared = frozenset(name for name, one, other in names if one == other)
+    return _lead(Error(variance, slopes, []), ratio, shared, (0, 1), weights)
 
 
-def _lead(error: Error, ratio: float, shared: frozenset[str], pair: tuple[int, int]) -> Lead:
+def lead_at_rate(first: Front, second: Front, tpot: float) -> Lead | None:
+    """How sure the first front is to make more tokens/s/GPU within a limit on TPOT.
+
+    Partition and batch take up what the times err, so that near the fastest design 1 % of TPOT is
+    far more in throughput.
+
+    Returns:
+        The lead; None where one of both keeps no such limit.
+    """
+    errors, weights, rates = [], [], []
+    for front in (first, second):
+        at = front.within(tpot)
+        if at is None:
+            return None
+        winners, step = take((front.winners, front.step), [at])
+        error, _ = bounds_of_winners(winners, step, front.label["hardware"])
+        errors.append(error)
+        weights.append(_amplification(front, tpot, float(deviation(load_spread(), error)[0])))
+        rates.append(front.gpu[at])
+    one, other = ((*_names_in(front.label), "") for front in (first, second))
+    return _lead_of_two(errors, one, other, rates[0] / rates[1], (weights[0], weights[1]))
+
+
+def _amplification(front: Front, tpot: float, sigma: float) -> float:
+    """Per cent of throughput for one per cent of time at a limit on TPOT [1], at least 1.
+
+    With times e^x longer the front makes G(T e^-x) e^-x: 1 + d ln G / d ln T, by the difference
+    over one standard deviation of the times each way, as far as the front reaches.
+    """
+    times, rates = np.log(front.step.tpot), np.log(front.gpu)
+    middle = min(float(np.log(tpot)), times[-1] + sigma)
+    ends = np.array([max(middle - sigma, times[0]), middle + sigma])
+    low, high = np.interp(ends, times, rates)
+    return float(1.0 + (high - low) / (ends[1] - ends[0]))
+
+
+def _lead(
+    error: Error,
+    ratio: float,
+    shared: frozenset[str],
+    pair: tuple[int, int],
+    weights: tuple[float, float] = (1.0, 1.0),
+) -> Lead:
     """How sure one of two designs is to be ahead that makes `ratio` times as many tokens/s/GPU."""
     spread = load_spread()
-    found = difference(spread, error, ratio, shared, pair)
+    found = difference(spread, error, ratio, shared, pair, weights)
     z = found.mean / found.sigma if found.sigma else 0.0
     margin = float(np.exp(quantile(spread, LEVEL) * found.sigma))
     return Lead(chance_below(spread, z), margin, found.gains)

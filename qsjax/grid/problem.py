@@ -515,7 +515,7 @@ def _state(problem: Problem) -> Stated:
         if economy is not None:
             wrong.run("limits", check_limits, problem.limits, economy)
             if problem.objective in get_args(Objective):
-                wrong.run("objective", check_prices, [problem.objective], economy)
+                wrong.run("objective", check_prices, [problem.objective], economy, device.name)
     batches = _batches(problem, wrong)
     if wrong:
         raise ProblemError(wrong)

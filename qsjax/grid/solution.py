@@ -141,10 +141,14 @@ def records_of(solution: Solution) -> Records:
 
 def terms_of(solution: Solution) -> Arrays:
     """The time ledger of the winners [s], which sums to `tpot`; each of shape (cells,)."""
-    convention = solution.winners.inputs.convention
-    ledger = _on_host_ledger(solution.step, records_of(solution), convention)
-    shape = solution.cells.cells
-    return {name: np.broadcast_to(np.asarray(t), shape) for name, t in ledger.items()}
+    return ledger_of(solution.winners, solution.step)
+
+
+def ledger_of(winners: Winners, step: StepCost) -> Arrays:
+    """The time ledger of designs with their cost, one a row [s]."""
+    records = records_on_host(winners.inputs, winners.designs.partition)
+    ledger = _on_host_ledger(step, records, winners.inputs.convention)
+    return {name: np.broadcast_to(np.asarray(t), np.shape(step.tpot)) for name, t in ledger.items()}
 
 
 def hidden_of(solution: Solution) -> Arrays:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from qsjax.cost.meanings import attributes_of
+from qsjax.cost.meanings import Meaning, meaning_of
 from qsjax.grid.problem import Problem, beyond_published, hardly_in_si
 from qsjax.output import files
-from qsjax.output.labels import axis_value
+from qsjax.output.labels import axis_value, variant_name
 from qsjax.records.conversion import kind_of
 from qsjax.records.rows import leaves
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Drawing = Callable[..., Any]
+CELL = ("model", "hardware", "variant", "gpus", "context")  # axes of a cell of any problem
 SHOWN = 8  # rows of a result in a notebook or at the prompt of Python
 
 
@@ -60,8 +61,11 @@ class Result:
     stem = "result"
     # Columns of the printed table, in order; those that rows lack are left out.
     columns: tuple[str, ...] = ()
-    # Columns whose values are the axes of the data set; over `row` without them.
+    # Columns whose values are the axes of the data set, "cell" for those of `CELL` and of the
+    # problem; over `row` without them.
     index: tuple[str, ...] = ()
+    # Columns of lists of numbers, each with the name of the axis along them.
+    listed: tuple[tuple[str, str], ...] = ()
     # Fields that say what was asked beside the problem.
     given: tuple[str, ...] = ()
 
@@ -124,12 +128,26 @@ class Result:
         """Figures by name, the first one the most telling; each takes an optional `ax`."""
         return {}
 
+    def meaning(self, name: str) -> Meaning:
+        """What a column is, and its unit."""
+        return meaning_of(name)
+
+    def _axes(self) -> list[str]:
+        """The columns of `index`."""
+        problem: Problem | None = getattr(self, "problem", None)
+        cell = (*CELL, *(() if problem is None else problem.stated.kept))
+        parts = (cell if name == "cell" else (name,) for name in self.index)
+        return list(dict.fromkeys(name for part in parts for name in part))
+
     @property
     def dataset(self) -> "xr.Dataset":
         """The numbers over named axes, each with its unit and what it is."""
         import xarray as xr
 
-        table = self.frame()
+        rows, table = self.rows(), self.frame()
+        axes = [name for name in self._axes() if name in table]
+        if "variant" in axes:
+            table["variant"] = [variant_name(row) for row in rows]
         for name in table.columns:
             column = table[name]
             if column.dtype == object:
@@ -139,11 +157,23 @@ class Result:
                 numbers = known[known.map(lambda x: isinstance(x, bool | int | float))]
                 is_number = known.empty or 2 * len(numbers) > len(known)
                 table[name] = numbers.astype(float) if is_number else column.fillna("").astype(str)
-        order = {name: list(dict.fromkeys(table[name])) for name in self.index if len(table)}
+        split = [
+            (name, along, _split(table, name, [row[name] for row in rows]))
+            for name, along in self.listed
+        ]
+        is_grid = axes and not table.duplicated(axes).any()
+        order = {name: list(dict.fromkeys(table[name])) for name in axes if is_grid}
         table = table.set_index(list(order)) if order else table.rename_axis("row")
         data: xr.Dataset = xr.Dataset.from_dataframe(table).sel(order)
+        for name, along, parts in split:
+            whole = xr.concat([data[part] for part in parts], along, coords="minimal")
+            data = data.drop_vars(parts).assign({name: whole.transpose(..., along)})
+        for name in data.data_vars:  # where the grid has cells that no row is of
+            if data[name].dtype == object and data[name].isnull().any():
+                is_truth = table[name].dtype.kind == "b"
+                data[name] = data[name].astype(float) if is_truth else data[name].fillna("")
         for name in (*data.data_vars, *data.coords):
-            data[name].attrs |= attributes_of(str(name))
+            data[name].attrs |= self.meaning(str(name))._asdict()
         return data
 
     def frame(self) -> "pd.DataFrame":
@@ -239,6 +269,16 @@ class Result:
             title = f"<caption>{html.escape(table.title)}</caption>" if len(tables) > 1 else ""
             found.append(f"<table>{title}{body}</table>")
         return "".join([*found, *([f"<p>{_rest(more)}</p>"] if more else [])])
+
+
+def _split(table: "pd.DataFrame", name: str, lists: Sequence[Sequence[float]]) -> list[str]:
+    """Put a column for each place of lists of numbers in place of their text; their names."""
+    most = max([1, *map(len, lists)])
+    parts = [f"{name} {k}" for k in range(most)]
+    for k, part in enumerate(parts):
+        table[part] = [float(own[k]) if k < len(own) else np.nan for own in lists]
+    del table[name]
+    return parts
 
 
 def _rest(more: int) -> str:

@@ -21,9 +21,11 @@ import numpy as np
 
 from qsjax.cost.meanings import meaning_of
 from qsjax.cost.metrics import PRICES
+from qsjax.engines.spread import LEVEL
 from qsjax.grid.cells import blocks_of, take
 from qsjax.grid.fronts import Front, front_of_cell
 from qsjax.grid.gradients import RateSlopes, slopes_at_rate
+from qsjax.grid.intervals import bounded_rows
 from qsjax.grid.limits import is_given
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.parameters import Parameter, resolve
@@ -106,7 +108,7 @@ class Binding(Result):
 
     def _rows_of(self, own: Moved) -> list[Row]:
         found: list[Row] = []
-        for k, point in enumerate(own.front.rows()):
+        for k, point in enumerate(bounded_rows(own.front)):
             label = series_name(self.problem, point, "gpus", "context")
             head: Row = {"label": label, "point": k, **point}
             head["limited_by"] = "memory" if own.is_full[k] else "interactivity"
@@ -173,8 +175,14 @@ class Binding(Result):
         return [Table(title, heads, list(points.values()))]
 
     def remarks(self) -> list[str]:
-        """What was asked."""
-        return [f"{describe(self.problem)}."]
+        """What was asked, what an error of the time comes to, and what its interval rests on."""
+        lines = [f"{describe(self.problem)}."]
+        factors = [float(x) for own in self.fronts for x in own.slopes.amplification]
+        if factors:
+            of = _range("", min(factors), max(factors), 2)
+            rate = "At the same tokens/s/user an error of 1 % in TPOT"
+            lines.append(f"{rate} is one of {of} % in tokens/s/GPU.")
+        return [*lines, *words.rests_on(self.rows(), LEVEL)]
 
     def inputs(self) -> Row:
         """The problem's records as plain numbers, and the parameters."""

@@ -86,6 +86,7 @@ class Certificates(Result):
     certificates: tuple[Certificate, ...]
 
     stem = "certificates"
+    index = ("cell", "claim")
     given = ("box",)
     columns = (
         *("model", "hardware", "gpus", "context", "claim", "says"),

@@ -14,6 +14,7 @@ import numpy as np
 
 from qsjax.cost.disaggregation import companion
 from qsjax.cost.ledger import resource_times
+from qsjax.cost.meanings import Meaning, meaning_of
 from qsjax.cost.metrics import Economy, costs
 from qsjax.cost.prefix import cached_of, requests_of
 from qsjax.engines.schedulers import filling_of
@@ -21,7 +22,7 @@ from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.case import Case, best_case, design_record, gpu_time, sequences_of
 from qsjax.grid.cells import Cells, cells_of, of_variant, take
 from qsjax.grid.infeasibility import refusals
-from qsjax.grid.intervals import Lead, Sided, bounds_of_case, lead_of
+from qsjax.grid.intervals import Lead, Sided, bounds_of_case, lead_of, names_of
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.optimum import Best, best_of
 from qsjax.grid.parameters import read, write
@@ -264,6 +265,14 @@ class Comparison(Result):
         """Axes of the data set."""
         several = self.own.places[0].batch is not None
         return ("convention", "subject", "context", *(["batch"] if several else []))
+
+    def meaning(self, name: str) -> Meaning:
+        """What a column is, and its unit."""
+        own = {
+            "margin": "factor from which the difference would be larger than the error",
+            "factor": "throughput of each GPU over that of the first subject",
+        }
+        return Meaning(own[name]) if name in own else meaning_of(name)
 
     @property
     def sides(self) -> list[Ranking]:
@@ -705,11 +714,9 @@ def _turn(first: Cells, second: Cells, low: float, high: float) -> float:
 
 
 def _names(problem: Problem, subject: Subject) -> tuple[str, str]:
-    """Accelerator and model of a subject, with q of a twin: variants of one thing err alike."""
     stated = problem.stated
-    model = base_name(stated.models[subject.model].name)
-    twin = "" if subject.q is None else f" q={subject.q:g}"
-    return base_name(stated.accelerators[subject.hardware].name), model + twin
+    device, model = stated.accelerators[subject.hardware].name, stated.models[subject.model].name
+    return names_of(device, model, subject.q)
 
 
 def _refusal(problem: Problem, cells: Cells, best: Best, cell: int) -> str:

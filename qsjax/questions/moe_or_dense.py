@@ -16,7 +16,7 @@ import numpy as np
 from qsjax.grid.cells import cells_of
 from qsjax.grid.distributions import Distribution, check, frozen, lognormal
 from qsjax.grid.fronts import Front, front_of_cell
-from qsjax.grid.intervals import SURE
+from qsjax.grid.intervals import SURE, is_sure, lead_at_rate
 from qsjax.grid.limits import is_given
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.problem import Problem, describe, fixed_question, pairs_of
@@ -24,7 +24,7 @@ from qsjax.output import words
 from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.records.checks import check_positive, value_problem
 from qsjax.records.fields import Rule
-from qsjax.records.specs import CONVENTIONS, Convention
+from qsjax.records.specs import CONVENTIONS, Convention, is_papers
 from qsjax.records.units import MS
 
 TPOTS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
@@ -99,6 +99,7 @@ class Contest:
 
     Attributes:
         convention: its name.
+        is_papers: whether it is the paper's, whose error nobody can measure.
         labels: coordinates of the cells, one for each GPU count, context and further axis.
         log_q: logarithms of the twins' quality factors, rising.
         moe: front of the MoE of every cell.
@@ -106,21 +107,16 @@ class Contest:
     """
 
     convention: str
+    is_papers: bool
     labels: tuple[Row, ...]
     log_q: np.ndarray
     moe: tuple[Front, ...]
     twins: tuple[tuple[Front, ...], ...]
 
 
-def best_within(front: Front, tpot: float) -> int | None:
-    """The point of a front with the most tokens/s/GPU within a limit on TPOT; None if none is."""
-    keeps = np.flatnonzero(front.step.tpot <= tpot)
-    return int(keeps[-1]) if len(keeps) else None
-
-
 def _rates(front: Front, tpots: Sequence[float]) -> np.ndarray:
     """Most tokens/s/GPU within each limit; 0 where nothing keeps it."""
-    at = [best_within(front, tpot) for tpot in tpots]
+    at = [front.within(tpot) for tpot in tpots]
     return np.array([0.0 if k is None else front.gpu[k] for k in at])
 
 
@@ -134,7 +130,8 @@ def _contest(
     lines = [tuple(fronts[k : k + per]) for k in range(0, len(fronts), per)]
     drop = ("variant", "q")
     labels = [{k: v for k, v in front.label.items() if k not in drop} for front in lines[0]]
-    return Contest(name, tuple(labels), np.log(nodes), lines[0], tuple(lines[1:]))
+    own = (name, is_papers(rules), tuple(labels), np.log(nodes))
+    return Contest(*own, lines[0], tuple(lines[1:]))
 
 
 def _gains(own: Contest, cell: int, tpots: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -169,7 +166,8 @@ class MoeOrDense(Result):
         """One row for each convention, cell and limit; rates are 0 where nothing keeps it.
 
         `speedup_over_moe` is the twin's at the median q, `speedup_low` and `speedup_high` those at
-        the quantiles 0.95 and 0.05 of q.
+        the quantiles 0.95 and 0.05 of q. `p_dense_wins` and `p_moe_wins` are probabilities of q
+        alone, `chance_over_moe` is that of the time model's error at the median q.
         """
         return [row for _, rows in self.by_system() for row in rows]
 
@@ -209,11 +207,13 @@ class MoeOrDense(Result):
             speeds = (speedup_at(own.log_q, gain, level) for level in levels)
             row |= dict(zip(names, speeds, strict=True))
         half = len(own.twins) // 2  # the median
-        for name, front in (("moe", own.moe[cell]), ("dense", own.twins[half][cell])):
-            place = best_within(front, tpot)
+        fronts = {"moe": own.moe[cell], "dense": own.twins[half][cell]}
+        for name, front in fronts.items():
+            place = front.within(tpot)
             if place is not None:
                 row[name] = front.rows()[place]
-        return row
+        lead = None if own.is_papers else lead_at_rate(fronts["dense"], fronts["moe"], tpot)
+        return row | ({} if lead is None else {"chance_over_moe": lead.chance})
 
     def by_system(self) -> list[tuple[Row, list[Row]]]:
         """The rows of each convention, model, accelerator and further coordinate, with those."""
@@ -262,7 +262,7 @@ class MoeOrDense(Result):
         lead = f"Leads are in tokens/s/GPU at the median of q, which is {self.q.kind} ({q})."
         sure = (
             f"A side is said to win where its probability is at least {100 * SURE:.0f} %; that is "
-            "the probability of q alone, without the error of the time model."
+            "the probability of q alone. A lead marked * is within the error of the time model."
         )
         return [f"{lead} {sure}", f"{describe(self.problem)}."]
 
@@ -300,7 +300,13 @@ def _verdict_words(row: Row) -> str:
         return f"{winner} alone {sure}"
     if abs(speed - 1.0) < words.EQUAL:
         return "equal"
-    return f"{winner} x{speed if winner == 'dense' else 1.0 / speed:.3g} {sure}"
+    mark = "*" if _is_open(row) else ""
+    return f"{winner} x{speed if winner == 'dense' else 1.0 / speed:.3g}{mark} {sure}"
+
+
+def _is_open(row: Row) -> bool:
+    """Whether a lead at the median q is within the error of the time model."""
+    return "chance_over_moe" in row and not is_sure(row["chance_over_moe"])
 
 
 def _odds(row: Row, side: str) -> float:
@@ -322,6 +328,9 @@ def _finding(rows: Sequence[Row]) -> str:
     if unsure:
         verb = "depends" if unsure == 1 else "depend"
         said.append(f"{unsure} of {words.count(len(runs), 'case')} {verb} on q")
+    if within := sum(map(_is_open, runs)):
+        verb = "lead is" if within == 1 else "leads are"
+        said.append(f"{within} of {len(runs)} {verb} within the error of the time model")
     return "; ".join(said)
 
 

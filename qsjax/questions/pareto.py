@@ -1,26 +1,31 @@
 """The exact front of tokens/s/GPU against tokens/s/user, with the design behind every point."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from qsjax.engines.spread import LEVEL
 from qsjax.grid.cells import cells_of
 from qsjax.grid.fronts import Front, front_of_cell
 from qsjax.grid.infeasibility import Refusal, Remedies, refusals, remedies
+from qsjax.grid.intervals import bounded_rows, lead_at_rate
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.problem import Problem, fixed_question, pairs_of
 from qsjax.output import columns, words
 from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
 from qsjax.records.rows import grouped
+from qsjax.records.specs import is_papers
 
 # What users may want, for the sentence on who leads [tokens/s].
 USER_RATES = (20.0, 50.0, 100.0)
 POINTS = 12  # of each front in the table
-DESIGN = ("split", "batch", "users", "tpot", "user", "gpu")  # its columns in the table
+DESIGN = ("split", "batch", "users", "tpot", "between", "user", "gpu")  # its columns in the table
+SIDES = ("leader", "rival")
+Key = tuple[Any, ...]  # label, context and GPUs of a front
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,10 +58,15 @@ class Pareto(Result):
     refused: tuple[Refused, ...]
 
     stem = "pareto"
+    index = ("label", "gpus", "context", "point")
 
     def rows(self) -> list[Row]:
-        """One row for each point of each front, with the name of its line."""
-        found = [row for front in self.fronts for row in front.rows()]
+        """One row for each point of each front, with the name of its line and its interval."""
+        found = [
+            {"point": point, **row}
+            for front in self.fronts
+            for point, row in enumerate(bounded_rows(front))
+        ]
         axes = ("gpus", "context")
         return [{"label": series_name(self.problem, row, *axes), **row} for row in found]
 
@@ -79,7 +89,7 @@ class Pareto(Result):
         split = words.split(full, full["variant"] == "moe")
         said = [f"{self._reach()[:-1]} with {split} and {words.batch_of(full)}."]
         if len(fronts) > 1:
-            said.append(_leaders(fronts))
+            said.append(_leaders(self.leads(), fronts))
         said += [_refusal(item) for item in self.refused[:1]]
         return "\n".join(filter(None, said))
 
@@ -107,6 +117,22 @@ class Pareto(Result):
     def _by_front(self, rows: list[Row]) -> dict[tuple[Any, ...], list[Row]]:
         return grouped(rows, lambda row: (row["label"], row["context"], row["gpus"]))
 
+    def leads(self, rates: Sequence[float] = USER_RATES) -> list[Row]:
+        """Which front makes the most tokens/s/GPU at rates that users may want, and how surely.
+
+        Batches take up what the time model errs, so that near the fastest designs an error of 1 %
+        is far more in throughput. Under the paper's accounting nothing is known of the error.
+        """
+        keys = self._by_front(self.rows())
+        fronts = dict(zip(keys, (front for front in self.fronts if len(front.user)), strict=True))
+        # Below the slowest design of all fronts nothing changes: one such rate says it.
+        slowest = min((front.user[-1] for front in fronts.values()), default=0.0)
+        idle = [rate for rate in rates if rate <= slowest]
+        wanted = [*idle[-1:], *(rate for rate in rates if rate > slowest)]
+        is_real = not is_papers(self.problem.stated.rules)
+        found = (_lead_at(rate, fronts, is_real=is_real) for rate in wanted)
+        return [lead for lead in found if lead]
+
     def tables(self) -> list[Table]:
         """Every front, thinned to POINTS with its ends kept."""
         rows, shown = self.rows(), list[Row]()
@@ -124,7 +150,8 @@ class Pareto(Result):
         between = f" Between the batches tried at most {100 * lost:.1f} % of tokens/s/GPU is lost."
         lines = [
             f"{counts['designs_decided']:,} designs decided, {counts['designs_evaluated']:,} of "
-            f"them evaluated.{between if lost else ''}"
+            f"them evaluated.{between if lost else ''}",
+            *words.rests_on(self.rows(), LEVEL),
         ]
         for k, item in enumerate(self.refused):
             # The summary has the first, and each sentence the first reason.
@@ -142,7 +169,11 @@ class Pareto(Result):
             }
             for item in self.refused
         ]
-        return {**self.counts(), "front": self.rows(), "refused": refused}
+        leads = [
+            lead | {side: _named(lead[side], self._by_front(self.rows())) for side in SIDES}
+            for lead in self.leads()
+        ]
+        return {**self.counts(), "leads": leads, "front": self.rows(), "refused": refused}
 
     def drawings(self) -> dict[str, Drawing]:
         """The fronts of all cells in one picture."""
@@ -153,7 +184,7 @@ class Pareto(Result):
             return {}
         fronts = self._by_front(rows)
         title = self._reach().rstrip(".")
-        if len(fronts) > 1 and (leaders := _leaders(fronts, USER_RATES[1:2])):
+        if len(fronts) > 1 and (leaders := _leaders(self.leads(USER_RATES[1:2]), fronts)):
             title = leaders.rstrip(".")
             if setting := words.heading(self.problem):
                 title = f"{setting}: {title[0].lower()}{title[1:]}"
@@ -171,41 +202,51 @@ def _point(row: Row) -> list[str]:
     ]
 
 
-def _leaders(fronts: dict[tuple[Any, ...], list[Row]], rates: Sequence[float] = USER_RATES) -> str:
+def _lead_at(wanted: float, fronts: Mapping[Key, Front], *, is_real: bool) -> Row:
+    """Which front has the most tokens/s/GPU at a rate of each user, and the next; {} if none.
+
+    How sure that is is told if the accounting `is_real`.
+    """
+    places = {key: front.within(1.0 / wanted) for key, front in fronts.items()}
+    made = {key: float(fronts[key].gpu[at]) for key, at in places.items() if at is not None}
+    order = sorted(made, key=lambda key: -made[key])
+    if not order:
+        return {}
+    lead: Row = {"tokens_per_s_per_user": wanted, "leader": order[0], "rival": None}
+    if len(order) == 1:
+        fastest = [bounded_rows(fronts[key])[0] for key in fronts if key != order[0]]
+        nearly = is_real and any(row["tpot_low"] * wanted <= 1.0 for row in fastest)
+        return lead | {"is_sure": not nearly}
+    lead |= {"rival": order[1], "factor": made[order[0]] / made[order[1]], "is_sure": True}
+    sure = lead_at_rate(fronts[order[0]], fronts[order[1]], 1.0 / wanted) if is_real else None
+    if sure is not None:
+        lead |= {"chance": sure.chance, "margin": sure.margin, "is_sure": sure.is_sure}
+    return lead
+
+
+def _leaders(leads: Sequence[Row], fronts: Mapping[Key, Any]) -> str:
     """Which front has the most tokens/s/GPU at the rates that each user may want."""
     said: list[str] = []
     last = None  # the leader and the next, named once for as long as they stay
-    # Below the slowest design of all fronts nothing changes: one such rate says it.
-    slowest = min(own[-1]["tokens_per_s_per_user"] for own in fronts.values())
-    idle = [rate for rate in rates if rate <= slowest]
-    for wanted in [*idle[-1:], *(rate for rate in rates if rate > slowest)]:
-        reached = {
-            key: max(
-                row["tokens_per_s_per_gpu"] for row in own if row["tokens_per_s_per_user"] >= wanted
-            )
-            for key, own in fronts.items()
-            if own[0]["tokens_per_s_per_user"] >= wanted
-        }
-        if not reached:
-            continue
-        order = sorted(reached, key=lambda key: -reached[key])
-        names = [_named(key, fronts) for key in order[:2]]
+    for lead in leads:
+        names = [_named(lead[side], fronts) for side in SIDES if lead[side]]
+        wanted = lead["tokens_per_s_per_user"]
         text = f"at {wanted:g} tokens/s for each user {names[0]}"
-        if len(order) == 1:
+        if len(names) == 1:
             text += " alone is left"
+        elif names == last:
+            text = f"{words.gap(lead['factor'], 'more', 'less')} at {wanted:g}"
         else:
-            ratio = reached[order[0]] / reached[order[1]]
-            if names == last:
-                text = f"{words.gap(ratio, 'more', 'less')} at {wanted:g}"
-            else:
-                text += f" makes {words.against(ratio, names[1])} on each GPU"
-        said.append(text)
+            text += f" makes {words.against(lead['factor'], names[1])} on each GPU"
+        said.append(text + ("" if lead["is_sure"] else " (within the error)"))
         last = names
     line = ", ".join(said)
     return f"{line[0].upper()}{line[1:]}." if line else ""
 
 
-def _named(key: tuple[Any, ...], fronts: dict[tuple[Any, ...], list[Row]]) -> str:
+def _named(key: Key | None, fronts: Mapping[Key, Any]) -> str:
+    if key is None:
+        return ""
     label, context, gpus = key
     name = _series(str(label))
     if len({own[1] for own in fronts}) > 1:

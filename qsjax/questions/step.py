@@ -1,12 +1,14 @@
 """One decode step or prefill of one design: pure, for jit, vmap and grad."""
 
 import dataclasses
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import numpy as np
 
 from qsjax.cost.decode import StepCost, decode_step
-from qsjax.cost.feasibility import reason_names
+from qsjax.cost.feasibility import OUT_OF_RANGE, reason_names
 from qsjax.cost.ledger import time_ledger
 from qsjax.cost.prefill import ContextParallel, PrefillCost, Prompts, prefill_step
 from qsjax.grid.problem import as_accelerator, as_served
@@ -32,7 +34,7 @@ class Decode:
         max_batch: the largest that fits.
         gpus: GPUs of the design.
         fits: whether it runs.
-        reason_bits: why not, as bits of `feasibility.REASONS`; 0 where it runs.
+        reason_bits: why not, as bits of `feasibility.REASONS` and `OUT_OF_RANGE`; 0 where it runs.
         terms: the parts that sum to `tpot` [s].
         cost: every term of the step, also where it cannot run.
     """
@@ -79,7 +81,7 @@ class Prefill:
         tokens_per_s: prompt tokens of the whole design, stages kept busy.
         tokens_per_s_per_gpu: of each GPU.
         fits: whether it runs.
-        reason_bits: why not, as bits of `feasibility.REASONS`; 0 where it runs.
+        reason_bits: why not, as bits of `feasibility.REASONS` and `OUT_OF_RANGE`; 0 where it runs.
         cost: every term of the pass, also where it cannot run.
     """
 
@@ -135,10 +137,20 @@ def _is_wide() -> bool:
     return bool(xp.result_type(float) == xp.float64)
 
 
+def _reason_bits(step: StepCost, records: Records, convention: Convention) -> Array:
+    """The reasons of a step, and whether a traced number is out of its range [int32]."""
+    given = [record for record in (*records[:4], convention) if record is not None]
+    bad = reduce(or_, map(checks.traced_out_of_range, given))
+    if bad is False:
+        return step.reasons
+    return step.reasons + sum(OUT_OF_RANGE.values()) * xp.asarray(bad).astype(xp.int32)
+
+
 def _decode(records: Records, convention: Convention) -> Decode:
     step = decode_step(records, convention)
     ledger = time_ledger(step, records, convention)
-    fits = step.reasons == 0
+    bits = _reason_bits(step, records, convention)
+    fits = bits == 0
     # A product, since a selected constant would have the slope 0 and not NaN.
     known = xp.where(fits, 1.0, xp.nan)
     return Decode(
@@ -150,7 +162,7 @@ def _decode(records: Records, convention: Convention) -> Decode:
         max_batch=step.capacity.max_batch,
         gpus=step.gpus,
         fits=fits,
-        reason_bits=step.reasons,
+        reason_bits=bits,
         terms={name: term * known for name, term in ledger.items()},
         cost=step,
     )
@@ -238,7 +250,8 @@ def decode(
         convention: `physical`, `paper`, or a `Convention`.
 
     Returns:
-        The step; NaN where the design cannot run, with `reasons`.
+        The step; NaN where the design cannot run or a traced number is out of its range, with
+        `reasons`.
 
     Raises:
         ValueError: a number is out of its range; the message lists all of them.
@@ -264,8 +277,8 @@ def _prefill(
 ) -> Prefill:
     work = records.workload
     cost = prefill_step(records, convention, Prompts(work.context, count), context_parallel)
-    held = dataclasses.replace(work, batch=count)
-    bits = decode_step(records._replace(workload=held), convention).reasons
+    held = records._replace(workload=dataclasses.replace(work, batch=count))
+    bits = _reason_bits(decode_step(held, convention), held, convention)
     fits = bits == 0
     known = xp.where(fits, 1.0, xp.nan)
     return Prefill(

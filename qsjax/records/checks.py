@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from qsjax.numerics.loading import is_tracer
+from qsjax.numerics.namespace import xp
 from qsjax.records.conversion import (
     NoNumberError,
     as_float64,
     kind_of,
     listed_of_text,
+    maybe_one,
     names_of,
     read_number,
 )
@@ -96,6 +98,23 @@ def _numbers(kind: type, values: Values) -> tuple[dict[str, Any], dict[str, str]
         else:
             problems[name] = problem
     return numbers, problems
+
+
+def traced_out_of_range(record: Any) -> Any:
+    """Where a traced number of a record is out of its bounds, NaN too; False if none is traced."""
+    found: Any = False
+    for name, facts in facts_of(type(record)).items():
+        value = getattr(record, name)
+        if not is_tracer(value):
+            continue
+        rule = facts.rule
+        sound = (value > rule.low) if rule.above else (value >= rule.low)
+        sound &= value <= min(rule.high, LARGEST)
+        if rule.whole:
+            sound &= xp.equal(value, xp.floor(value))
+        found |= ~sound
+    precision = getattr(record, "precision", None)
+    return found if precision is None else found | traced_out_of_range(precision)
 
 
 def _show(value: Any) -> str:
@@ -397,6 +416,8 @@ def read_axis(name: str, values: Any) -> tuple[Any, str | None]:
         return _modes(values)
     if name not in FIELDS:
         return np.empty(0), f"unknown axis {name!r}; {hint(name, FIELDS)}"
+    if isinstance(values, str) and (told := maybe_one(values, of_lengths=name == "context")):
+        return np.empty(0), told
     try:
         given = listed_of_text(values) if isinstance(values, str) else values
     except ValueError as error:

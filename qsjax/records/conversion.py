@@ -1,5 +1,6 @@
 """Numbers as users give them, in float64 before any arithmetic: text, lists, arrays, tracers."""
 
+import re
 from collections.abc import Iterable, Sized
 from typing import Any
 
@@ -16,6 +17,8 @@ _SUFFIXES = {"k": KIB, "m": MIB}
 # Units of what is counted: only counts may end in k or M.
 _COUNTED = ("1", "tokens", "sequences")
 _SHORT = 60  # characters of a value that a message shows
+# Numbers with commas for thousands: "131,072" is no list, "16,384" seldom one of lengths.
+_LEADING, _GROUPED = re.compile(r",0\d"), re.compile(r"\s*\d{1,3}(?:,\d{3})+\s*")
 _SMALL = 4  # bytes of a float below which the numbers of an accelerator overflow
 
 
@@ -58,6 +61,18 @@ def names_of(given: Iterable[str]) -> list[str]:
     (['hbm_bw', 'q'], ['tpot'])
     """
     return [part.strip() for part in given.split(",")] if isinstance(given, str) else list(given)
+
+
+def maybe_one(text: str, *, of_lengths: bool) -> str | None:
+    """What to write where a list may be one number with commas; None where it is none.
+
+    >>> maybe_one("16,384", of_lengths=True)
+    "'16,384' may be one number: write 16384; several with spaces: 8, 512"
+    """
+    if not _LEADING.search(text) and not (of_lengths and _GROUPED.fullmatch(text)):
+        return None
+    plain = text.replace(",", "").strip()
+    return f"{text!r} may be one number: write {plain}; several with spaces: 8, 512"
 
 
 def listed_of_text(text: str) -> list[float | str]:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from functools import partial
 
-from qsjax.cost.meanings import meaning_of
+from qsjax.cost.meanings import Meaning, meaning_of
 from qsjax.cost.metrics import METRICS
 from qsjax.grid.prefixes import PARAMETERS
 from qsjax.grid.problem import Problem
@@ -14,6 +14,13 @@ from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.questions.break_even.roots import SIDES, Roots
 
 SHOWN = 3  # cells in the first lines
+# Columns in the parameter's unit.
+OF_PARAMETER = {
+    "roots": "values at which the order changes",
+    "now": "value in the problem",
+    "low": "least value tried",
+    "high": "largest value tried",
+}
 
 
 def _place(row: Row, fields: Iterable[str]) -> str:
@@ -68,6 +75,19 @@ class Turning(Result):
     target: float | None
 
     stem = "break-even"
+    index = ("cell",)
+
+    def meaning(self, name: str) -> Meaning:
+        """What a column is, and its unit: that of the parameter, or of the metric."""
+        if name in OF_PARAMETER:
+            return Meaning(OF_PARAMETER[name], meaning_of(self.parameter).units)
+        metric = METRICS[self.problem.objective]
+        if name in ("value", "best"):
+            of = "with the fewest GPUs" if name == "value" else "of any count"
+            return Meaning(f"{metric.meaning}, {of}", metric.unit)
+        if name == "reasons":
+            return Meaning("why the order changes")
+        return meaning_of(name)
 
     def summary(self) -> str:
         """The answer for each of the first cells, one a line, then why each lead changes."""
@@ -162,6 +182,8 @@ class Crossings(Turning):
 
     cells: tuple[Roots, ...]
 
+    listed = (("roots", "turn"),)
+
     def rows(self) -> list[Row]:
         """One row for each cell: roots, their kinds, the sides between them, and in words."""
         return [
@@ -189,6 +211,11 @@ class LeastGpus(Turning):
     """
 
     cells: tuple[Row, ...]
+
+    @property
+    def index(self) -> tuple[str, ...]:  # type: ignore[override]  # `gpus` is the answer
+        """Axes of the data set."""
+        return ("model", "hardware", "variant", "context", *self.problem.stated.kept)
 
     def rows(self) -> list[Row]:
         """One row for each cell, also in words."""

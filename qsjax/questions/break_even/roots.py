@@ -8,7 +8,7 @@ import numpy as np
 from qsjax.cost.meanings import meaning_of
 from qsjax.grid.cells import Cells
 from qsjax.grid.parameters import read
-from qsjax.grid.prefixes import WAYS
+from qsjax.grid.prefixes import TIER_FIELDS, WAYS
 from qsjax.grid.roots import Margin, Root, find_roots
 from qsjax.grid.solution import cell_labels
 from qsjax.output.words import value, values
@@ -72,6 +72,8 @@ class Roots:
         """The answer in words, with the parameter, its unit, its value today, and the direction."""
         meaning = meaning_of(self.parameter)
         places = "prefixes are best " if self.sides[0] in WAYS else ""
+        if self.parameter in TIER_FIELDS:  # only its tier is compared
+            places = f"without other tiers {places}"
         name = NAMES.get(self.parameter, f"{meaning.long_name} ({self.parameter})")
         today = "" if np.isnan(self.now) else f"; today it is {value(self.now, meaning.units)}"
         if not self.roots:

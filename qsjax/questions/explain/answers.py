@@ -116,6 +116,7 @@ class Explanation(Result):
     cached: float = 0.0
 
     stem = "explain"
+    index = ("convention", "design")
 
     @property
     def stated(self) -> Case:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qsjax.cost.decode import StepCost
+from qsjax.cost.meanings import Meaning, meaning_of
 from qsjax.grid.cells import Cells, Designs, Winners, blocks_of, step_on_host, take
 from qsjax.grid.optimum import any_batch, candidates_of
 from qsjax.grid.pairs import score_candidates
@@ -143,7 +144,12 @@ class Mix(Result):
     mixtures: tuple[Mixture, ...]
 
     stem = "mix"
+    index = ("cell",)
     given = ("requests",)
+
+    def meaning(self, name: str) -> Meaning:
+        """What a column is, and its unit."""
+        return Meaning("share of the output tokens") if name == "share" else meaning_of(name)
 
     def lengths(self) -> list[float]:
         """The longest of the mean contexts [tokens]."""

@@ -391,6 +391,7 @@ class Switching(Result):
     blocks: tuple[Switches, ...]
 
     stem = "switching"
+    index = ("cell", "parameter")
     columns = (
         *("model", "hardware", "variant", "q", "gpus", "context", "parameter"),
         *("switch_down", "switch_down_what", "switch_up", "switch_up_what"),
@@ -476,6 +477,7 @@ class Hessian(Result):
     blocks: tuple[tuple[Solution, np.ndarray], ...]
 
     stem = "hessian"
+    index = ("cell", "metric", "parameter", "other")
 
     def rows(self) -> list[Row]:
         """One row for each (cell, parameter, other parameter); NaN where infeasible."""

@@ -226,8 +226,8 @@ class Uncertainty(Result):
             causes = row["first_order_verdict"]
             most = max(causes, key=lambda name: causes[name])
             cause = f", most of it from {most}" if len(causes) > 1 else ""
-            drawn = "q" in self.distributions or any(n in LOSSES for n in self.distributions)
-            cell = cell_name(row | ({"q": None} if drawn else {}), self.problem.stated.kept)
+            drawn = {"q": None} if _draws_q(self.distributions) else {}
+            cell = cell_name(row | drawn, self.problem.stated.kept)
             lines.append(
                 f"{cell}: with uncertain {words.joined(self.distributions)} the dense "
                 f"twin is ahead with a probability of {words.chance(row['p_dense_wins'])}; it is "
@@ -300,12 +300,13 @@ class Uncertainty(Result):
             ]
             if len(cells) > 1:
                 own, chances = [labels[k] for k in cells], outcome.p_dense_wins[cells]
+                of = "" if _draws_q(self.distributions) else f" (q = {q:g})"
                 found[f"verdict-q{q:g}"] = partial(
                     plotting.verdict_fan,
                     [label["context"] for label in own],
                     dict(zip(self.quantiles, outcome.speedup[:, cells].tolist(), strict=True)),
                     probability=chances.tolist(),
-                    title=f"{head}: {_verdict(own, chances)}",
+                    title=f"{head}: the twin{of} {_verdict(own, chances)}",
                 )
         return found
 
@@ -313,7 +314,12 @@ class Uncertainty(Result):
 def _verdict(labels: Sequence[Row], chances: np.ndarray) -> str:
     """How probably the twin wins at the shortest context and at the longest."""
     ends = [f"{words.chance(chances[k])} at {words.length(labels[k]['context'])}" for k in (0, -1)]
-    return f"the twin (q = {labels[0]['q']:g}) wins with a probability of {words.joined(ends)}"
+    return f"wins with a probability of {words.joined(ends)}"
+
+
+def _draws_q(distributions: Mapping[str, Distribution]) -> bool:
+    """Whether every draw has a q of its own."""
+    return any(name in ("q", *LOSSES) for name in distributions)
 
 
 @question
@@ -329,7 +335,7 @@ def uncertainty(
     """Quantiles of the optimum and of the verdict under uncertain inputs, and their causes.
 
     Args:
-        problem: what is asked. With an uncertain q every twin has the drawn one.
+        problem: what is asked. With an uncertain q there is one twin, which has the drawn one.
         distributions: by name of a continuous field, `q`, or `loss_dense`, `loss_moe` and `alpha`,
             from which q = (loss_dense/loss_moe)^(1/alpha) follows (eq. 12 to 14); each of `normal`,
             `lognormal`, `uniform`, `triangular`.
@@ -348,8 +354,8 @@ def uncertainty(
     missing = [n for n in LOSSES if uses_losses and n not in fixed and n not in distributions]
     if missing:
         raise ValueError(f"q follows from both losses and the exponent; give {', '.join(missing)}")
-    if not problem.stated.twins and (uses_losses or "q" in distributions):
-        problem = dataclasses.replace(problem, twins=(1.0,))  # any: each draw has its own
+    if _draws_q(distributions):  # one twin, of any q: each draw has its own
+        problem = dataclasses.replace(problem, twins=problem.stated.twins[:1] or (1.0,))
     outcomes = tuple(
         _propagate(cells, distributions, draws, seed, quantiles, fixed)
         for cells in blocks_of(problem)

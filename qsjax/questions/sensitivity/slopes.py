@@ -75,7 +75,7 @@ def slopes_of(
     chosen = resolve(parameters)
     check_metrics(metrics, METRIC_NAMES)
     cells = solution.cells
-    check_prices(metrics, cells.economy)
+    check_prices(metrics, cells.economy, cells.hardware.name)
     direct = tuple(dict.fromkeys(name for name in metrics if name != "speedup"))
     if "speedup" in metrics and "tokens_per_s_per_gpu" not in direct:
         direct = (*direct, "tokens_per_s_per_gpu")

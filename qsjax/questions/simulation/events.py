@@ -213,8 +213,8 @@ def _next_arrival(state: State, lane: Lane) -> Array:
     behind = state.head.astype(float) - work.users  # whose answer lets it in
     back = state.returns[jnp.mod(behind, size).astype(int)]
     closed = jnp.where(behind < state.completed, back, NEVER)
-    closed = jnp.where(behind < 0, frontend, closed)
     by_clock = work.arrival[jnp.minimum(state.head, count - 1)] + frontend
+    closed = jnp.where(behind < 0, by_clock, closed)
     arrival = jnp.where(work.users > 0, closed, by_clock)
     return jnp.where((state.head < count) & (by_clock < NEVER), arrival, NEVER)
 
@@ -488,7 +488,7 @@ def times_of(traffic: Traffic, events: Event) -> Times:
         ended = jnp.sort(ended)[:count]
         ended = jnp.pad(ended, (0, max(0, count - ended.shape[0])), constant_values=last)
         nth = jnp.arange(count, dtype=jnp.int32) - work.users.astype(jnp.int32)
-        let_in = jnp.where(nth < 0, 0.0, moment[ended[jnp.maximum(nth, 0)]] + work.think)
+        let_in = jnp.where(nth < 0, work.arrival, moment[ended[jnp.maximum(nth, 0)]] + work.think)
         return Times(jnp.where(work.users > 0, let_in, work.arrival), first, finish)
 
     return jax.vmap(one, in_axes=(0, 1))(traffic, events)

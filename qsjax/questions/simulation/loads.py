@@ -35,7 +35,7 @@ from qsjax.questions.simulation.traffic import (
     traffic_of,
 )
 from qsjax.records import checks
-from qsjax.records.conversion import NoNumberError, as_float64
+from qsjax.records.conversion import NoNumberError, as_float64, kind_of
 from qsjax.records.specs import Convention, Partition, Records
 from qsjax.records.units import MS
 
@@ -179,13 +179,14 @@ class Simulation(Result):
         for own in self.served:
             ends = sorted(own.loads, key=lambda one: one.load)
             for one in ends[:1] + ends[1:][-1:]:
-                shares = one.outcome.shares
+                shares, tpot = one.outcome.shares, one.outcome.mean("tpot")
                 unit = "user" if (one.load, self.unit) == (1.0, "users") else self.unit
+                load = f"at {one.load:g} {unit}" if one.load < math.inf else "with all at once"
+                then = "" if math.isnan(tpot) else f", then one every {_ms(tpot)}"
+                rate = own.replicas * one.outcome.requests_per_s
                 lines.append(
-                    f"{own.name} at {one.load:g} {unit}: first token after "
-                    f"{_ms(one.outcome.mean('ttft'))}, then one every "
-                    f"{_ms(one.outcome.mean('tpot'))} on average; "
-                    f"{own.replicas * one.outcome.requests_per_s:,.2f} requests/s; time: "
+                    f"{own.name} {load}: first token after {_ms(one.outcome.mean('ttft'))}{then} "
+                    f"on average; {words.number(rate)} requests/s; time: "
                     f"{shares['prompts']:.0%} in steps with prompts, {shares['decode']:.0%} in "
                     f"decode steps, {shares['idle']:.0%} idle."
                 )
@@ -238,8 +239,8 @@ def step_of_one(records: Records, convention: Convention) -> StepCost:
     return step
 
 
-def busy_of(records: Records, convention: Convention, outcome: Outcome) -> float:
-    """Mean of the shares of the time in which arithmetic and HBM of a GPU ran.
+def busy_of(records: Records, convention: Convention, outcome: Outcome, rate: float) -> float:
+    """Mean of the shares of the time in which arithmetic and HBM of a GPU run, at a rate [1/s].
 
     By the laws, at the mean number of decoding sequences and their mean context; prompts that
     share a step with answers count as passes of their own, so it is at most 1.
@@ -251,7 +252,7 @@ def busy_of(records: Records, convention: Convention, outcome: Outcome) -> float
     batch = max(1.0, outcome.in_flight["decoding"])
     workload = dataclasses.replace(records.workload, context=prompt + 0.5 * output, batch=batch)
     busy = busy_seconds(records._replace(workload=workload), missing, output, convention)
-    return min(1.0, busy * outcome.requests_per_s)
+    return min(1.0, busy * rate)
 
 
 def scheduler_of(
@@ -340,6 +341,13 @@ def _trace(given: Any) -> Traffic:
         return given
     if isinstance(given, str) and "\n" in given:
         return read_trace(given)
+    if hasattr(given, "to_dict"):  # a data frame of any library that has pandas's methods
+        return read_trace(files.csv_text(given.to_dict("records")))
+    if not isinstance(given, str | Path):
+        raise ValueError(
+            f"trace: {kind_of(given)} was given; give a CSV file, its text or a data frame with "
+            "the columns arrival [s], isl and osl"
+        )
     return read_trace(files.content_of(Path(given)), Path(given).name)
 
 
@@ -402,7 +410,8 @@ def simulate(
         partition: the design; the best one at the mean length of the requests if None.
         users: requests in flight, one number or several.
         rate: mean arrival rate, at random times (Poisson) [requests/s], likewise.
-        trace: a CSV file or its text with the columns arrival [s], isl, osl and optionally cached.
+        trace: a CSV file, its text or a data frame with the columns arrival [s], isl, osl and
+            optionally cached.
         isl: input tokens of a request: a number, a range such as "800-1000", or
             "lognormal:MEDIAN:SIGMA".
         osl: output tokens, likewise.

@@ -37,7 +37,7 @@ class Outcome:
     """What one attention replica did with its requests.
 
     The first and last requests, `cut` of each, are not measured: there the deployment fills and
-    empties. Times of requests cover all of them.
+    empties. Times of requests cover all of them, evictions too.
 
     Attributes:
         traffic: the requests.
@@ -88,13 +88,31 @@ class Outcome:
         Of a short rush most answers end after the last arrival: there the measured requests count,
         until the last of their answers.
         """
+        steady, whole = self._rates(amounts)
+        return max(steady, whole)
+
+    def _rates(self, amounts: np.ndarray) -> tuple[float, float]:
+        """Amounts of all answers within the window, and of a rush until its last one [1/s]."""
         begin, end = self.window
         inside = (self.finish > begin) & (self.finish <= end)
         steady = float(amounts[inside].sum()) / (end - begin) if end > begin else 0.0
         if self.traffic.users > 0:
-            return steady
+            return steady, 0.0
         whole = float(amounts[self.measured].sum())
-        return max(steady, whole / (float(self.finish[self.measured].max()) - begin))
+        return steady, whole / (float(self.finish[self.measured].max()) - begin)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The window, of a short rush until its last answer [s]."""
+        begin, end = self.window
+        steady, whole = self._rates(np.ones(len(self.finish)))
+        return begin, end if steady >= whole else float(self.finish[self.measured].max())
+
+    def _within(self, begin: np.ndarray, end: np.ndarray) -> float:
+        """Sum of the parts of some intervals that lie in the span, over its length [1]."""
+        first, last = self.span
+        parts = np.clip(end, first, last) - np.clip(begin, first, last)
+        return float(parts.sum()) / (last - first)
 
     def latencies(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
         """Values of a metric [s] and the weight of each.
@@ -155,24 +173,19 @@ class Outcome:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Share of the whole time in steps with prompts, in decode steps, and without work."""
-        duration = self.steps.seconds
-        with_prompts = float(duration[self.steps.chunk > 0].sum())
-        total = float(self.finish.max())
-        busy = float(duration.sum())
-        return {
-            "prompts": with_prompts / total,
-            "decode": (busy - with_prompts) / total,
-            "idle": max(0.0, total - busy) / total,
-        }
+        """Share of the time in steps with prompts, in decode steps, and without work."""
+        end = np.asarray(self.steps.now)
+        begin = end - np.asarray(self.steps.seconds)
+        is_prompt = np.asarray(self.steps.chunk) > 0
+        prompts, decode = (self._within(begin[own], end[own]) for own in (is_prompt, ~is_prompt))
+        return {"prompts": prompts, "decode": decode, "idle": max(0.0, 1.0 - prompts - decode)}
 
     @property
     def in_flight(self) -> dict[str, float]:
         """Mean number of requests that wait for their first token, and that decode."""
-        span = float(self.finish.max())
         return {
-            "waiting": float(np.sum(self.first - self.arrival)) / span,
-            "decoding": float(np.sum(self.finish - self.first)) / span,
+            "waiting": self._within(self.arrival, self.first),
+            "decoding": self._within(self.first, self.finish),
         }
 
 

@@ -162,6 +162,9 @@ class Sized:
             ttft=target.ttft,
             tpot=target.tpot,
         )
+        if target.rate:
+            own |= _served(target.rate, self.outcome, self.replicas * self.option.gpus)
+            own["goodput_per_s"] = target.rate * self.outcome.attained(target.ttft, target.tpot)
         at = {f"{n}_at_quantile": self.outcome.quantile(n, target.quantile)
               for n in ("ttft", "tpot")}  # fmt: skip
         # Everything is counted: prompts and answers run on these GPUs.
@@ -169,6 +172,19 @@ class Sized:
         more = {"busy": self.busy, "power_is_measured": follows_load(self.economy)}
         more["is_moe"] = scalar(self.option.records.model.experts) > 1
         return found | {"replica_gpus": self.option.gpus, **design} | at | own | price | more
+
+
+def _served(rate: float, outcome: Outcome, gpus: int) -> Row:
+    """What is served where all that comes at a rate is answered.
+
+    A short run counts too few answers: those to the last requests are still being made.
+    """
+    tokens = rate * float(np.mean(outcome.traffic.output))
+    return {
+        "requests_per_s": rate,
+        "tokens_per_s": tokens,
+        "tokens_per_s_per_gpu": tokens / gpus,
+    }
 
 
 BINDS = {"rate": "the rate"}  # limits that a copy less would break, as people call them
@@ -540,8 +556,8 @@ def _target(problem: Problem, loads: Row, limits: Row, quantile: Any) -> Target:
     given = {name: values[0] for name, values in several.items()}
     problems = []
     if len(given) != 1:
-        told = "both" if given else "none"
-        problems.append(f"  users, rate: {told} is given; give one of them: users or requests/s")
+        told = "both are" if given else "none is"
+        problems.append(f"  users, rate: {told} given; give one of them: users or requests/s")
     for name, limit in limits.items():
         given[name] = number_of(name, limit)
         if given[name] == 0:
@@ -638,7 +654,9 @@ def _sized(
     if option is not None:
         fresh = asked._replace(demand=demand._replace(seed=demand.seed + 1))
         replicas, outcome, binds = _confirm(option, fresh, replicas)
-        busy = busy_of(option.records, problem.stated.rules, outcome)
+        each = replicas * scalar(option.records.partition.dp)
+        rate = target.rate / each if target.rate else outcome.requests_per_s
+        busy = busy_of(option.records, problem.stated.rules, outcome, rate)
     least = min((x.gpus * least_replicas(x, target) for x in found), default=math.inf)
     one = _replica(problem, at, replica_gpus[0], 1.0)
     return Sized(

@@ -36,7 +36,7 @@ class Traffic(NamedTuple):
     """Requests to one attention replica, in order of arrival; arrays have shape (requests,).
 
     Attributes:
-        arrival: time of arrival [s]; not looked at in a closed loop.
+        arrival: time of arrival [s]; in a closed loop that of the first request of each user.
         prompt: tokens of the prompt.
         output: tokens of the answer, the first one included.
         cached: tokens of the prompt whose cache is there already (a shared prefix).
@@ -151,12 +151,17 @@ def traffic_of(
 def closed_loop(users: int, demand: Demand) -> Traffic:
     """Requests of `users` who each send the next one when an answer is there.
 
+    Users who think begin at random moments of their first pause: together they would stay in step.
+
     Raises:
         ValueError: with everything that is out of range.
     """
     prompt, output, hit = _requests(demand, np.random.default_rng(demand.seed))
-    flight, think = np.array(float(users)), np.array(demand.think)
-    return Traffic(np.zeros(demand.requests), prompt, output, hit, flight, think)
+    arrival = np.zeros(demand.requests)
+    first = np.random.default_rng([demand.seed, 2])
+    starts = first.uniform(0.0, demand.think, min(users, demand.requests))
+    arrival[: len(starts)] = np.sort(starts)
+    return Traffic(arrival, prompt, output, hit, np.array(float(users)), np.array(demand.think))
 
 
 def open_loop(rate: float, demand: Demand) -> Traffic:
