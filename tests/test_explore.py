@@ -98,6 +98,8 @@ def test_dataset_has_the_rows(exploration, rows):
         cell = data.sel(variant=label, gpus=row["gpus"], context=row["context"])
         assert float(cell.tokens_per_s_per_gpu) == row["tokens_per_s_per_gpu"]
         assert float(cell.tp) == row["tp"]
+        for group in ("terms", "hidden"):
+            assert {k: float(cell[f"{group}.{k}"]) for k in row[group]} == row[group]
     assert data.attrs["convention"] == "physical"
     assert set(data.reason.values) >= {"weights do not fit", "wrong GPU count"}
 

@@ -171,7 +171,6 @@ def test_precision_has_the_facts_of_the_workload():
         ("context", "context", "tokens"),
         ("bytes_kv", "bytes of a cache element", "B"),
         ("tpot", "time per output token", "s"),
-        ("term_hbm_kv", "part of TPOT: hbm kv", "s"),
         ("capacity_weights", "weights of a GPU", "B"),
         ("terms.hbm_kv", "part of TPOT: hbm kv", "s"),
         ("gpu_time.HBM KV", "GPU time of an output token: HBM KV", "s"),

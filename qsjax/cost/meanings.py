@@ -33,7 +33,7 @@ def meaning_of(name: str) -> Meaning:
 
     >>> meaning_of("hbm_bw")
     Meaning(long_name='HBM bandwidth', units='B/s')
-    >>> meaning_of("term_hbm_kv")
+    >>> meaning_of("terms.hbm_kv")
     Meaning(long_name='part of TPOT: hbm kv', units='s')
     """
     if known := _known("names").get(name):

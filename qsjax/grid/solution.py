@@ -254,7 +254,8 @@ def dataset_of(solution: Solution, extra: Arrays | None = None) -> "xr.Dataset":
 
     found = metrics_of(solution.step, cells.economy) | {"margin": solution.margin}
     found |= design_of(solution.winners.designs.partition, solution.step)
-    found |= {f"term_{name}": t for name, t in terms_of(solution).items()} | (extra or {})
+    found |= {f"terms.{name}": t for name, t in terms_of(solution).items()}
+    found |= {f"hidden.{name}": t for name, t in hidden_of(solution).items()} | (extra or {})
     data: dict[str, Any] = {name: masked(x) for name, x in found.items() if name not in dims}
     data |= {
         "bound_by": (dims, np.where(feasible, bound_by(solution).reshape(cells.shape), "")),

@@ -71,8 +71,8 @@ def _row(data: "xr.Dataset", cell: tuple[int, ...]) -> dict[str, Any]:
             zip(at["reason"].values.tolist(), at["infeasible_reasons"].values.tolist(), strict=True)
         )
         return row | {"reasons": {k: v for k, v in counts.items() if v}}
-    names = [str(name) for name in at.data_vars if str(name).startswith("term_")]
-    terms = {name.removeprefix("term_"): float(at[name]) * 1e3 for name in names}
+    names = [str(name) for name in at.data_vars if str(name).startswith("terms.")]
+    terms = {name.removeprefix("terms."): float(at[name]) * 1e3 for name in names}
     metrics = [name for name in METRICS if name in at]
     return (
         row
