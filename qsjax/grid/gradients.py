@@ -7,6 +7,7 @@ rows: one reverse pass over the sum of a metric gives its slopes in every parame
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +17,13 @@ from qsjax.cost.metrics import METRICS, OF_HARDWARE, Economy, check_metrics, met
 from qsjax.grid.cells import Designs, Winners, as_rows, step_of, take
 from qsjax.grid.parameters import Inputs, Parameter, members_of, read, with_rounding, write
 from qsjax.grid.progress import over
+from qsjax.grid.staging import play
+from qsjax.numerics import trees
 from qsjax.numerics.jax import jax
 from qsjax.numerics.jaxpr import on_host_by_jax
 from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.safe import safe_log
+from qsjax.numerics.tape import Tape, record
 
 # Relative distance at which the slopes left and right of a value are taken.
 SIDE_STEP = 1e-7
@@ -50,6 +54,20 @@ class Slopes(NamedTuple):
     right: np.ndarray
 
 
+@lru_cache(maxsize=64)
+def _tape(tree: Any) -> Tape:
+    return record(step_of, tree, whole=("whole_number",))
+
+
+def _step(winners: Winners) -> StepCost:
+    """`step_of` by its tape, which JAX differentiates in a fraction of the law's time."""
+    leaves, tree = trees.flatten((winners,))
+    tape = _tape(tree)
+    slots = play(tape.steps, dict(enumerate(leaves)) | tape.constants)
+    found: StepCost = trees.unflatten(tape.tree, [slots[at] for at in tape.results])
+    return found
+
+
 def _held_step(winners: Winners, offset: Array) -> StepCost:
     """The step with the largest batch moving smoothly from its rounded value, or not at all.
 
@@ -62,19 +80,19 @@ def _held_step(winners: Winners, offset: Array) -> StepCost:
     smooth = with_rounding(inputs, "relaxed")
     largest = offset
     if moves:
-        largest = largest + step_of(Winners(smooth, designs)).capacity.max_batch
+        largest = largest + _step(Winners(smooth, designs)).capacity.max_batch
     batch = largest if designs.batch is None else designs.batch
-    step = step_of(Winners(smooth, Designs(designs.partition, batch)))
+    step = _step(Winners(smooth, Designs(designs.partition, batch)))
     capacity = step.capacity._replace(max_batch=largest)
     return dataclasses.replace(step, capacity=capacity)
 
 
 def _offset(winners: Winners) -> Array:
-    rounded = step_of(winners).capacity.max_batch
+    rounded = _step(winners).capacity.max_batch
     if winners.inputs.convention.rounding == "floor":
         return rounded
     smooth = winners._replace(inputs=with_rounding(winners.inputs, "relaxed"))
-    return rounded - step_of(smooth).capacity.max_batch
+    return rounded - _step(smooth).capacity.max_batch
 
 
 def _logs(
@@ -89,7 +107,7 @@ def _logs(
     def of(values: Values) -> Values:
         inputs = write(winners.inputs, dict(zip(members, values, strict=True)))
         changed = winners._replace(inputs=inputs)
-        step = step_of(changed) if offset is None else _held_step(changed, offset)
+        step = _step(changed) if offset is None else _held_step(changed, offset)
         own: dict[str, Any] = {name: getattr(inputs.hardware, name) for name in OF_HARDWARE}
         prices = dataclasses.replace(economy, **own)
         return tuple(safe_log(metric_value(name, step, prices)) for name in metrics)
@@ -244,7 +262,7 @@ def _slope_in_batch(winners: Winners) -> Array:
     batch = xp.asarray(winners.designs.batch) * (1.0 + ABOVE)
 
     def log_tpot(x: Array) -> Array:
-        return xp.log(step_of(winners._replace(designs=winners.designs._replace(batch=x))).tpot)
+        return xp.log(_step(winners._replace(designs=winners.designs._replace(batch=x))).tpot)
 
     return jax.jvp(log_tpot, (batch,), (batch,))[1]
 

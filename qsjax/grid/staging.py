@@ -22,6 +22,7 @@ from qsjax.numerics import trees
 from qsjax.numerics.jax import jax, jnp
 from qsjax.numerics.jaxpr import OPERATIONS
 from qsjax.numerics.namespace import Array
+from qsjax.numerics.safe import whole_number
 from qsjax.numerics.tape import REAL, Step, record
 
 # Cells of a tile: long enough that a turn of the loop costs little beside its work.
@@ -45,6 +46,7 @@ _BY_JAX: dict[str, Callable[..., Any]] = {
     "where": jax.lax.select,
     "whole_power": jax.lax.integer_pow,
     "cast": jax.lax.convert_element_type,
+    "whole_number": whole_number,
 }
 
 
@@ -128,8 +130,8 @@ def _split(leaf: Any, kept: tuple[int, ...], cut: Cut) -> Array:
 Slots = dict[int, Any]
 
 
-def _play(steps: Sequence[Step], slots: Slots) -> Slots:
-    """The slots after some steps, on arrays that broadcast."""
+def play(steps: Sequence[Step], slots: Slots) -> Slots:
+    """The slots after some steps by JAX, on arrays that broadcast."""
     known, wide = dict(slots), {}
 
     def widened(at: int, shape: tuple[int, ...]) -> Any:
@@ -172,7 +174,7 @@ class Staged:
         self._cut, self._tape = cut, record(function, tree, kinds, real=real)
         slots |= self._tape.constants
         low, self._high = self._stages({at: np.shape(x) for at, x in slots.items()})
-        slots = _play(low, slots)
+        slots = play(low, slots)
         read = {at for step in self._high for at in step.reads} | set(self._tape.results)
         self._kept = {at: x for at, x in slots.items() if at in read}
 
@@ -193,7 +195,7 @@ class Staged:
         return low, high
 
     def _result(self, slots: Slots) -> Any:
-        found = _play(self._high, slots)
+        found = play(self._high, slots)
         return trees.unflatten(self._tape.tree, [found[at] for at in self._tape.results])
 
     def map(self, finish: Callable[[Any], Any]) -> Any:
