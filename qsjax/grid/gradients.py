@@ -7,7 +7,6 @@ rows: one reverse pass over the sum of a metric gives its slopes in every parame
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,13 +16,11 @@ from qsjax.cost.metrics import METRICS, OF_HARDWARE, Economy, check_metrics, met
 from qsjax.grid.cells import Designs, Winners, as_rows, step_of, take
 from qsjax.grid.parameters import Inputs, Parameter, members_of, read, with_rounding, write
 from qsjax.grid.progress import over
-from qsjax.grid.staging import play
-from qsjax.numerics import trees
+from qsjax.grid.staging import by_tape
 from qsjax.numerics.jax import jax
 from qsjax.numerics.jaxpr import on_host_by_jax
 from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.safe import safe_log
-from qsjax.numerics.tape import Tape, record
 
 # Relative distance at which the slopes left and right of a value are taken.
 SIDE_STEP = 1e-7
@@ -54,18 +51,7 @@ class Slopes(NamedTuple):
     right: np.ndarray
 
 
-@lru_cache(maxsize=64)
-def _tape(tree: Any) -> Tape:
-    return record(step_of, tree, whole=("whole_number",))
-
-
-def _step(winners: Winners) -> StepCost:
-    """`step_of` by its tape, which JAX differentiates in a fraction of the law's time."""
-    leaves, tree = trees.flatten((winners,))
-    tape = _tape(tree)
-    slots = play(tape.steps, dict(enumerate(leaves)) | tape.constants)
-    found: StepCost = trees.unflatten(tape.tree, [slots[at] for at in tape.results])
-    return found
+_step = by_tape(step_of)
 
 
 def _held_step(winners: Winners, offset: Array) -> StepCost:

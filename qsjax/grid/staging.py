@@ -13,8 +13,9 @@ smallest unit is a part, some designs of one row; tiles have several parts of ev
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache, partial, wraps
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -23,7 +24,10 @@ from qsjax.numerics.jax import jax, jnp
 from qsjax.numerics.jaxpr import OPERATIONS
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.safe import whole_number
-from qsjax.numerics.tape import REAL, Step, record
+from qsjax.numerics.tape import REAL, Step, Tape, record
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Cells of a tile: long enough that a turn of the loop costs little beside its work.
 TILE_CELLS = 2**17
@@ -130,7 +134,7 @@ def _split(leaf: Any, kept: tuple[int, ...], cut: Cut) -> Array:
 Slots = dict[int, Any]
 
 
-def play(steps: Sequence[Step], slots: Slots) -> Slots:
+def _play(steps: Sequence[Step], slots: Slots) -> Slots:
     """The slots after some steps by JAX, on arrays that broadcast."""
     known, wide = dict(slots), {}
 
@@ -150,6 +154,28 @@ def play(steps: Sequence[Step], slots: Slots) -> Slots:
         detail = () if step.detail is None else (step.detail,)
         known[step.writes] = run(*operands, *detail)
     return known
+
+
+def by_tape(function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, elementwise, by its tape, which JAX traces and differentiates sooner than a law.
+
+    A law goes through `jax.numpy`, whose functions are programs of their own; here each operation
+    is one of XLA, with its own derivative. Keyword arguments are options, which are hashable.
+    """
+
+    @lru_cache(maxsize=128)
+    def tape_of(tree: Any, options: tuple[tuple[str, Any], ...]) -> Tape:
+        return record(partial(function, **dict(options)), tree, whole=("whole_number",))
+
+    @wraps(function)
+    def run(*args: P.args, **options: P.kwargs) -> R:
+        leaves, tree = trees.flatten(args)
+        tape = tape_of(tree, tuple(sorted(options.items())))
+        slots = _play(tape.steps, dict(enumerate(leaves)) | tape.constants)
+        found: R = trees.unflatten(tape.tree, [slots[at] for at in tape.results])
+        return found
+
+    return run
 
 
 class Staged:
@@ -174,7 +200,7 @@ class Staged:
         self._cut, self._tape = cut, record(function, tree, kinds, real=real)
         slots |= self._tape.constants
         low, self._high = self._stages({at: np.shape(x) for at, x in slots.items()})
-        slots = play(low, slots)
+        slots = _play(low, slots)
         read = {at for step in self._high for at in step.reads} | set(self._tape.results)
         self._kept = {at: x for at, x in slots.items() if at in read}
 
@@ -195,7 +221,7 @@ class Staged:
         return low, high
 
     def _result(self, slots: Slots) -> Any:
-        found = play(self._high, slots)
+        found = _play(self._high, slots)
         return trees.unflatten(self._tape.tree, [found[at] for at in self._tape.results])
 
     def map(self, finish: Callable[[Any], Any]) -> Any:
