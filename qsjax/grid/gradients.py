@@ -16,9 +16,8 @@ from qsjax.cost.metrics import METRICS, OF_HARDWARE, Economy, check_metrics, met
 from qsjax.grid.cells import Designs, Winners, as_rows, step_of, take
 from qsjax.grid.parameters import Inputs, Parameter, members_of, read, with_rounding, write
 from qsjax.grid.progress import over
-from qsjax.grid.staging import by_tape
 from qsjax.numerics.jax import jax
-from qsjax.numerics.jaxpr import on_host_by_jax
+from qsjax.numerics.jaxpr import by_tape, on_host_by_jax
 from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.safe import safe_log
 

@@ -16,9 +16,8 @@ from qsjax.engines.releases import mean_length
 from qsjax.engines.schedulers import filling_of
 from qsjax.evidence.measurements.cases import SERVED, SWEEP, Case
 from qsjax.grid import axes
-from qsjax.grid.staging import by_tape
 from qsjax.numerics.jax import jax
-from qsjax.numerics.jaxpr import on_host_by_jax
+from qsjax.numerics.jaxpr import by_tape, on_host_by_jax
 from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
