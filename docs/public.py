@@ -94,7 +94,8 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
             "osl=20, requests=60)",
             "size": "qs.size(problem, users=4, isl=500, osl=20, quantile=0.5, replica_gpus=[4])",
             "size_apart": 'qs.size_apart(qs.Problem("llama-3.1-8b", "h100-sxm"), "h200-sxm", '
-            "rate=5, isl=500, osl=20, quantile=0.5, replica_gpus=[1])",
+            "rate=5, isl=500, osl=20, quantile=0.5, replica_gpus=[1],\n"
+            '              scheduler={"sequences": 64})',
             "speculate": "qs.speculate(problem, acceptance=0.8, drafts=2)",
             "prefix_cache": "qs.prefix_cache(problem, prefix_hit_rate=0.8, reuse_interval=30)",
             "sensitivity": 'qs.sensitivity(problem, ["hbm_bw", "q"])',
