@@ -90,11 +90,12 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
             "certify": 'qs.certify(problem, {"hbm_bw": 0.1}, claims=["winner"])',
             "mix": "qs.mix(problem, [(1000, 200), (4000, 100)])",
             "Request": "qs.mix(problem, [qs.Request(4096.0, 0.7), qs.Request(32768.0, 0.3)])",
-            "simulate": "loads = qs.simulate(problem, split, users=[1, 4], isl=500, osl=20, "
-            "requests=60)",
+            "simulate": "loads = qs.simulate(problem, split, users=[1, 2, 4, 8, 16], isl=500, "
+            "osl=20, requests=60)",
             "size": "qs.size(problem, users=4, isl=500, osl=20, quantile=0.5, replica_gpus=[4])",
             "size_apart": 'qs.size_apart(qs.Problem("llama-3.1-8b", "h100-sxm"), "h200-sxm", '
-            "rate=5, isl=500, osl=20, quantile=0.5, replica_gpus=[1])",
+            "rate=5, isl=500, osl=20, quantile=0.5, replica_gpus=[1],\n"
+            '              scheduler={"sequences": 64})',
             "speculate": "qs.speculate(problem, acceptance=0.8, drafts=2)",
             "prefix_cache": "qs.prefix_cache(problem, prefix_hit_rate=0.8, reuse_interval=30)",
             "sensitivity": 'qs.sensitivity(problem, ["hbm_bw", "q"])',

@@ -46,13 +46,16 @@ def asked(out):
     return json.loads((out / "inputs.json").read_text(), parse_constant=pytest.fail)
 
 
-def test_explain_takes_a_design_apart(process, tmp_path):
-    arguments = ("--tp", "8", "--context", "32k", "--isl", "30000", "--osl", "2000")
-    wrong = process("explain", *SMALL, *arguments, code=2)
-    assert "contradict" in mistake(wrong)
+def test_explain_takes_a_design_apart_quietly_and_verbosely(process, tmp_path):
+    arguments = ("explain", *SMALL, "--tp", "8", "--isl", "30000", "--osl", "2000")
+    assert "contradict" in mistake(qsjax(*arguments, "--context", "32k", code=2))
     out = tmp_path / "explained"
-    arguments = ("--tp", "8", "--isl", "30000", "--osl", "2000", "--format", "json")
-    record = as_json(process("explain", *SMALL, *arguments, "--out", str(out)))
+    loud = process(*arguments, "--format", "json", "-v", "--out", str(out))
+    assert "jax" in loud.stderr
+    assert "Written to" in loud.stderr
+    quiet = qsjax(*arguments, "--format", "json", "-q", "--out", str(tmp_path / "quiet"))
+    assert (quiet.stdout, quiet.stderr) == (loud.stdout, "")
+    record = as_json(loud)
     stated = record["stated"]
     assert stated["is_feasible"]
     assert record["context"] == 31000
@@ -614,16 +617,6 @@ def test_mix_names_bad_rows(tmp_path):
     assert "does not exist" in missing
 
 
-def test_quiet_and_verbose(process, tmp_path):
-    options = ("explain", *SMALL, "--tp", "8", "--format", "json")
-    quiet = process(*options, "-q", "--out", str(tmp_path / "a"))
-    assert quiet.stderr == ""
-    loud = process(*options, "-v", "--out", str(tmp_path / "b"))
-    assert "jax" in loud.stderr
-    assert "Written to" in loud.stderr
-    assert loud.stdout == quiet.stdout
-
-
 def test_programs_are_kept_unless_switched_off(process, tmp_path):
     # A search of many designs compiles: whatever other tests ran before, or on another worker.
     many = "from qsjax.cli import main; from qsjax.grid import optimum; optimum.SMALL = 0; main()"
@@ -631,9 +624,8 @@ def test_programs_are_kept_unless_switched_off(process, tmp_path):
     process("explore", *small, start=("-c", many))
     assert list(process.cache.glob("jax-*/*"))
     home = {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
-    process("hardware", "--format", "json", QSJAX_CACHE="off", **home)
-    assert list(tmp_path.iterdir()) == []
     loud = process("hardware", "-v", "--format", "json", QSJAX_CACHE="off", **home)
+    assert list(tmp_path.iterdir()) == []
     assert "compiled programs: off" in loud.stderr
 
 

@@ -51,17 +51,37 @@ def test_python_blocks_are_python(path):
         ast.parse(block.text)
 
 
+RUN = {
+    name: (DOCS / f"{name}.md").read_text(encoding="utf-8")
+    for name in ("start", "guides/eight-tasks", "guides/figures", "guides/report")
+}
+LINES = {
+    name: [c for c in commands(page) if c.startswith("qsjax ") and "results/ph" not in c]
+    for name, page in RUN.items()
+}
+SCRIPTS = {
+    name: "\n".join(block.text for block in blocks(page, "python")) for name, page in RUN.items()
+}
+
+
+def test_every_page_has_something_to_run():
+    assert all(LINES[name] or SCRIPTS[name] for name in RUN)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["start", "guides/eight-tasks", "guides/figures", "guides/report"])
-def test_examples_run(name, tmp_path):
-    page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
-    wanted = [c for c in commands(page) if c.startswith("qsjax ") and "results/ph" not in c]
-    ended = [run(command, tmp_path) for command in wanted]
-    if code := "\n".join(block.text for block in blocks(page, "python")):
-        ended.append(python(code, tmp_path))
-    assert ended
-    for done in ended:
+@pytest.mark.parametrize("name", [name for name in RUN if LINES[name]])
+def test_commands_run(name, tmp_path):
+    for command in LINES[name]:
+        done = run(command, tmp_path)
         assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_scripts_run(tmp_path):
+    """Each with names of its own, in one process of a user's: importing JAX takes the longest."""
+    each = f"for name, code in {SCRIPTS!r}.items(): exec(compile(code, name, 'exec'), {{}})"
+    done = python(each, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_each_of_the_eight_tasks_takes_at_most_five_lines():

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
@@ -18,6 +17,7 @@ from qsjax.output.result import Result
 
 SPLIT = qs.Partition(tp=8, ep=8)
 HBM = 4.8e12
+SOME = np.linspace(2e12, 8e12, 5)
 
 
 def tpot(bandwidth, partition=SPLIT, batch=64.0):
@@ -35,13 +35,12 @@ def test_the_names_are_public_ones_and_all_exist():
 def test_transformations_of_a_design_agree_with_it():
     plain = float(tpot(HBM))
     assert float(jax.jit(tpot)(HBM)) == pytest.approx(plain, rel=1e-12)
-    some = jnp.linspace(2e12, 8e12, 5)
-    each = [float(tpot(float(x))) for x in some]
-    np.testing.assert_allclose(jax.vmap(tpot)(some), each, rtol=1e-12)
+    each = [float(tpot(x)) for x in SOME]
+    np.testing.assert_allclose(jax.vmap(tpot)(SOME), each, rtol=1e-12)
     step = 1e-4 * HBM
     slope = (float(tpot(HBM + step)) - float(tpot(HBM - step))) / (2 * step)
     assert float(jax.grad(tpot)(HBM)) == pytest.approx(slope, rel=1e-5)
-    assert float(jax.hessian(tpot)(HBM)) > 0
+    assert float(jax.jit(jax.hessian(tpot))(HBM)) > 0
 
 
 def test_terms_of_a_design_sum_to_its_tpot():
@@ -64,7 +63,7 @@ def test_a_design_that_cannot_run_is_nan_with_its_reasons():
 
     assert math.isnan(jax.jit(alone)(HBM))
     assert math.isnan(jax.grad(alone)(HBM))
-    assert np.isnan(jax.vmap(alone)(jnp.linspace(2e12, 8e12, 3))).all()
+    assert np.isnan(jax.vmap(alone)(SOME)).all()
 
 
 @pytest.mark.parametrize(
@@ -225,11 +224,7 @@ def test_limits_that_nothing_keeps_are_told_as_such():
 
 
 QUESTIONS = """
-import jax, jax.numpy as jnp, json, sys
-jax.config.update("jax_enable_x64", sys.argv[1] == "wide")
-import qsjax as qs, warnings
-warnings.simplefilter("error")  # a product of an array in 64 bits would warn and lose its digits
-assert jnp.ones(3).dtype == (jnp.float64 if sys.argv[1] == "wide" else jnp.float32)
+import json, qsjax as qs
 p = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context=[8192, 32768], twins=5)
 found = {
     "explore": [row["tpot"] for row in qs.explore(p).rows()],
@@ -248,16 +243,22 @@ found = {
 }
 print(json.dumps(found, default=str))
 """
+NARROW = """
+import jax, jax.numpy as jnp, warnings
+jax.config.update("jax_enable_x64", False)
+warnings.simplefilter("error")  # a product of an array in 64 bits would warn and lose its digits
+assert jnp.ones(3).dtype == jnp.float32
+"""
 
 
-def test_every_question_answers_alike_with_64_bits_on_and_off():
-    wide, narrow = (
-        subprocess.run(
-            [sys.executable, "-c", QUESTIONS, which], capture_output=True, text=True, check=True
-        ).stdout
-        for which in ("wide", "narrow")
+def test_every_question_answers_alike_with_64_bits_on_and_off(capsys):
+    """On in this process, where warnings are errors too."""
+    assert jax.numpy.ones(3).dtype == np.float64
+    exec(QUESTIONS, {})
+    narrow = subprocess.run(
+        [sys.executable, "-c", NARROW + QUESTIONS], capture_output=True, text=True, check=True
     )
-    assert json.loads(wide) == json.loads(narrow)
+    assert json.loads(narrow.stdout) == json.loads(capsys.readouterr().out)
 
 
 def test_the_content_of_a_config_is_a_model():

@@ -28,6 +28,8 @@ from qsjax.grid.parameters import (
 )
 from qsjax.grid.problem import Problem
 from qsjax.grid.solution import solve
+from qsjax.numerics.namespace import xp
+from qsjax.numerics.numpy_backend import on_host
 from qsjax.questions.explore import explore
 from qsjax.questions.sensitivity import hessian, sensitivity
 from qsjax.records.specs import (
@@ -78,13 +80,12 @@ def random_winners(seed, convention, given=False, rows=ROWS):
     return Winners(inputs, Designs(partition, drawn.workload["batch"]))
 
 
-@jax.jit
+@on_host
 def log_metrics(winners):
     step = step_of(winners)
     batch = step.capacity.max_batch
-    positive = jax.numpy.where(batch > 0, batch, 1.0)
-    rate = step.tokens_per_s_per_gpu
-    return jax.numpy.stack([jax.numpy.log(x) for x in (rate, step.tpot, positive)])
+    positive = xp.where(batch > 0, batch, 1.0)
+    return [xp.log(x) for x in (step.tokens_per_s_per_gpu, step.tpot, positive)]
 
 
 def differences(winners, parameter, h=2e-3):
@@ -92,7 +93,7 @@ def differences(winners, parameter, h=2e-3):
 
     def central(step):
         up, down = (
-            np.asarray(log_metrics(winners._replace(inputs=scaled(winners.inputs, parameter, f))))
+            np.array(log_metrics(winners._replace(inputs=scaled(winners.inputs, parameter, f))))
             for f in (np.exp(step), np.exp(-step))
         )
         return (up - down) / (2 * step)

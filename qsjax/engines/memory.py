@@ -229,7 +229,8 @@ def running(one: OperatingPoint, found: Facts) -> float:
     asked = scalar(one.workload.batch)  # type: ignore[arg-type]  # given
     if one.engine not in ("vllm", "sglang", "trtllm"):
         return asked
-    room = min(_room(one, found), limit(one, found, _free(one, found)[0]))
+    free, cache = _free(one, found)
+    room = min(_room(one, free, cache), limit(one, found, free))
     return min(asked, room) if room >= 1.0 else asked
 
 
@@ -241,14 +242,13 @@ def _free(one: OperatingPoint, found: Facts) -> tuple[float, float]:
     return usable_bytes(one, found, weights, cache / context) - weights, cache
 
 
-def _room(one: OperatingPoint, found: Facts) -> float:
-    """Sequences that the cache holds.
+def _room(one: OperatingPoint, free: float, cache: float) -> float:
+    """Sequences that the cache holds, of what is `_free`.
 
     Each has its mean context, under TensorRT-LLM room for its whole answer (GUARANTEED_NO_EVICT,
     `schedulers.toml`).
     """
     context = scalar(one.workload.context)
-    free, cache = _free(one, found)
     if _has_pool(one):
         free, cache = free * (1.0 - scalar(_pool(one).state_share)), cache - _state_bytes(one)
     longest = one.prompt + one.output if one.engine == "trtllm" else context

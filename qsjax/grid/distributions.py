@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from qsjax.grid.parameters import bounds, resolve
 from qsjax.records.conversion import NoNumberError, as_float64, kind_of
@@ -139,6 +138,8 @@ def _group_problem(name: str) -> str | None:
 
 def frozen(name: str, given: Distribution) -> Any:
     """SciPy's frozen distribution; a normal one is truncated to the field's allowed values."""
+    from scipy import stats  # half a second, which only those wait for who draw
+
     numbers = given.numbers
     match given.kind:
         case "normal":

@@ -17,7 +17,7 @@ from qsjax.grid.cells import Designs, Winners, as_rows, step_of, take
 from qsjax.grid.parameters import Inputs, Parameter, members_of, read, with_rounding, write
 from qsjax.grid.progress import over
 from qsjax.numerics.jax import jax
-from qsjax.numerics.jaxpr import on_host_by_jax
+from qsjax.numerics.jaxpr import by_tape, on_host_by_jax
 from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.safe import safe_log
 
@@ -50,6 +50,9 @@ class Slopes(NamedTuple):
     right: np.ndarray
 
 
+_step = by_tape(step_of)
+
+
 def _held_step(winners: Winners, offset: Array) -> StepCost:
     """The step with the largest batch moving smoothly from its rounded value, or not at all.
 
@@ -62,19 +65,19 @@ def _held_step(winners: Winners, offset: Array) -> StepCost:
     smooth = with_rounding(inputs, "relaxed")
     largest = offset
     if moves:
-        largest = largest + step_of(Winners(smooth, designs)).capacity.max_batch
+        largest = largest + _step(Winners(smooth, designs)).capacity.max_batch
     batch = largest if designs.batch is None else designs.batch
-    step = step_of(Winners(smooth, Designs(designs.partition, batch)))
+    step = _step(Winners(smooth, Designs(designs.partition, batch)))
     capacity = step.capacity._replace(max_batch=largest)
     return dataclasses.replace(step, capacity=capacity)
 
 
 def _offset(winners: Winners) -> Array:
-    rounded = step_of(winners).capacity.max_batch
+    rounded = _step(winners).capacity.max_batch
     if winners.inputs.convention.rounding == "floor":
         return rounded
     smooth = winners._replace(inputs=with_rounding(winners.inputs, "relaxed"))
-    return rounded - step_of(smooth).capacity.max_batch
+    return rounded - _step(smooth).capacity.max_batch
 
 
 def _logs(
@@ -89,7 +92,7 @@ def _logs(
     def of(values: Values) -> Values:
         inputs = write(winners.inputs, dict(zip(members, values, strict=True)))
         changed = winners._replace(inputs=inputs)
-        step = step_of(changed) if offset is None else _held_step(changed, offset)
+        step = _step(changed) if offset is None else _held_step(changed, offset)
         own: dict[str, Any] = {name: getattr(inputs.hardware, name) for name in OF_HARDWARE}
         prices = dataclasses.replace(economy, **own)
         return tuple(safe_log(metric_value(name, step, prices)) for name in metrics)
@@ -244,7 +247,7 @@ def _slope_in_batch(winners: Winners) -> Array:
     batch = xp.asarray(winners.designs.batch) * (1.0 + ABOVE)
 
     def log_tpot(x: Array) -> Array:
-        return xp.log(step_of(winners._replace(designs=winners.designs._replace(batch=x))).tpot)
+        return xp.log(_step(winners._replace(designs=winners.designs._replace(batch=x))).tpot)
 
     return jax.jvp(log_tpot, (batch,), (batch,))[1]
 

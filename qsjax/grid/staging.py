@@ -12,7 +12,7 @@ smallest unit is a part, some designs of one row; tiles have several parts of ev
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -20,8 +20,9 @@ import numpy as np
 
 from qsjax.numerics import trees
 from qsjax.numerics.jax import jax, jnp
-from qsjax.numerics.jaxpr import OPERATIONS
+from qsjax.numerics.jaxpr import played
 from qsjax.numerics.namespace import Array
+from qsjax.numerics.numpy_backend import Slots
 from qsjax.numerics.tape import REAL, Step, record
 
 # Cells of a tile: long enough that a turn of the loop costs little beside its work.
@@ -33,19 +34,6 @@ _WINDOW = 32
 LANES = 128
 # Numbers of a vector.
 _VECTOR = 8
-# The operations of a tape that JAX has by another name.
-_BY_JAX: dict[str, Callable[..., Any]] = {
-    own: getattr(jax.lax, name) for name, own in OPERATIONS.items() if hasattr(jax.lax, name)
-} | {
-    "divide": jax.lax.div,
-    "rint": lambda x: jax.lax.round(x, jax.lax.RoundingMethod.TO_NEAREST_EVEN),
-    "logical_and": jax.lax.bitwise_and,
-    "logical_or": jax.lax.bitwise_or,
-    "logical_not": jax.lax.bitwise_not,
-    "where": jax.lax.select,
-    "whole_power": jax.lax.integer_pow,
-    "cast": jax.lax.convert_element_type,
-}
 
 
 class Cut(NamedTuple):
@@ -125,31 +113,6 @@ def _split(leaf: Any, kept: tuple[int, ...], cut: Cut) -> Array:
     return jnp.moveaxis(x, (-5, -2), (0, len(rows) + 1))
 
 
-Slots = dict[int, Any]
-
-
-def _play(steps: Sequence[Step], slots: Slots) -> Slots:
-    """The slots after some steps, on arrays that broadcast."""
-    known, wide = dict(slots), {}
-
-    def widened(at: int, shape: tuple[int, ...]) -> Any:
-        x = known[at]
-        if np.shape(x) == shape:
-            return x
-        if (at, shape) not in wide:
-            axes = range(len(shape) - np.ndim(x), len(shape))
-            wide[at, shape] = jax.lax.broadcast_in_dim(x, shape, tuple(axes))
-        return wide[at, shape]
-
-    for step in steps:
-        shape = np.broadcast_shapes(*(np.shape(known[at]) for at in step.reads))
-        operands = [widened(at, shape) for at in step.reads]
-        run = _BY_JAX[step.name]
-        detail = () if step.detail is None else (step.detail,)
-        known[step.writes] = run(*operands, *detail)
-    return known
-
-
 class Staged:
     """A law on a block, its low-rank stage evaluated.
 
@@ -172,7 +135,7 @@ class Staged:
         self._cut, self._tape = cut, record(function, tree, kinds, real=real)
         slots |= self._tape.constants
         low, self._high = self._stages({at: np.shape(x) for at, x in slots.items()})
-        slots = _play(low, slots)
+        slots = played(low, slots)
         read = {at for step in self._high for at in step.reads} | set(self._tape.results)
         self._kept = {at: x for at, x in slots.items() if at in read}
 
@@ -193,7 +156,7 @@ class Staged:
         return low, high
 
     def _result(self, slots: Slots) -> Any:
-        found = _play(self._high, slots)
+        found = played(self._high, slots)
         return trees.unflatten(self._tape.tree, [found[at] for at in self._tape.results])
 
     def map(self, finish: Callable[[Any], Any]) -> Any:

@@ -60,6 +60,14 @@ EXACT = -1  # the axis of an argument that does not vary
 RANGE = -2  # that of one that varies along none: its slopes are not wanted
 
 
+def _any(x: Any) -> bool:
+    return bool(np.count_nonzero(x))  # a quarter of the time of np.any
+
+
+def _all(x: Any) -> bool:
+    return bool(np.count_nonzero(x) == np.size(x))
+
+
 def range_of(x: Any) -> Pair:
     """Both ends of a value, which may be exact."""
     return x.range if isinstance(x, Enclosed) else (x, x)
@@ -68,7 +76,7 @@ def range_of(x: Any) -> Pair:
 def _clean(x: Any) -> Any:
     """0 for what is 0 times infinity."""
     is_none = np.isnan(x)
-    return np.where(is_none, 0.0, x) if is_none.any() else x
+    return np.where(is_none, 0.0, x) if _any(is_none) else x
 
 
 def _times(a: Pair, b: Pair) -> Pair:
@@ -76,7 +84,7 @@ def _times(a: Pair, b: Pair) -> Pair:
     if al is ah and bl is bh:
         both = al * bl
         return both, both
-    if np.all(al >= 0) and np.all(bl >= 0):
+    if _all(al >= 0) and _all(bl >= 0):
         return _clean(al * bl), _clean(ah * bh)
     ends = [_clean(x * y) for x in (al, ah) for y in (bl, bh)]
     return _hull_of(ends)
@@ -93,7 +101,7 @@ def _over(a: Pair, b: Pair) -> Pair:
     low, high = b
     crosses = (low < 0) & (high > 0)
     found = _times(a, (1.0 / high, 1.0 / low))
-    if not np.any(crosses):
+    if not _any(crosses):
         return found
     return np.where(crosses, -np.inf, found[0]), np.where(crosses, np.inf, found[1])
 
@@ -121,7 +129,7 @@ def _chosen(is_first: Any, is_second: Any, a: Pair, b: Pair) -> Pair:
 
 def _keeps_sign(x: Any) -> bool:
     low, high = range_of(x)
-    return bool(np.all(low > 0) or np.all(high < 0))
+    return bool(_all(low > 0) or _all(high < 0))
 
 
 def _relative(x: Any) -> Slopes | None:
@@ -150,7 +158,7 @@ def _merged(a: Slopes, b: Slopes, join: Callable[[Pair, Pair], Pair]) -> Slopes:
 
 def _share(a: Pair, b: Pair) -> Pair:
     """a / (a + b) of numbers whose sum keeps its sign; anything from 0 to 1 where both are 0."""
-    if np.all(a[0] >= 0) and np.all(b[0] >= 0):  # rises with a, falls with b
+    if _all(a[0] >= 0) and _all(b[0] >= 0):  # rises with a, falls with b
         low, high = a[0] / (a[0] + b[1]), a[1] / (a[1] + b[0])
         return _clean(low), np.where(np.isnan(high), 1.0, high)
     ends = [x / (x + y) for x in a for y in b]
@@ -165,7 +173,7 @@ def _add(a: Any, b: Any) -> Enclosed:
     low, high = _plus(range_of(a), range_of(b))
     own, other = _relative(a), _relative(b)
     (al, ah), (bl, bh) = range_of(a), range_of(b)
-    same_sign = (np.all(al >= 0) and np.all(bl >= 0)) or (np.all(ah <= 0) and np.all(bh <= 0))
+    same_sign = (_all(al >= 0) and _all(bl >= 0)) or (_all(ah <= 0) and _all(bh <= 0))
     if own is not None and other is not None and same_sign:
         weights = [(w, 1.0 - w) for w in _share((al, ah), (bl, bh))]
 
@@ -183,7 +191,7 @@ def _add(a: Any, b: Any) -> Enclosed:
     total = Enclosed(low, high, {}, relative=False)
     if own is None:
         a, b, own, other = b, a, other, own
-    if own is not None and other is None and _keeps_sign(total) and np.all(range_of(a)[0] >= 0):
+    if own is not None and other is None and _keeps_sign(total) and _all(range_of(a)[0] >= 0):
         share = _share(range_of(a), range_of(b))
         parts = {axis: _times(slope, share) for axis, slope in own.items()}
         rest = {axis: _over(slope, (low, high)) for axis, slope in absolute_slopes(b).items()}
@@ -227,7 +235,7 @@ def _div(a: Any, b: Any) -> Enclosed:
 
 
 def _is_zero(x: Any) -> bool:
-    return not isinstance(x, Enclosed) and not np.any(x)
+    return not isinstance(x, Enclosed) and not _any(x)
 
 
 def _larger(a: Any, b: Any) -> Enclosed:
@@ -283,7 +291,7 @@ def _blend(a: Any, b: Any, share: Any) -> Enclosed:
     if own is None or other is None or isinstance(share, Enclosed):
         return _blend_in_parts(a, b, share)
     (al, ah), (bl, bh) = range_of(a), range_of(b)
-    if not (np.all(al > 0) and np.all(bl > 0) and np.all(share <= 1.0)):
+    if not (_all(al > 0) and _all(bl > 0) and _all(share <= 1.0)):
         return _blend_in_parts(a, b, share)
     least, most = _weight(al, bh, share), _weight(ah, bl, share)
     is_first, is_second = al >= bh, bl >= ah  # at a share of 0, where the weight is none at a tie
@@ -327,7 +335,7 @@ def _hit(a: Enclosed) -> Enclosed:
     """1 - exp(a) of a <= 0: x / (e^x - 1), its logarithmic slope in x = -a, falls from 1 to 0."""
     low, high = -np.expm1(a.high), -np.expm1(a.low)
     slopes = _relative(a)
-    if slopes is None or not np.all(a.high <= 0):
+    if slopes is None or not _all(a.high <= 0):
         return _sub(1.0, _exp(a))
     steep = tuple(np.where(x > 0, x / np.expm1(x), 1.0) for x in (-a.low, -a.high))
     return Enclosed(low, high, {k: _times(s, steep) for k, s in slopes.items()}, relative=True)  # type: ignore[arg-type]
@@ -337,7 +345,7 @@ def _power(a: Any, b: Any) -> Enclosed:
     """a^b of a >= 0."""
     low, high = _hull_of([np.power(x, y) for x in range_of(a) for y in range_of(b)])
     own, base = _relative(a), range_of(a)
-    if own is None or np.any(base[0] < 0):
+    if own is None or _any(base[0] < 0):
         raise UnknownOperationError("pow of a number that may be negative")
     slopes = {axis: _times(slope, range_of(b)) for axis, slope in own.items()}
     logs = np.log(base[0]), np.log(base[1])
@@ -435,7 +443,7 @@ def _select(which: Any, chosen: Any, otherwise: Any) -> Enclosed:
     low, high = _chosen(sure, ~may, range_of(chosen), range_of(otherwise))
     own, other = _relative(chosen), _relative(otherwise)
     is_open = may & ~sure
-    jumps = bool(np.any(is_open))
+    jumps = bool(_any(is_open))
     relative = own is not None and other is not None and not jumps  # 0 jumps by no factor
     if not relative:
         own, other = absolute_slopes(chosen), absolute_slopes(otherwise)
@@ -564,7 +572,7 @@ def _is_hit(step: Step, made_by: Mapping[int, Step], tape: Tape) -> bool:
 
 def centre(low: Any, high: Any) -> Any:
     """The middle of an interval as `enclose` parts it: the geometric one of positive numbers."""
-    if np.all(np.asarray(low) > 0):
+    if _all(np.asarray(low) > 0):
         return np.sqrt(low) * np.sqrt(high)
     return 0.5 * (np.asarray(low) + np.asarray(high))
 
@@ -573,7 +581,7 @@ def _argument(low: Any, high: Any, axis: int) -> Any:
     if axis == EXACT:
         return np.asarray(low, np.float64)[()]
     low, high = np.asarray(low, np.float64)[()], np.asarray(high, np.float64)[()]
-    relative = bool(np.all(low > 0))
+    relative = bool(_all(low > 0))
     if axis == RANGE:
         return Enclosed(low, high, {}, relative)
     half = 0.5 * (np.log(high / low) if relative else high - low)

@@ -1,15 +1,17 @@
-"""Tapes of what JAX transforms: its own trace of a function, in the operations of a tape."""
+"""Tapes and JAX: what it transforms as a tape, and tapes as what it transforms."""
 
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from qsjax.numerics import trees
-from qsjax.numerics.loading import in_float64
-from qsjax.numerics.numpy_backend import on_host
-from qsjax.numerics.tape import Tape, UnknownOperationError, Writer, recording
+from qsjax.numerics.loading import in_float64, is_tracer
+from qsjax.numerics.numpy_backend import Slots, on_host, operation_of
+from qsjax.numerics.safe import whole_number
+from qsjax.numerics.tape import Step, Symbol, Tape, UnknownOperationError, Writer, recording
+from qsjax.numerics.tape import record as record_law
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -145,3 +147,87 @@ def _compiled(function: Callable[..., Any], args: Any, options: dict[str, Any]) 
 
     found = jax.jit(jax.vmap(one))(*map(np.ravel, wide))
     return trees.map(lambda x: np.reshape(np.asarray(x), wide[0].shape), found)
+
+
+@lru_cache(maxsize=1)
+def _by_jax() -> dict[str, Callable[..., Any]]:
+    """The operations of a tape as those of XLA."""
+    from qsjax.numerics.jax import jax
+
+    lax = jax.lax
+    return {own: getattr(lax, name) for name, own in OPERATIONS.items() if hasattr(lax, name)} | {
+        "divide": lax.div,
+        "rint": lambda x: lax.round(x, lax.RoundingMethod.TO_NEAREST_EVEN),
+        "logical_and": lax.bitwise_and,
+        "logical_or": lax.bitwise_or,
+        "logical_not": lax.bitwise_not,
+        "where": lax.select,
+        "whole_power": lax.integer_pow,
+        "cast": lax.convert_element_type,
+        "whole_number": whole_number,
+    }
+
+
+def played(steps: Sequence[Step], slots: Slots) -> Slots:
+    """The slots after some steps by JAX, on arrays that broadcast; by NumPy where none is JAX's."""
+    from qsjax.numerics.jax import jax
+
+    known, wide, by_jax = dict(slots), {}, _by_jax()
+
+    def widened(at: int, shape: tuple[int, ...]) -> Any:
+        x = known[at]
+        if np.shape(x) == shape:
+            return x
+        if (at, shape) not in wide:
+            axes = range(len(shape) - np.ndim(x), len(shape))
+            wide[at, shape] = jax.lax.broadcast_in_dim(x, shape, tuple(axes))
+        return wide[at, shape]
+
+    for step in steps:
+        operands = [known[at] for at in step.reads]
+        if not any(isinstance(x, jax.Array) for x in operands):
+            known[step.writes] = operation_of(step)(*operands)
+            continue
+        shape = np.broadcast_shapes(*map(np.shape, operands))
+        detail = () if step.detail is None else (step.detail,)
+        run = by_jax[step.name]
+        known[step.writes] = run(*(widened(at, shape) for at in step.reads), *detail)
+    return known
+
+
+def by_tape(function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, elementwise, by its tape, which JAX traces and differentiates sooner than a law.
+
+    A law goes through `jax.numpy`, whose functions are programs of their own; here each operation
+    is one of XLA, with its own derivative. Keyword arguments are options, which are hashable.
+    """
+
+    @lru_cache(maxsize=128)
+    def tape_of(tree: Any, options: tuple[tuple[str, Any], ...]) -> Tape:
+        return record_law(partial(function, **dict(options)), tree, whole=("whole_number",))
+
+    @wraps(function)
+    def run(*args: P.args, **options: P.kwargs) -> R:
+        leaves, tree = trees.flatten(args)
+        tape = tape_of(tree, tuple(sorted(options.items())))
+        reals = (x if is_tracer(x) else np.asarray(x, np.float64)[()] for x in leaves)
+        with np.errstate(all="ignore"):
+            slots = played(tape.steps, dict(enumerate(reals)) | tape.constants)
+        found: R = trees.unflatten(tape.tree, [slots[at] for at in tape.results])
+        return found
+
+    return run
+
+
+def host_unless_traced(function: Callable[P, R]) -> Callable[P, R]:
+    """`function` as `on_host`, and by its tape under a transformation of JAX."""
+    on_numbers, on_tracers = on_host(function), by_tape(function)
+
+    @wraps(function)
+    def run(*args: P.args, **options: P.kwargs) -> R:
+        leaves = trees.leaves(args)
+        if any(isinstance(leaf, Symbol) for leaf in leaves):
+            return function(*args, **options)
+        return (on_tracers if any(map(is_tracer, leaves)) else on_numbers)(*args, **options)
+
+    return run

@@ -42,6 +42,8 @@ def operation_of(step: Step) -> Operation:
         return partial(_cast, dtype=step.detail)
     if step.name == "whole_power":
         return lambda x: np.power(x, float(step.detail))
+    if step.name == "whole_number":
+        return np.floor
     return FUNCTIONS[step.name]
 
 
@@ -176,14 +178,3 @@ class Hoisted:
 def is_traced(tree: Any) -> bool:
     """Whether a leaf stands for a number that a transformation of JAX will give."""
     return any(is_tracer(leaf) or isinstance(leaf, Symbol) for leaf in trees.leaves(tree))
-
-
-def host_unless_traced(function: Callable[P, R]) -> Callable[P, R]:
-    """`function` as `on_host`, and itself where it is called under a transformation of JAX."""
-    played = on_host(function)
-
-    @wraps(function)
-    def run(*args: P.args, **options: P.kwargs) -> R:
-        return (function if is_traced(args) else played)(*args, **options)
-
-    return run

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from qsjax.numerics.namespace import Array, ArrayLike, whole, xp
-from qsjax.numerics.tape import writer_here
+from qsjax.numerics.tape import Symbol, applied, writer_here
 
 Rounding = Literal["straight_through", "floor", "relaxed"]
 
@@ -63,19 +63,27 @@ def at_least(x: ArrayLike, bound: float) -> Array:
 
 @lru_cache(maxsize=1)
 def _straight_through() -> Callable[[Any], Any]:
-    """floor by JAX whose derivative is 1."""
     from qsjax.numerics.jax import jax
 
     @jax.custom_jvp
-    def whole_number(x: Array) -> Array:
+    def floored(x: Array) -> Array:
         return xp.floor(x)
 
-    @whole_number.defjvp
+    @floored.defjvp
     def tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Any, Any]:
         # Not xp.floor: its own derivative is 0, which would falsify second derivatives.
-        return whole_number(primals[0]), tangents[0]
+        return floored(primals[0]), tangents[0]
 
-    return whole_number
+    return floored
+
+
+def whole_number(x: Array) -> Array:
+    """Floor whose derivative is 1; one operation of tapes that JAX differentiates."""
+    writer = writer_here()
+    if writer is None:
+        return _straight_through()(x)
+    is_one = isinstance(x, Symbol) and "whole_number" in writer.whole
+    return applied("whole_number", x) if is_one else xp.floor(x)  # type: ignore[return-value]
 
 
 def floor(x: ArrayLike, rounding: Rounding = "straight_through") -> Array:
@@ -89,8 +97,7 @@ def floor(x: ArrayLike, rounding: Rounding = "straight_through") -> Array:
     x = xp.asarray(x)
     if rounding == "relaxed":
         return x
-    is_plain = rounding == "floor" or writer_here() is not None
-    return xp.floor(x) if is_plain else _straight_through()(x)
+    return xp.floor(x) if rounding == "floor" else whole_number(x)
 
 
 def ceil(x: ArrayLike, rounding: Rounding = "straight_through") -> Array:

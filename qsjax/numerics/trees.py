@@ -71,6 +71,9 @@ def _parts(x: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]] | None:
 
 
 def _walk(x: Any, leaves: list[Any]) -> Structure:
+    if type(x) is float:  # most leaves
+        leaves.append(x)
+        return _LEAF
     if x is None:
         return _NONE
     parts = _parts(x)

@@ -344,9 +344,17 @@ def is_narrow(ax: Axes) -> bool:
 
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """Width of the longest line of a text [inch] at a size [pt]."""
-    font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal", size=size)
-    measure = text_to_path.get_text_width_height_descent
-    return max(float(measure(line, font, ismath=False)[0]) for line in text.split("\n")) / 72
+    return max(_line_width(line, bold) for line in text.split("\n")) * size / _MEASURED / 72
+
+
+_MEASURED = 100.0  # size at which a line is measured [pt]: Matplotlib's own, which it scales
+
+
+@functools.lru_cache(maxsize=4096)  # a title is tried in many widths
+def _line_width(line: str, bold: bool) -> float:
+    """Width of a line [pt] at `_MEASURED`."""
+    font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal", size=_MEASURED)
+    return float(text_to_path.get_text_width_height_descent(line, font, ismath=False)[0])
 
 
 def wrapped(text: str, room: float, size: float, *, bold: bool = False) -> str:

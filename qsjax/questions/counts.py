@@ -6,9 +6,9 @@ from typing import Any
 from qsjax import catalog
 from qsjax.cost.laws import params
 from qsjax.cost.laws.params import TwinDefinition
+from qsjax.numerics.jaxpr import host_unless_traced
 from qsjax.numerics.loading import in_float64
 from qsjax.numerics.namespace import ArrayLike
-from qsjax.numerics.numpy_backend import host_unless_traced
 from qsjax.records import checks
 from qsjax.records.specs import ModelSpec
 

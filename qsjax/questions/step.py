@@ -14,8 +14,9 @@ from qsjax.cost.prefill import ContextParallel, PrefillCost, Prompts, prefill_st
 from qsjax.grid.problem import as_accelerator, as_served
 from qsjax.numerics import trees
 from qsjax.numerics.jax import jax
+from qsjax.numerics.jaxpr import host_unless_traced
 from qsjax.numerics.namespace import Array, ArrayLike, xp
-from qsjax.numerics.numpy_backend import host_unless_traced, is_traced
+from qsjax.numerics.numpy_backend import is_traced
 from qsjax.records import checks
 from qsjax.records.specs import Convention, Partition, Records, Workload, named_convention
 

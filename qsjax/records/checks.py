@@ -54,6 +54,11 @@ KINDS: dict[str, type] = {
 
 def value_problem(rule: Rule, value: Any) -> str | None:
     """What is wrong with a number or an array of numbers under a rule, or None."""
+    if isinstance(value, float):  # the common case, twenty times faster than an array of one
+        is_in = rule.low < value if rule.above else rule.low <= value
+        is_in = is_in and -math.inf < value <= min(rule.high, LARGEST)
+        if is_in and (not rule.whole or value.is_integer()):
+            return None
     try:
         numbers = np.asarray(as_float64(value))
     except NoNumberError as error:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from qsjax import catalog
@@ -87,6 +88,7 @@ def partition_of(record: Mapping[str, Any], found: Mapping[str, float]) -> Parti
     return Partition(tp=tp, ep=ep, pp=pp, dp=dp, kvp=kvp, kv_mode=mode, redundant_experts=extra)
 
 
+@lru_cache(maxsize=1024)  # many records are of one deployment
 def _check_partition(partition: Partition, model: ModelSpec) -> None:
     """Refuse degrees that no engine would run.
 

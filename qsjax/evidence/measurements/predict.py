@@ -17,7 +17,7 @@ from qsjax.engines.schedulers import filling_of
 from qsjax.evidence.measurements.cases import SERVED, SWEEP, Case
 from qsjax.grid import axes
 from qsjax.numerics.jax import jax
-from qsjax.numerics.jaxpr import on_host_by_jax
+from qsjax.numerics.jaxpr import by_tape, on_host_by_jax
 from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
@@ -211,7 +211,7 @@ def _evaluate(batch: Batch, constants: Constants, convention: Convention) -> Out
     )
 
 
-_host = on_host(_evaluate)
+_host, _traced = on_host(_evaluate), by_tape(_evaluate)
 
 
 @on_host_by_jax
@@ -222,7 +222,8 @@ def _along(
 
     def of(logs: Constants) -> Outcome:
         moved = {name: xp.exp(value) for name, value in logs.items()}
-        return _evaluate(batch, {**fixed, **moved}, convention)._replace(resources={})
+        found = _traced(batch, {**fixed, **moved}, convention=convention)
+        return found._replace(resources={})
 
     return jax.jvp(of, (logs,), (direction,))[1]
 

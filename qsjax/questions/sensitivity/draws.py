@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
 
 from qsjax.cost.laws.closed_forms import KAPLAN_ALPHA, quality_multiplier
 from qsjax.cost.metrics import METRICS
@@ -91,6 +90,8 @@ def _indices(
     model: Logs, distributions: Sequence[Any], draws: int, seed: int, per: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """First-order Sobol indices of log objective and of log speed-up, shape (input, cell)."""
+    from scipy import stats
+
     undefined: list[np.ndarray] = []  # by call: rows that are infeasible in some of its draws
 
     def both(matrix: np.ndarray) -> np.ndarray:
@@ -156,7 +157,9 @@ def _check_draws(draws: int, quantiles: Sequence[float]) -> None:
 
 def _draw(shapes: Sequence[Any], draws: int, seed: int) -> np.ndarray:
     """Scrambled Sobol points through the quantile functions, shape (input, draw)."""
-    uniform = stats.qmc.Sobol(len(shapes), rng=np.random.default_rng(seed)).random(draws)
+    from scipy.stats import qmc
+
+    uniform = qmc.Sobol(len(shapes), rng=np.random.default_rng(seed)).random(draws)
     return np.stack([shape.ppf(column) for shape, column in zip(shapes, uniform.T, strict=True)])
 
 

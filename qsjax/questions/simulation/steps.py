@@ -16,8 +16,9 @@ from qsjax.cost.decode import decode_step
 from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.engines.schedulers import Scheduler
 from qsjax.numerics.jax import jax, jnp
+from qsjax.numerics.jaxpr import host_unless_traced
 from qsjax.numerics.namespace import Array, ArrayLike, xp
-from qsjax.numerics.numpy_backend import host_unless_traced, is_traced
+from qsjax.numerics.numpy_backend import is_traced
 from qsjax.records.specs import Convention, Records
 
 # Knots of tokens or sequences, two in every doubling, and of contexts, one in every doubling.
