@@ -65,13 +65,13 @@ def _kernel(x: jax.Array, c: jax.Array, kind: str) -> jax.Array:
     return sum(chains[1:], chains[0])
 
 
-def rate(kind: str, dtype: str) -> float:
+def rate(kind: str, dtype: str, seconds: float) -> float:
     """Operations of a kind per second, all cores together."""
     _, count, links = KINDS[kind]
     size = ELEMENTS.get(jax.default_backend(), ELEMENTS["gpu"])
     x = jnp.asarray(np.linspace(0.25, 0.5, size), dtype)
     c = jnp.asarray(0.125, dtype)
-    return size * CHAINS * links * count / best_seconds(lambda: _kernel(x, c, kind), seconds=0.3)
+    return size * CHAINS * links * count / best_seconds(lambda: _kernel(x, c, kind), seconds)
 
 
 @partial(jax.jit, donate_argnums=0, compiler_options=WIDE)
@@ -80,7 +80,7 @@ def _copy(x: jax.Array) -> jax.Array:
     return copied
 
 
-def copy_bandwidth(dtype: str) -> float:
+def copy_bandwidth(dtype: str, seconds: float) -> float:
     """Bytes read and written per second by a loop over an array that no cache holds."""
     held = [jnp.zeros(COPY_BYTES // np.dtype(dtype).itemsize, dtype)]
 
@@ -88,10 +88,10 @@ def copy_bandwidth(dtype: str) -> float:
         held[0] = _copy(held[0])
         return held[0]
 
-    return 2.0 * COPIES * COPY_BYTES / best_seconds(call, seconds=0.3)
+    return 2.0 * COPIES * COPY_BYTES / best_seconds(call, seconds)
 
 
-def ceilings(dtype: str) -> dict[str, float]:
-    """Operations per second by kind, and bytes per second of a copy."""
-    found = {kind: rate(kind, dtype) for kind in KINDS}
-    return found | {"copy_bytes": copy_bandwidth(dtype)}
+def ceilings(dtype: str, seconds: float = 0.3) -> dict[str, float]:
+    """Operations per second by kind, and bytes per second of a copy, each timed for so long."""
+    found = {kind: rate(kind, dtype, seconds) for kind in KINDS}
+    return found | {"copy_bytes": copy_bandwidth(dtype, seconds)}

@@ -44,7 +44,7 @@ def quick(seconds: float = 0.8) -> dict[str, Any]:
     found["compile_s"] = rates.compile_seconds(rates.BLOCK_CONTEXTS, "float64")
     for dtype, short in DTYPES.items():
         with jax.enable_x64(dtype == "float64"):
-            limits = ceilings.ceilings(dtype)
+            limits = ceilings.ceilings(dtype, min(0.3, seconds))
             search = {
                 contexts: _rate(rates.argmax_seconds(contexts, dtype, seconds))
                 for contexts in (rates.BLOCK_CONTEXTS, rates.grid_contexts())
@@ -54,7 +54,8 @@ def quick(seconds: float = 0.8) -> dict[str, Any]:
         )
         # Once more behind the search: a neighbour's work may have lowered the first.
         with jax.enable_x64(dtype == "float64"):
-            limits = {k: max(x, limits[k]) for k, x in ceilings.ceilings(dtype).items()}
+            again = ceilings.ceilings(dtype, min(0.3, seconds))
+            limits = {k: max(x, limits[k]) for k, x in again.items()}
         limit = {k: operations.cells_per_s_at_the_ceiling(own, limits) for k, own in counts.items()}
         best, of = max(*((x, 1) for x in search.values()), (streamed, bandwidths))
         found |= {

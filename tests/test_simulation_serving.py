@@ -136,16 +136,14 @@ def test_users_who_think_do_not_begin_together():
 
 
 def test_a_size_for_a_rate_is_paid_by_what_the_rate_makes():
-    """400 requests of 6.8 s each made 7,525 tokens/s of 10,000: 0.53 USD for 0.40."""
-    found = qs.size(
-        qs.Problem("gpt-oss-120b", "b200-sxm"), rate=20, isl=1000, osl=500, ttft=0.5, tpot=0.015
-    )
-    (row,) = found.rows()
-    assert (row["gpus"], row["requests_per_s"]) == (1, 20.0)
-    assert row["tokens_per_s_per_gpu"] == pytest.approx(10_000.0)
-    dollars = 1e6 * 14.242 / 3600 / 10_000
+    """Of gpt-oss-120b, 400 requests of 6.8 s made 7,525 tokens/s of 10,000: 0.53 USD for 0.40."""
+    asked = {"isl": 500, "osl": 200, "tpot": 0.03, "scheduler": RULES, "replica_gpus": [1]}
+    (row,) = qs.size(ONE, rate=4, quantile=0.5, **asked).rows()
+    assert (row["gpus"], row["requests_per_s"]) == (1, 4.0)
+    assert row["tokens_per_s_per_gpu"] == pytest.approx(800.0)
+    dollars = 1e6 * 6.88 / 3600 / 800  # an hour of the catalogue
     assert row["usd_per_million_tokens"] == pytest.approx(dollars, rel=1e-3)
-    assert row["goodput_per_s"] == pytest.approx(20.0 * row["attained"])
+    assert row["goodput_per_s"] == pytest.approx(4.0 * row["attained"])
 
 
 def test_one_request_has_no_rate_and_one_token_no_gaps():

@@ -138,19 +138,20 @@ def _is_wide() -> bool:
     return bool(xp.result_type(float) == xp.float64)
 
 
-def _reason_bits(step: StepCost, records: Records, convention: Convention) -> Array:
+def _out_of_range(*given: Any) -> Any:
+    """Where a traced number of the records is out of its range."""
+    return reduce(or_, map(checks.traced_out_of_range, given))
+
+
+def _reason_bits(step: StepCost, is_out: ArrayLike) -> Array:
     """The reasons of a step, and whether a traced number is out of its range [int32]."""
-    given = [record for record in (*records[:4], convention) if record is not None]
-    bad = reduce(or_, map(checks.traced_out_of_range, given))
-    if bad is False:
-        return step.reasons
-    return step.reasons + sum(OUT_OF_RANGE.values()) * xp.asarray(bad).astype(xp.int32)
+    return step.reasons + sum(OUT_OF_RANGE.values()) * xp.asarray(is_out).astype(xp.int32)
 
 
-def _decode(records: Records, convention: Convention) -> Decode:
+def _decode(records: Records, convention: Convention, is_out: ArrayLike) -> Decode:
     step = decode_step(records, convention)
     ledger = time_ledger(step, records, convention)
-    bits = _reason_bits(step, records, convention)
+    bits = _reason_bits(step, is_out)
     fits = bits == 0
     # A product, since a selected constant would have the slope 0 and not NaN.
     known = xp.where(fits, 1.0, xp.nan)
@@ -269,17 +270,22 @@ def decode(
     is_wide = _is_wide() or not is_traced((records, rules))
     with jax.enable_x64(True):
         records, rules = _checked(records, rules)
-        answer: Decode = _answer(_decode_anywhere(records, rules), is_wide)
+        found = _decode_anywhere(records, rules, _out_of_range(*records[:4], rules))
+        answer: Decode = _answer(found, is_wide)
     return answer
 
 
 def _prefill(
-    records: Records, convention: Convention, count: Any, context_parallel: ContextParallel
+    records: Records,
+    convention: Convention,
+    count: Array,
+    is_out: ArrayLike,
+    context_parallel: ContextParallel,
 ) -> Prefill:
     work = records.workload
     cost = prefill_step(records, convention, Prompts(work.context, count), context_parallel)
     held = records._replace(workload=dataclasses.replace(work, batch=count))
-    bits = _reason_bits(decode_step(held, convention), held, convention)
+    bits = _reason_bits(decode_step(held, convention), is_out)
     fits = bits == 0
     known = xp.where(fits, 1.0, xp.nan)
     return Prefill(
@@ -337,7 +343,9 @@ def prefill(
     rules = named_convention("physical")
     with jax.enable_x64(True):
         own, rules, length, count = _checked(records, rules, prompt=prompt, prompts=prompts)
-        own = own._replace(workload=dataclasses.replace(own.workload, context=length))
-        found = _prefill_anywhere(own, rules, count, context_parallel=context_parallel)
+        work = dataclasses.replace(own.workload, context=length)
+        own = own._replace(workload=work)
+        is_out = _out_of_range(*own[:3], dataclasses.replace(work, batch=count))
+        found = _prefill_anywhere(own, rules, count, is_out, context_parallel=context_parallel)
         answer: Prefill = _answer(found, is_wide)
     return answer
