@@ -179,7 +179,7 @@ def _add(a: Any, b: Any) -> Enclosed:
 
         def mean(x: Any, y: Any, w: Any, v: Any) -> Any:
             total = w * x + v * y
-            return _clean(w * x) + _clean(v * y) if np.isnan(total).any() else total
+            return _clean(w * x) + _clean(v * y) if _any(np.isnan(total)) else total
 
         def weighted(x: Pair, y: Pair) -> Pair:
             return (
@@ -492,12 +492,17 @@ _RISING, _FALLING = ("greater_equal", "greater"), ("less_equal", "less")
 
 
 class _Play(NamedTuple):
-    """A step: its rule for intervals, and NumPy's function where all it reads is exact."""
+    """A step: its rule for intervals, and NumPy's function where all it reads is exact.
+
+    Attributes:
+        frees: slots that no later step reads.
+    """
 
     step: Step
     reads: tuple[int, ...]
     rule: Rule
     exact: Callable[..., Any]
+    frees: tuple[int, ...] = ()
 
 
 class _Score(NamedTuple):
@@ -559,6 +564,12 @@ def _score(function: Callable[..., Any], options: Any, tree: Any, first: int) ->
             reads, rule = made_by[step.reads[1]].reads, _hit
             exact = lambda x: -np.expm1(x)  # noqa: E731  # a rule of one line
         plays.append(_Play(step, reads, rule, exact))
+    needed = {at for play in plays for at in play.reads} | set(tape.results)
+    plays = [play for play in plays if play.step.writes in needed]
+    last = {at: k for k, play in enumerate(plays) for at in play.reads}
+    for k, play in enumerate(plays):
+        frees = {at for at in play.reads if last[at] == k} - {*tape.results}
+        plays[k] = play._replace(frees=tuple(frees))
     return _Score(tape, plays, remainders)
 
 
@@ -609,17 +620,13 @@ def enclose(
         UnknownOperationError: the law has an operation without a rule.
     """
     score, slots = _ready(function, low, high, axes, options)
-    needed = {at for play in score.plays for at in play.reads} | set(score.tape.results)
-    last: dict[int, int] = {at: k for k, play in enumerate(score.plays) for at in play.reads}
     with np.errstate(all="ignore"):
-        for k, play in enumerate(score.plays):
-            if play.step.writes in needed:
-                read = [slots[at] for at in play.reads]
-                run = play.rule if any(isinstance(x, Enclosed) for x in read) else play.exact
-                slots[play.step.writes] = run(*read)
-            for at in set(play.reads):
-                if last[at] == k and at not in score.tape.results:
-                    slots.pop(at, None)
+        for play in score.plays:
+            read = [slots[at] for at in play.reads]
+            run = play.rule if any(isinstance(x, Enclosed) for x in read) else play.exact
+            slots[play.step.writes] = run(*read)
+            for at in play.frees:
+                slots.pop(at, None)
     found = [slots[at] for at in score.tape.results]
     return trees.unflatten(score.tape.tree, found), score.remainders
 
@@ -669,14 +676,11 @@ def fingerprint(
     a choice is what it chooses. Arguments as for `enclose`; the law has one result.
     """
     score, slots = _ready(function, low, high, axes, options)
-    needed = {at for play in score.plays for at in play.reads} | set(score.tape.results)
     marks = {at: _named(f"argument {at}") for at, x in slots.items() if isinstance(x, Enclosed)}
     with np.errstate(all="ignore"):
         zero, one = _numbered(0.0), _numbered(1.0)
         for play in score.plays:
             at, reads = play.step.writes, play.reads
-            if at not in needed:
-                continue
             if not any(read in marks for read in reads):
                 slots[at] = play.exact(*[slots[read] for read in reads])
                 continue
