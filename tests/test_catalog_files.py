@@ -4,6 +4,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -366,6 +367,10 @@ def test_keywords_replace_numbers_of_a_named_accelerator(tmp_path):
     changed = catalog.hardware("h200-sxm", hbm_bandwidth_tb_per_s=6)
     assert changed == catalog.hardware(path)
     assert changed.hbm_bw == 6e12
+    fields = catalog.hardware("h200-sxm", hbm_bw=6e12, island_size=4)
+    assert fields == dataclasses.replace(changed, island_size=4.0)
+    slope = jax.grad(lambda x: 2 * catalog.hardware("h200-sxm", hbm_bw=x).hbm_bw)(6e12)
+    assert slope == 2.0
 
 
 @pytest.mark.parametrize(
@@ -378,6 +383,8 @@ def test_keywords_replace_numbers_of_a_named_accelerator(tmp_path):
         (("h20-sxmm",), {"price_usd_per_hour": -1}, ["did you mean", "price_usd_per_hour"]),
         (("",), {"island_size": 8}, ["unknown accelerator"]),
         (("h200-sxm",), {"extends": "h100-sxm"}, ["extends", "keep one"]),
+        (("h200-sxm",), {"hbm_bw": -1, "intra_bw": "6 TB/s"}, ["hbm_bw: -1", "intra_bw: '6 TB/s'"]),
+        ((), {"hbm_bw": 6e12}, ["hbm_bw: a field of HardwareSpec", "hbm_bandwidth_tb_per_s"]),
     ],
 )
 def test_wrong_keywords_of_hardware_are_told_together(name, keys, parts):

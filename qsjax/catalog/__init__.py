@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qsjax.catalog import huggingface, lookup
+from qsjax.catalog import huggingface, lookup, toml_hardware
 from qsjax.catalog.entries import HardwareEntry as HardwareEntry
 from qsjax.catalog.entries import ModelEntry as ModelEntry
 from qsjax.catalog.lookup import hardware_entry as hardware_entry
 from qsjax.catalog.lookup import model_entry as model_entry
-from qsjax.records import precision
+from qsjax.records import checks, precision
 from qsjax.records.fields import facts_of
-from qsjax.records.specs import Dtype, HardwareSpec, ModelSpec, Workload
+from qsjax.records.specs import Dtype, HardwareSpec, ModelSpec, Workload, replace
 
 load_hf = huggingface.load
 
@@ -48,7 +48,8 @@ def hardware(name: str | Path | None = None, **keys: Any) -> HardwareSpec:
     Args:
         name: A name of the catalogue or the path of a .toml file.
         keys: Keys of a .toml file with their values; they replace those of `name`, without which
-            the defaults of a file hold.
+            the defaults of a file hold. Beside `name` also fields of `HardwareSpec` in SI units,
+            which may be traced.
 
     Raises:
         ValueError: If the name is unknown, or with all problems of the file or the keys.
@@ -57,8 +58,17 @@ def hardware(name: str | Path | None = None, **keys: Any) -> HardwareSpec:
     450000000000.0
     >>> hardware("h100", hbm_bandwidth_tb_per_s=6).hbm_bw
     6000000000000.0
+    >>> hardware("h100", hbm_bw=6e12).hbm_bw
+    6000000000000.0
     """
-    return (lookup.hardware_from(name, keys) if keys else hardware_entry(name)).spec
+    in_si = facts_of(HardwareSpec).keys() - {*toml_hardware.KEYS} if name else set[str]()
+    fields = {key: value for key, value in keys.items() if key in in_si}
+    rest = {key: value for key, value in keys.items() if key not in in_si}
+    spec = (lookup.hardware_from(name, rest) if rest else hardware_entry(name)).spec
+    if fields:
+        spec = replace(spec, **fields)
+        checks.check_records(hardware=spec)
+    return spec
 
 
 def ideal(hardware: HardwareSpec | str | Path) -> HardwareSpec:

@@ -62,6 +62,8 @@ KEYS = (*(key for field in FACTS for key in keys_of(field)), *OTHER)
 def _resolve(key: str) -> _Given | str:
     """Which field a key gives and in which unit, or what is wrong with the key."""
     name = max((n for n in FIELDS if key == n or key.startswith(n + "_")), key=len, default="")
+    if not name and key in FACTS:
+        return f"a field of HardwareSpec, in SI units; here write {' or '.join(keys_of(key))}"
     if not name:
         return f"unknown key; {hint(key, KEYS)}"
     field = FIELDS[name]
