@@ -1,7 +1,8 @@
 """Slopes at every optimum of a problem beside the search itself and beside finite differences.
 
 Prints JSON. The search is `solve` over the full partition tensor of 10^7 designs; its optima are
-differentiated in 15 parameters, exactly and by central differences, in the same run.
+differentiated in 15 parameters, exactly and by central differences, in the same run. Before it a
+first gradient and a first `vmap` of one design, with what JAX needs to start.
 
     python benchmarks/bench_gradients.py
 """
@@ -12,6 +13,7 @@ import time
 import jax
 import numpy as np
 
+import qsjax as qs
 from qsjax.grid.cells import cells_of, step_of
 from qsjax.grid.gradients import slopes_at
 from qsjax.grid.parameters import resolve, scaled, with_rounding
@@ -60,9 +62,27 @@ def differences(winners):
     return np.stack(slopes)
 
 
+def first_calls_of_decode():
+    """Seconds until the first gradient of `qs.decode` in a rate, then of a first `vmap`."""
+    hardware, split = qs.hardware("h200-sxm"), qs.Partition(tp=8, ep=8)
+
+    def tpot(hbm_bw):
+        changed = hardware.replace(hbm_bw=hbm_bw)
+        return qs.decode("deepseek-v3", changed, split, context="8k", batch=64).tpot
+
+    tpot(4.8e12)  # reads the catalogue
+    times = []
+    for call in (lambda: jax.grad(tpot)(4.8e12), lambda: jax.vmap(tpot)(np.full(1000, 4.8e12))):
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        times.append(time.perf_counter() - start)
+    return times
+
+
 @in_float64
 def measure():
     """One search, its exact slopes and the differences, as a dict of plain numbers."""
+    first_of_decode = first_calls_of_decode()
     problem = Problem("deepseek-v3", "paper-reference", gpus=64, context=CONTEXTS, twins=[5])
     found = {}
 
@@ -93,6 +113,7 @@ def measure():
         "with_both_sides_s": sided_time,
         "with_both_sides_over_sweep": sided_time / sweep_time,
         "differences_s": difference_time,
+        "first_of_decode_s": first_of_decode,
         "first_calls_s": [sweep_first, exact_first, sided_first],
         "median_gap": float(np.median(gap)),
         "largest_gap": float(gap.max()),

@@ -12,7 +12,7 @@ from tolerances import EXACT
 import qsjax as qs
 from qsjax.cli import cli
 from qsjax.questions.architecture.answers import SHOWN
-from qsjax.questions.architecture.laws import LAWS
+from qsjax.questions.architecture.laws import LAWS, PAPER_Q
 from qsjax.questions.architecture.shapes import quality_of, quality_slopes
 from qsjax.records.specs import DEGREES, KV_MODES
 
@@ -220,6 +220,7 @@ def test_a_variant_is_as_good_as_the_reference_under_each_law(law):
 def test_the_papers_dense_twin_is_as_good_as_its_moe():
     twin = qs.dense_twin(MODEL, 5.0)
     ours = [float(quality_of(model, TOKENS, law="paper")) for model in (MODEL, twin)]
+    assert LAWS["paper"].title.startswith(f"q = {PAPER_Q:g} ")
     assert ours[0] == pytest.approx(ours[1], rel=EXACT)
 
 

@@ -17,7 +17,7 @@ from qsjax.evidence.measurements import load_left_out
 from qsjax.evidence.validation import left_out
 from qsjax.grid.case import best_case
 from qsjax.grid.cells import cells_of
-from qsjax.grid.intervals import Sided, error_of_case, lead_at_rate, lead_of
+from qsjax.grid.intervals import Names, Sided, error_of_case, lead_at_rate, lead_of
 from qsjax.numerics.loading import in_float64
 
 TOY = Spread(
@@ -228,8 +228,7 @@ def sides(asked):
     return [
         Sided(
             best_case(cells_of(asked, m, h), 0),
-            stated.accelerators[h].name,
-            stated.models[m].name,
+            Names(stated.accelerators[h].name, stated.models[m].name),
         )
         for m, h in pairs
     ]
@@ -266,7 +265,7 @@ def test_leads():
     assert up.margin == pytest.approx(down.margin)
     # On one accelerator less can differ than on two.
     alike = lead_of(other, first)
-    elsewhere = lead_of(other._replace(accelerator="h20-96g"), first)
+    elsewhere = lead_of(other._replace(names=other.names._replace(accelerator="h20-96g")), first)
     assert alike.margin < elsewhere.margin
     assert alike.chance > elsewhere.chance > 0.5
 

@@ -5,8 +5,9 @@ from typing import Any
 from qsjax.cli import options
 from qsjax.cli.grid_options import problem_of
 from qsjax.cli.options import flag, verb
+from qsjax.cost.metrics import OF_TIME
 from qsjax.output.result import Result
-from qsjax.questions.certify import CLAIMS, OBJECTIVES, certify
+from qsjax.questions.certify import CLAIMS, certify
 from qsjax.records.conversion import number_of_text
 
 CONTEXTS = (131072.0,)
@@ -33,7 +34,7 @@ CONTEXTS = (131072.0,)
     multiple=True,
     show_default=False,
 )
-@flag("--metric", OBJECTIVES, "What is best.", "tokens_per_s_per_gpu")
+@flag("--metric", OF_TIME, "What is best.", "tokens_per_s_per_gpu")
 def command(model: str, **flags: Any) -> Result:
     r"""Prove who wins, by which split, and what limits it, in a whole box of hardware numbers.
 

@@ -22,7 +22,7 @@ REASONS: dict[str, int] = {
     "batch does not fit": 256,
 }
 # What only a traced number can break: checks tell others before there is a step.
-OUT_OF_RANGE: dict[str, int] = {"a number is out of its range": 512}
+OUT_OF_RANGE, OUT_OF_RANGE_BIT = "a number is out of its range", 512
 # What memory can mend, as texts and as a bit set; the other reasons say that a split is illegal.
 MEMORY_RULES = ("weights do not fit", "no sequence fits", "batch does not fit")
 MEMORY_REASONS = sum(REASONS[text] for text in MEMORY_RULES)
@@ -110,4 +110,4 @@ def reason_names(bits: int) -> list[str]:
     >>> reason_names(1 | 64)
     ['weights do not fit', 'wrong GPU count']
     """
-    return [name for name, bit in (REASONS | OUT_OF_RANGE).items() if bits & bit]
+    return [name for name, bit in {**REASONS, OUT_OF_RANGE: OUT_OF_RANGE_BIT}.items() if bits & bit]

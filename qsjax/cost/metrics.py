@@ -186,6 +186,8 @@ METRICS: dict[Objective, Metric] = {
 }
 # Metrics that may be 0 or are no outcome have no target.
 TARGETS = tuple(name for name in METRICS if name not in ("gpus", "headroom"))
+# Metrics that follow from the time of a step; the others from memory and counts alone.
+OF_TIME = tuple(name for name in METRICS if name not in ("gpus", "headroom", "max_batch"))
 # What a metric is proportional to; without it there is none.
 PRICES = {"usd_per_million_tokens": "usd_per_hour", "joules_per_token": "watts"}
 

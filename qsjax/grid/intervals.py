@@ -141,26 +141,36 @@ def _bounds(tpot: np.ndarray, rate: np.ndarray, factor: np.ndarray) -> Arrays:
     }
 
 
-class Sided(NamedTuple):
-    """A design, and what it shares with others of the same names.
+class Names(NamedTuple):
+    """What designs of the same names share: fields are those of `SHARED`.
 
     Attributes:
-        case: the design.
         accelerator: its name in the catalogue.
         model: its name, with the quality factor of a dense twin.
         engine: what serves it; "" where it is not stated.
     """
 
-    case: Case
     accelerator: str
     model: str = ""
     engine: str = ""
+
+    def shared(self, other: "Names") -> frozenset[str]:
+        """The fields in which both are the same."""
+        return frozenset(name for name in SHARED if getattr(self, name) == getattr(other, name))
+
+
+class Sided(NamedTuple):
+    """A design under its names."""
+
+    case: Case
+    names: Names
 
 
 def error_of_case(side: Sided) -> Error:
     """The error to be expected of one design."""
     case = side.case
-    return _error(case.records, case.rules, side.accelerator, case.parts.time, side.engine)
+    accelerator, _, engine = side.names
+    return _error(case.records, case.rules, accelerator, case.parts.time, engine)
 
 
 def bounds_of_case(side: Sided, level: float = LEVEL) -> dict[str, Any]:
@@ -202,18 +212,14 @@ class Lead(NamedTuple):
         return is_sure(self.chance)
 
 
-def names_of(hardware: str, model: str, q: float | None) -> tuple[str, str]:
+def names_of(hardware: str, model: str, q: float | None) -> Names:
     """Accelerator and model, with q of a twin: variants of one thing err alike."""
-    return base_name(hardware), base_name(model) + ("" if q is None else f" q={q:g}")
+    return Names(base_name(hardware), base_name(model) + ("" if q is None else f" q={q:g}"))
 
 
-def _names_in(label: Mapping[str, Any]) -> tuple[str, str]:
+def names_in(label: Mapping[str, Any]) -> Names:
+    """The names of a cell."""
     return names_of(label["hardware"], label["model"], label["q"])
-
-
-def side_of(case: Case, label: Mapping[str, Any]) -> Sided:
-    """A design under the names of its cell."""
-    return Sided(case, *_names_in(label))
 
 
 def lead_of(first: Sided, second: Sided, *, ratio: float | None = None) -> Lead:
@@ -223,21 +229,18 @@ def lead_of(first: Sided, second: Sided, *, ratio: float | None = None) -> Lead:
     """
     errors = [error_of_case(side) for side in (first, second)]
     ratio = first.case.rate / second.case.rate if ratio is None else ratio
-    return _lead_of_two(errors, first[1:], second[1:], ratio)
+    return _lead_of_two(errors, first.names.shared(second.names), ratio)
 
 
 def _lead_of_two(
     errors: Sequence[Error],
-    first: Sequence[str],
-    second: Sequence[str],
+    shared: frozenset[str],
     ratio: float,
     weights: tuple[float, float] = (1.0, 1.0),
 ) -> Lead:
-    """The lead of a design over another; each has the names of its accelerator, model, engine."""
+    """The lead of a design over another, each with an error of its own."""
     variance = np.concatenate([error.variance for error in errors])
     slopes = np.concatenate([error.slopes for error in errors])
-    names = zip(Sided._fields[1:], first, second, strict=True)
-    shared = frozenset(name for name, one, other in names if one == other)
     return _lead(Error(variance, slopes, []), ratio, shared, (0, 1), weights)
 
 
@@ -260,8 +263,8 @@ def lead_at_rate(first: Front, second: Front, tpot: float) -> Lead | None:
         errors.append(error)
         weights.append(_amplification(front, tpot, float(deviation(load_spread(), error)[0])))
         rates.append(front.gpu[at])
-    one, other = ((*_names_in(front.label), "") for front in (first, second))
-    return _lead_of_two(errors, one, other, rates[0] / rates[1], (weights[0], weights[1]))
+    shared = names_in(first.label).shared(names_in(second.label))
+    return _lead_of_two(errors, shared, rates[0] / rates[1], (weights[0], weights[1]))
 
 
 def _amplification(front: Front, tpot: float, sigma: float) -> float:

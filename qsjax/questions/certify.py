@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qsjax.cost.ledger import RESOURCES
-from qsjax.cost.metrics import METRICS
+from qsjax.cost.metrics import METRICS, OF_TIME
 from qsjax.grid.bounds import Judge, region_of
 from qsjax.grid.cells import Cells, cells_of
 from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
@@ -27,7 +27,6 @@ from qsjax.records.specs import HardwareSpec
 CLAIMS = ("winner", "partition", "bottleneck")
 PARTS = 2_000  # parts of a box that are judged before the rest is left undecided
 PROBE = 200  # likewise, of each box that is tried for the largest one
-OBJECTIVES = tuple(n for n in METRICS if n not in ("gpus", "headroom", "max_batch"))
 _UNITS = ("B", "B/s", "FLOP/s", "s")  # of capacities, rates and times
 _OVERLAPS = ("overlap_", "cp_ring_tail")
 _UNREAD = "eager_overhead"  # by any decode step
@@ -267,8 +266,8 @@ def _check(problem: Problem, claims: Sequence[str], parts: int) -> None:
             wrong.append(f"claims: {claim!r} is not a claim; give {' or '.join(close)}")
     if problem.batch == "best":
         wrong.append("batch: 'best' is searched within limits; give 'largest' or numbers")
-    if problem.objective not in OBJECTIVES:
-        wrong.append(f"objective: {problem.objective} has no bounds; give {', '.join(OBJECTIVES)}")
+    if problem.objective not in OF_TIME:
+        wrong.append(f"objective: {problem.objective} has no bounds; give {', '.join(OF_TIME)}")
     if strange := checks.value_problem(COUNT, parts):
         wrong.append(f"parts: {strange}")
     if wrong:

@@ -22,7 +22,7 @@ from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.case import Case, best_case, design_record, gpu_time, sequences_of
 from qsjax.grid.cells import Cells, cells_of, of_variant, take
 from qsjax.grid.infeasibility import refusals
-from qsjax.grid.intervals import Lead, Sided, bounds_of_case, lead_of, names_of
+from qsjax.grid.intervals import Lead, Names, Sided, bounds_of_case, lead_of, names_of
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.optimum import Best, best_of
 from qsjax.grid.parameters import read, write
@@ -146,7 +146,7 @@ class Ranking:
     places: tuple[Place, ...]
     cases: tuple[tuple[Case | None, ...], ...]
     crossovers: tuple[Crossover, ...] = ()
-    sides: tuple[tuple[str, str], ...] = ()
+    sides: tuple[Names, ...] = ()
     level: float = LEVEL
     is_real: bool = True
     refusals: tuple[str, ...] = ()
@@ -154,7 +154,7 @@ class Ranking:
     def sided(self, subject: int, place: int) -> Sided | None:
         """A cell's design under the names of its subject; None where nothing runs."""
         case = self.cases[subject][place]
-        return None if case is None else Sided(case, *self.sides[subject])
+        return None if case is None else Sided(case, self.sides[subject])
 
     def lead(self, first: int, second: int, place: int) -> Lead | None:
         """How sure one subject is to be ahead of another; None where one of them does not run."""
@@ -455,7 +455,7 @@ def _answer(found: Comparison) -> list[str]:
 def _shortened(text: str, side: Ranking) -> str:
     """The text with all subjects but the first shortened to what sets them apart."""
     first, *others = side.subjects
-    device, model = side.sides[0]
+    device, model, _ = side.sides[0]
     short = {first: first}
     for name in others:
         own = name.removeprefix(model)
@@ -713,7 +713,7 @@ def _turn(first: Cells, second: Cells, low: float, high: float) -> float:
     return high
 
 
-def _names(problem: Problem, subject: Subject) -> tuple[str, str]:
+def _names(problem: Problem, subject: Subject) -> Names:
     stated = problem.stated
     device, model = stated.accelerators[subject.hardware].name, stated.models[subject.model].name
     return names_of(device, model, subject.q)

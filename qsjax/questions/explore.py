@@ -9,11 +9,11 @@ import numpy as np
 
 from qsjax.cost.feasibility import MEMORY_REASONS, REASONS
 from qsjax.cost.laws.memory import usable_bytes
-from qsjax.cost.metrics import METRICS
+from qsjax.cost.metrics import METRICS, OF_TIME
 from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.case import best_case
 from qsjax.grid.cells import Cells
-from qsjax.grid.intervals import Sided, bounds_of, is_sure, lead_of, side_of
+from qsjax.grid.intervals import Sided, bounds_of, is_sure, lead_of, names_in
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, solve_all
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 RATE = "tokens_per_s_per_gpu"
-OF_MEMORY = ("headroom", "max_batch", "gpus")  # metrics that no error of the time moves
 IS = ("is", "has")
 IsSure = Callable[[Row, Row], bool]
 NUMBERS = ("batch", "users", "tpot", "between", "gpu")  # of a design in the table
@@ -119,14 +118,14 @@ class Exploration(Result):
             own, cell = of_row[id(row)]
             case = best_case(own.cells, cell, own.best)
             assert case is not None  # it runs
-            return side_of(case, row)
+            return Sided(case, names_in(row))
 
         def sure(row: Row, best: Row) -> bool:
             ratio = row[objective] / best[objective]
             return lead_of(side(row), side(best), ratio=ratio).is_sure
 
         objective = self.problem.objective
-        has_error = objective not in OF_MEMORY and not is_papers(self.problem.stated.rules)
+        has_error = objective in OF_TIME and not is_papers(self.problem.stated.rules)
         return answer(self.problem, rows, sure if has_error else None)
 
     def tables(self) -> list[Table]:
@@ -343,7 +342,7 @@ def _throughput(rows: list[Row], twins: list[Row], title: str, says: str, ax: An
 
 def finding(twins: Sequence[Row], title: str) -> str:
     """What the ratio of a dense twin says, in a line."""
-    q = min((row["q"] for row in twins), key=lambda q: abs(q - 5.0))
+    q = _usual_twin(twins)["q"]
     same = [row for row in twins if row["q"] == q]
     own = _ends(same)
     ends = [f"{row['speedup_over_moe']:.2f}x {_place(row, same)}" for row in own]
@@ -378,10 +377,10 @@ def _worth(objective: str, row: Row) -> float:
     return -row[objective] if is_less else float(row[objective])
 
 
-def answer(problem: Problem, rows: Sequence[Row], is_sure: IsSure | None = None) -> str:
+def answer(problem: Problem, rows: Sequence[Row], sure: IsSure | None = None) -> str:
     """The best design of these rows, what its dense twins would gain, and what does not run.
 
-    `is_sure` says of two rows whether their difference is larger than the error.
+    `sure` says of two rows whether their difference is larger than the error.
     """
     running = [row for row in rows if row["is_feasible"]]
     if not running:
@@ -396,9 +395,9 @@ def answer(problem: Problem, rows: Sequence[Row], is_sure: IsSure | None = None)
     shown = usual(running, problem.objective)
     lead = _lead(problem, shown)
     if len(set(map(_system, running))) > 1:
-        lead += "\n" + _ranking(running, shown, problem.objective, is_sure)
+        lead += "\n" + _ranking(running, shown, problem.objective, sure)
     alike = [row for row in _compared(running) if _system(row) == _system(shown)]
-    said = [lead, _twins(alike, shown, problem, is_sure)]
+    said = [lead, _twins(alike, shown, problem, sure)]
     none = [row for row in rows if not row["is_feasible"]]
     if none:
         have = "has" if len(none) == 1 else "have"
@@ -438,7 +437,7 @@ def _lead(problem: Problem, row: Row) -> str:
     )
 
 
-def _ranking(rows: Sequence[Row], best: Row, objective: str, is_sure: IsSure | None) -> str:
+def _ranking(rows: Sequence[Row], best: Row, objective: str, sure: IsSure | None) -> str:
     """The best of each other model, accelerator and GPU count at the same context."""
     others = [
         row
@@ -452,12 +451,12 @@ def _ranking(rows: Sequence[Row], best: Row, objective: str, is_sure: IsSure | N
             name = f"on {row['gpus']:,.0f} {row['hardware']} {name}"
         elif row["hardware"] != best["hardware"]:
             name = f"on {row['hardware']} {name}"
-        named.append(f"{name} {_difference(row, best, objective, is_sure)}")
+        named.append(f"{name} {_difference(row, best, objective, sure)}")
     return f"At that context {words.joined(named)}." if named else ""
 
 
 def _difference(
-    row: Row, other: Row, objective: str, is_sure: IsSure | None, verbs: Sequence[str] = IS
+    row: Row, other: Row, objective: str, sure: IsSure | None, verbs: Sequence[str] = IS
 ) -> str:
     """How a row stands against another one, and whether that is sure.
 
@@ -465,7 +464,7 @@ def _difference(
     """
     be, have = verbs
     ratio = row[objective] / other[objective] if other[objective] else 1.0
-    unsure = "" if is_sure is None or is_sure(row, other) else " (within the error)"
+    unsure = "" if sure is None or sure(row, other) else " (within the error)"
     if objective == RATE:
         gap = f"{be} {words.gap(ratio)}"
         return gap if gap.endswith("equally fast") else gap + unsure
@@ -473,7 +472,12 @@ def _difference(
     return f"{have} the same {name}" if gap == "equal" else f"{have} {gap} {name}{unsure}"
 
 
-def _twins(rows: Sequence[Row], best: Row, problem: Problem, is_sure: IsSure | None) -> str:
+def _usual_twin(twins: Sequence[Row]) -> Row:
+    """The one whose q is nearest that of the paper's tables."""
+    return min(twins, key=lambda row: abs(row["q"] - 5.0))
+
+
+def _twins(rows: Sequence[Row], best: Row, problem: Problem, sure: IsSure | None) -> str:
     """What dense models of equal quality would gain, there and over all contexts."""
     twins = [row for row in rows if row["variant"] != "moe"]
     if not twins:
@@ -483,14 +487,13 @@ def _twins(rows: Sequence[Row], best: Row, problem: Problem, is_sure: IsSure | N
         own = [row for row in there if all(row[k] == best[k] for k in problem.stated.kept)]
         if not own or best["q"] is not None:
             return ""
-        row = min(own, key=lambda row: abs(row["q"] - 5.0))
-        gap = _difference(row, best, problem.objective, is_sure, ("be", "have"))
+        row = _usual_twin(own)
+        gap = _difference(row, best, problem.objective, sure, ("be", "have"))
         at = words.length(best["context"])
         return f"A dense model of equal quality (q = {row['q']:g}) would {gap} at {at}."
-    rows = twins
-    there = [row for row in rows if row["context"] == best["context"]] or rows[:1]
-    row = min(there, key=lambda row: abs(row["q"] - 5.0))
-    same = [one for one in rows if one["q"] == row["q"]]
+    there = [row for row in twins if row["context"] == best["context"]] or twins[:1]
+    row = _usual_twin(there)
+    same = [one for one in twins if one["q"] == row["q"]]
     ends = [min(same, key=lambda r: r["context"]), max(same, key=lambda r: r["context"])]
     others = [one for one in ends if one["context"] != row["context"]]
     gaps = ", ".join(map(_gap, [row, *others]))

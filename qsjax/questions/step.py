@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qsjax.cost.decode import StepCost, decode_step
-from qsjax.cost.feasibility import OUT_OF_RANGE, reason_names
+from qsjax.cost.feasibility import OUT_OF_RANGE_BIT, reason_names
 from qsjax.cost.ledger import time_ledger
 from qsjax.cost.prefill import ContextParallel, PrefillCost, Prompts, prefill_step
 from qsjax.grid.problem import as_accelerator, as_served
@@ -35,7 +35,7 @@ class Decode:
         max_batch: the largest that fits.
         gpus: GPUs of the design.
         fits: whether it runs.
-        reason_bits: why not, as bits of `feasibility.REASONS` and `OUT_OF_RANGE`; 0 where it runs.
+        reason_bits: why not, as bits of `feasibility.REASONS` or `OUT_OF_RANGE_BIT`; 0 if it runs.
         terms: the parts that sum to `tpot` [s].
         cost: every term of the step, also where it cannot run.
     """
@@ -82,7 +82,7 @@ class Prefill:
         tokens_per_s: prompt tokens of the whole design, stages kept busy.
         tokens_per_s_per_gpu: of each GPU.
         fits: whether it runs.
-        reason_bits: why not, as bits of `feasibility.REASONS` and `OUT_OF_RANGE`; 0 where it runs.
+        reason_bits: why not, as bits of `feasibility.REASONS` or `OUT_OF_RANGE_BIT`; 0 if it runs.
         cost: every term of the pass, also where it cannot run.
     """
 
@@ -145,7 +145,7 @@ def _out_of_range(*given: Any) -> Any:
 
 def _reason_bits(step: StepCost, is_out: ArrayLike) -> Array:
     """The reasons of a step, and whether a traced number is out of its range [int32]."""
-    return step.reasons + sum(OUT_OF_RANGE.values()) * xp.asarray(is_out).astype(xp.int32)
+    return step.reasons + OUT_OF_RANGE_BIT * xp.asarray(is_out).astype(xp.int32)
 
 
 def _decode(records: Records, convention: Convention, is_out: ArrayLike) -> Decode:

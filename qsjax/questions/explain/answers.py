@@ -15,7 +15,7 @@ from qsjax.engines.spread import LEVEL, check_level, nearest_engine
 from qsjax.grid.case import Case, best_case, case_at, case_record
 from qsjax.grid.cells import Cells, numbers_at, one_cell
 from qsjax.grid.diagnosis import remarks
-from qsjax.grid.intervals import Sided, bounds_of_case, lead_of
+from qsjax.grid.intervals import Names, Sided, bounds_of_case, lead_of
 from qsjax.grid.limits import LIMITS, Limits, violations
 from qsjax.grid.limits import describe as describe_limit
 from qsjax.grid.needs import least_gpus
@@ -155,7 +155,7 @@ class Explanation(Result):
 
     def _sided(self, case: Case) -> Sided:
         accelerator = self.problem.stated.accelerators[0].name
-        return Sided(case, accelerator, self.own_name, self.engine)
+        return Sided(case, Names(accelerator, self.own_name, self.engine))
 
     def summary(self) -> str:
         """Whether it runs, how many requests fit, what is better, and how prompts are served."""
