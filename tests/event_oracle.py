@@ -75,7 +75,7 @@ class Engine:
     query: float = 1.0
     accepted: float = 1.0
     users: int = 0
-    think: float = 0.0
+    think: list = field(default_factory=list)  # pauses, in order of answers
     frontend: float = 0.0
     stream: float = 0.0  # decode steps until a token is with its user
     now: float = 0.0
@@ -95,21 +95,26 @@ class Engine:
         self.waiting, self.again, self.ready, self.reading = list(requests), [], [], None
         self.done = 0
         if self.users:
-            for place, r in enumerate(self.waiting):
-                r.arrival = r.arrival if place < self.users else math.inf
-            self.to_come = self.waiting[self.users :]
+            self.back = sorted(r.arrival for r in self.waiting[: self.users])
+            self.meet()
         while self.done < len(requests):
             self.step(requests)
         return requests
+
+    def meet(self):
+        """Whoever is back first has the next request."""
+        for place, r in enumerate(self.waiting):
+            r.arrival = self.back[place] if place < len(self.back) else math.inf
 
     def leave(self, requests):
         for r in sorted(self.running, key=lambda r: r.slot):
             if r.steps_left <= 0:
                 self.running.remove(r)
                 r.finish = self.now + self.late
+                if self.users:
+                    self.back = sorted([*self.back, r.finish + self.think[self.done]])
+                    self.meet()
                 self.done += 1
-                if self.users and self.to_come:
-                    self.to_come.pop(0).arrival = r.finish + self.think
 
     def evict(self):
         while (
@@ -152,6 +157,8 @@ class Engine:
         )  # fmt: skip
         if busy and need > self.cache:
             return None
+        if self.users and not self.again:
+            self.back.pop(0)
         (self.again if self.again else self.waiting).pop(0)
         r.total, r.read = total, r.cached
         return r

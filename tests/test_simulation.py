@@ -42,7 +42,7 @@ def batched(*lanes):
 
 def run(table, rules, work, iterations=ITERATIONS, slots=16):
     lanes = batched(events.Lane(table, rules, work))
-    states = jax.tree.map(lambda x: x[None], events.start(slots))
+    states = events.start(slots, lanes.traffic)
     state, seen = events.run_block(lanes, states, iterations=iterations)
     while float(state.completed[0]) < len(work.arrival):
         state, more = events.run_block(lanes, state, iterations=iterations)
@@ -52,8 +52,9 @@ def run(table, rules, work, iterations=ITERATIONS, slots=16):
 
 
 def requests(arrival, prompt, output, users=0.0, cached=0.0, think=0.0):
-    full = [np.broadcast_to(np.asarray(x, float), len(arrival)) for x in (prompt, output, cached)]
-    return Traffic(np.asarray(arrival, float), *full, np.asarray(users), np.asarray(think))
+    some = (prompt, output, cached, think)
+    *full, think = (np.broadcast_to(np.asarray(x, float), len(arrival)) for x in some)
+    return Traffic(np.asarray(arrival, float), *full, np.asarray(users), think)
 
 
 def test_a_schedule_worked_by_hand():
@@ -123,7 +124,7 @@ def oracle(table, rules, work):
         query=float(table.query_tokens),
         accepted=float(table.tokens_per_step),
         users=int(work.users),
-        think=float(work.think),
+        think=work.think.tolist(),
         frontend=rules.frontend,
         stream=rules.stream_steps,
     )
@@ -164,7 +165,8 @@ def test_the_schedule_is_that_of_plain_python(rules, seed):
     prompt, output = rng.integers(1, 400, count), rng.integers(1, 120, count)
     arrival = np.cumsum(rng.exponential(0.05, count))
     cached = np.floor(prompt * rng.uniform(0.0, 0.9)) * (seed % 3 == 2)
-    work = requests(arrival, prompt, output, users, cached, 0.02 * (seed % 4 >= 2))
+    think = rng.exponential(0.05, count) * (seed % 4 >= 2)
+    work = requests(arrival, prompt, output, users, cached, think)
     late = {"frontend": [0.0, 0.0137][seed // 3 % 2], "stream_steps": [3.0, 0.0][seed // 6]}
     rules = dataclasses.replace(rules, **late)
     times, seen = run(table, rules, work)
@@ -209,18 +211,30 @@ def test_no_load_latency_is_the_laws():
     np.testing.assert_allclose(got, tpot, rtol=1e-6)
 
 
+def one_server(work):
+    """Times of requests that are served one at a time, 1 s each."""
+    lanes = batched(events.Lane(table_of(linear=1.0 / 64.0), Scheduler(budget=64.0, sequences=1.0), work))
+    _, seen = events.run_block(lanes, events.start(2, lanes.traffic), iterations=80_000)
+    return jax.tree.map(lambda x: np.asarray(x[0]), events.block_times(lanes.traffic, seen))
+
+
 def test_one_server_of_fixed_service_is_an_m_d_1_queue():
-    # One request at a time, 1 s each: the mean wait is rho / (2 (1 - rho)) (Pollaczek, Khinchine).
-    table = table_of(linear=1.0 / 64.0)
-    rules = Scheduler(budget=64.0, sequences=1.0)
-    work = traffic.open_loop(0.5, traffic.Demand(64, 1, requests=20_000, seed=3))
-    lanes = batched(events.Lane(table, rules, work))
-    states = jax.tree.map(lambda x: x[None], events.start(1))
-    _, seen = events.run_block(lanes, states, iterations=80_000)
-    times = jax.tree.map(lambda x: np.asarray(x[0]), events.block_times(lanes.traffic, seen))
+    # The mean wait is rho / (2 (1 - rho)) (Pollaczek, Khinchine).
+    times = one_server(traffic.open_loop(0.5, traffic.Demand(64, 1, requests=20_000, seed=3)))
     wait = times.first - times.arrival - 1.0
     # A new step takes up whoever is there, so that service starts at once: no slack for steps.
     np.testing.assert_allclose(wait.mean(), 0.5, rtol=0.05)
+
+
+def test_two_users_who_think_and_one_server():
+    # Whenever a service begins, the other user thinks, 1 s on average: with 1 - 1/e he comes before
+    # it ends. So e services follow each other on average, and the first comes after 1/2 s.
+    demand = traffic.Demand(64, 1, requests=20_000, think=1.0, seed=3)
+    times = one_server(traffic.closed_loop(2, demand))
+    rate = np.e / (np.e + 0.5)
+    np.testing.assert_allclose(len(times.first) / times.finish[-1], rate, rtol=0.01)
+    in_cycle = 1.0 + np.mean(times.finish - times.arrival)  # Little's law over both users
+    np.testing.assert_allclose(rate * in_cycle, 2.0, rtol=0.01)
 
 
 def test_derivatives_are_those_of_finite_differences():
@@ -234,7 +248,7 @@ def test_derivatives_are_those_of_finite_differences():
         table = real_table()
         table = table._replace(decode=table.decode * scale, linear=table.linear * (1 + scale))
         lanes = jax.tree.map(lambda x: jnp.asarray(x, float)[None], events.Lane(table, rules, work))
-        _, seen = events.scan(lanes, events.start(8, (1,)), 256)
+        _, seen = events.scan(lanes, events.start(8, lanes.traffic), 256)
         times = events.times_of(lanes.traffic, seen)
         return jnp.mean(times.finish - times.arrival)
 

@@ -121,18 +121,14 @@ def test_what_is_in_flight_is_that_of_the_measured_time():
     assert sum(rush.shares.values()) == pytest.approx(1.0)
 
 
-def test_users_who_think_do_not_begin_together():
-    """All 20 came at once, every 38 s: a first token took 3.1 s on average for 1.5."""
-    one = records("qwen3-32b", "h100-sxm")
-    split = one._replace(partition=Partition(tp=2))
-    work = traffic.closed_loop(20, Demand(4000, 300, requests=200, think=30.0))
-    assert 0 < work.arrival[0] < work.arrival[19] < 30.0
-    assert not work.arrival[20:].any()
-    (seen,) = serving.simulate([serving.deploy(split, PHYSICAL, RULES, work)])
-    assert seen.mean("ttft") < 2.5
-    in_cycle = seen.requests_per_s * (30.0 + seen.mean("e2e"))
-    np.testing.assert_allclose(in_cycle, 20.0, rtol=0.05)
-    assert not traffic.closed_loop(20, Demand(4000, 300, requests=200)).arrival.any()
+def test_users_who_think_longer_need_no_more_gpus():
+    """Equal pauses kept together who met once: 200 users took 2 H100, 6 if they paused for 5 s.
+
+    The screening left out the pauses, too: it asked for as many however long they are.
+    """
+    few = {"isl": 4000, "osl": 300, "ttft": 2.0, "quantile": 0.5, "replica_gpus": [1]}
+    found = [qs.size(ONE, users=200, think=x, scheduler=RULES, **few).rows() for x in (0, 5, 40)]
+    assert [row["gpus"] for (row,) in found] == [2, 2, 1]
 
 
 def test_a_size_for_a_rate_is_paid_by_what_the_rate_makes():

@@ -14,7 +14,7 @@ demand_options = options(
     flag(
         "--think",
         Duration(),
-        "Pause of a user between requests, as 5s.  [default: none]",
+        "Mean pause of a user between requests, as 5s.  [default: none]",
         0.0,
         show_default=False,
     ),

@@ -76,7 +76,7 @@ class State(NamedTuple):
     last_tick: Array  # time of the last decode step
     new: Array  # sequences that came since
     late: Array  # when users have the tokens of the last steps, after their end [s]
-    returns: Array  # in a closed loop: when the next requests of the last users come, a ring
+    returns: Array  # in a closed loop: when users come with their next requests, (slots,) [s]
     slots: Slots
     filling: Filling
 
@@ -115,8 +115,17 @@ class Event(NamedTuple):
     late: Array
 
 
-def start(slots: int, shape: tuple[int, ...] = ()) -> State:
-    """The state of empty deployments of a shape at time 0; NumPy makes it, nothing is compiled."""
+def start(slots: int, work: Traffic) -> State:
+    """The state of empty deployments at time 0; NumPy makes it, nothing is compiled.
+
+    Arrays of `work` may have leading axes, and so has the state; a closed loop has a slot for each
+    of its users.
+    """
+    shape = np.shape(work.users)
+    come = np.full((*shape, slots), NEVER)
+    first = np.asarray(work.arrival)[..., :slots]
+    is_first = np.arange(first.shape[-1]) < np.asarray(work.users)[..., None]
+    come[..., : first.shape[-1]] = np.where(is_first, first, NEVER)
 
     def full(value: float, *more: int, dtype: type = float) -> Array:
         return jnp.asarray(np.full((*shape, *more), value, dtype))
@@ -129,8 +138,8 @@ def start(slots: int, shape: tuple[int, ...] = ()) -> State:
         rest=full(0.0, slots),
     )
     filling = Filling(none, *(zero,) * 8)
-    first = full(0, dtype=np.int32)
-    return State(zero, first, *(zero,) * 10, full(0.0, slots), empty, filling)
+    head = full(0, dtype=np.int32)
+    return State(zero, head, *(zero,) * 10, jnp.asarray(come), empty, filling)
 
 
 def _put(slots: Slots, at: Array, holds: Array, **values: ArrayLike) -> Slots:
@@ -151,11 +160,11 @@ def _pop(state: State, lane: Lane, holds: Array, at: Array) -> State:
     slots = state.slots
     context = jnp.where(holds, slots.final[at], 0.0)
     one = jnp.where(holds, 1.0, 0.0)
-    size = state.returns.shape[0]
-    here = (jnp.arange(size) == jnp.mod(state.completed, size).astype(int)) & holds
-    again = state.now + state.late + lane.traffic.think + lane.scheduler.frontend
+    pauses = lane.traffic.think
+    pause = pauses[jnp.minimum(state.completed, pauses.shape[0] - 1.0).astype(int)]
+    here = (jnp.arange(state.returns.shape[0]) == jnp.argmax(state.returns)) & holds
     return state._replace(
-        returns=jnp.where(here, again, state.returns),
+        returns=jnp.where(here, state.now + state.late + pause, state.returns),
         completed=state.completed + one,
         decoding=state.decoding - one,
         context=state.context - context,
@@ -208,15 +217,11 @@ def _next_arrival(state: State, lane: Lane) -> Array:
 
     Requests whose time of arrival is NEVER fill up a shape: they come in a closed loop neither.
     """
-    work, frontend = lane.traffic, jnp.asarray(lane.scheduler.frontend)
-    count, size = work.arrival.shape[0], state.returns.shape[0]
-    behind = state.head.astype(float) - work.users  # whose answer lets it in
-    back = state.returns[jnp.mod(behind, size).astype(int)]
-    closed = jnp.where(behind < state.completed, back, NEVER)
-    by_clock = work.arrival[jnp.minimum(state.head, count - 1)] + frontend
-    closed = jnp.where(behind < 0, by_clock, closed)
-    arrival = jnp.where(work.users > 0, closed, by_clock)
-    return jnp.where((state.head < count) & (by_clock < NEVER), arrival, NEVER)
+    work = lane.traffic
+    by_clock = work.arrival[jnp.minimum(state.head, work.arrival.shape[0] - 1)]
+    comes = jnp.where(work.users > 0, state.returns.min(), by_clock)
+    is_left = (state.head < work.arrival.shape[0]) & (by_clock < NEVER)
+    return jnp.where(is_left, comes + lane.scheduler.frontend, NEVER)
 
 
 def _admit(state: State, lane: Lane, acts: Array) -> State:
@@ -241,7 +246,9 @@ def _admit(state: State, lane: Lane, acts: Array) -> State:
     admits = acts & (fill.request < 0) & (again | fresh) & (running < most)
     admits = admits & (room | (running == 0)) & (_left(state, lane) > 0)
     old = admits & again
+    came = (jnp.arange(state.returns.shape[0]) == jnp.argmin(state.returns)) & admits & ~again
     return state._replace(
+        returns=jnp.where(came, NEVER, state.returns),
         head=state.head + jnp.where(admits & ~again, jnp.int32(1), jnp.int32(0)),
         held=state.held + jnp.where(admits, total + table.cache_each, 0.0),
         promised=state.promised + jnp.where(admits, further, 0.0),
@@ -483,12 +490,12 @@ def times_of(traffic: Traffic, events: Event) -> Times:
 
         first = when(seen.placed, run)
         finish = when(seen.popped, order)
-        # The k-th answer lets request users + k in.
+        # Whoever is back first has the next request.
         ended = jnp.where(seen.popped >= 0, order, last)
         ended = jnp.sort(ended)[:count]
         ended = jnp.pad(ended, (0, max(0, count - ended.shape[0])), constant_values=last)
-        nth = jnp.arange(count, dtype=jnp.int32) - work.users.astype(jnp.int32)
-        let_in = jnp.where(nth < 0, work.arrival, moment[ended[jnp.maximum(nth, 0)]] + work.think)
+        starts = jnp.where(jnp.arange(float(count)) < work.users, work.arrival, NEVER)
+        let_in = jnp.sort(jnp.append(starts, moment[ended] + work.think))[:count]
         return Times(jnp.where(work.users > 0, let_in, work.arrival), first, finish)
 
     return jax.vmap(one, in_axes=(0, 1))(traffic, events)

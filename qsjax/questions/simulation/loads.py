@@ -416,7 +416,7 @@ def simulate(
             "lognormal:MEDIAN:SIGMA".
         osl: output tokens, likewise.
         prefix_hit_rate: share of each prompt that is already cached.
-        think: time that a user takes from an answer to the next request [s].
+        think: mean time that a user takes from an answer to the next request [s].
         requests: how many are simulated.
         seed: seed of lengths and arrivals.
         ttft: longest time to first token [s]; `attained` is the share of requests that keep it.

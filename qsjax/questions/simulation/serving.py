@@ -91,7 +91,7 @@ def _filled(work: Traffic, requests: int) -> Traffic:
     more = (0, requests - len(work.arrival))
     return work._replace(
         arrival=np.pad(work.arrival, more, constant_values=np.inf),
-        **{name: np.pad(getattr(work, name), more) for name in ("prompt", "output", "cached")},
+        **{name: np.pad(getattr(work, name), more) for name in ("prompt", "output", "cached", "think")},
     )
 
 
@@ -114,7 +114,7 @@ def _stack(ones: Sequence[Lane]) -> Lane:
 def _run(ones: Sequence[Lane], slots: int) -> tuple[events.Times, Any]:
     """Times of the requests, and all events, of deployments with as many requests each."""
     lanes = _stack(ones)
-    states = events.start(slots, lanes.traffic.users.shape)
+    states = events.start(slots, lanes.traffic)
     count, seen = len(ones[0].traffic.arrival), []
     while True:
         states, more = events.run_block(lanes, states, iterations=ITERATIONS)
@@ -179,8 +179,8 @@ def saturated(one: Lane) -> Lane:
     rng = np.random.default_rng(0)
     pick = rng.integers(len(work.arrival), size=max(SATURATING, 4 * users))
     prompt, output, cached = (x[pick] for x in (work.prompt, work.output, work.cached))
-    flight, think = np.array(float(users)), np.array(0.0)
-    return one._replace(traffic=Traffic(np.zeros(len(pick)), prompt, output, cached, flight, think))
+    none, flight = np.zeros(len(pick)), np.array(float(users))
+    return one._replace(traffic=Traffic(none, prompt, output, cached, flight, none))
 
 
 def largest_rate(one: Lane) -> float:

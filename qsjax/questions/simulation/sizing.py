@@ -57,7 +57,7 @@ class Target(NamedTuple):
     """What must be served, and how fast.
 
     Attributes:
-        users: requests in flight; None if a rate is given.
+        users: who have a request in flight or think; None if a rate is given.
         rate: requests a second; None if users are given.
         ttft: longest time to first token [s].
         tpot: longest time per output token of a request [s].
@@ -373,7 +373,7 @@ def _best_case(table: StepTable, asked: Asked, mean: _Usual) -> tuple[float, flo
         return alone, lone, 0.0, 0.0
     # Requests wait for each other's prompts; for room they wait only where the batch is full.
     wait = np.where(batches < fits, min(target.ttft, QUEUE * alone), target.ttft)
-    users = batches + rates * wait
+    users = batches + rates * (wait + asked.demand.think)
     return alone, lone, float(rates[allowed].max()), float(users[allowed].max())
 
 
@@ -602,7 +602,7 @@ def size(
     Args:
         problem: models, accelerators, precisions, prices, and the partitions that are allowed
             (`axes`). Its GPU counts, contexts and batches are ignored.
-        users: requests in flight.
+        users: people who each have one request in flight, or think about the next.
         rate: mean arrival rate, at random times (Poisson) [requests/s], in place of users.
         isl: input tokens of a request: a number, a range such as "800-1000", or
             "lognormal:MEDIAN:SIGMA".
@@ -612,7 +612,7 @@ def size(
         quantile: share of the requests that must keep each limit; enough of them are simulated.
         replica_gpus: sizes of a replica that are tried.
         prefix_hit_rate: share of each prompt that is already cached.
-        think: time that a user takes from an answer to the next request [s].
+        think: mean time that a user takes from an answer to the next request [s].
         seed: seed of lengths and arrivals.
         engine: the engine whose scheduler is followed: "vllm", "sglang" or "trtllm".
         scheduler: rules in place of the engine's, whole or by name, such as `{"budget": 4096}`.

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from qsjax.engines.schedulers import Scheduler
 from qsjax.numerics.jax import jax, jnp
 from qsjax.numerics.namespace import Array
@@ -41,6 +43,7 @@ def elasticities(
         For each mean, d(ln mean)/d(ln field) by field.
     """
     one = deploy(records, convention, scheduler, traffic)
+    work = jax.tree.map(lambda x: np.asarray(x)[None], traffic)
     events = len(simulate([one])[0].steps.now) + 2 * len(traffic.arrival) + 1
 
     def log_means(logs: dict[str, Any]) -> dict[str, Array]:
@@ -48,7 +51,7 @@ def elasticities(
         changed = records._replace(hardware=hardware)
         table = step_table(changed, convention, lengths_of(traffic), scheduler)
         lanes = jax.tree.map(lambda x: jnp.asarray(x, float)[None], one._replace(table=table))
-        _, seen = scan(lanes, start(slots_of(one), (1,)), events)
+        _, seen = scan(lanes, start(slots_of(one), work), events)
         arrival, first, finish = (x[0] for x in times_of(lanes.traffic, seen))
         gaps = (finish - first) / jnp.maximum(jnp.asarray(traffic.output) - 1.0, 1.0)
         means = ((first - arrival).mean(), gaps.mean(), (finish - arrival).mean())

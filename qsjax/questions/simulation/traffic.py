@@ -42,7 +42,8 @@ class Traffic(NamedTuple):
         cached: tokens of the prompt whose cache is there already (a shared prefix).
         users: requests in flight in a closed loop, in which each answer lets the next request in;
             0 says that they arrive by the clock.
-        think: time from an answer to the request that it lets in [s].
+        think: times that users take from an answer to their next request, in order of answers
+            [s].
     """
 
     arrival: np.ndarray
@@ -96,7 +97,7 @@ class Demand(NamedTuple):
         osl: tokens of the answers.
         prefix_hit_rate: share of each prompt that is already cached.
         requests: how many are simulated.
-        think: time that a user takes from an answer to the next request [s].
+        think: mean time that a user takes from an answer to the next request [s].
         seed: seed of lengths and arrivals.
     """
 
@@ -151,17 +152,22 @@ def traffic_of(
 def closed_loop(users: int, demand: Demand) -> Traffic:
     """Requests of `users` who each send the next one when an answer is there.
 
-    Users who think begin at random moments of their first pause: together they would stay in step.
+    Times to think are exponential, as in the machine-repair model of interactive systems (Denning
+    and Buzen, The operational analysis of queueing network models, 1978): with equal times, those
+    who meet once would meet for ever. Users who think are met anywhere on their way: each begins
+    with a pause, and the first answer is a part of one.
 
     Raises:
         ValueError: with everything that is out of range.
     """
     prompt, output, hit = _requests(demand, np.random.default_rng(demand.seed))
+    pauses = np.random.default_rng([demand.seed, 2])
+    starts, think = (demand.think * pauses.exponential(size=demand.requests) for _ in range(2))
     arrival = np.zeros(demand.requests)
-    first = np.random.default_rng([demand.seed, 2])
-    starts = first.uniform(0.0, demand.think, min(users, demand.requests))
-    arrival[: len(starts)] = np.sort(starts)
-    return Traffic(arrival, prompt, output, hit, np.array(float(users)), np.array(demand.think))
+    arrival[:users] = np.sort(starts[:users])
+    if demand.think:
+        output[:users] = np.ceil(output[:users] * pauses.uniform(size=demand.requests)[:users])
+    return Traffic(arrival, prompt, output, hit, np.array(float(users)), think)
 
 
 def open_loop(rate: float, demand: Demand) -> Traffic:
@@ -178,7 +184,7 @@ def open_loop(rate: float, demand: Demand) -> Traffic:
     prompt, output, hit = _requests(demand, lengths)
     moments = np.cumsum(gaps.exponential(size=demand.requests + 1))
     arrival = moments[:-1] / moments[-1] * (demand.requests / rate)
-    return Traffic(arrival, prompt, output, hit, np.array(0.0), np.array(0.0))
+    return Traffic(arrival, prompt, output, hit, np.array(0.0), np.zeros_like(arrival))
 
 
 def _check(header: Sequence[str], columns: Mapping[str, int], name: str) -> None:
@@ -294,12 +300,13 @@ def read_trace(text: str, name: str = "trace") -> Traffic:
     rows = sheets.gathered(((number, partial(_row, cells)) for number, cells in lines), name)
     arrival, prompt, output, cached = np.array(sorted(rows, key=lambda row: row[0])).T
     arrival = arrival * _scale(header, columns, arrival)
-    return Traffic(arrival - arrival[0], prompt, output, cached, np.array(0.0), np.array(0.0))
+    never = np.zeros_like(arrival)
+    return Traffic(arrival - arrival[0], prompt, output, cached, np.array(0.0), never)
 
 
 def dealt(traffic: Traffic, replicas: int) -> Traffic:
     """What one of `replicas` gets of a trace that is dealt at random."""
     keep = np.random.default_rng([0, 2]).integers(replicas, size=len(traffic.arrival)) == 0
     keep[0] = keep[0] or not keep.any()
-    arrival, prompt, output, cached = (x[keep] for x in traffic[:4])
-    return Traffic(arrival, prompt, output, cached, traffic.users, traffic.think)
+    own = {name: x[keep] for name, x in traffic._asdict().items() if np.ndim(x)}
+    return traffic._replace(**own)
