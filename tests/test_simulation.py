@@ -213,7 +213,9 @@ def test_no_load_latency_is_the_laws():
 
 def one_server(work):
     """Times of requests that are served one at a time, 1 s each."""
-    lanes = batched(events.Lane(table_of(linear=1.0 / 64.0), Scheduler(budget=64.0, sequences=1.0), work))
+    lanes = batched(
+        events.Lane(table_of(linear=1.0 / 64.0), Scheduler(budget=64.0, sequences=1.0), work)
+    )
     _, seen = events.run_block(lanes, events.start(2, lanes.traffic), iterations=80_000)
     return jax.tree.map(lambda x: np.asarray(x[0]), events.block_times(lanes.traffic, seen))
 

@@ -91,7 +91,10 @@ def _filled(work: Traffic, requests: int) -> Traffic:
     more = (0, requests - len(work.arrival))
     return work._replace(
         arrival=np.pad(work.arrival, more, constant_values=np.inf),
-        **{name: np.pad(getattr(work, name), more) for name in ("prompt", "output", "cached", "think")},
+        **{
+            name: np.pad(getattr(work, name), more)
+            for name in ("prompt", "output", "cached", "think")
+        },
     )
 
 
