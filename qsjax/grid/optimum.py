@@ -150,21 +150,33 @@ def _column(x: np.ndarray) -> np.ndarray:
     return x[:1, None] if len(x) and np.ptp(x) == 0 else x[:, None]
 
 
-def _small(cells: Cells, inputs: Inputs, economy: Economy, **how: Any) -> Best:
+def _small(
+    cells: Cells, inputs: Inputs, economy: Economy, among: np.ndarray | None = None, **how: Any
+) -> Best:
     """`_best` by NumPy: nothing is compiled."""
     own, prices = trees.map(_column, (inputs, economy))
-    designs = trees.map(lambda x: _column(x).T, cells.designs)
+    if among is None:
+        designs, count = trees.map(lambda x: _column(x).T, cells.designs), cells.count
+    else:
+        designs, count = take(cells.designs, among), among.shape[1]
     table = _table_on_host(own, designs, cells.limits, prices, **how)
-    return _reduce(table, (len(inputs.q), cells.count), np)
+    return _reduce(table, (len(inputs.q), count), np)
 
 
-def best_of(cells: Cells, inputs: Inputs | None = None, economy: Economy | None = None) -> Best:
+def best_of(
+    cells: Cells,
+    inputs: Inputs | None = None,
+    economy: Economy | None = None,
+    among: np.ndarray | None = None,
+) -> Best:
     """The best design of every row.
 
     Args:
         cells: designs to choose from, objective and limits.
         inputs: rows in place of the cells' own: draws, roots, variants.
         economy: price and power of those rows; of their hardware unless given.
+        among: positions of the few designs that each row chooses from, rising, shape (rows, few);
+            of all where the batch is searched too.
     """
     rows = cells.inputs if inputs is None else inputs
     if economy is None:
@@ -173,14 +185,20 @@ def best_of(cells: Cells, inputs: Inputs | None = None, economy: Economy | None 
         return _best_with_one(cells, rows, economy)
     if cells.any_batch:
         return _best_batches(cells, rows, economy)
-    return _best_listed(cells, rows, economy)
+    return _best_listed(cells, rows, economy, among)
 
 
-def _best_listed(cells: Cells, rows: Inputs, economy: Economy) -> Best:
+def _best_listed(
+    cells: Cells, rows: Inputs, economy: Economy, among: np.ndarray | None = None
+) -> Best:
     """The best design of every row at the batches that the designs have, or the largest."""
     is_limited = any(is_given(cells.limits, name) for name in LIMITS)
-    how = {"objective": cells.objective, "is_limited": is_limited}
+    how: dict[str, Any] = {"objective": cells.objective, "is_limited": is_limited}
     count = len(rows.q)
+    if among is not None:
+        few = _small(cells, rows, economy, among, **how)
+        own = [np.take_along_axis(among, x[:, None], 1)[:, 0] for x in (few.position, few.second)]
+        return few._replace(position=own[0], second=own[1])
     if count * cells.count <= SMALL:
         return _small(cells, rows, economy, **how)
     block = max(1, BLOCK // cells.count)  # of one shape, whatever the rows: one compilation

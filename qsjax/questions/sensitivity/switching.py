@@ -11,7 +11,7 @@ import numpy as np
 
 from qsjax.cost.ledger import RESOURCES
 from qsjax.grid.cells import Cells, take
-from qsjax.grid.optimum import best_of, binding_resource, winners_at
+from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
 from qsjax.grid.parameters import Inputs, Parameter, factor_bounds, read, resolve, write
 from qsjax.grid.solution import Solution, design_label
 from qsjax.numerics.loading import in_float64
@@ -19,7 +19,7 @@ from qsjax.numerics.loading import in_float64
 KINDS = ("partition", "resource", "winner")
 SPAN = 16.0
 SCAN_STEPS = 16  # factors tried on each side: a change and its return between two are not seen
-BISECTIONS = 24
+BISECTIONS, OF_ALL = 24, 4  # of which the first ones compare all designs
 # No law of the step depends on them, so nothing can switch.
 INERT = ("usd_per_hour", "watts")
 
@@ -92,28 +92,25 @@ class _Varier:
                 changed[name] = np.where(which == k, value * factor, value)
         return write(rows, changed)
 
-    def _best(
-        self, cell: np.ndarray, which: np.ndarray, factor: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def best(
+        self,
+        cell: np.ndarray,
+        which: np.ndarray,
+        factor: np.ndarray,
+        among: np.ndarray | None = None,
+    ) -> tuple[Best, np.ndarray]:
+        """The best design of every item, of `among` if given, and its binding resource."""
         rows = self.inputs(cell, which, factor)
-        best = best_of(self.stated, rows)
-        resource = binding_resource(winners_at(self.stated, rows, best))
-        return best.position, resource, best.score
-
-    def states(
-        self, cell: np.ndarray, which: np.ndarray, factor: np.ndarray, *, verdict: bool
-    ) -> State:
-        """States of the items; the verdict costs a second search, of the MoE beside each twin."""
-        position, resource, score = self._best(cell, which, factor)
-        other = self._best(self.partner_of[cell], which, factor)[2] if verdict else score
-        return _state(position, resource, score, other)
+        best = best_of(self.stated, rows, among=among)
+        return best, binding_resource(winners_at(self.stated, rows, best))
 
     def scan(self, which: np.ndarray, factor: np.ndarray) -> State:
         """States of all cells at every (parameter, factor), shape (tries, cells)."""
         cells, tries = self.stated.cells, len(which)
-        found = self._best(
+        best, resource = self.best(
             np.tile(np.arange(cells), tries), np.repeat(which, cells), np.repeat(factor, cells)
         )
+        found = (best.position, resource, best.score)
         position, resource, score = (x.reshape(tries, cells) for x in found)
         return _state(position, resource, score, score[:, self.partner_of])
 
@@ -195,26 +192,71 @@ def switches(solution: Solution, parameters: Sequence[str], span: float = SPAN) 
     return Switches(solution, chosen, factors[0], factors[1], to[0], to[1], *limits.T)
 
 
-def _bisect(varier: _Varier, base: State, items: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Factor at which each item changes, and what to: all items at once, in log factor."""
-    kind, which, _, cell, before, after = items
-    is_winner = kind == KINDS.index("winner")
-    to = np.full(len(kind), -1)
-    low, high = np.log(before), np.log(after)
-    for last in [False] * BISECTIONS + [True]:
-        middle = high if last else 0.5 * (low + high)
-        state = np.empty(len(kind), dtype=int)
-        for verdict in (False, True):
-            own = is_winner == verdict
-            if own.any():
-                found = varier.states(cell[own], which[own], np.exp(middle[own]), verdict=verdict)
-                state[own] = np.stack(found)[kind[own], np.arange(own.sum())]
-        if last:
-            to = state
-            break
-        has_changed = state != np.stack(base)[kind, cell]
-        low, high = np.where(has_changed, low, middle), np.where(has_changed, middle, high)
-    return np.exp(high), to
+class _Items:
+    """Changes that are looked for: each has a kind, and a cell whose parameter is scaled.
+
+    Args:
+        varier: of the cells.
+        base: states of the cells as they are.
+        kind: index in `KINDS` of each item.
+        which: index of its parameter.
+        cell: its cell.
+    """
+
+    def __init__(
+        self, varier: _Varier, base: State, kind: np.ndarray, which: np.ndarray, cell: np.ndarray
+    ) -> None:
+        self._varier, self._kind = varier, kind
+        # A verdict needs the MoE's cell beside that of each twin.
+        self._beside = np.flatnonzero(kind == KINDS.index("winner"))
+        self._cell = np.append(cell, varier.partner_of[cell[self._beside]])
+        self._which = np.append(which, which[self._beside])
+        self._base = np.stack(base)[kind, cell]
+
+    def states(
+        self, log_factor: np.ndarray, among: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, Best]:
+        """What each item is, whether that is another than it was, and the searches behind it."""
+        factor = np.exp(np.append(log_factor, log_factor[self._beside]))
+        best, resource = self._varier.best(self._cell, self._which, factor, among)
+        count = len(self._kind)
+        score = best.score[:count]
+        other = score.copy()
+        other[self._beside] = best.score[count:]
+        state = _state(best.position[:count], resource[:count], score, other)
+        now = np.stack(state)[self._kind, np.arange(count)]
+        return now, now != self._base, best
+
+    def between(
+        self, low: np.ndarray, high: np.ndarray, times: int, among: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ends, halved so many times, between which each item changes."""
+        for _ in range(times):
+            middle = 0.5 * (low + high)
+            _, has_changed, _ = self.states(middle, among)
+            low, high = np.where(has_changed, low, middle), np.where(has_changed, middle, high)
+        return low, high
+
+
+def _bisect(varier: _Varier, base: State, found: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Factor at which each item changes, and what to: all items at once, in log factor.
+
+    Where two factors are near, the best designs at both and their runners-up are compared alone. If
+    all designs say otherwise about the ends that this leaves, they are compared throughout.
+    """
+    kind, which, _, cell, before, after = found
+    items = _Items(varier, base, kind, which, cell)
+    low, high = items.between(np.log(before), np.log(after), OF_ALL)
+    ends = [items.states(end)[2] for end in (low, high)]
+    among = np.sort(np.column_stack([x for end in ends for x in (end.position, end.second)]))
+    some = None if varier.stated.any_batch else among
+    start, end = items.between(low, high, BISECTIONS - OF_ALL, some)
+    is_early, (to, is_late, _) = items.states(start)[1], items.states(end)
+    if (left := np.flatnonzero(is_early | ~is_late)).size:
+        few = _Items(varier, base, kind[left], which[left], cell[left])
+        end[left] = few.between(low[left], high[left], BISECTIONS - OF_ALL)[1]
+        to[left] = few.states(end[left])[0]
+    return np.exp(end), to
 
 
 def _winner_of_the_moe(factors: np.ndarray, to: np.ndarray, stated: Cells) -> None:
