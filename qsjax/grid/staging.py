@@ -12,7 +12,7 @@ smallest unit is a part, some designs of one row; tiles have several parts of ev
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from qsjax.numerics.jax import jax, jnp
 from qsjax.numerics.jaxpr import played
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import Slots
-from qsjax.numerics.tape import REAL, Step, record
+from qsjax.numerics.tape import REAL, Step, Tape, record
 
 # Cells of a tile: long enough that a turn of the loop costs little beside its work.
 TILE_CELLS = 2**17
@@ -113,6 +113,28 @@ def _split(leaf: Any, kept: tuple[int, ...], cut: Cut) -> Array:
     return jnp.moveaxis(x, (-5, -2), (0, len(rows) + 1))
 
 
+def _recorded(
+    function: Callable[..., Any], arguments: Any, shaped: Callable[[Any], Array]
+) -> tuple[Tape, Slots]:
+    """The tape of a law, and its slots with the leaves of the arguments, each `shaped`."""
+    leaves, tree = trees.flatten(arguments)
+    slots: Slots = dict(enumerate(map(shaped, leaves)))
+    (real,) = {x.dtype for x in slots.values() if x.dtype.kind == REAL}
+    tape = record(function, tree, [x.dtype.kind for x in slots.values()], real=real)
+    return tape, slots | tape.constants
+
+
+def _result(tape: Tape, steps: Sequence[Step], slots: Slots) -> Any:
+    found = played(steps, slots)
+    return trees.unflatten(tape.tree, [found[at] for at in tape.results])
+
+
+def evaluate(function: Callable[..., Any], arguments: Any) -> Any:
+    """A law, elementwise, on arguments whose leaves broadcast: traced from its tape."""
+    tape, slots = _recorded(function, arguments, jnp.asarray)
+    return _result(tape, tape.steps, slots)
+
+
 class Staged:
     """A law on a block, its low-rank stage evaluated.
 
@@ -127,13 +149,8 @@ class Staged:
     def __init__(
         self, function: Callable[..., Any], arguments: Any, kept: tuple[int, ...], cut: Cut
     ) -> None:
-        leaves, tree = trees.flatten(arguments)
-        slots: Slots = dict(enumerate(_split(leaf, kept, cut) for leaf in leaves))
-        kinds = [x.dtype.kind for x in slots.values()]
-        reals = {x.dtype for x in slots.values() if x.dtype.kind == REAL}
-        (real,) = reals
-        self._cut, self._tape = cut, record(function, tree, kinds, real=real)
-        slots |= self._tape.constants
+        self._cut = cut
+        self._tape, slots = _recorded(function, arguments, lambda x: _split(x, kept, cut))
         low, self._high = self._stages({at: np.shape(x) for at, x in slots.items()})
         slots = played(low, slots)
         read = {at for step in self._high for at in step.reads} | set(self._tape.results)
@@ -155,10 +172,6 @@ class Staged:
                 low.append(step)
         return low, high
 
-    def _result(self, slots: Slots) -> Any:
-        found = played(self._high, slots)
-        return trees.unflatten(self._tape.tree, [found[at] for at in self._tape.results])
-
     def map(self, finish: Callable[[Any], Any]) -> Any:
         """`finish` of the results of every tile, with the tiles ahead.
 
@@ -171,7 +184,7 @@ class Staged:
         fixed = self._kept | {at: x[0] for at, x in outer.items() if at not in moving}
 
         def one_tile(own: Slots) -> Any:
-            return finish(self._result(fixed | own))
+            return finish(_result(self._tape, self._high, fixed | own))
 
         if self._cut.tiles == 1:
             return trees.map(lambda x: x[None], one_tile({}))
@@ -209,4 +222,6 @@ class Staged:
             apart = x.reshape(-1, designs, lanes)
             return jax.lax.dynamic_index_in_dim(apart, flat[has], keepdims=False)
 
-        return self._result({s: pick(x) if np.ndim(x) else x for s, x in self._kept.items()})
+        return _result(
+            self._tape, self._high, {s: pick(x) if np.ndim(x) else x for s, x in self._kept.items()}
+        )

@@ -23,7 +23,7 @@ from qsjax.grid.scoring import (
     tolerance,
     unpack_counts,
 )
-from qsjax.grid.staging import Cut, Staged, cut_of, restore
+from qsjax.grid.staging import Cut, Staged, cut_of, evaluate, restore
 from qsjax.numerics.jax import jax, jnp
 from qsjax.numerics.namespace import Array
 
@@ -134,7 +134,7 @@ def reduce_whole(
     extra: Callable[[Scored], Any] | None = None,
 ) -> tuple[Reduced, Any]:
     """`reduce_tiles` from scores that are all kept: half as much to compile, and slower."""
-    scored = of_shape(scorer(*arguments), shape)
+    scored = of_shape(evaluate(scorer, arguments), shape)
     column: Scored = jax.tree.map(lambda x: x[..., None], scored)
     feasible, reasons = _totals(count_designs(column), (-1,), shape[-1], shape[:-1])
     gpus = jnp.zeros(()) if scored.gpus is None else scored.gpus

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qsjax.cost.decode import decode_parts
-from qsjax.grid.scoring import Reduced, Scored, StepObjective, lowest, of_shape, scores_of
+from qsjax.grid.scoring import Reduced, Scored, StepObjective, lowest, scores_of
+from qsjax.grid.staging import evaluate
 from qsjax.grid.tiles import count_tiles, reduce_tiles
 from qsjax.numerics.jax import jax, jnp
 from qsjax.numerics.namespace import Array
@@ -115,8 +116,13 @@ def detail_one(
     is_real: Array,
 ) -> tuple[Array, ...]:
     """Every score of a block, and the two axes of the Pareto front."""
-    scored = of_shape(_scored(records, convention, bounds, wanted.objective, _FRONT), wanted.shape)
-    return scored.score, *scored.metrics
+
+    def scorer(own: Records, rules: Convention, limits: Any) -> tuple[Array, ...]:
+        scored = _scored(own, rules, limits, wanted.objective, _FRONT)
+        return scored.score, *scored.metrics
+
+    found = evaluate(scorer, (records, convention, dict(bounds)))
+    return tuple(jnp.broadcast_to(x, wanted.shape) for x in found)
 
 
 def survivors_one(
