@@ -6,7 +6,7 @@ PY      := $(VENV)/bin/python
 WORKERS ?= logical
 PYTHON  ?=
 WORKED  := -m pytest -n $(WORKERS) --maxprocesses 8
-PYTEST  := $(WORKED) --dist loadfile --no-loadscope-reorder
+PYTEST  := $(WORKED) --dist loadfile --no-loadscope-reorder -p no:nbmake
 # What holds compiled programs against the oracle and NumPy runs as a user's process compiles; the
 # others' programs are compiled less well, in half of the time (tests/conftest.py).
 AS_USERS := tests/test_oracle.py tests/test_blocks.py tests/test_search.py
