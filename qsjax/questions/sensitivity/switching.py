@@ -59,9 +59,7 @@ class Switches:
 
     def nearest(self) -> tuple[np.ndarray, np.ndarray]:
         """Nearest factor of any kind below and above 1, shape (parameter, cell); NaN if none."""
-        down = np.where(np.isnan(self.down), -np.inf, self.down).max(axis=0)
-        up = np.where(np.isnan(self.up), np.inf, self.up).min(axis=0)
-        return np.where(np.isfinite(down), down, np.nan), np.where(np.isfinite(up), up, np.nan)
+        return np.fmax.reduce(self.down), np.fmin.reduce(self.up)
 
     def describe(self, kind: str, to: int) -> str:
         """New partition, resource or winner, in words."""
