@@ -8,6 +8,8 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -572,26 +574,18 @@ def _main_table(rows: Sequence[Row], first: str, end: str) -> Table:
     heads = ["context", "subject", *columns.heads(*names)]
     heads += [*(prices[name] for name in shown), "factor", "why"]
     cells: list[Sequence[str]] = []
-    last = None
-    for row in rows:
-        if last not in (None, row["context"]):
-            cells.append(())
-        last = row["context"]
-        start = [f"{row['context']:,}", row["subject"]]
-        if not row["is_feasible"]:
-            cells.append([*start, "nothing runs", *[""] * (len(heads) - 3)])
-            continue
-        design = columns.cells(row, *names)
-        design[-1] += " *" if row["is_winner"] else ""
-        cells.append(
-            [
-                *start,
-                *design,
-                *(f"{row[name]:,.3f}" if name in row else "-" for name in shown),
-                f"{row['factor']:.2f}x" if "factor" in row else "-",
-                _shares(row),
-            ]
-        )
+    for _, part in groupby(rows, itemgetter("context")):
+        cells += [()] if cells else []
+        for row in part:
+            start = [f"{row['context']:,}", row["subject"]]
+            if not row["is_feasible"]:
+                cells.append([*start, "nothing runs", *[""] * (len(heads) - 3)])
+                continue
+            design = columns.cells(row, *names)
+            design[-1] += " *" if row["is_winner"] else ""
+            usd = (f"{row[name]:,.3f}" if name in row else "-" for name in shown)
+            factor = f"{row['factor']:.2f}x" if "factor" in row else "-"
+            cells.append([*start, *design, *usd, factor, _shares(row)])
     title = (
         f"The best designs (* leads); factors are over {first}, why is the share of the gap{end}"
     )
