@@ -217,7 +217,7 @@ class Ranking:
         side = self.sided(subject, place)
         if case is not None and side is not None:
             row |= design_record(case) | bounds_of_case(side, self.level)
-            row["is_moe"] = scalar(case.records.model.experts) > 1
+            row["is_moe"] = case.records.model.is_moe
             row["gpu_time"] = resource_times(gpu_time(case))
             unit = self.unit
             row["table_5"] = {n: t / unit if unit else None for n, t in table_5(case).items()}

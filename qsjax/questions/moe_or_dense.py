@@ -396,9 +396,8 @@ def _checked(problem: Problem, tpots: Sequence[float], q: Distribution, nodes: i
     for name in ("max_tpot", "min_user_rate"):
         if is_given(problem.limits, name):
             wrong.append(f"limits.{name}: limits on TPOT are given as tpots; leave it out")
-    dense = [m.name for m in problem.stated.models if float(np.asarray(m.spec.experts)) <= 1]
-    if dense:
-        wrong.append(f"{', '.join(dense)}: dense already; give models with experts")
+    if dense := ", ".join(problem.stated.dense):
+        wrong.append(f"{dense}: dense already; give models with experts")
     if wrong:
         raise ValueError("\n".join(wrong))
 

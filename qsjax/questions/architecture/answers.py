@@ -302,7 +302,7 @@ def _checked(problem: Problem, law: str, tokens: float) -> None:
     models = problem.stated.models
     if len(models) > 1:
         wrong.append("model: one reference, please; its variants are compared")
-    if scalar(models[0].spec.experts) <= 1:
+    if not models[0].spec.is_moe:
         wrong.append(f"{models[0].name}: dense; give a model with experts as the reference")
     if problem.stated.twins:
         wrong.append(

@@ -93,4 +93,4 @@ def _lead(pair: Pair) -> float:
 
 
 def _split(case: Any) -> str:
-    return words.split(design_record(case), is_moe=float(case.records.model.experts) > 1)
+    return words.split(design_record(case), is_moe=case.records.model.is_moe)

@@ -156,12 +156,9 @@ def break_even(
 def _with_twins(problem: Problem, parameter: str) -> Problem:
     """A problem with dense twins, of any q where q is what is sought."""
     stated = problem.stated
-    dense = [own.name for own in stated.models if scalar(own.spec.experts) <= 1]
-    if dense:
-        raise ValueError(
-            f"{', '.join(dict.fromkeys(dense))}: no experts, so there is no dense twin to compare "
-            "with"
-        )
+    if stated.dense:
+        names = ", ".join(dict.fromkeys(stated.dense))
+        raise ValueError(f"{names}: no experts, so there is no dense twin to compare with")
     if parameter != "q" and not stated.twins:
         raise ValueError("there is no dense twin to compare with: give twins, such as twins=[5]")
     return problem if stated.twins else dataclasses.replace(problem, twins=(1.0,))

@@ -131,7 +131,7 @@ class Explanation(Result):
     @property
     def is_moe(self) -> bool:
         """Whether what is served has experts."""
-        return scalar(self.stated.records.model.experts) > 1
+        return self.stated.records.model.is_moe
 
     @property
     def sides(self) -> list[Side]:
