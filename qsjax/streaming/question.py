@@ -143,7 +143,7 @@ class Sweep(Result):
         found = [path for path in sorted(self.folder.iterdir()) if path.suffix in results.KINDS]
         if out.resolve() == self.folder.resolve():
             return found
-        out.mkdir(parents=True, exist_ok=True)
+        results.make(out)
         return [Path(shutil.copy2(path, out / path.name)) for path in found]
 
 

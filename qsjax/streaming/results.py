@@ -41,6 +41,11 @@ Columns = dict[str, np.ndarray]
 KINDS = (".nc", ".parquet", ".csv", ".json")
 
 
+def make(folder: Path) -> None:
+    """Make a folder for results."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 def table(folder: Path, name: str = "winners") -> "pd.DataFrame":
     """The winners (the top designs where none were kept), or another table of a sweep.
 

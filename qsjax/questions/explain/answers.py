@@ -20,7 +20,7 @@ from qsjax.grid.limits import LIMITS, Limits, violations
 from qsjax.grid.limits import describe as describe_limit
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.optimum import any_batch
-from qsjax.grid.problem import Problem, describe, prices_of, question
+from qsjax.grid.problem import Accelerator, Problem, describe, prices_of, question
 from qsjax.grid.solution import solve
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
@@ -506,6 +506,22 @@ def _side(
     return Side(convention, stated, best_case(free, 0), as_fast, None)
 
 
+def _companions(
+    side: Side,
+    requests: tuple[float, float] | None,
+    cached: float,
+    engine: str,
+    device: Accelerator,
+) -> dict[str, Companion]:
+    """Prefill alongside each design that runs; none without requests."""
+    filling = filling_of(engine, scalar(device.spec.hbm_bytes), device.name)
+    return {
+        name: companion(one.records, one.parts.step, *requests, filling, cached=cached)
+        for name, one in side.cases().items()
+        if requests is not None and one.is_feasible
+    }
+
+
 @question
 def explain(
     problem: Problem,
@@ -557,13 +573,7 @@ def explain(
     economy = numbers_at(one_cell(problem).economy, 0)
     case = own.stated
     engine, nearest = nearest_engine(engine)
-    device = stated.accelerators[0]
-    filling = filling_of(engine, scalar(device.spec.hbm_bytes), device.name)
-    prompts = {
-        name: companion(one.records, one.parts.step, *requests, filling, cached=cached)
-        for name, one in own.cases().items()
-        if requests is not None and one.is_feasible
-    }
+    prompts = _companions(own, requests, cached, engine, stated.accelerators[0])
     notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
     notes += (nearest,) if nearest else ()
     return Explanation(
