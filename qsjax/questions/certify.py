@@ -290,7 +290,7 @@ _Case = Sequence[_Contestant]
 def _cases(models: Sequence[Cells]) -> Iterator[_Case]:
     """The contestants of every cell: all models and twins that are served in it."""
     solved = [(cells, best_of(cells), cell_labels(cells)) for cells in models]
-    per = models[0].cells // models[0].shape[0]
+    per = models[0].per_variant
     for at in range(per):
         yield [
             _Contestant(cells, cell, best, labels[cell])

@@ -126,7 +126,7 @@ def _contest(
     free, asked = any_batch(dataclasses.replace(problem, twins=nodes.tolist()))
     cells = cells_of(free, model, hardware, rules)
     fronts = [front_of_cell(cells, cell, asked) for cell in range(cells.cells)]
-    per = cells.cells // cells.shape[0]
+    per = cells.per_variant
     lines = [tuple(fronts[k : k + per]) for k in range(0, len(fronts), per)]
     drop = ("variant", "q")
     labels = [{k: v for k, v in front.label.items() if k not in drop} for front in lines[0]]

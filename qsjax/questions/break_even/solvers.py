@@ -187,7 +187,7 @@ def _places(
 def _equalities(
     stated: Cells, chosen: Parameter, low: float | None, high: float | None, points: int
 ) -> list[Roots]:
-    name, per = chosen.name, stated.cells // stated.shape[0]
+    name, per = chosen.name, stated.per_variant
 
     def margin(cell: np.ndarray, x: np.ndarray) -> np.ndarray:
         both = _scores(stated, name, np.concatenate([cell, cell % per]), np.tile(np.exp(x), 2))
@@ -291,7 +291,7 @@ def _targets(
 
     cells = _distinct_cells(stated, chosen.name)
     if chosen.name == "q":  # the mixture has none
-        cells = cells[cells >= stated.cells // stated.shape[0]]
+        cells = cells[cells >= stated.per_variant]
     words = ("missed", "met", "met", "infeasible")
     found = collect(stated, chosen.name, interval, cells, margin, words=words, points=points)
     grid = np.geomspace(*interval, points)
