@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -135,27 +135,33 @@ def best_partition_map(
     data: "Sequence[Row] | xr.Dataset",
     ax: Axes | None = None,
     *,
+    y: Literal["variant", "gpus", "q"] = "variant",
     title: str | None = None,
 ) -> Axes:
-    """The winning partition of every (context, variant) cell, on the colour of what binds it.
+    """The winning partition of every (context, `y`) cell, on the colour of what binds it.
 
     Infeasible cells are hatched and say why.
 
     Args:
-        data: rows with `context`, `variant`, the degrees and `bound_by`, or their data set.
+        data: rows with `context`, `y`, the degrees and `bound_by`; for `gpus` or `q`, rows of one
+            variant.
         ax: where to draw.
+        y: what stands on the vertical axis.
         title: what the picture shows.
     """
     rows = as_rows(data)
-    read = named(rows)[0]
-    names = list(dict.fromkeys(map(read, rows)))[::-1]
+    read = named(rows)[0] if y == "variant" else lambda row: row[y]
+    names = list(dict.fromkeys(read(row) for row in rows))
+    names = names[::-1] if y == "variant" else sorted(names)
     contexts = sorted({row["context"] for row in rows})
+    labels = [f"{name:g}" if isinstance(name, int | float) else str(name) for name in names]
     size = max(5.0, 1.7 + 0.62 * len(contexts)), 1.7 + 0.72 * len(names)
-    ax, place = board(ax, contexts, names, size)
+    ax, place = board(ax, contexts, labels, size)
     for row in rows:
         at = contexts.index(row["context"]), names.index(read(row))
         fill(ax, at, _design(row, is_narrow=style.is_narrow(ax)), place)
-    style.label(ax, title, "context [tokens]")
+    what = {"variant": None, "gpus": "GPUs", "q": "quality factor q of the dense twin"}[y]
+    style.label(ax, title, "context [tokens]", what)
     return style.legend_above(ax, 5, handles=_binding_handles(rows))
 
 
