@@ -113,6 +113,7 @@ def verdict_fan(
     ax: Axes | None = None,
     *,
     probability: Sequence[float] | None = None,
+    probability_label: str = "P(dense wins)",
     title: str | None = None,
 ) -> Axes:
     """How sure the verdict is: quantiles of the dense twin's speed-up over the MoE.
@@ -122,6 +123,7 @@ def verdict_fan(
         quantiles: speed-up over contexts [1] by level, such as 0.05, 0.25, 0.5, 0.75, 0.95.
         ax: where to draw.
         probability: that the dense twin wins, over contexts [1]; written along the top.
+        probability_label: what stands beneath these numbers.
         title: what the picture shows.
     """
     ax = style.dressed(ax, lines="y")
@@ -145,14 +147,16 @@ def verdict_fan(
         style.note(ax, text, (1.01, 1.0), (0, offset), 8.5, xycoords=ax.get_yaxis_transform(),
                    va=side, ha="left", annotation_clip=False)  # fmt: skip
     if probability is not None:
-        _probabilities(ax, contexts, probability)
+        _probabilities(ax, contexts, probability, probability_label)
     style.label(ax, title, "context [tokens]", METRICS["speedup_over_moe"])
     return style.legend_above(ax, 4)
 
 
-def _probabilities(ax: Axes, contexts: Sequence[float], probability: Sequence[float]) -> None:
+def _probabilities(
+    ax: Axes, contexts: Sequence[float], probability: Sequence[float], label: str
+) -> None:
     step = max(1, math.ceil(len(contexts) / 8))
     for context, share in list(zip(contexts, probability, strict=True))[::step]:
         style.note(ax, f"{100 * share:.0f} %", (context, 0.965), size=8, ha="center", va="top",
                    xycoords=ax.get_xaxis_transform())  # fmt: skip
-    style.note(ax, "P(dense wins)", (0.01, 0.915), size=8, xycoords="axes fraction", va="top")
+    style.note(ax, label, (0.01, 0.915), size=8, xycoords="axes fraction", va="top")
