@@ -57,7 +57,7 @@ def number_of_text(text: str) -> float:
 def names_of(given: Iterable[str]) -> list[str]:
     """Names as a list; one text holds one name, or several with commas between them.
 
-    >>> names_of("hbm_bw, q"), names_of(("tpot",))
+    >>> names_of("hbm_bw, q,"), names_of(("tpot",))
     (['hbm_bw', 'q'], ['tpot'])
     """
     if isinstance(given, str):
