@@ -276,7 +276,7 @@ def test_a_comparison_says_when_the_difference_is_smaller_than_the_error():
     (decision,) = found.decisions()
     assert decision.winner == "b200-sxm"
     assert decision.is_sure == (decision.chance >= 0.9) == (decision.factor >= decision.margin)
-    rows = {row["subject"]: row for row in found.own.rows()}
+    rows = {row["subject"]: row for row in found.rows()}
     assert "chance" not in rows["h100-sxm"]
     assert 0.5 < rows["h200-sxm"]["chance"] < rows["b200-sxm"]["chance"] <= 1.0
     assert rows["h200-sxm"]["tpot_low"] < rows["h200-sxm"]["tpot"]
@@ -366,7 +366,7 @@ def test_a_picture_shows_the_ratios_and_how_sure_they_are():
     chips = ["h100-sxm", "h200-sxm", "h800-sxm"]
     found = qs.compare(qs.Problem("mixtral-8x7b", chips, gpus=8, context=["8k", "32k"]))
     ax = found.plot("sure")
-    rows = [row for row in found.own.rows() if "chance" in row]
+    rows = [row for row in found.rows() if "chance" in row]
     bars = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) == 2][: len(rows)]
     for row, (low, high) in zip(rows, bars, strict=True):
         assert low == pytest.approx(row["factor"] / row["margin"])

@@ -152,7 +152,7 @@ def test_results_wait_for_those_who_check_their_chunks(tmp_path, monkeypatch):
     mine = campaign.SweepRun(None, SimpleNamespace(chunks=2), None, tmp_path)
     later = threading.Timer(0.5, sign.write_text, ["5 done 0"])
     later.start()
-    found = campaign.execute(mine, Processes(2, 0, run=5), pytest.fail)
+    found = campaign.execute(mine, Processes(2, 0, run=5))
     later.join()
     assert found == {"when": "5 done 0"}
 

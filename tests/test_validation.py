@@ -386,6 +386,7 @@ def test_output_of_aggregated_serving():
         ({"value": [1, 2]}, "not one number"),
         ({"value": float("nan")}, "not one number"),
         ({"value": 0}, "not above zero"),
+        ({"value": 0, "metric": "kv_tokens", "unit": "tokens"}, "not above zero"),
         ({"unit": "fortnights"}, "unit 'fortnights' is not a time"),
         ({"tp": "eight", "isl": True}, "tp is 'eight', not a number; isl is True, not a number"),
         ({"concurrency": -4}, "concurrency is out of range; give a number from 0 to 1e+24"),

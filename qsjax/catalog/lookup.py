@@ -264,8 +264,7 @@ def _stored_as(entry: ModelEntry, told: str, block: int) -> ModelEntry:
     form = ALGORITHMS.get(FORMATS[told], WHOLE)
     if (form.dtype, form.multiply) == (entry.weight_dtype, entry.multiply_dtype):
         return entry
-    is_mixture = float(entry.spec.experts) > 1  # type: ignore[arg-type]  # catalogue entries hold floats
-    attention: Dtype = "bf16" if form.dtype == "fp4" and is_mixture else form.dtype
+    attention: Dtype = "bf16" if form.dtype == "fp4" and entry.spec.is_moe else form.dtype
     stored = Stored(
         weight_dtype=form.dtype,
         attn_weight_dtype=attention,

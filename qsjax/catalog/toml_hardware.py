@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 from qsjax.catalog.entries import HardwareEntry, Source
 from qsjax.catalog.toml import (
@@ -41,12 +41,6 @@ FREE = {
 REQUIRED = [name for name in FACTS if name not in OPTIONAL and name not in FALLBACKS]
 
 
-class _Given(NamedTuple):
-    quantity: str
-    field: str
-    factor: float
-
-
 def keys_of(field: str) -> dict[str, float]:
     """The keys that give a field, and what one is in SI: the unit stands in the key."""
     facts = FACTS[field]
@@ -59,8 +53,8 @@ def keys_of(field: str) -> dict[str, float]:
 KEYS = (*(key for field in FACTS for key in keys_of(field)), *OTHER)
 
 
-def _resolve(key: str) -> _Given | str:
-    """Which field a key gives and in which unit, or what is wrong with the key."""
+def _resolve(key: str) -> tuple[str, float] | str:
+    """Which field a key gives and what its unit is in SI, or what is wrong with the key."""
     name = max((n for n in FIELDS if key == n or key.startswith(n + "_")), key=len, default="")
     if not name and key in FACTS:
         return f"a field of HardwareSpec, in SI units; here write {' or '.join(keys_of(key))}"
@@ -69,7 +63,7 @@ def _resolve(key: str) -> _Given | str:
     field = FIELDS[name]
     allowed = keys_of(field)
     if key in allowed:
-        return _Given(name, field, allowed[key])
+        return field, allowed[key]
     if name in allowed:
         return f"unknown key; {hint(key, KEYS)}"
     unit, kind = key[len(name) + 1 :], DIMENSIONS[FACTS[field].unit].name
@@ -93,21 +87,16 @@ def values_of(document: Document) -> dict[str, float]:
             flat = "an accelerator has no such table; write its keys at the top of the file"
             complain(document, key, flat if is_table else given)
             continue
-        if given.field in first:
-            complain(document, key, f"{first[given.field]} gives the same quantity; keep one")
+        field, factor = given
+        if field in first:
+            complain(document, key, f"{first[field]} gives the same quantity; keep one")
             continue
-        first[given.field] = key
-        number = number_of(document, key, raw, FACTS[given.field].rule)
+        first[field] = key
+        number = number_of(document, key, raw, FACTS[field].rule)
         if number is not None:
             # Decimal arithmetic: 200 microseconds are 2e-4 s to the last bit.
-            values[given.field] = float(number * Decimal(repr(given.factor)))
+            values[field] = float(number * Decimal(repr(factor)))
     return values
-
-
-def given_by(document: Document) -> tuple[str, ...]:
-    """The quantities that a document states, without their units."""
-    found = (_resolve(key) for key in document.table if key not in OTHER)
-    return tuple(given.quantity for given in found if isinstance(given, _Given))
 
 
 def _sources(document: Document) -> tuple[Source, ...]:
@@ -159,7 +148,7 @@ def entry_from(
         ValueError: With all problems of the file and their lines.
     """
     values = values_of(document)
-    given = given_by(document)
+    given = tuple(FACTS[field].key for field in values)
     texts = {key: text_of(document, key) for key in TEXTS}
     base = base_of(document, texts["extends"], parent)
     if document.is_readable and "extends" not in document.table:

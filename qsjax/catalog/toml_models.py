@@ -32,14 +32,6 @@ KEYS = (
 )
 
 
-def _table(document: Document) -> dict[str, Any]:
-    shape = document.table.get("shape", {})
-    if isinstance(shape, dict):
-        return shape
-    complain(document, "shape", "write it as a table: [shape], then one line a field")
-    return {}
-
-
 def _field(document: Document, key: str, raw: Any) -> float | None:
     """The value of a field of `[shape]`, None where it is no number at all."""
     path = f"shape.{key}"
@@ -53,7 +45,10 @@ def _field(document: Document, key: str, raw: Any) -> float | None:
 
 def _shape(document: Document, inherited: dict[str, float], extends: bool) -> dict[str, Any]:
     """All fields of the record; what is missing or wrong becomes a problem."""
-    table = _table(document)
+    table = document.table.get("shape", {})
+    if not isinstance(table, dict):
+        complain(document, "shape", "write it as a table: [shape], then one line a field")
+        table = {}
     read = {key: _field(document, key, raw) for key, raw in table.items()}
     given = {key: value for key, value in read.items() if value is not None}
     missing = [name for name in REQUIRED if name not in table]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from qsjax.cli import options, serving_options
-from qsjax.cli.grid_options import names, problem_of
+from qsjax.cli.grid_options import problem_of
 from qsjax.cli.options import flag, verb
 from qsjax.output.result import Result
 from qsjax.questions.binding import HARDWARE, POINTS, binding
@@ -31,4 +31,4 @@ def command(models: tuple[str, ...], **flags: Any) -> Result:
       qsjax binding llama-3.1-70b --hardware h100-sxm,b200-sxm --gpus 8 --parameter hbm_bw,flops
     """
     problem = problem_of(models, flags, (CONTEXT,))
-    return binding(problem, names(flags["parameter"]), flags["points"])
+    return binding(problem, flags["parameter"], flags["points"])

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from qsjax.cli import grid_options
 from qsjax.cli.options import RECORDS, flag, verb
 from qsjax.evidence.calibration import DEFAULT_FREE, calibrate
 from qsjax.output.result import Result
+from qsjax.records.conversion import names_of
 
 
 @verb("calibrate")
@@ -29,4 +29,4 @@ def command(measured: Path, fit: str | None) -> Result:
       qsjax calibrate mine.csv --fit eff_weight_read,layer_overhead --format json
       qsjax calibrate mine.csv --out results/calibration
     """
-    return calibrate(measured, DEFAULT_FREE if fit is None else grid_options.names(fit))
+    return calibrate(measured, DEFAULT_FREE if fit is None else names_of(fit))

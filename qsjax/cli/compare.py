@@ -50,7 +50,7 @@ def command(subjects: tuple[str, ...], **flags: Any) -> Result:
         texts = [f"{texts[0]}@{name}" for name in names]
     named = {text: _subject(text, names[0], flags, models, devices) for text in texts}
     (first, *others) = named.items()
-    if not others and first[1].q is None and _has_experts(next(iter(models.values()))):
+    if not others and first[1].q is None and next(iter(models.values())).spec.is_moe:
         model, at, device = first[0].partition("@")
         mark = "," if ":" in model else ":"
         named |= {
@@ -68,10 +68,6 @@ def command(subjects: tuple[str, ...], **flags: Any) -> Result:
     return compare(problem, named, requests=requests, **more)
 
 
-def _has_experts(model: Served) -> bool:
-    return scalar(model.spec.experts) > 1
-
-
 def _subject(
     text: str,
     device: str,
@@ -85,7 +81,7 @@ def _subject(
     q = changes.pop("q", None)
     asked = {"weights": flags["weights"], "kv": flags["kv"]} | changes
     model = served(name, **asked)
-    if q is not None and not _has_experts(model):
+    if q is not None and not model.spec.is_moe:
         raise ValueError(f"{text!r}: {name} has no experts, so it has no dense twin; drop q={q:g}")
     models.setdefault(model.name, model)
     chip_name, fields = serving_options.changes_of(right or device)

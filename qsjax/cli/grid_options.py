@@ -5,20 +5,15 @@ from typing import Any
 
 from qsjax.cli import options, serving_options, session
 from qsjax.grid.problem import Problem
-from qsjax.numerics.safe import scalar
+from qsjax.records.conversion import names_of
 from qsjax.records.specs import DEGREES
 
 AXES = (*DEGREES, "kv_mode", "replicas")
 
 
-def names(text: str) -> list[str]:
-    """Names of a comma-separated list."""
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
 def several(text: str) -> Any:
     """One name, or the list of several that commas separate."""
-    found = names(text)
+    found = names_of(text)
     return found if len(found) > 1 else text
 
 
@@ -58,6 +53,6 @@ def problem_of(
     problem = served(given, flags, **(arguments | more))
     for model in problem.stated.models:
         asks = flags["twins"] and not options.is_default("twins")
-        if asks and scalar(model.spec.experts) <= 1:
+        if asks and not model.spec.is_moe:
             session.note(f"Note: {model.name} is dense, so --twins changes nothing: it has none.")
     return problem

@@ -6,6 +6,7 @@ from qsjax.cli import grid_options, options, serving_options
 from qsjax.cli.options import flag, verb
 from qsjax.output.result import Result
 from qsjax.questions.prefix_cache import prefix_cache
+from qsjax.records.conversion import names_of
 
 
 @verb("prefix-cache")
@@ -30,5 +31,4 @@ def command(models: tuple[str, ...], **flags: Any) -> Result:
     """
     reuse, others = serving_options.reuse_flags(flags)
     problem = grid_options.problem_of(models, others)
-    tiers = None if flags["tiers"] is None else grid_options.names(flags["tiers"])
-    return prefix_cache(problem, **reuse, tiers=tiers)
+    return prefix_cache(problem, **reuse, tiers=names_of(flags["tiers"] or ()) or None)

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from qsjax.cli import options
-from qsjax.cli.grid_options import names, problem_of
+from qsjax.cli.grid_options import problem_of
 from qsjax.cli.options import flag, verb
 from qsjax.grid.distributions import check, parse
 from qsjax.output.result import Result
@@ -17,6 +17,7 @@ from qsjax.questions.sensitivity import (
 )
 from qsjax.questions.sensitivity.draws import DRAWS
 from qsjax.questions.sensitivity.switching import SPAN
+from qsjax.records.conversion import names_of
 
 CONTEXTS = (32768.0,)
 
@@ -74,8 +75,8 @@ def command(model: str, **flags: Any) -> Result:
     problem = problem_of(model, flags, CONTEXTS)
     found = sensitivity(
         problem,
-        names(chosen) if chosen else DEFAULT_PARAMETERS,
-        names(flags["metric"]),
+        names_of(chosen or DEFAULT_PARAMETERS),
+        names_of(flags["metric"]),
         flags["rounding"],
         span if span > 1.0 else None,
     )

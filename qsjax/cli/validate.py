@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from qsjax.cli import grid_options
 from qsjax.cli.options import RECORDS, flag, verb
 from qsjax.evidence.validation import validate
 from qsjax.output.result import Result
@@ -25,4 +24,4 @@ def command(data: Path | None, category: str | None) -> Result:
       qsjax validate --category inferencex_agg,wide_ep --out results/validation
       qsjax validate --data mine.json --format json
     """
-    return validate(data, category=None if category is None else grid_options.names(category))
+    return validate(data, category=category)

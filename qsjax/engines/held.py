@@ -137,7 +137,7 @@ def _experts(
 ) -> _Experts:
     """What kernels make of MXFP4 experts; others are as they are."""
     model = entry.spec
-    if own != MXFP4 or scalar(model.experts) <= 1:
+    if own != MXFP4 or not model.is_moe:
         return _Experts(own)
     record = {"notes": deployment.words}
     rule = kernels.kernels_of(record, deployment.engine or "", hardware)

@@ -279,7 +279,7 @@ def limit(one: OperatingPoint, found: Facts, free: float, *, drafts: bool = Fals
     if one.engine != "sglang":
         return most
     if math.isfinite(of_server):
-        replicas = scalar(one.partition.dp) if scalar(one.model.experts) > 1 else 1.0
+        replicas = scalar(one.partition.dp) if one.model.is_moe else 1.0
         most = math.floor(of_server / replicas)
     if _has_pool(one):
         pool = _pool(one)

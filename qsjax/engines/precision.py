@@ -123,7 +123,7 @@ def broken_blocks(model: ModelSpec, partition: Partition, block: int) -> tuple[s
         "shared experts": (model.shared_ff if scalar(model.shared_experts) else 0.0, ranks),
         "dense layers": (model.dense_ff if scalar(model.dense_layers) else 0.0, ranks),
     }
-    if scalar(model.experts) <= 1:
+    if not model.is_moe:
         parts = {"feed-forward layers": (model.expert_ff, ranks)}
     broken = [
         f"{name} of width {scalar(width):,.0f} over {split:g} GPUs are {scalar(width) / split:g}"

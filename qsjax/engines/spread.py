@@ -112,22 +112,14 @@ def error_of(
     return Error(variance, slopes, [_rests_on(spread, tuple(map(str, row))) for row in named])
 
 
-@functools.cache
-def _words(kind: str, generation: str, engine: str, regime: str, least: int) -> str:
-    return f"{kind}, {generation}, {engine or 'any engine'}, {regime}: {least:,} measurements"
-
-
 def _rests_on(spread: Spread, row: tuple[str, ...]) -> str:
     engine, generation, kind, regime = row
     if generation not in spread.records["generation"]:
         return "no measurement of this hardware: the widest interval of all"
-    counts = [
-        spread.records[factor].get(name)
-        for factor, name in zip(FACTORS, row, strict=True)
-        if name in spread.records[factor]
-    ]
+    pairs = zip(FACTORS, row, strict=True)
+    least = min(n for factor, name in pairs if (n := spread.records[factor].get(name)) is not None)
     known = engine if engine in spread.records["engine"] else ""
-    return _words(kind, generation, known, regime, min(n for n in counts if n is not None))
+    return f"{kind}, {generation}, {known or 'any engine'}, {regime}: {least:,} measurements"
 
 
 def deviation(spread: Spread, error: Error) -> np.ndarray:

@@ -184,7 +184,11 @@ class Report(Result):
             for row in self.headlines()
         ]
         heads = [head for head, _ in COLUMNS]
-        found = self._left_out_tables() if self.is_shipped else []
+        # What to expect of a group that the fit has not seen.
+        found = [
+            Table(f"Serving, each {name} left out of the fit", [name, *heads], _cells(groups))
+            for name, groups in (left_out() if self.is_shipped else {}).items()
+        ]
         found.append(
             Table("What README and documents quote", ["measured", "role", *heads], lines, 2)
         )
@@ -206,14 +210,6 @@ class Report(Result):
             rows = [[reason, f"{count:,}"] for reason, count in counts.items()]
             found.append(Table(title, ["reason", "records"], rows))
         return found
-
-    def _left_out_tables(self) -> list[Table]:
-        """Errors of groups that were left out of the fit: what to expect of one not in it."""
-        heads = [head for head, _ in COLUMNS]
-        return [
-            Table(f"Serving, each {name} left out of the fit", [name, *heads], _cells(groups))
-            for name, groups in left_out().items()
-        ]
 
     def record(self) -> Row:
         """The records, the groups that documents quote, and errors by category."""
@@ -327,16 +323,13 @@ def left_out() -> dict[str, dict[str, dict[str, float | int | None]]]:
     rows = load_left_out()
     found = {}
     for by in LEFT_OUT:
+        # The columns hold logarithms of measured over predicted time.
         errors: list[Row] = [
-            {by: row[by], "error_pct": _percent(row[f"without_{by}"])} for row in rows
+            {by: row[by], "error_pct": 100.0 * math.expm1(-float(row[f"without_{by}"]))}
+            for row in rows
         ]
         found[by] = _grouped(errors, by) | {"all": _errors(errors)}
     return found
-
-
-def _percent(log: str) -> float:
-    """Predicted over measured time, less 1 [%], of the logarithm of measured over predicted."""
-    return 100.0 * math.expm1(-float(log))
 
 
 def _grouped(rows: Iterable[Row], name: str) -> dict[str, dict[str, float | int | None]]:

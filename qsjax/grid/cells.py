@@ -101,6 +101,11 @@ class Cells:
         return int(np.prod(self.shape, dtype=np.int64))
 
     @property
+    def per_variant(self) -> int:
+        """Cells of each variant; those of one place are so many apart."""
+        return self.cells // len(self.variants)
+
+    @property
     def count(self) -> int:
         """Number of designs."""
         return len(np.asarray(self.designs.partition.tp))
@@ -316,8 +321,7 @@ def variants_alone(problem: Problem) -> list[Cells]:
 
 def of_variant(cells: Cells, index: int) -> Cells:
     """The cells of one variant alone."""
-    per = cells.cells // cells.shape[0]
-    own = slice(index * per, (index + 1) * per)
+    own = slice(index * cells.per_variant, (index + 1) * cells.per_variant)
     axis = Axis(cells.axes[0].name, np.zeros(1), (cells.variants[index].label,))
     return dataclasses.replace(
         cells,

@@ -122,7 +122,7 @@ def bounded_rows(front: Front) -> list[Row]:
 def _over_moe(solution: Solution, error: Error) -> np.ndarray:
     """Probability that each cell makes more tokens/s/GPU than the MoE; NaN where one is missing."""
     found = np.full(solution.cells.cells, np.nan)
-    per = len(found) // solution.cells.shape[0]
+    per = solution.cells.per_variant
     runs, rate = solution.is_feasible, np.asarray(solution.step.tokens_per_s_per_gpu)
     for cell in range(per, len(found)):
         first = cell % per

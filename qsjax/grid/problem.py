@@ -84,7 +84,7 @@ class Accelerator(NamedTuple):
 
 def variants_of(model: ModelSpec, qs: Sequence[float]) -> list[Variant]:
     """The model and, if it has experts, its dense twins."""
-    if float(np.asarray(model.experts)) <= 1:
+    if not model.is_moe:
         return [Variant("dense", None)]
     return [Variant("moe", None), *(Variant("dense", q) for q in qs)]
 
@@ -277,6 +277,11 @@ class Stated(NamedTuple):
     convention: str
     other: str | None
     single: frozenset[str]
+
+    @property
+    def dense(self) -> list[str]:
+        """Names of the models without experts, which have no dense twins."""
+        return [model.name for model in self.models if not model.spec.is_moe]
 
 
 class ProblemError(ValueError):

@@ -20,7 +20,7 @@ from qsjax.grid.progress import over
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
-from qsjax.records.specs import DEGREES, KV_MODES, Convention, Partition, Records
+from qsjax.records.specs import DEGREES, KV_MODES, Convention, Partition
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -98,21 +98,15 @@ def plain(value: float) -> float | int:
     return int(value) if value == int(value) and abs(value) < 2**53 else float(value)
 
 
-def coordinates(cells: Cells) -> list[Row]:
-    """Coordinates of every cell by name, with the variant's q."""
-    labels = []
+def cell_labels(cells: Cells) -> list[Row]:
+    """Model, accelerator and coordinates of every cell by name, with the variant's q."""
+    names, labels = {"model": cells.model.name, "hardware": cells.hardware.name}, []
     for at in np.ndindex(cells.shape):
         variant = cells.variants[at[0]]
-        cell: Row = {"variant": variant.name, "q": variant.q}
         pairs = zip(cells.axes[1:], at[1:], strict=True)
-        labels.append(cell | {axis.name: plain(axis.values[k]) for axis, k in pairs})
+        own: Row = {axis.name: plain(axis.values[k]) for axis, k in pairs}
+        labels.append(names | {"variant": variant.name, "q": variant.q, **own})
     return labels
-
-
-def cell_labels(cells: Cells) -> list[Row]:
-    """Model, accelerator and coordinates of every cell."""
-    names = {"model": cells.model.name, "hardware": cells.hardware.name}
-    return [names | cell for cell in coordinates(cells)]
 
 
 def kv_mode_name(code: float, kvp: float) -> str:
@@ -134,29 +128,18 @@ def design_label(cells: Cells, position: int) -> Row:
     return label
 
 
-def records_of(solution: Solution) -> Records:
-    """The inputs of the winners, without their batches."""
-    return records_on_host(solution.winners.inputs, solution.winners.designs.partition)
-
-
-def terms_of(solution: Solution) -> Arrays:
-    """The time ledger of the winners [s], which sums to `tpot`; each of shape (cells,)."""
-    return ledger_of(solution.winners, solution.step)
-
-
 def ledger_of(winners: Winners, step: StepCost) -> Arrays:
-    """The time ledger of designs with their cost, one a row [s]."""
+    """The time ledger of designs with their cost, one a row [s]; it sums to `tpot`."""
     records = records_on_host(winners.inputs, winners.designs.partition)
     ledger = _on_host_ledger(step, records, winners.inputs.convention)
     return {name: np.broadcast_to(np.asarray(t), np.shape(step.tpot)) for name, t in ledger.items()}
 
 
-def hidden_of(solution: Solution) -> Arrays:
-    """Communication of the winners that overlap hides [s], by the name of its ledger term."""
-    messages = _on_host_messages(
-        solution.step, records_of(solution), solution.winners.inputs.convention
-    )
-    shape = solution.cells.cells
+def hidden_of(winners: Winners, step: StepCost) -> Arrays:
+    """Communication that overlap hides [s], by the name of its ledger term, one a row."""
+    records = records_on_host(winners.inputs, winners.designs.partition)
+    messages = _on_host_messages(step, records, winners.inputs.convention)
+    shape = np.shape(step.tpot)
     return {f"comm_{k}": np.broadcast_to(m.hidden, shape) for k, m in messages.items()}
 
 
@@ -212,7 +195,8 @@ def rows_of(solution: Solution) -> list[Row]:
     """One row for each cell: the winner, or why there is none. Times in s."""
     metrics = metrics_of(solution.step, solution.cells.economy)
     design = design_of(solution.winners.designs.partition, solution.step)
-    terms, hidden, binds = terms_of(solution), hidden_of(solution), bound_by(solution)
+    terms, hidden = (of(solution.winners, solution.step) for of in (ledger_of, hidden_of))
+    binds = bound_by(solution)
     reasons, broken = solution.reasons, limits_broken(solution)
     margin, least, feasible = solution.margin, solution.least_hbm_bytes, solution.is_feasible
     rows = []
@@ -254,8 +238,10 @@ def dataset_of(solution: Solution, extra: Arrays | None = None) -> "xr.Dataset":
 
     found = metrics_of(solution.step, cells.economy) | {"margin": solution.margin}
     found |= design_of(solution.winners.designs.partition, solution.step)
-    found |= {f"terms.{name}": t for name, t in terms_of(solution).items()}
-    found |= {f"hidden.{name}": t for name, t in hidden_of(solution).items()} | (extra or {})
+    for kind, of in (("terms", ledger_of), ("hidden", hidden_of)):
+        terms = of(solution.winners, solution.step)
+        found |= {f"{kind}.{name}": t for name, t in terms.items()}
+    found |= extra or {}
     data: dict[str, Any] = {name: masked(x) for name, x in found.items() if name not in dims}
     data |= {
         "bound_by": (dims, np.where(feasible, bound_by(solution).reshape(cells.shape), "")),

@@ -399,10 +399,6 @@ def _floor(a: Enclosed, remainder: int) -> Enclosed:
     return found._replace(slopes=slopes)
 
 
-def _ceil(a: Enclosed, remainder: int) -> Any:
-    return _neg(_floor(_neg(a), remainder))
-
-
 def _compared(name: str, a: Any, b: Any) -> Enclosed:
     (al, ah), (bl, bh) = range_of(a), range_of(b)
     match name:
@@ -512,8 +508,8 @@ class _Score(NamedTuple):
 
 
 def _rule(step: Step, remainder: int) -> Rule:
-    if step.name in ("floor", "ceil"):
-        return partial(_floor if step.name == "floor" else _ceil, remainder=remainder)
+    if step.name == "floor":
+        return partial(_floor, remainder=remainder)
     if step.name == "cast":
         return partial(_cast, dtype=step.detail)
     if step.name == "whole_power":
@@ -556,7 +552,7 @@ def _score(function: Callable[..., Any], options: Any, tree: Any, first: int) ->
         name = step.name
         reads, rule = step.reads, _rule(step, first + remainders)
         exact: Rule = _blended if rule is _blend else operation_of(step)
-        remainders += name in ("floor", "ceil")
+        remainders += name == "floor"
         if name == "where" and (found := _extreme(step, made_by)) is not None:
             reads, rule = found
             exact = np.maximum if rule is _larger else np.minimum

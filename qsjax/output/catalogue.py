@@ -9,7 +9,7 @@ from qsjax.engines.held import cache_bytes_per_token
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
-from qsjax.output.result import Table, spec_dict
+from qsjax.output.result import Table, plain, spec_dict
 from qsjax.records.precision import STORED
 from qsjax.records.specs import ModelSpec
 from qsjax.records.units import GB, GIB, KIB, TB, TFLOP
@@ -70,9 +70,7 @@ def model_record(entry: catalog.ModelEntry) -> dict[str, Any]:
         "shape": spec_dict(entry.spec),
         "source": entry.source,
         "published_source": entry.published_source,
-        "deviations": [
-            {"of": d.of, "ratio": d.ratio, "reason": d.reason} for d in entry.deviations
-        ],
+        "deviations": plain(entry.deviations),
         "note": entry.note,
     }
 
@@ -120,7 +118,7 @@ def hardware_record(entry: catalog.HardwareEntry) -> dict[str, Any]:
         **spec_dict(entry.spec),
         "given": list(entry.given),
         "assumptions": list(entry.assumptions),
-        "sources": [{"of": list(source.of), "at": source.at} for source in entry.sources],
+        "sources": plain(entry.sources),
         "note": entry.note,
     }
 

@@ -8,6 +8,7 @@ from qsjax.cost.ledger import RESOURCES, resource_times
 from qsjax.cost.metrics import METRICS, Objective
 from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.numerics.safe import scalar
+from qsjax.records.rows import grouped
 from qsjax.records.units import DIMENSIONS, GIB, HOUR, MS, tokens, with_unit
 
 if TYPE_CHECKING:
@@ -334,16 +335,12 @@ def rests_on(rows: Sequence[Mapping[str, Any]], level: float) -> list[str]:
     ['Intervals of 80 % rest on MoE and dense, hopper, vllm, latency-bound: 23 measurements.']
     """
     named = dict.fromkeys(row["interval_rests_on"] for row in rows if "interval_rests_on" in row)
-    kinds: dict[tuple[str, str], list[str]] = {}
-    for one in named:
-        kind, _, what = one.partition(", ")
-        generation, _, what = what.partition(", ")
-        kinds.setdefault((generation, what), []).append(kind)
-    generations: dict[tuple[str, str], list[str]] = {}
-    for (generation, what), names in kinds.items():
-        generations.setdefault((joined(names), what), []).append(generation)
+    parts = [(*one.split(", ", 2), "", "")[:3] for one in named]  # kind, generation, all else
+    kinds = grouped(parts, lambda part: part[1:])
+    alike = [(joined(kind for kind, *_ in own), *rest) for rest, own in kinds.items()]
+    generations = grouped(alike, lambda part: (part[0], part[2]))
     told = [
-        ", ".join(filter(None, (kind, joined(some), what)))
+        ", ".join(filter(None, (kind, joined(own[1] for own in some), what)))
         for (kind, what), some in generations.items()
     ]
     return [f"Intervals of {100 * level:g} % rest on {one}." for one in told]

@@ -14,6 +14,8 @@ from qsjax.plotting.rows import METRICS
 from qsjax.plotting.style import DENSE, MOE, RESOURCES, Look, Row
 from qsjax.records.rows import grouped
 
+# Parameters of a tornado, and of bands of their own.
+MOST_ROWS, MOST_BANDS = 15, 9
 # A parameter wears the colour of the resource that it feeds, by the first key in its name.
 FEEDS: dict[str, Look] = {
     "hbm_bytes": Look("#0b8f6a", "\\\\\\"),
@@ -59,10 +61,8 @@ def _called(metric: str) -> str:
 
 
 @style.styled
-def tornado(
-    rows: Sequence[Row], ax: Axes | None = None, *, most: int = 15, title: str | None = None
-) -> Axes:
-    """Elasticities of one cell, largest first, variants side by side.
+def tornado(rows: Sequence[Row], ax: Axes | None = None, *, title: str | None = None) -> Axes:
+    """Elasticities of one cell, largest first, variants side by side, as many as a panel holds.
 
     A pair of ticks shows the one-sided derivatives where they differ (at a kink).
 
@@ -70,7 +70,6 @@ def tornado(
         rows: mappings with `variant`, `q`, `parameter`, `elasticity` [1], and optionally `left`
             and `right`; NaN or None is left out.
         ax: where to draw.
-        most: parameters to show; fewer where a given panel is too low for their numbers.
         title: what the picture shows.
     """
     rows = [row for row in rows if is_finite(row["elasticity"])]
@@ -80,6 +79,7 @@ def tornado(
         label: look if look == MOE else look._replace(hatch="////")
         for label, look in style.variant_looks(rows).items()
     }
+    most = MOST_ROWS
     if ax is not None:
         most = min(most, max(3, int(style.panel_height(ax) * 72 / 8.5 / max(1, len(looks)))))
     names = sorted(size, key=lambda name: -size[name])[:most][::-1]
@@ -120,17 +120,16 @@ def _bar(ax: Axes, y: float, height: float, row: Row, look: Look) -> None:
 
 @style.styled
 def elasticity_bands(
-    rows: Sequence[Row], ax: Axes | None = None, *, most: int = 9, title: str | None = None
+    rows: Sequence[Row], ax: Axes | None = None, *, title: str | None = None
 ) -> Axes:
     """Elasticities of one variant stacked over context, with what binds beneath.
 
-    Positive bands stand above zero, negative ones hang below. Contexts without a feasible design
-    leave a gap.
+    Positive bands stand above zero, negative ones hang below; the smallest are summed up. Contexts
+    without a feasible design leave a gap.
 
     Args:
         rows: mappings with `context`, `parameter`, `elasticity` [1] and optionally `bound_by`.
         ax: where to draw.
-        most: parameters with a band of their own; the others are summed up.
         title: what the picture shows.
     """
     ax = style.dressed(ax, (7.4, 4.6), "y")
@@ -139,7 +138,7 @@ def elasticity_bands(
     for name, found in grouped(rows, lambda row: row["parameter"]).items():
         own = {row["context"]: row["elasticity"] for row in found}
         values[name] = np.array([_number(own.get(context)) for context in contexts])
-    shown = _largest(values, most)
+    shown = _largest(values)
     for sign in (1.0, -1.0):
         base = np.zeros(len(contexts))
         for name, value in shown.items():
@@ -161,13 +160,13 @@ def elasticity_bands(
     return style.legend_above(ax, 4, handles=_band_handles(rows, list(shown)))
 
 
-def _largest(values: dict[str, np.ndarray], most: int) -> dict[str, np.ndarray]:
+def _largest(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The largest bands in the given order, and the sum of those that are left."""
     size = {name: float(np.nanmax(np.abs(v), initial=0.0)) for name, v in values.items()}
     seen = [name for name in values if size[name] > 5e-3]
-    if len(seen) <= most:
+    if len(seen) <= MOST_BANDS:
         return {name: values[name] for name in seen}
-    kept = set(sorted(seen, key=lambda name: -size[name])[:most])
+    kept = set(sorted(seen, key=lambda name: -size[name])[:MOST_BANDS])
     rest = [values[name] for name in seen if name not in kept]
     named = {name: values[name] for name in seen if name in kept}
     others = "1 other" if len(rest) == 1 else f"{len(rest)} others"

@@ -21,14 +21,7 @@ _APART = 8.0  # pixels between the points of a line that names keep clear of
 
 
 @style.styled
-def pareto_front(
-    rows: Sequence[Row],
-    ax: Axes | None = None,
-    *,
-    designs: bool = True,
-    logarithmic: bool = True,
-    title: str | None = None,
-) -> Axes:
+def pareto_front(rows: Sequence[Row], ax: Axes | None = None, *, title: str | None = None) -> Axes:
     """Tokens/s/GPU against tokens/s/user: the designs that no other beats in both.
 
     Between two points stands a step, not a slope: there is no design in between.
@@ -37,15 +30,12 @@ def pareto_front(
         rows: mappings with `tokens_per_s_per_user`, `tokens_per_s_per_gpu`, a `label` or `variant`
             and `q` for the series, and the degrees of the design.
         ax: where to draw.
-        designs: whether to name some designs of each front.
-        logarithmic: whether both axes are logarithmic.
         title: what the picture shows.
     """
     ax = style.dressed(ax, (7.4, 4.8), "both")
     name_of, looks = named(rows)
     fronts = grouped(rows, name_of)
-    if logarithmic:
-        ax.set(xscale="log", yscale="log")
+    ax.set(xscale="log", yscale="log")
     for name, members in fronts.items():
         members.sort(key=lambda row: row["tokens_per_s_per_user"])
         x = [row["tokens_per_s_per_user"] for row in members]
@@ -59,7 +49,7 @@ def pareto_front(
     scales.number_axis(ax.xaxis, ax.yaxis)
     style.label(ax, title, METRICS["tokens_per_s_per_user"], METRICS["tokens_per_s_per_gpu"])
     style.legend_above(ax, 4)
-    if designs and not style.is_narrow(ax):
+    if not style.is_narrow(ax):
         _name_designs(ax, fronts, looks)
     return ax
 

@@ -10,6 +10,8 @@ from qsjax.plotting.sensitivity import is_finite
 from qsjax.plotting.style import CATEGORIES, Look, Row
 from qsjax.records.rows import grouped
 
+MOST = 15  # parameters shown
+
 
 @style.styled
 def stability_intervals(
@@ -17,26 +19,24 @@ def stability_intervals(
     ax: Axes | None = None,
     *,
     reach: float = 16.0,
-    most: int = 15,
     title: str | None = None,
 ) -> Axes:
     """For each parameter, the factors between which the optimum stays what it is.
 
-    An arrow says that nothing switches within `reach`.
+    Those with the narrowest interval are shown. An arrow says that nothing switches within `reach`.
 
     Args:
         rows: mappings with `variant`, `q`, `parameter`, `switch_down`, `switch_up`: factors below
             and above 1, None where there is none; optionally `what` switches.
         ax: where to draw.
         reach: largest factor shown.
-        most: parameters to show, those with the narrowest interval first.
         title: what the picture shows.
     """
     widths = {
         name: min(_width(row, reach) for row in found)
         for name, found in grouped(rows, lambda row: row["parameter"]).items()
     }
-    names = sorted(widths, key=lambda name: widths[name])[:most][::-1]
+    names = sorted(widths, key=lambda name: widths[name])[:MOST][::-1]
     rows = [row for row in rows if row["parameter"] in names]
     looks = style.variant_looks(rows)
     kinds = list(dict.fromkeys(row.get("what") or "best partition" for row in rows))

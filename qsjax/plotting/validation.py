@@ -10,6 +10,8 @@ from qsjax.plotting import scales, style
 from qsjax.plotting.style import Row
 from qsjax.records.rows import grouped
 
+REACH = 60.0  # errors beyond stand at the edge as triangles [%]
+
 
 @style.styled
 def parity(
@@ -17,17 +19,15 @@ def parity(
     ax: Axes | None = None,
     *,
     by: str = "gpu",
-    quantity: str = "time per output token [ms]",
     title: str | None = None,
 ) -> Axes:
-    """Predicted over measured, on equal logarithmic axes, with bands of 10 and 25 %.
+    """Predicted over measured time per output token, with bands of 10 and 25 %.
 
     Args:
-        records: mappings with `predicted`, `measured` (same unit) and `by`; those without a
+        records: mappings with `predicted`, `measured` [ms] and `by`; those without a
             prediction are left out.
         ax: where to draw.
         by: what gives the colour and marker.
-        quantity: what is compared, with its unit.
         title: what the picture shows.
     """
     ax = style.dressed(ax, (5.6, 5.6), "both")
@@ -56,7 +56,8 @@ def parity(
         )
     ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
     scales.number_axis(ax.xaxis, ax.yaxis)
-    style.label(ax, title, f"measured {quantity}", f"predicted {quantity}")
+    what = "time per output token [ms]"
+    style.label(ax, title, f"measured {what}", f"predicted {what}")
     style.legend_above(ax, 3)
     style.note(
         ax, "bands: ±10 %, ±25 %", (0.98, 0.02), size=8, xycoords="axes fraction", ha="right"
@@ -70,7 +71,6 @@ def residuals(
     ax: Axes | None = None,
     *,
     by: str = "gpu",
-    reach: float = 60.0,
     title: str | None = None,
 ) -> Axes:
     """Errors of every record, gathered by `by`: each point, the middle 80 %, the median.
@@ -79,7 +79,6 @@ def residuals(
         records: mappings with `error_pct` (predicted over measured, less 1) and `by`.
         ax: where to draw.
         by: what the rows are.
-        reach: errors beyond it stand at the edge as triangles [%].
         title: what the picture shows.
     """
     found = grouped(
@@ -94,13 +93,13 @@ def residuals(
     looks = style.category_looks(names[::-1])
     for y, name in enumerate(names):
         errors = np.array([float(row["error_pct"]) for row in found[name]])
-        _strip(ax, y, errors, looks[name], reach)
+        _strip(ax, y, errors, looks[name])
     style.name_rows(ax, range(len(names)), [f"{name}  (n={len(found[name])})" for name in names])
     ax.set_ylim(-0.6, len(names) - 0.4)
     # The medians stand at the right of all points.
     told = (style.text_width(_median(99.9), _size(ax)) + 0.1) / style.panel_width(ax)
-    ax.set_xlim(-reach * 1.04, reach * max(1.62, (1.06 + 1.04 * told) / (1.0 - told)))
-    ax.set_xticks(np.linspace(-reach, reach, 7))
+    ax.set_xlim(-REACH * 1.04, REACH * max(1.62, (1.06 + 1.04 * told) / (1.0 - told)))
+    ax.set_xticks(np.linspace(-REACH, REACH, 7))
     style.label(ax, title, "error, predicted over measured [%]")
     handles = [
         Patch(facecolor=style.ink().quiet, alpha=0.3, label="±10 %, ±25 %"),
@@ -109,17 +108,17 @@ def residuals(
     return style.legend_above(ax, 3, handles)
 
 
-def _strip(ax: Axes, y: int, errors: np.ndarray, look: style.Look, reach: float) -> None:
+def _strip(ax: Axes, y: int, errors: np.ndarray, look: style.Look) -> None:
     # A golden-ratio sequence spreads the points without randomness.
     jitter = ((np.arange(len(errors)) * 0.6180339887) % 1 - 0.5) * 0.5
-    inside = np.abs(errors) <= reach
+    inside = np.abs(errors) <= REACH
     ax.plot(errors[inside], y + jitter[inside], linestyle="none", marker=look.marker,
             color=look.colour, markersize=3.4, alpha=0.8, markeredgewidth=0)  # fmt: skip
     for side, marker in ((-1.0, "<"), (1.0, ">")):
         far = ~inside & (errors * side > 0)
-        ax.plot(np.full(far.sum(), side * reach), y + jitter[far], linestyle="none", marker=marker,
+        ax.plot(np.full(far.sum(), side * REACH), y + jitter[far], linestyle="none", marker=marker,
                 color=look.colour, markersize=5)  # fmt: skip
-    low, middle, high = np.clip(np.quantile(errors, [0.1, 0.5, 0.9]), -reach, reach)
+    low, middle, high = np.clip(np.quantile(errors, [0.1, 0.5, 0.9]), -REACH, REACH)
     box = Rectangle((low, y - 0.33), high - low, 0.66, facecolor="none")
     box.set(edgecolor=style.ink().text, linewidth=0.9)
     ax.add_patch(box)

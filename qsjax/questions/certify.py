@@ -3,12 +3,12 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from qsjax.cost.ledger import RESOURCES
-from qsjax.cost.metrics import METRICS, OF_TIME
+from qsjax.cost.metrics import OF_TIME
 from qsjax.grid.bounds import Judge, region_of
 from qsjax.grid.cells import Cells, cells_of
 from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
@@ -30,7 +30,8 @@ PROBE = 200  # likewise, of each box that is tried for the largest one
 _UNITS = ("B", "B/s", "FLOP/s", "s")  # of capacities, rates and times
 _OVERLAPS = ("overlap_", "cp_ring_tail")
 _UNREAD = "eager_overhead"  # by any decode step
-_WIDEST, _NARROWEST = 4.0, 2.0**-8  # boxes that are tried, over the one that was asked for
+# Boxes that are tried, over the one that was asked for.
+_WIDER, _NARROWER = tuple(1.5**k for k in range(1, 5)), tuple(0.5**k for k in range(1, 9))
 _TOLD = 3  # numbers of a counter-example in a sentence
 _CUTS = 4  # bisections between a box in which a claim holds and one in which it may not
 
@@ -194,7 +195,7 @@ def certify(
     for h, device in enumerate(stated.accelerators):
         models = [cells_of(problem, m, h) for m in range(len(stated.models))]
         for case in _cases(models):
-            ends, parameters = _box_of(box, case.models[0][0], case.models[0][1])
+            ends, parameters = _box_of(box, case[0].cells, case[0].cell)
             boxes.setdefault(device.name, {}).update(ends)
             for claim in claims:
                 found += _certified(case, claim, ends, parameters, parts, largest)
@@ -274,26 +275,28 @@ def _check(problem: Problem, claims: Sequence[str], parts: int) -> None:
         raise ValueError("\n".join(wrong))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Case:
-    """One cell of the problem on one accelerator: contestants as cells and rows of them."""
+class _Contestant(NamedTuple):
+    """A model or a dense twin in one cell of the problem: a row of cells, with its best design."""
 
-    models: list[tuple[Cells, int]]
-    best: list[Best]
-    labels: list[Row]
+    cells: Cells
+    cell: int
+    best: Best
+    label: Row
+
+
+_Case = Sequence[_Contestant]
 
 
 def _cases(models: Sequence[Cells]) -> Iterator[_Case]:
     """The contestants of every cell: all models and twins that are served in it."""
-    best, labels = [best_of(cells) for cells in models], [cell_labels(cells) for cells in models]
-    per = [cells.cells // cells.shape[0] for cells in models]
-    for at in range(per[0]):
-        own = [(k, v * per[k] + at) for k, c in enumerate(models) for v in range(c.shape[0])]
-        named = []
-        for k, cell in own:
-            q = labels[k][cell]["q"]
-            named.append(labels[k][cell] | {"q": None if q is None else float(q)})
-        yield _Case([(models[k], cell) for k, cell in own], [best[k] for k, _ in own], named)
+    solved = [(cells, best_of(cells), cell_labels(cells)) for cells in models]
+    per = models[0].per_variant
+    for at in range(per):
+        yield [
+            _Contestant(cells, cell, best, labels[cell])
+            for cells, best, labels in solved
+            for cell in range(at, cells.cells, per)
+        ]
 
 
 def _default_names(inputs: Any, cell: int) -> list[str]:
@@ -308,18 +311,6 @@ def _default_names(inputs: Any, cell: int) -> list[str]:
     ]
 
 
-def _allowed(name: str) -> str | None:
-    """Why a name cannot vary; None if it can."""
-    try:
-        members = resolve([name])[0].members
-    except ValueError as error:
-        return str(error)
-    strange = [field for field in members if field not in (*HARDWARE_PARAMETERS, "context")]
-    if strange:
-        return f"{name}: only hardware numbers and context have a box"
-    return None
-
-
 def _box_of(box: Box, cells: Cells, cell: int) -> tuple[Ends, tuple[Parameter, ...]]:
     """Range of every field that varies around a cell, and the parameters.
 
@@ -330,19 +321,26 @@ def _box_of(box: Box, cells: Cells, cell: int) -> tuple[Ends, tuple[Parameter, .
         given = dict(box)
     else:
         given = dict.fromkeys(_default_names(cells.inputs, cell), _share(box))
-    wrong, ends, names = [], {}, []
+    allowed = {*HARDWARE_PARAMETERS, "context"}
+    wrong: list[str] = []
+    ends: Ends = {}
+    parameters: list[Parameter] = []
     for name, value in given.items():
-        if (problem := _allowed(name)) is not None:
-            wrong.append(f"box: {problem}")
+        try:
+            parameter = resolve([name])[0]
+        except ValueError as error:
+            wrong.append(f"box: {error}")
             continue
-        names.append(name)
-        for field in resolve([name])[0].members:
+        if not allowed.issuperset(parameter.members):
+            wrong.append(f"box: {name}: only hardware numbers and context have a box")
+            continue
+        parameters.append(parameter)
+        for field in parameter.members:
             own = float(np.asarray(read(cells.inputs, field))[cell])
-            pair, problem = _range(name, field, value, own)
+            ends[field], problem = _range(name, field, value, own)
             if problem is not None:
                 wrong.append(f"box: {problem}")
-            ends[field] = pair
-    members = [field for name in names for field in resolve([name])[0].members]
+    members = [field for parameter in parameters for field in parameter.members]
     if twice := sorted({field for field in members if members.count(field) > 1}):
         wrong.append(f"box: {', '.join(twice)} twice; give the group or its members")
     if not wrong:
@@ -356,7 +354,7 @@ def _box_of(box: Box, cells: Cells, cell: int) -> tuple[Ends, tuple[Parameter, .
         wrong.append("box: nothing varies; give a share such as 0.25")
     if wrong:
         raise ValueError("\n".join(dict.fromkeys(wrong)))
-    return ends, resolve(names)
+    return ends, tuple(parameters)
 
 
 def _share(box: Any) -> float:
@@ -423,56 +421,72 @@ def _certified(
     case: _Case, claim: str, ends: Ends, parameters: Sequence[Parameter], parts: int, largest: bool
 ) -> list[Certificate]:
     """Certificates of one kind of claim in one cell."""
-    tops = []
-    for (cells, cell), best in zip(case.models, case.best, strict=True):
-        less = METRICS[cells.objective].less_is_better
-        value = abs(best.score[cell]) if best.feasible[cell] else np.nan
-        tops.append(-value if less else value)
-    runs = [k for k, top in enumerate(tops) if np.isfinite(top)]
+    running = [k for k, own in enumerate(case) if own.best.feasible[own.cell]]
+    if claim != "winner":
+        alone = ([case[k]] for k in running)
+        return [_certificate(one, 0, claim, ends, parameters, parts, largest) for one in alone]
+    if len(case) < 2 or not running:
+        return []
+    first = max(running, key=lambda k: case[k].best.score[case[k].cell])
+    return [_certificate(case, first, claim, ends, parameters, parts, largest)]
+
+
+def _certificate(
+    case: _Case,
+    k: int,
+    claim: str,
+    ends: Ends,
+    parameters: Sequence[Parameter],
+    parts: int,
+    largest: bool,
+) -> Certificate:
+    """The verdict on one claim about one of some contestants."""
+    cells, cell, best, label = case[k]
+    position, resource, says = None, None, _contestant(case, k)
+    if claim == "partition":
+        position = int(best.position[cell])
+        says = _split(cells, position)
+    elif claim == "bottleneck":
+        resource = says = _bound_by(cells, cells.inputs, best, cell)
+
+    def attempt(ends: Ends, most: int) -> tuple[Verdict, Arena]:
+        arena = Arena([
+            Judge(own, row, region_of(own, row, parameters, ends), resource=resource)
+            for own, row, *_ in case
+        ])  # fmt: skip
+        return arena.prove(Claim(k, position, resource), most), arena
+
+    verdict, arena = attempt(ends, parts)
+    instead, at = "", {}
+    if verdict.refuted is not None:
+        region = arena.judges[0].region
+        at = {name: float(x) for name, x in region.fields(verdict.refuted).items()}
+        instead = _instead(case, claim, arena, verdict.refuted)
+    sizes = (np.nan, np.nan)
+    if largest:
+        sizes = _largest(attempt, verdict, ends, cells, cell)
     if claim == "winner":
-        if len(tops) < 2 or not runs:
-            return []
-        runs = [int(np.nanargmax(tops))]
-    found = []
-    for k in runs:
-        cells, cell = case.models[k]
-        position = int(case.best[k].position[cell])
-        resource, says = None, _contestant(case, k)
-        if claim == "partition":
-            says = _split(cells, position)
-        elif claim == "bottleneck":
-            resource = says = _bound_by(cells, cells.inputs, case.best[k], cell)
-        own = Claim(
-            contestant=k if claim == "winner" else 0,
-            position=position if claim == "partition" else None,
-            resource=resource,
-        )
-        alone = _Case([case.models[k]], [case.best[k]], [case.labels[k]])
-        part = case if claim == "winner" else alone
-
-        def attempt(
-            ends: Ends, most: int, part: _Case = part, own: Claim = own
-        ) -> tuple[Verdict, Arena]:
-            judges = [
-                Judge(cells, cell, region_of(cells, cell, parameters, ends), resource=own.resource)
-                for cells, cell in part.models
-            ]
-            arena = Arena(judges)
-            return arena.prove(own, most), arena
-
-        verdict, arena = attempt(ends, parts)
-        sizes = (np.nan, np.nan)
-        if largest:
-            sizes = _largest(attempt, verdict, ends, cells, cell)
-        found.append(_told(part, (claim, says, case.labels[k]), verdict, arena, sizes))
-    return found
+        label = {name: x for name, x in label.items() if name != "q"}
+        label |= {"variant": "all", "q": None}
+    return Certificate(
+        label=label,
+        claim=claim,
+        says=says,
+        verdict="refuted" if at else "proved" if verdict.holds else "undecided",
+        proved=verdict.proved,
+        largest=sizes[0],
+        refuted_from=sizes[1],
+        instead=instead,
+        at=at,
+        parts=verdict.parts,
+        evaluated=verdict.evaluated,
+    )
 
 
 def _contestant(case: _Case, k: int) -> str:
     """Name of a contestant: what sets it apart from the others."""
-    names = {label["model"] for label in case.labels}
-    own = variant_name(case.labels[k])
-    return f"{case.labels[k]['model']} {own}" if len(names) > 1 else own
+    names, label = {own.label["model"] for own in case}, case[k].label
+    return f"{label['model']} {variant_name(label)}" if len(names) > 1 else variant_name(label)
 
 
 def _split(cells: Cells, position: int) -> str:
@@ -490,85 +504,43 @@ def _largest(
     attempt: Any, first: Verdict, ends: Ends, cells: Cells, cell: int
 ) -> tuple[float, float]:
     """The largest box of these proportions in which a claim is proved, and the least that fails."""
-    refuted = 1.0 if first.refuted is not None else np.nan
-    low, high = (1.0, np.nan) if first.holds else (0.0, 1.0)
+    refuted = [1.0] if first.refuted is not None else []
 
     def holds(scale: float) -> bool | None:
-        nonlocal refuted
         own = _scaled(ends, cells.inputs, cell, scale)
         if own is None:
             return None
         verdict: Verdict = attempt(own, PROBE)[0]
         if verdict.refuted is not None:
-            refuted = np.fmin(refuted, scale)
+            refuted.append(scale)
         return verdict.holds
 
-    if first.holds:
-        scale = 1.0
-        while np.isnan(high) and scale < _WIDEST:
-            scale *= 1.5
-            if (found := holds(scale)) is None:
-                return low, float(refuted)
-            low, high = (scale, high) if found else (low, scale)
-        if np.isnan(high):
-            return low, float(refuted)
-    else:
-        while low == 0.0 and high > _NARROWEST:
-            middle = 0.5 * high
-            low, high = (middle, high) if holds(middle) else (low, middle)
-        if low == 0.0:
-            return low, float(refuted)
+    last, tried = 1.0, _WIDER if first.holds else _NARROWER
+    for scale in tried:
+        found = holds(scale)
+        if found != first.holds:
+            break
+        last = scale
+    low, high = (last, scale) if first.holds else (scale, last)
+    if found == first.holds or found is None:  # no box that was tried is on the other side
+        return (last if first.holds else 0.0), min(refuted, default=np.nan)
     for _ in range(_CUTS):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if holds(middle) else (low, middle)
-    return low, float(refuted)
+    return low, min(refuted, default=np.nan)
 
 
-def _told(
-    case: _Case,
-    what: tuple[str, str, Row],
-    verdict: Verdict,
-    arena: Arena,
-    sizes: tuple[float, float],
-) -> Certificate:
-    claim, says, label = what
-    instead, at = "", {}
-    if verdict.refuted is not None:
-        region = arena.judges[0].region
-        at = {name: float(x) for name, x in region.fields(verdict.refuted).items()}
-        instead = _instead(case, claim, arena, verdict)
-    kept = label if claim != "winner" else {k: v for k, v in label.items() if k != "q"}
-    if claim == "winner":
-        kept = kept | {"variant": "all", "q": None}
-    told = "refuted" if verdict.refuted is not None else "proved" if verdict.holds else "undecided"
-    return Certificate(
-        label=kept,
-        claim=claim,
-        says=says,
-        verdict=told,
-        proved=verdict.proved,
-        largest=sizes[0],
-        refuted_from=sizes[1],
-        instead=instead,
-        at=at,
-        parts=verdict.parts,
-        evaluated=verdict.evaluated,
-    )
-
-
-def _instead(case: _Case, claim: str, arena: Arena, verdict: Verdict) -> str:
+def _instead(case: _Case, claim: str, arena: Arena, point: np.ndarray) -> str:
     """What the optimiser finds at the counter-example."""
-    assert verdict.refuted is not None  # only then there is one
-    tops, found = [], []
-    for (cells, _), judge in zip(case.models, arena.judges, strict=True):
-        inputs = judge.region.at(verdict.refuted[None])
-        best = best_of(cells, inputs)
-        tops.append(float(best.score[0]) if best.feasible[0] else -np.inf)
-        found.append((cells, inputs, best))
+    found = []
+    for own, judge in zip(case, arena.judges, strict=True):
+        inputs = judge.region.at(point[None])
+        found.append((inputs, best_of(own.cells, inputs)))
+    tops = [best.score[0] if best.feasible[0] else -np.inf for _, best in found]
     k = int(np.argmax(tops))
     if tops[k] == -np.inf:
         return "nothing runs"
-    cells, inputs, best = found[k]
+    cells, (inputs, best) = case[k].cells, found[k]
     if claim == "winner":
         return _contestant(case, k)
     if claim == "partition":

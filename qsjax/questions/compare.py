@@ -8,6 +8,8 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -201,39 +203,37 @@ class Ranking:
         rates = [self.rate(i, place) for i in range(len(self.subjects))]
         return int(np.argmax(rates)) if max(rates) > 0 else None
 
-    def rows(self) -> list[Row]:
-        """One row for each subject at each context, with the factor over the first one and why."""
-        running = [case for row in self.cases for case in row if case is not None]
-        unit = table_5(running[0])["compute"] if running else None
-        found: list[Row] = []
-        for k, (context, _) in enumerate(self.places):
-            best, first = self.winner(k), self.cases[0][k]
-            for i, subject in enumerate(self.subjects):
-                case = self.cases[i][k]
-                row: Row = {
-                    "convention": self.convention,
-                    "context": int(context),
-                    "subject": subject,
-                    "is_feasible": case is not None,
-                    "is_winner": i == best,
-                }
-                side = self.sided(i, k)
-                if case is not None and side is not None:
-                    row |= design_record(case) | bounds_of_case(side, self.level)
-                    row["is_moe"] = scalar(case.records.model.experts) > 1
-                    row["gpu_time"] = resource_times(gpu_time(case))
-                    row["table_5"] = {
-                        n: t / unit if unit else None for n, t in table_5(case).items()
-                    }
-                if case is not None and first is not None:
-                    row["factor"] = self.rate(i, k) / self.rate(0, k)
-                    lead = self.lead(i, 0, k) if i else None
-                    if lead is not None:
-                        row |= {"attribution": attribution(first, case)}
-                        row |= {"chance": lead.chance, "is_sure": lead.is_sure}
-                        row["margin"] = lead.margin
-                found.append(row)
-        return found
+    def row(self, subject: int, place: int) -> Row:
+        """A subject at a place, with the factor over the first subject and why."""
+        first, case = self.cases[0][place], self.cases[subject][place]
+        context, batch = self.places[place]
+        row: Row = {
+            "convention": self.convention,
+            "context": int(context),
+            "subject": self.subjects[subject],
+            "is_feasible": case is not None,
+            "is_winner": subject == self.winner(place),
+        }
+        side = self.sided(subject, place)
+        if case is not None and side is not None:
+            row |= design_record(case) | bounds_of_case(side, self.level)
+            row["is_moe"] = case.records.model.is_moe
+            row["gpu_time"] = resource_times(gpu_time(case))
+            unit = self.unit
+            row["table_5"] = {n: t / unit if unit else None for n, t in table_5(case).items()}
+        if case is not None and first is not None:
+            row["factor"] = self.rate(subject, place) / self.rate(0, place)
+            lead = self.lead(subject, 0, place) if subject else None
+            if lead is not None:
+                row |= {"attribution": attribution(first, case)}
+                row |= {"chance": lead.chance, "is_sure": lead.is_sure, "margin": lead.margin}
+        return row | ({} if batch is None else {"batch": int(batch)})
+
+    @property
+    def unit(self) -> float | None:
+        """Compute of the first design that runs, by which table 5 is divided [GPU-s]."""
+        running = (case for row in self.cases for case in row if case is not None)
+        return next((table_5(case)["compute"] for case in running), None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -281,33 +281,28 @@ class Comparison(Result):
 
     def rows(self) -> list[Row]:
         """One row for each subject at each place under each accounting, with its price."""
-        return [row for side in self.sides for row in self._priced(side)]
+        return [row for side in self.sides for row in self.rows_of(side)]
 
-    def _priced(self, side: Ranking) -> list[Row]:
-        rows, several = side.rows(), len(self.subjects)
-        for at, row in enumerate(rows):
-            place, subject = divmod(at, several)
-            case = side.cases[subject][place]
-            batch = side.places[place].batch
-            row |= {} if batch is None else {"batch": int(batch)}
-            if case is None:
-                continue
-            economy = self.economies[subject]
-            row |= {
-                k: x
-                for k, x in costs(case.rate, scalar(case.parts.step.busy), economy).items()
-                if x is not None
-            }
-            if self.requests is not None:
-                memory = scalar(case.records.hardware.hbm_bytes)
-                rules = filling_of("", memory, side.sides[subject][0])
-                found = companion(
-                    case.records, case.parts.step, *self.requests, rules, cached=self.cached
-                )
-                row |= {f"prefill_{name}": x for name, x in dataclasses.asdict(found).items()}
-                whole = costs(found.best_rate, found.best_busy, economy)["usd_per_million_tokens"]
-                row |= {} if whole is None else {"usd_per_million_tokens_with_prompts": whole}
-        return rows
+    def rows_of(self, side: Ranking) -> list[Row]:
+        """The rows under one accounting, place by place."""
+        places, subjects = range(len(side.places)), range(len(self.subjects))
+        return [side.row(i, k) | self._prices(side, i, k) for k in places for i in subjects]
+
+    def _prices(self, side: Ranking, subject: int, place: int) -> Row:
+        case, economy = side.cases[subject][place], self.economies[subject]
+        if case is None:
+            return {}
+        row: Row = costs(case.rate, scalar(case.parts.step.busy), economy)
+        if self.requests is not None:
+            memory = scalar(case.records.hardware.hbm_bytes)
+            rules = filling_of("", memory, side.sides[subject][0])
+            found = companion(
+                case.records, case.parts.step, *self.requests, rules, cached=self.cached
+            )
+            row |= {f"prefill_{name}": x for name, x in dataclasses.asdict(found).items()}
+            whole = costs(found.best_rate, found.best_busy, economy)["usd_per_million_tokens"]
+            row["usd_per_million_tokens_with_prompts"] = whole
+        return {name: x for name, x in row.items() if x is not None}
 
     def summary(self) -> str:
         """How the others stand against the first subject, what tokens cost, and who leads where."""
@@ -322,22 +317,23 @@ class Comparison(Result):
 
     def remarks(self) -> list[str]:
         """How sure the winners are, and what the intervals rest on."""
-        running = [row for row in self.rows() if row["is_feasible"]]
+        running, own = (
+            [row for row in rows if row["is_feasible"]]
+            for rows in (self.rows(), self.rows_of(self.own))
+        )
         sure = map(str, self.decisions())
         rests = words.rests_on(running, self.own.level)
-        own = [row for row in running if row["convention"] == self.own.convention]
         return [*sure, *words.open_limits(self.problem, own), *rests, *self.own.refusals]
 
     def tables(self) -> list[Table]:
         """Every subject at every place, and the parts of its time as in the paper's table 5."""
         found = []
         for side in self.sides:
-            rows = [row for row in self.rows() if row["convention"] == side.convention]
             end = f", {side.convention} convention" if len(self.sides) > 1 else ""
             end += f"; {words.count(self.problem.stated.gpus[0], 'GPU')}"
-            found.append(_main_table(rows, self.own.subjects[0], end))
+            found.append(_main_table(self.rows_of(side), self.own.subjects[0], end))
         if self.beside is not None:
-            found += [_parts_table(side) for side in self.sides]
+            found += [_parts_table(self.rows_of(side), side.convention) for side in self.sides]
         return found
 
     def turns(self) -> list[Row]:
@@ -376,17 +372,17 @@ class Comparison(Result):
         from qsjax import plotting
         from qsjax.plotting.comparison import used_resources
 
-        sides = [side.rows() for side in self.sides]
+        sides = [self.rows_of(side) for side in self.sides]
         named = used_resources(self.rows())
         contexts = {row["context"] for row in sides[0]}
         tall = 2.4 + 0.26 * (len(sides[0]) + len(contexts))
 
         def why(side: Ranking, ax: Any, title: str) -> None:
-            plotting.gpu_time(side.rows(), ax, resources=named, title=title)
+            plotting.gpu_time(self.rows_of(side), ax, resources=named, title=title)
 
         def throughput(side: Ranking, ax: Any, title: str) -> None:
             turns = [turn._asdict() for turn in side.crossovers]
-            plotting.lead_over_context(side.rows(), ax, turns=turns, title=title)
+            plotting.lead_over_context(self.rows_of(side), ax, turns=turns, title=title)
 
         found: dict[str, Drawing] = {"why": partial(self._panels, why, tall)}
         if (
@@ -395,11 +391,10 @@ class Comparison(Result):
             and all(any(row["is_feasible"] for row in side) for side in sides)
         ):
             found["throughput"] = partial(self._panels, throughput, 4.6)
-        judged = [row for row in self.rows() if "chance" in row]
+        judged = [row for row in sides[0] if "chance" in row]
         if judged and self.own.is_real:
-            own = [row for row in judged if row["convention"] == self.own.convention]
             first = self.own.subjects[0]
-            found["sure"] = partial(plotting.sure_leads, own, first=first, where=_where(self))
+            found["sure"] = partial(plotting.sure_leads, judged, first=first, where=_where(self))
         return found
 
     def _panels(self, draw: Any, tall: float, ax: Any = None) -> Any:
@@ -579,26 +574,18 @@ def _main_table(rows: Sequence[Row], first: str, end: str) -> Table:
     heads = ["context", "subject", *columns.heads(*names)]
     heads += [*(prices[name] for name in shown), "factor", "why"]
     cells: list[Sequence[str]] = []
-    last = None
-    for row in rows:
-        if last not in (None, row["context"]):
-            cells.append(())
-        last = row["context"]
-        start = [f"{row['context']:,}", row["subject"]]
-        if not row["is_feasible"]:
-            cells.append([*start, "nothing runs", *[""] * (len(heads) - 3)])
-            continue
-        design = columns.cells(row, *names)
-        design[-1] += " *" if row["is_winner"] else ""
-        cells.append(
-            [
-                *start,
-                *design,
-                *(f"{row[name]:,.3f}" if name in row else "-" for name in shown),
-                f"{row['factor']:.2f}x" if "factor" in row else "-",
-                _shares(row),
-            ]
-        )
+    for _, part in groupby(rows, itemgetter("context")):
+        cells += [()] if cells else []
+        for row in part:
+            start = [f"{row['context']:,}", row["subject"]]
+            if not row["is_feasible"]:
+                cells.append([*start, "nothing runs", *[""] * (len(heads) - 3)])
+                continue
+            design = columns.cells(row, *names)
+            design[-1] += " *" if row["is_winner"] else ""
+            usd = (f"{row[name]:,.3f}" if name in row else "-" for name in shown)
+            factor = f"{row['factor']:.2f}x" if "factor" in row else "-"
+            cells.append([*start, *design, *usd, factor, _shares(row)])
     title = (
         f"The best designs (* leads); factors are over {first}, why is the share of the gap{end}"
     )
@@ -613,15 +600,15 @@ def _shares(row: Row) -> str:
     return ", ".join(f"{name} {share:+.0%}" for name, share in shares if share)
 
 
-def _parts_table(side: Ranking) -> Table:
-    rows = [row for row in side.rows() if row["is_feasible"]]
+def _parts_table(found: Sequence[Row], convention: str) -> Table:
+    rows = [row for row in found if row["is_feasible"]]
     names = list(rows[0]["table_5"]) if rows else []
     cells = [
         [f"{row['context']:,}", row["subject"], *(text(row["table_5"][n]) for n in names)]
         for row in rows
     ]
     title = (
-        f"GPU time of an output token, {side.convention} convention; 1 = the first subject's "
+        f"GPU time of an output token, {convention} convention; 1 = the first subject's "
         "compute at the first context (as the paper's table 5)"
     )
     return Table(title, ["context", "subject", *names], cells, 2)
@@ -762,7 +749,7 @@ def _ranking(
                     f"{name} has no design {where}: {_refusal(problem, cells, best, k)}."
                 )
             column += found
-    plain = Ranking(
+    ranking = Ranking(
         *(convention, tuple(subjects), places, tuple(map(tuple, columns))),
         sides=tuple(_names(problem, subject) for subject in subjects.values()),
         level=level,
@@ -771,12 +758,12 @@ def _ranking(
     )
     crossovers = []
     for k in range(len(contexts) - 1 if len(each) == 1 else 0):
-        before, after = plain.winner(k), plain.winner(k + 1)
+        before, after = ranking.winner(k), ranking.winner(k + 1)
         if before is None or after is None or before == after:
             continue
         at = _turn(sides[before], sides[after], contexts[k], contexts[k + 1])
-        crossovers.append(Crossover(at, plain.subjects[before], plain.subjects[after]))
-    return dataclasses.replace(plain, crossovers=tuple(crossovers))
+        crossovers.append(Crossover(at, ranking.subjects[before], ranking.subjects[after]))
+    return dataclasses.replace(ranking, crossovers=tuple(crossovers))
 
 
 @fixed_question("compares tokens/s/GPU (limits such as qsjax.Limits(max_tpot=0.02) hold)")
@@ -815,12 +802,11 @@ def compare(
     cached = cached_of(requests, prefix_hit_rate)
     stated = problem.stated
     other, beside = stated.other, None
-    arguments: dict[str, Any] = {
-        "objective": "tokens_per_s_per_gpu",
-        "context": sorted(stated.contexts),
-    }
-    arguments |= {"batch": "best"} if stated.batches is None else {}
-    asked = dataclasses.replace(problem, **arguments)
+    asked = dataclasses.replace(
+        problem, objective="tokens_per_s_per_gpu", context=sorted(stated.contexts)
+    )
+    if stated.batches is None:
+        asked = dataclasses.replace(asked, batch="best")
     named = _named(asked, subjects)
     own = _ranking(asked, named, stated.convention, stated.rules, level)
     if other is not None:

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -203,9 +205,10 @@ class Exploration(Result):
             )
         for count in counts:
             part = [row for row in rows if row["gpus"] == count]
-            if any(row["is_feasible"] for row in part):
+            running = [row for row in part if row["is_feasible"]]
+            if running:
                 end = f"-{count}-gpus" if len(counts) > 1 else ""
-                own = _first_running(part)
+                own = [row for row in running if _line(row) == _line(running[0])]
                 head = _who(own[0], of_several=several)
                 found[f"partition{end}"] = partial(
                     plotting.best_partition_map,
@@ -253,12 +256,6 @@ def _line(row: Row) -> str:
     from qsjax.plotting.style import variant_label
 
     return str(row.get("label") or variant_label(row))
-
-
-def _first_running(rows: Sequence[Row]) -> list[Row]:
-    """The cells of the first line that runs."""
-    running = [row for row in rows if row["is_feasible"]]
-    return [row for row in running if _line(row) == _line(running[0])]
 
 
 def _who(row: Row, *, of_several: bool) -> str:
@@ -318,9 +315,7 @@ def _rates(problem: Problem, rows: Sequence[Row]) -> str:
         at = row["context"], row["gpus"]
         best = places.get(at, row)
         places[at] = max(best, row, key=lambda one: one["tokens_per_s_per_gpu"])
-    where = _subject(problem)
-    if _has_several(problem):
-        where = words.heading(problem)
+    where = words.heading(problem) if _has_several(problem) else _subject(problem)
     where = f"{where}: " if where else ""
     first, last = _ends(list(places.values()))
     if _line(first) == _line(last):
@@ -517,16 +512,14 @@ def _table(problem: Problem, rows: Sequence[Row], title: str) -> Table:
     kept = list(problem.stated.kept)
     heads = ["context", *(["GPUs"] if several else []), *kept, "variant", "tp", "ep", "pp", "dp"]
     heads += ["kvp", "copies", *columns.heads(*NUMBERS), "bound by", *factors]
-    order = sorted(range(len(rows)), key=lambda i: (rows[i]["gpus"], rows[i]["context"], i))
+    place = itemgetter("gpus", "context")
     cells: list[Sequence[str]] = []
-    last = None
-    for row in (rows[i] for i in order):
-        if last not in (None, (row["gpus"], row["context"])):
-            cells.append(())
-        last = (row["gpus"], row["context"])
-        first = [tokens(row["context"]), *([f"{row['gpus']:g}"] if several else [])]
-        first += [*(axis_value(name, row[name]) for name in kept), variant_name(row)]
-        cells.append([*first, *_cells(row), *(_factor(row, name) for name in gains)])
+    for _, part in groupby(sorted(rows, key=place), place):
+        cells += [()] if cells else []
+        for row in part:
+            first = [tokens(row["context"]), *([f"{row['gpus']:g}"] if several else [])]
+            first += [*(axis_value(name, row[name]) for name in kept), variant_name(row)]
+            cells.append([*first, *_cells(row), *(_factor(row, name) for name in gains)])
     return Table(title, heads, cells, 1 + several + len(kept))
 
 

@@ -126,7 +126,7 @@ def _contest(
     free, asked = any_batch(dataclasses.replace(problem, twins=nodes.tolist()))
     cells = cells_of(free, model, hardware, rules)
     fronts = [front_of_cell(cells, cell, asked) for cell in range(cells.cells)]
-    per = cells.cells // cells.shape[0]
+    per = cells.per_variant
     lines = [tuple(fronts[k : k + per]) for k in range(0, len(fronts), per)]
     drop = ("variant", "q")
     labels = [{k: v for k, v in front.label.items() if k not in drop} for front in lines[0]]
@@ -396,9 +396,8 @@ def _checked(problem: Problem, tpots: Sequence[float], q: Distribution, nodes: i
     for name in ("max_tpot", "min_user_rate"):
         if is_given(problem.limits, name):
             wrong.append(f"limits.{name}: limits on TPOT are given as tpots; leave it out")
-    dense = [m.name for m in problem.stated.models if float(np.asarray(m.spec.experts)) <= 1]
-    if dense:
-        wrong.append(f"{', '.join(dense)}: dense already; give models with experts")
+    if dense := ", ".join(problem.stated.dense):
+        wrong.append(f"{dense}: dense already; give models with experts")
     if wrong:
         raise ValueError("\n".join(wrong))
 

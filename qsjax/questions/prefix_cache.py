@@ -178,17 +178,14 @@ class PrefixCaching(Result):
         names = {"reuse_interval": "interval", "prefix_hit_rate": "hit-rate"}
         return {
             name: partial(
-                _drawn, plotting.prefix_places, self.curves, parameter,
-                f"{describe(self.problem).partition(' at ')[0]}, {title}: prefixes are best "
+                plotting.prefix_places,
+                self.curves(parameter),
+                parameter=parameter,
+                title=f"{describe(self.problem).partition(' at ')[0]}, {title}: prefixes are best "
                 f"{_among(self.turns[0][parameter], meaning_of(parameter).units)}",
             )
             for parameter, name in names.items()
-        }  # fmt: skip
-
-
-def _drawn(draw: Any, curves: Any, parameter: str, title: str, ax: Any = None) -> Any:
-    """A figure whose curves are computed when it is drawn."""
-    return draw(curves(parameter), ax, parameter=parameter, title=title)
+        }
 
 
 def _series(design: Design) -> str:

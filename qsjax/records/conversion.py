@@ -57,10 +57,12 @@ def number_of_text(text: str) -> float:
 def names_of(given: Iterable[str]) -> list[str]:
     """Names as a list; one text holds one name, or several with commas between them.
 
-    >>> names_of("hbm_bw, q"), names_of(("tpot",))
+    >>> names_of("hbm_bw, q,"), names_of(("tpot",))
     (['hbm_bw', 'q'], ['tpot'])
     """
-    return [part.strip() for part in given.split(",")] if isinstance(given, str) else list(given)
+    if isinstance(given, str):
+        return [part.strip() for part in given.split(",") if part.strip()]
+    return list(given)
 
 
 def maybe_one(text: str, *, of_lengths: bool) -> str | None:

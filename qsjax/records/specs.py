@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import ArrayLike
-from qsjax.numerics.safe import Rounding
+from qsjax.numerics.safe import Rounding, scalar
 from qsjax.records.fields import (
     AT_LEAST_ONE,
     BATCH,
@@ -262,6 +262,11 @@ class ModelSpec:
     label: str = _label()
 
     replace = replace
+
+    @property
+    def is_moe(self) -> bool:
+        """Whether some of many experts serve a token."""
+        return scalar(self.experts) > 1
 
 
 @_register_labelled

@@ -11,7 +11,6 @@ from qsjax.grid.axes import Axes, make_axes, stack, twin_of
 from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.grid.problem import Problem, Served, axis_values
 from qsjax.numerics.jax import jax
-from qsjax.numerics.safe import scalar
 from qsjax.records import checks
 from qsjax.records.conversion import as_float64
 from qsjax.records.fields import NOT_NEGATIVE, Rule, choices_of, facts_of, hint
@@ -145,7 +144,7 @@ def _unswept(problem: Problem, options: Options) -> Iterator[tuple[str, str]]:
     for name in facts_of(Convention):
         if name in stated.kept:
             yield name, f"{name}: a sweep has one accounting; give it in a Convention"
-    dense = [model.name for model in stated.models if not _has_experts(model.spec)]
+    dense = stated.dense
     if len(options.q) and (dense or stated.twins):
         if stated.twins:
             dense += [f"the twins of {m.name}" for m in stated.models if m.name not in dense]
@@ -155,10 +154,6 @@ def _unswept(problem: Problem, options: Options) -> Iterator[tuple[str, str]]:
             f"{', '.join(dense)}; drop the axis, or these",
         )
     yield from _precisions_apart(stated.models)
-
-
-def _has_experts(model: ModelSpec) -> bool:
-    return scalar(model.experts) > 1
 
 
 def _precisions_apart(models: Sequence[Served]) -> Iterator[tuple[str, str]]:
@@ -189,7 +184,7 @@ def _records_of(problem: Problem) -> tuple[list[str], Records]:
     works: list[Workload] = []
     for model in stated.models:
         family = {model.name: model.spec}
-        for q in stated.twins if _has_experts(model.spec) else ():
+        for q in stated.twins if model.spec.is_moe else ():
             twin = twin_of(model.spec, float(q), definition=stated.rules.twin)
             family[f"{model.name} dense q={q:g}"] = twin
         specs |= family

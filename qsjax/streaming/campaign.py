@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -156,10 +156,8 @@ def prepare(
     return SweepRun(job, plan, wanted, folder)
 
 
-def execute(
-    campaign: SweepRun, me: Processes, warn: Callable[[str], None]
-) -> dict[str, Any] | None:
-    """Compute what is missing, and in process 0 write the results.
+def execute(campaign: SweepRun, me: Processes) -> dict[str, Any] | None:
+    """Compute what is missing, and in process 0 write the results; damaged chunks are warned of.
 
     Returns:
         The summary in process 0, else None.
@@ -171,9 +169,9 @@ def execute(
     mine = me.share(list(range(plan.chunks)))
     done, damaged = store.finished(folder, mine)
     for line in damaged[:SAID]:
-        warn(f"{line}; it is computed again")
+        warnings.warn(f"{line}; it is computed again", stacklevel=2)
     if damaged[SAID:]:
-        warn(f"so are {len(damaged) - SAID} more chunks")
+        warnings.warn(f"so are {len(damaged) - SAID} more chunks", stacklevel=2)
     rest = [chunk for chunk in mine if chunk not in set(done)]
     loop = steps(cells_of(plan, mine), cells_of(plan, done), "designs")
     if me.count == 1:

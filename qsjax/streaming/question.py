@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import math
 import shutil
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -255,11 +254,7 @@ def _counted(
             own = given | {"memory": given["memory"] or _memory(me)}
             return campaign.prepare(question, folder, **own, is_first=me.rank == 0)
 
-        return campaign.execute(_in_turn(prepare, me, folder), me, _warn)
-
-
-def _warn(line: str) -> None:
-    warnings.warn(line, stacklevel=3)
+        return campaign.execute(_in_turn(prepare, me, folder), me)
 
 
 def _in_turn(

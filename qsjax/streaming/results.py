@@ -149,13 +149,10 @@ def summary(job: Job, plan: Plan, tally: Tally) -> dict[str, Any]:
         name: {
             "min": float(tally.low[k]),
             "max": float(tally.high[k]),
-            **dict(
-                zip(
-                    [f"q{int(100 * s):02d}" for s in SHARES],
-                    map(float, quantiles(tally, k, np.array(SHARES))),
-                    strict=True,
-                )
-            ),
+            **{
+                f"q{int(100 * share):02d}": float(value)
+                for share, value in zip(SHARES, quantiles(tally, k, np.array(SHARES)), strict=True)
+            },
         }
         for k, name in enumerate(job.statistics)
         if tally.feasible

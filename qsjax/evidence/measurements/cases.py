@@ -209,10 +209,8 @@ def _materialised(one: OperatingPoint) -> Workload:
     return dataclasses.replace(one.workload, bytes_kv=per_element)
 
 
-def _capacity_case(
-    record: Mapping[str, Any], kind: Kind, unit: float, found: dict[str, float]
-) -> Case:
-    """Sizes need no batch, and tokens no context.
+def _sized(record: Mapping[str, Any], kind: Kind, found: dict[str, float]) -> OperatingPoint:
+    """The deployment of a size: it needs no batch, and one of tokens no context.
 
     An accelerator that the catalogue lacks will do if the record states the memory it has.
     """
@@ -226,16 +224,7 @@ def _capacity_case(
     remarks = f"{record.get('notes')} {record.get('phase')}"
     if re.search(r"without mla|pre-mla", remarks, re.IGNORECASE):
         one = dataclasses.replace(one, workload=_materialised(one))
-    return Case(
-        id=str(record["id"]),
-        kind=kind,
-        measured=float(record["value"]),
-        unit=unit or context,
-        deployments=(one,),
-        facts=found,
-        is_median=is_median(record),
-        not_scored=_not_scored(record),
-    )
+    return one
 
 
 def read_cases(records: Sequence[Mapping[str, Any]]) -> list[Case | Kernel | Skipped]:
@@ -303,6 +292,20 @@ def _drafting(one: OperatingPoint) -> OperatingPoint:
     )
 
 
+def _timed(
+    record: Mapping[str, Any], kind: Kind, found: dict[str, float]
+) -> tuple[OperatingPoint, ...]:
+    """The deployments of a time or a rate: one, or two at the ends of a sweep."""
+    contexts = SWEEP if kind in ("slope", "intercept") else (None,)
+    deployments = tuple(deployment_of(record, context=context) for context in contexts)
+    one = deployments[0]
+    if (kind == "static" and not one.prompt) or (kind in SERVED and not one.output):
+        raise UnusableError("unknown lengths of prompt and output")
+    if kind in ("served_tpot", "served_throughput") and not record.get("mean_concurrency"):
+        deployments = tuple(_running(one, found) for one in deployments)
+    return tuple(map(_drafting, deployments))
+
+
 def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
     """What a record measures, or why the model does not predict it."""
     name = str(record["id"])
@@ -322,17 +325,10 @@ def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
     try:
         kind, unit = _kind(record)
         if kind in ("tokens", "kv", "weights"):
-            return _capacity_case(record, kind, unit, found)
-        contexts: tuple[float | None, ...] = (None,)
-        if kind in ("slope", "intercept"):
-            contexts = SWEEP
-        deployments = tuple(deployment_of(record, context=context) for context in contexts)
-        one = deployments[0]
-        if (kind == "static" and not one.prompt) or (kind in SERVED and not one.output):
-            raise UnusableError("unknown lengths of prompt and output")
-        if kind in ("served_tpot", "served_throughput") and not record.get("mean_concurrency"):
-            deployments = tuple(_running(one, found) for one in deployments)
-        deployments = tuple(map(_drafting, deployments))
+            deployments: tuple[OperatingPoint, ...] = (_sized(record, kind, found),)
+            unit = unit or scalar(deployments[0].workload.context)
+        else:
+            deployments = _timed(record, kind, found)
     except (TypeError, ValueError) as error:  # also fields that are no numbers
         return Skipped(id=name, because=str(error))
     if record["value"] <= 0:

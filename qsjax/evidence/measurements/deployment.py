@@ -169,8 +169,7 @@ def _weights(
         ffn, launches = Precision(stored=stored, native="fp4"), kernels.launches
     # Four-bit checkpoints of mixtures quantise the experts and leave attention in 16 bits:
     # `exclude_modules` of nvidia/DeepSeek-V3-0324-NVFP4, `modules_to_not_convert` of gpt-oss.
-    is_mixture = scalar(model.spec.experts) > 1
-    if "bf16 att" in text or (ffn.stored < 1.0 and is_mixture):
+    if "bf16 att" in text or (ffn.stored < 1.0 and model.spec.is_moe):
         return ffn, PRECISIONS["bf16"], launches
     return ffn, ffn, launches
 

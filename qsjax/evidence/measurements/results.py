@@ -152,20 +152,17 @@ def _runs_of(data: Any) -> list[Any] | None:
         return None
     if found := reports.runs_of(data):
         return found
-    lists = [x for x in data.values() if isinstance(x, list) and x and _is_table(x)]
-    if len(lists) == 1:
+    lists = [x for x in data.values() if isinstance(x, list) and x and all(map(_is_run, x))]
+    below = [x for x in data.values() if _is_run(x)]
+    if len(lists) == 1 or len(below) > 1:  # a list of runs, or one below each of several keys
         own = {name: x for name, x in data.items() if not isinstance(x, list | Mapping)}
-        return [own | one for one in lists[0]]
-    runs = [x for x in data.values() if isinstance(x, Mapping) and times_in(leaves(x))]
-    if len(runs) > 1:  # a run below each of several keys
-        own = {name: x for name, x in data.items() if not isinstance(x, list | Mapping)}
-        return [{**own, **one} for one in runs]
+        return [{**own, **one} for one in (lists[0] if len(lists) == 1 else below)]
     is_run = (
         times_in(leaves(dialects.plain(data))) or {"model", "model_id", "hardware"} & data.keys()
     )
     return [data] if is_run else None
 
 
-def _is_table(rows: list[Any]) -> bool:
-    """Whether a list is one of runs, each with a time per token."""
-    return all(isinstance(one, Mapping) and times_in(leaves(one)) for one in rows)
+def _is_run(given: Any) -> bool:
+    """Whether this is a run with a time per token."""
+    return isinstance(given, Mapping) and bool(times_in(leaves(given)))

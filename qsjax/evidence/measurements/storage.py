@@ -93,9 +93,14 @@ def read_json(path: str | Path) -> tuple[Record, ...]:
     records = data.get("records") if isinstance(data, Mapping) else data
     if not isinstance(records, list):
         raise ValueError(f'{where}: give a list of records, or an object with a list "records"')
+    return _of_runs(where, records)
+
+
+def _of_runs(where: Path, runs: Sequence[Any]) -> tuple[Record, ...]:
+    """The records of runs of benchmarks, and of what has their names already."""
     named = [
-        columns.as_record(results.as_given(one), i) if isinstance(one, dict) else one
-        for i, one in enumerate(records)
+        columns.as_record(results.as_given(one), i) if isinstance(one, Mapping) else one
+        for i, one in enumerate(runs)
     ]
     return _usable(where, [(record, _problems(i, record)) for i, record in enumerate(named)])
 
@@ -259,8 +264,7 @@ def read_records(path: str | Path) -> tuple[Record, ...]:
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     if runs is not None:
-        named = [columns.as_record(results.as_given(one), i) for i, one in enumerate(runs)]
-        return _usable(where, [(record, _problems(i, record)) for i, record in enumerate(named)])
+        return _of_runs(where, runs)
     return read_json(path) if is_json else read_csv(path)
 
 

@@ -17,7 +17,6 @@ from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import Inputs, read, write
 from qsjax.grid.problem import Problem
 from qsjax.numerics.loading import in_float64
-from qsjax.numerics.safe import scalar
 from qsjax.output import files
 from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.records.rows import grouped
@@ -298,10 +297,9 @@ def study(problem: Problem, conventions: Sequence[str] = tuple(CONVENTIONS)) -> 
         ValueError: a model without experts, no twins, several accelerators or GPU counts.
     """
     stated = problem.stated
-    dense = [own.name for own in stated.models if scalar(own.spec.experts) <= 1]
     wrong = []
-    if dense:
-        wrong.append(f"{', '.join(dense)}: no experts, so there is no twin to compare with")
+    if dense := ", ".join(stated.dense):
+        wrong.append(f"{dense}: no experts, so there is no twin to compare with")
     if not stated.twins:
         wrong.append("twins: none; give quality factors, such as twins=[2, 3, 5, 8]")
     for name, given in (("gpus", stated.gpus), ("hardware", stated.accelerators)):

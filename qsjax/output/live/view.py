@@ -130,7 +130,7 @@ def contexts(problem: Problem) -> tuple[float, ...]:
 
 def is_moe(problem: Problem) -> bool:
     """Whether the model has experts, so that a dense twin is something else."""
-    return scalar(problem.stated.models[0].spec.experts) > 1
+    return problem.stated.models[0].spec.is_moe
 
 
 def first(problem: Problem) -> Setting:

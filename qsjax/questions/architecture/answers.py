@@ -12,7 +12,7 @@ from qsjax.grid.gradients import slopes_at_rate
 from qsjax.grid.limits import is_given
 from qsjax.grid.parameters import resolve
 from qsjax.grid.problem import MODEL, Problem, describe, fixed_question
-from qsjax.grid.solution import Solution, coordinates, rows_of, solve_all
+from qsjax.grid.solution import Solution, rows_of, solve_all
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
@@ -99,9 +99,9 @@ class Architectures(Result):
             shown = {name: scalar(getattr(own.spec, name)) for name in SHOWN}
             head = {"architecture": own.name, "law": self.law, **shown}
             head |= {"total_params": total, "active_params": active, "quality": own.quality}
-            labels = coordinates(solution.cells)
+            place = ("hardware", "q", *(axis.name for axis in solution.cells.axes))
             for k, row in enumerate(rows_of(solution)):
-                key = (row["hardware"], *labels[k].values())
+                key = tuple(row[name] for name in place)
                 rate = row.get("tokens_per_s_per_gpu", np.nan)
                 first.setdefault(key, rate)
                 own_slopes = {name: float(x[k]) for name, x in slopes.items()}
@@ -302,7 +302,7 @@ def _checked(problem: Problem, law: str, tokens: float) -> None:
     models = problem.stated.models
     if len(models) > 1:
         wrong.append("model: one reference, please; its variants are compared")
-    if scalar(models[0].spec.experts) <= 1:
+    if not models[0].spec.is_moe:
         wrong.append(f"{models[0].name}: dense; give a model with experts as the reference")
     if problem.stated.twins:
         wrong.append(

@@ -30,12 +30,11 @@ def explained(stated: Cells, found: list[Roots], twins: np.ndarray) -> list[Root
         found: roots of the twins, in their order.
         twins: positions of their cells; the MoE's is the same in the first variant.
     """
-    per = stated.cells // stated.shape[0]
     points = [(k, x) for k, one in enumerate(found) for pair in _points(one) for x in pair]
     if not points or stated.objective != "tokens_per_s_per_gpu":  # GPU time explains that alone
         return found
     at = np.array([twins[k] for k, _ in points])
-    rows = take(stated.inputs, np.concatenate([at, at % per]))
+    rows = take(stated.inputs, np.concatenate([at, at % stated.per_variant]))
     values = np.tile([x for _, x in points], 2)
     placed = dataclasses.replace(stated, inputs=varied(rows, {found[0].parameter: values}))
     best = best_of(placed, placed.inputs)
@@ -93,4 +92,4 @@ def _lead(pair: Pair) -> float:
 
 
 def _split(case: Any) -> str:
-    return words.split(design_record(case), is_moe=float(case.records.model.experts) > 1)
+    return words.split(design_record(case), is_moe=case.records.model.is_moe)

@@ -156,12 +156,9 @@ def break_even(
 def _with_twins(problem: Problem, parameter: str) -> Problem:
     """A problem with dense twins, of any q where q is what is sought."""
     stated = problem.stated
-    dense = [own.name for own in stated.models if scalar(own.spec.experts) <= 1]
-    if dense:
-        raise ValueError(
-            f"{', '.join(dict.fromkeys(dense))}: no experts, so there is no dense twin to compare "
-            "with"
-        )
+    if stated.dense:
+        names = ", ".join(dict.fromkeys(stated.dense))
+        raise ValueError(f"{names}: no experts, so there is no dense twin to compare with")
     if parameter != "q" and not stated.twins:
         raise ValueError("there is no dense twin to compare with: give twins, such as twins=[5]")
     return problem if stated.twins else dataclasses.replace(problem, twins=(1.0,))
@@ -190,7 +187,7 @@ def _places(
 def _equalities(
     stated: Cells, chosen: Parameter, low: float | None, high: float | None, points: int
 ) -> list[Roots]:
-    name, per = chosen.name, stated.cells // stated.shape[0]
+    name, per = chosen.name, stated.per_variant
 
     def margin(cell: np.ndarray, x: np.ndarray) -> np.ndarray:
         both = _scores(stated, name, np.concatenate([cell, cell % per]), np.tile(np.exp(x), 2))
@@ -294,7 +291,7 @@ def _targets(
 
     cells = _distinct_cells(stated, chosen.name)
     if chosen.name == "q":  # the mixture has none
-        cells = cells[cells >= stated.cells // stated.shape[0]]
+        cells = cells[cells >= stated.per_variant]
     words = ("missed", "met", "met", "infeasible")
     found = collect(stated, chosen.name, interval, cells, margin, words=words, points=points)
     grid = np.geomspace(*interval, points)

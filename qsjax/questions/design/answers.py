@@ -189,6 +189,8 @@ class HardwareDesign(Result):
 
     def drawings(self) -> dict[str, Drawing]:
         """The accelerator of each answer, quantity by quantity."""
+        from qsjax import plotting
+
         found: dict[str, Drawing] = {}
         per = len(self.cost.prices)
         rows = [_shown(row) for row in self.rows()]
@@ -198,14 +200,9 @@ class HardwareDesign(Result):
                 f"{answer.labels[0]['model']}: {words.number(answer.objective)} "
                 f"{METRICS[self.problem.objective].unit} at a cost of {answer.cost:.4g}"
             )
-            found[name] = partial(_draw, rows[n * per : (n + 1) * per], title)
+            own = rows[n * per : (n + 1) * per]
+            found[name] = partial(plotting.chosen_hardware, own, title=title)
         return found
-
-
-def _draw(rows: list[Row], title: str, ax: Any = None) -> Any:
-    from qsjax import plotting
-
-    return plotting.chosen_hardware(rows, ax, title=title)
 
 
 def _shown(row: Row) -> Row:

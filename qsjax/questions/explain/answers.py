@@ -131,7 +131,7 @@ class Explanation(Result):
     @property
     def is_moe(self) -> bool:
         """Whether what is served has experts."""
-        return scalar(self.stated.records.model.experts) > 1
+        return self.stated.records.model.is_moe
 
     @property
     def sides(self) -> list[Side]:
@@ -227,10 +227,8 @@ class Explanation(Result):
         found = self.prefill
         if found is None or self.requests is None:
             return ""
-        apart, shared = (
-            found.tokens_per_s_per_gpu_disaggregated,
-            found.tokens_per_s_per_gpu_aggregated,
-        )
+        apart = found.tokens_per_s_per_gpu_disaggregated
+        shared = found.tokens_per_s_per_gpu_aggregated
         pays = "pays" if apart > shared else "does not pay"
         if abs(apart / shared - 1.0) < POOLS_ERROR:
             pays = "makes no difference beyond the error"
@@ -257,19 +255,24 @@ class Explanation(Result):
         lines = words.rests_on([self.bounds(self.stated)], self.level)
         if self.prefill is not None:
             lines.append(_prefill_line(self.prefill))
-        cases = self.own.cases()
         lines += [
-            _cost_line(name, self.costs_of(name, cases[name]))
-            for name in ("stated", "best")
-            if name in cases
-            and cases[name].is_feasible
-            and not (name == "best" and _is_same(*(cases[n] for n in ("stated", name))))
+            _cost_line(name, self.costs_of(name, case))
+            for name, case in self._shown().items()
+            if case.is_feasible
         ]
         lines += prices_of(self.problem)
         for engine, written in self.more.get("best", {}).get("engine_flags", {}).items():
             lines.append(f"The best design for {engine}: {written['flags']}")
             lines += [f"  ({remark})" for remark in written["notes"]]
         return [*lines, *(f"Note: {note}." for note in self.notes)]
+
+    def _shown(self) -> dict[str, Case]:
+        """The stated design, and the best one where that is another."""
+        cases = self.own.cases()
+        best = cases.get("best")
+        is_same = best and _design_of(case_record(best)) == _design_of(case_record(self.stated))
+        names = ("stated",) if is_same else ("stated", "best")
+        return {name: case for name, case in cases.items() if name in names}
 
     def record(self) -> Row:
         """Both conventions, prices, prefill and notes; None for what is missing."""
@@ -330,9 +333,7 @@ class Explanation(Result):
         title = describe(dataclasses.replace(self.problem, twins=())).replace(
             name, self.own_name, 1
         )
-        cases = {n: case_record(c) for n, c in self.own.cases().items() if n != "best_as_fast"}
-        if "best" in cases and _design_of(cases["best"]) == _design_of(cases["stated"]):
-            cases.pop("best")
+        cases = {name: case_record(case) for name, case in self._shown().items()}
         points = [
             {"variant": "moe" if self.is_moe else "dense", "q": None, "phase": name, **roof}
             for name, roof in cases["stated"]["roofline"].items()
@@ -391,12 +392,8 @@ def for_people(terms: Mapping[str, float], is_moe: bool) -> dict[str, float]:
     return {_DENSE_NAMES.get(n, n) if not is_moe else n: x for n, x in terms.items()}
 
 
-def _is_same(first: Case, second: Case) -> bool:
-    """Whether two designs are one: the same split at the same batch."""
-    return _design_of(case_record(first)) == _design_of(case_record(second))
-
-
 def _design_of(case: Row) -> tuple[str, bool, int]:
+    """What two designs that are one share: split, and batch."""
     return split_name(case), case["is_feasible"], case["batch"]
 
 

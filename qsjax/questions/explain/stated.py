@@ -322,7 +322,7 @@ def stated_by(asked: Asked) -> Stated:
     asked = asked._replace(weights=dtype_named(asked.weights), kv=dtype_named(asked.kv))
     model = _served(asked.words) if asked.model is None else asked.model
     entry = model if isinstance(model, catalog.ModelEntry) else catalog.model_entry(model)
-    is_moe = scalar(entry.spec.experts) > 1
+    is_moe = entry.spec.is_moe
     if asked.twin is not None and not is_moe:
         raise ValueError(f"twins: {entry.name} has no experts, so it has no dense twin; drop it")
     deployment = _deployment(asked, is_moe and asked.twin is None)

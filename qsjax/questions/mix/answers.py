@@ -278,7 +278,9 @@ def _best(rates: np.ndarray) -> int:
     return int(pick_best(rates, rates > 0, np.zeros(len(rates)), np).position)
 
 
-def best_for_classes(cells: Cells, cell: int, classes: Sequence[Request]) -> Mixture:
+def best_for_classes(
+    cells: Cells, cell: int, classes: Sequence[Request], one_batch: Together | None = None
+) -> Mixture:
     """The split of a cell with the most tokens/s/GPU over all classes, each at its own batch."""
     own: Inputs = take(cells.inputs, [cell])
     tables = [
@@ -306,7 +308,7 @@ def best_for_classes(cells: Cells, cell: int, classes: Sequence[Request]) -> Mix
             )
             for k, one in enumerate(classes)
         ),
-        together=None,
+        together=one_batch,
     )
 
 
@@ -386,10 +388,7 @@ def mix(problem: Problem, requests: Any, *, together: bool = False) -> Mix:
     mixtures = []
     for cells in blocks_of(dataclasses.replace(free, context=first)):
         for cell in range(cells.cells):
-            found = best_for_classes(cells, cell, classes)
-            if together:
-                one = best_together(cells, cell, read)
-                found = dataclasses.replace(found, together=one)
-            mixtures.append(found)
+            one = best_together(cells, cell, read) if together else None
+            mixtures.append(best_for_classes(cells, cell, classes, one))
     told = dataclasses.replace(free, context=sorted({one.context for one in classes}))
     return Mix(told, tuple(read), tuple(mixtures))

@@ -126,7 +126,7 @@ def _propagate(
     model = partial(_log_objective, stated, names, fixed)
     shapes = [frozen(name, given) for name, given in distributions.items()]
     values = _draw(shapes, draws, seed)
-    logs, per = model(values), stated.cells // stated.shape[0]
+    logs, per = model(values), stated.per_variant
     moe = np.tile(logs[:per], (stated.shape[0], 1))
     sign = -1.0 if METRICS[stated.objective].less_is_better else 1.0
     gain = sign * (logs - moe)

@@ -83,7 +83,7 @@ def slopes_of(
         priced_winners(solution, rounding), chosen, direct, cells.economy, one_sided=one_sided
     )
     columns, defined = [], []
-    moe = np.tile(solution.is_feasible[: cells.cells // cells.shape[0]], cells.shape[0])
+    moe = np.tile(solution.is_feasible[: cells.per_variant], cells.shape[0])
     for name in metrics:
         if name == "speedup":
             of = direct.index("tokens_per_s_per_gpu")

@@ -59,9 +59,7 @@ class Switches:
 
     def nearest(self) -> tuple[np.ndarray, np.ndarray]:
         """Nearest factor of any kind below and above 1, shape (parameter, cell); NaN if none."""
-        down = np.where(np.isnan(self.down), -np.inf, self.down).max(axis=0)
-        up = np.where(np.isnan(self.up), np.inf, self.up).min(axis=0)
-        return np.where(np.isfinite(down), down, np.nan), np.where(np.isfinite(up), up, np.nan)
+        return np.fmax.reduce(self.down), np.fmin.reduce(self.up)
 
     def describe(self, kind: str, to: int) -> str:
         """New partition, resource or winner, in words."""
@@ -80,7 +78,7 @@ class _Varier:
 
     def __init__(self, stated: Cells, parameters: tuple[Parameter, ...]) -> None:
         self.stated, self.parameters = stated, parameters
-        self.partner_of = np.arange(stated.cells) % (stated.cells // stated.shape[0])
+        self.partner_of = np.arange(stated.cells) % stated.per_variant
 
     def inputs(self, cell: np.ndarray, which: np.ndarray, factor: np.ndarray) -> Inputs:
         """One row per item: a cell whose parameter `which` is scaled by `factor`."""
@@ -144,13 +142,12 @@ def _first_changes(
     """Kind, parameter, side, cell, and the factors before and at the first change of each scan."""
     which, side, factors = tries
     state = varier.scan(np.repeat(which, SCAN_STEPS), factors.ravel())
-    per = varier.stated.cells // varier.stated.shape[0]
     items: list[tuple[np.ndarray, ...]] = []
     for kind, name in enumerate(KINDS):
         now = state[kind].reshape(len(which), SCAN_STEPS, -1)
         changed = now != base[kind]
         if name == "winner":
-            changed[..., :per] = False  # the MoE against itself
+            changed[..., : varier.stated.per_variant] = False  # the MoE against itself
         if name == "resource":  # an infeasible cell has no bottleneck: that is its partition
             changed &= now >= 0
         run, cell = np.nonzero(changed.any(axis=1))
@@ -264,7 +261,7 @@ def _winner_of_the_moe(factors: np.ndarray, to: np.ndarray, stated: Cells) -> No
     variants, kind = stated.shape[0], KINDS.index("winner")
     if variants < 2:
         return
-    by_variant = factors[:, kind].reshape(2, -1, variants, stated.cells // variants)
+    by_variant = factors[:, kind].reshape(2, -1, variants, stated.per_variant)
     to_variant = to[:, kind].reshape(by_variant.shape)
     distance = np.abs(np.log(by_variant[:, :, 1:]))
     nearest = np.where(np.isnan(distance), np.inf, distance).argmin(axis=2)[:, :, None]

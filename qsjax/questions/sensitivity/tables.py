@@ -69,29 +69,26 @@ def _why(cell: dict[str, Any], held: float) -> str:
 
 def switch_columns(found: Switches) -> list[list[dict[str, Any]]]:
     """Columns of the switches, by parameter and cell."""
-    nearest = found.nearest()
-    sides = {"down": (found.down, found.down_to), "up": (found.up, found.up_to)}
-    table: list[list[dict[str, Any]]] = []
-    for k in range(len(found.parameters)):
-        by_cell: list[dict[str, Any]] = []
-        for cell in range(found.solution.cells.cells):
-            row: dict[str, Any] = {
-                "switch_down": _number(nearest[0][k, cell]),
-                "switch_up": _number(nearest[1][k, cell]),
-            }
-            for side, (factor, to) in sides.items():
-                at = row[f"switch_{side}"]
-                first = factor[:, k, cell] == at if at is not None else np.zeros(len(KINDS), bool)
-                kinds = [kind for kind, own in zip(KINDS, first, strict=True) if own]
-                row[f"switch_{side}_what"] = " and ".join(
-                    f"{kind} to {found.describe(kind, int(to[KINDS.index(kind), k, cell]))}"
-                    for kind in kinds
-                )
-                for n, kind in enumerate(KINDS):
-                    row[f"{kind}_{side}"] = _number(factor[n, k, cell])
-            by_cell.append(row)
-        table.append(by_cell)
-    return table
+    down, up = found.nearest()
+    sides = {"down": (down, found.down, found.down_to), "up": (up, found.up, found.up_to)}
+
+    def columns(k: int, cell: int) -> dict[str, Any]:
+        row: dict[str, Any] = {
+            "switch_down": _number(down[k, cell]),
+            "switch_up": _number(up[k, cell]),
+        }
+        for side, (nearest, factor, to) in sides.items():
+            row[f"switch_{side}_what"] = " and ".join(
+                f"{kind} to {found.describe(kind, int(to[n, k, cell]))}"
+                for n, kind in enumerate(KINDS)
+                if factor[n, k, cell] == nearest[k, cell]
+            )
+            for n, kind in enumerate(KINDS):
+                row[f"{kind}_{side}"] = _number(factor[n, k, cell])
+        return row
+
+    cells, parameters = range(found.solution.cells.cells), range(len(found.parameters))
+    return [[columns(k, cell) for cell in cells] for k in parameters]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
