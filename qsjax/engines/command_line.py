@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple, get_args
 
-from qsjax.engines import jobs, pasted, shell
+from qsjax.engines import jobs, pasted, shell, tools
 
 Engine = Literal["vllm", "sglang", "trtllm", "atom"]
 # What names a program, a module or an image of each engine.
@@ -217,39 +217,9 @@ def _start(words: list[str], variables: shell.Variables) -> tuple[list[str], Eng
     """The words, without quotation marks around the command; the engine; and the place after it."""
     engine, at = _program_at(words)
     if engine is None:
-        words = _unquoted(words, variables)
+        words = _unquoted(tools.as_engine(words), variables)
         engine, at = _program_at(words)
     return (words, engine, at) if engine else (words, *_image_at(words))
-
-
-def _as_container(words: list[str]) -> list[str]:
-    """Words as of `docker run`, of a cloud that is told an image and its arguments.
-
-    That is Google's `--args=A,B`, or `^;^A;B` with a comma of its own, Vast.ai's `--args A B`, and
-    `kubectl run NAME --image=IMAGE -- A B`.
-    """
-    programs = ("gcloud", "vastai", "az", "kubectl")
-    at = next((i for i, word in enumerate(words) if word in programs), len(words))
-    told: dict[str, str] = {}
-    for word, after in itertools.pairwise([*words[at:], ""]):
-        name, equals, value = word.partition("=")
-        if name in ("--image", "--command", "--args") and name not in told:
-            told[name] = value if equals else after
-    if words[at : at + 2] == ["kubectl", "run"] and "--image" in told and "--" in words[at:]:
-        return ["docker", "run", told["--image"], *words[words.index("--", at) + 1 :]]
-    if not {"--image", "--args"} <= told.keys():
-        return words
-    if words[at] in ("vastai", "az"):
-        own = words[words.index("--args", at) + 1 :]
-    else:
-        lists = (told.get("--command", ""), told["--args"])
-        own = [x for one in lists if one for x in _divided(one)]
-    return ["docker", "run", told["--image"], *own]
-
-
-def _divided(text: str) -> list[str]:
-    other = re.match(r"\^(.+?)\^", text)
-    return text[other.end() :].split(other[1]) if other else text.split(",")
 
 
 def _end(words: list[str]) -> int:
@@ -399,8 +369,7 @@ def split(flags: str | Sequence[str]) -> Command:
         text, written = _files(pasted.as_typed(words[0]))
         text, image, beside = pasted.command_in(text)
         words = shell.words_of(text)
-    words = _as_container(list(shell.expanded(words, variables)))
-    words, engine, at = _start(words, variables)
+    words, engine, at = _start(list(shell.expanded(words, variables)), variables)
     servers = _servers(words, engine, at)
     if servers:
         _, at, _ = meant = next((one for one in servers if not one.prefills), servers[0])
