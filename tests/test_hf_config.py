@@ -245,6 +245,7 @@ def test_config_gives_the_catalogues_model(path):
         entry.kv_dtype,
     )
     assert imported.max_context == entry.max_context
+    assert (imported.mtp_layers > 0) == (entry.mtp_layers > 0)
     assert catalog.model(path) == entry.spec
 
 
@@ -367,6 +368,7 @@ def test_what_is_left_out_is_noted(write):
     assert imported.note == (
         "the vision encoder is left out; the multi-token-prediction module is left out"
     )
+    assert imported.mtp_layers == 1
 
 
 @pytest.mark.parametrize(

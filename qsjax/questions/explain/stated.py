@@ -15,7 +15,7 @@ from qsjax.catalog.huggingface import expanded
 from qsjax.cost.decode import evaluate
 from qsjax.cost.laws.memory import reserve_bytes
 from qsjax.cost.metrics import Economy
-from qsjax.cost.speculation import ACCEPTANCE, speculated
+from qsjax.cost.speculation import ACCEPTANCE, NO_HEAD, speculated
 from qsjax.engines import Deployment
 from qsjax.engines.held import held
 from qsjax.engines.memory import visible_bytes
@@ -342,6 +342,8 @@ def stated_by(asked: Asked) -> Stated:
     hardware, work, own, more = _held(deployment, entry, partition, work, asked)
     records = Records(entry.spec, hardware, partition, work, None)
     hardware, work, drafted = _speculating(records, deployment, asked.convention, asked.acceptance)
+    if deployment.drafter == "mtp" and not entry.mtp_layers:
+        drafted = (NO_HEAD.format(entry.name), *drafted)
     states_design = asked.words or any(asked.design.get(name) for name in DEGREES)
     problem = Problem(
         entry,
