@@ -1,6 +1,7 @@
 """Commands as they stand in scripts, manifests, units and Python: one command, many coats."""
 
 import json
+import time
 
 import pytest
 
@@ -341,6 +342,19 @@ def test_one_command_in_many_coats(coat):
 def test_tools_that_start_another_engine_are_none_of_these(text):
     with pytest.raises(ValueError, match=r"not an engine whose flags|sets variables"):
         read(text)
+
+
+@pytest.mark.parametrize("line", ["vllm serve org/m \\\n", "docker run \\\n"])
+def test_long_texts_take_no_more_than_their_length(line):
+    """The words behind each command were looked through: 20,000 lines took many minutes."""
+
+    def seconds(lines):
+        start = time.process_time()
+        with pytest.raises(ValueError, match="flags"):
+            read(line * lines + "x --tensor-paralel-size 2")
+        return time.process_time() - start
+
+    assert seconds(800) < 8 * seconds(200)  # sixteen times, where it grows with the square
 
 
 def test_what_python_leaves_open_is_not_known():

@@ -277,15 +277,14 @@ class _Server(NamedTuple):
 
 def _servers(words: list[str], engine: Engine | None, at: int) -> list[_Server]:
     """The servers of a script from the first on, each once: scripts print what they start."""
-    found: list[_Server] = []
+    found: dict[tuple[str, ...], _Server] = {}
     while engine:
         after = words[at:]
-        own = after[: _end(after)]
-        if not any(one.engine == engine and one.words == own for one in found):
-            found.append(_Server(engine, at, own))
-        engine, more = _program_at(after)
-        at += more
-    return found
+        following, more = _program_at(after)
+        own = after[: _end(after[: more or None])]
+        found.setdefault((engine, *own), _Server(engine, at, own))
+        engine, at = following, at + more
+    return list(found.values())
 
 
 def _notes(variables: shell.Variables, servers: list[_Server]) -> tuple[str, ...]:

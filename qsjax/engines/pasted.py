@@ -44,7 +44,7 @@ _ENGINE = re.compile(r"vllm|sglang|trtllm|tensorrt-llm|huggingfaceserver")
 SERVER = re.compile(
     r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server"
     r"|\bdynamo\.(?:vllm|sglang|trtllm)\b|\batom\.entrypoints\b"
-    r"|\b(?:docker|podman|nerdctl) run\b(?:[^\n]|\\\n)*?"
+    r"|\b(?:docker|podman|nerdctl) run\b(?:[^\n]|\\\n){0,4000}?"
     r"(?:vllm-openai|lmsysorg/sglang|tensorrt-llm)"
 )
 # Lines that are remarks, which name commands and lists of words too.

@@ -23,6 +23,7 @@ _RENAMED = {
     "max-model-length": "max-model-len",
     "gpu-memory-utilisation": "gpu-memory-utilization",
 }
+_MOST = 1_000  # words of a command
 _ENDS = re.compile(r"\d?>|[|&;)]")  # of a command
 _PAIRS = re.compile(r",(?=[\w.-]+=)")
 # Values of helm: commas divide them but within braces; points and indices lead to what they set.
@@ -36,7 +37,7 @@ def _own(words: Sequence[str], at: int) -> list[str]:
     def is_inside(word: str) -> bool:
         return not isinstance(word, shell.First) and _ENDS.match(word) is None
 
-    return list(itertools.takewhile(is_inside, words[at + 1 :]))
+    return list(itertools.takewhile(is_inside, words[at + 1 : at + 1 + _MOST]))
 
 
 def _told(words: Sequence[str]) -> dict[str, str]:
@@ -222,7 +223,6 @@ def as_engine(words: list[str]) -> list[str]:
             serve = words.index("serve", at)
             if words[serve - 1] == "--":
                 return words[: at + 1] + words[serve:]
-        own = _own(words, at)
-        if name in _READERS and (found := _READERS[name](name, own)):
+        if name in _READERS and (found := _READERS[name](name, _own(words, at))):
             return [*words[:at], *found]
     return words
