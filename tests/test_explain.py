@@ -268,6 +268,23 @@ def test_a_convention_is_traced_once():
     assert numpy_backend._player.cache_info().misses == before
 
 
+def test_gpus_that_prefill_read_as_many_short_prompts_as_fill_a_step():
+    """It was one at a time: 100 in and 100 out of Qwen3-8B took 1.8 prefill GPUs for each other."""
+    answer = explain(problem(twins=()), Partition(tp=8.0))
+    records, step = answer.stated.records, answer.stated.parts.step
+    for prompt, cached in ((128.0, 0.0), (1024.0, 896.0)):
+        found = companion(records, step, prompt, 100.0, cached=cached)
+        own = records._replace(gpus=None)
+        one, full = (
+            prefill_step(own, PHYSICAL, Prompts(prompt, count, cached)) for count in (1.0, 64.0)
+        )
+        assert found.ttft == pytest.approx(float(one.ttft), rel=EXACT)
+        assert found.prompt_tokens_per_s_per_gpu == pytest.approx(
+            float(full.tokens_per_s_per_gpu), rel=EXACT
+        )
+        assert full.tokens_per_s_per_gpu > 3 * one.tokens_per_s_per_gpu
+
+
 def test_prefill_supplies_decode():
     requests = (65024.0, 1024.0)
     answer = explain(problem(twins=()), Partition(tp=4.0, dp=2.0), requests=requests)
