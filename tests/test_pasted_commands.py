@@ -265,6 +265,23 @@ COATS = {
     "        reasoning_parser='deepseek_r1'\n        ### hf_token=os.environ['HF_TOKEN'],\n"
     "    ),\n)",
     # Tools that start an engine by arguments of their own
+    "another module of the engine": 'docker run vllm/vllm-openai:nightly -c "set -e; python3 -m '
+    f'vllm.patches.apply_all ; exec {LINE}"',
+    "docker inspect": json.dumps(
+        [
+            {
+                "Config": {
+                    "Image": "v",
+                    "Entrypoint": ["vllm", "serve"],
+                    "Cmd": ["org/m", "-tp=$N", "--max-model-len", "8192"],
+                    "Env": ["N=4"],
+                }
+            }
+        ]
+    ),
+    "RunPod's interface": json.dumps(
+        {"imageName": "vllm/vllm-openai:latest", "gpuCount": 4, "dockerStartCmd": ARGUMENTS}
+    ),
     "PM2": f"pm2 start vllm --name v -- {LINE[5:]}",
     "a daemon": f"start-stop-daemon --start --exec /opt/bin/vllm --background -- {LINE[5:]}",
     "PM2's file": "module.exports = {\n  apps: [{\n    name: 'v',\n    script: '/opt/bin/vllm',\n"

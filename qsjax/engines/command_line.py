@@ -46,7 +46,9 @@ _ORCHESTRATORS = ("disaggregated", "disaggregated_mpi_worker", "mm_embedding_ser
 _RUNS = {"throughput", "latency"}
 _VERBS = ("bench", "chat", "complete")  # of vLLM, beside `serve`: they measure, or ask a server
 # Modules and scripts of an engine that start no server of it.
-_CLIENT = re.compile(r"bench(?:mark)?_serving|launch_router|send_one|\.test\.|/tests?/")
+_CLIENT = re.compile(
+    r"bench(?:mark)?_serving|launch_router|send_one|\.test\.|/tests?/|^vllm\.(?!entrypoints)"
+)
 _END = re.compile(r"(\d?>>?.*|&>.*|\|\|?|&&?|;|\)|#.*)$")  # what the shell does after the program
 # A word of text that holds the command of an engine: `bash -c "vllm serve ..."`
 _QUOTED = re.compile(

@@ -211,8 +211,9 @@ def _containers(text: str) -> list[_Container]:
     return [one for one in every if any(part.strip() for part in one.parts + one.args)]
 
 
-# What holds the words of a server in JSON, the program first.
-_COMMANDS = ("command", "args", "arguments")
+# What holds the words of a server in JSON, the program first; also as Docker and RunPod say it.
+_PROGRAMS = ("program", "entrypoint", "dockerentrypoint", "command")
+_COMMANDS = (*_PROGRAMS, "cmd", "dockerstartcmd", "args", "arguments")
 
 
 def _in_json(text: str) -> list[_Container]:
@@ -230,14 +231,17 @@ def _in_json(text: str) -> list[_Container]:
         one = left.pop(0)
         inner = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
         left += [each for each in inner if isinstance(each, dict | list)]
-        if isinstance(one, dict) and any(one.get(key) for key in _COMMANDS):
-            found = _Container(0, image=str(one.get("image", "")))
+        own = {str(key).lower(): x for key, x in one.items()} if isinstance(one, dict) else {}
+        if any(own.get(key) for key in _COMMANDS):
+            found = _Container(0, image=str(own.get("image") or own.get("imagename") or ""))
             for key in _COMMANDS:
-                parts, given = found.parts if key == "command" else found.args, one.get(key) or []
-                parts.append(given if isinstance(given, str) else shlex.join(map(str, given)))
-            for pair in one.get("env") or ():
+                parts, given = found.parts if key in _PROGRAMS else found.args, own.get(key) or []
+                parts.append(shlex.join(map(str, given)) if isinstance(given, list) else str(given))
+            for pair in own.get("env") or ():
                 if isinstance(pair, dict) and pair.get("value") is not None:
                     found.variables.append(f"{pair.get('name')}={pair['value']}")
+                elif isinstance(pair, str) and "=" in pair:
+                    found.variables.append(pair)
             every.append(found)
     return every
 
