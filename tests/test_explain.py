@@ -268,6 +268,25 @@ def test_a_convention_is_traced_once():
     assert numpy_backend._player.cache_info().misses == before
 
 
+@pytest.mark.parametrize(
+    ("line", "hardware", "is_refused"),
+    [
+        ("vllm serve meta-llama/Llama-3.1-8B-Instruct", "l4", True),
+        ("vllm serve meta-llama/Llama-3.1-8B-Instruct", "h100-sxm", False),
+        ("vllm serve meta-llama/Llama-3.1-8B-Instruct --max-model-len 4096", "l4", False),
+        ("vllm serve meta-llama/Llama-3.1-8B-Instruct --max_model_len auto", "l4", False),
+        ("sglang serve --model-path meta-llama/Llama-3.1-8B-Instruct", "l4", False),
+    ],
+)
+def test_vllm_starts_for_no_limit_of_the_model_of_which_no_sequence_fits(
+    line, hardware, is_refused
+):
+    """It was said to run."""
+    said = explain_command(line, hardware).summary().splitlines()[1]
+    assert said.startswith("vLLM refuses to start it without --max-model-len") == is_refused
+    assert ("131,072 tokens" in said and "--max-model-len 8192" in said) == is_refused
+
+
 def test_gpus_that_prefill_read_as_many_short_prompts_as_fill_a_step():
     """It was one at a time: 100 in and 100 out of Qwen3-8B took 1.8 prefill GPUs for each other."""
     answer = explain(problem(twins=()), Partition(tp=8.0))
