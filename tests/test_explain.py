@@ -304,6 +304,16 @@ def test_gpus_that_prefill_read_as_many_short_prompts_as_fill_a_step():
         assert full.tokens_per_s_per_gpu > 3 * one.tokens_per_s_per_gpu
 
 
+def test_answers_of_one_token_come_no_faster_than_prompts_are_read():
+    """They counted as two: 1,000 tokens in and 1 out were read at more than the peak of an H100."""
+    one = Problem("llama-3.1-8b", "h100-sxm", gpus=1, context="1k")
+    found = explain(one, Partition(), requests=(1000.0, 1.0)).prefill
+    most = found.prompt_tokens_per_s_per_gpu / 1000.0
+    assert found.tokens_per_s_per_gpu_aggregated == pytest.approx(most, rel=0.05)
+    two = explain(one, Partition(), requests=(1000.0, 2.0)).prefill
+    assert two.tokens_per_s_per_gpu_aggregated == pytest.approx(2.0 * most, rel=0.05)
+
+
 def test_prefill_supplies_decode():
     requests = (65024.0, 1024.0)
     answer = explain(problem(twins=()), Partition(tp=4.0, dp=2.0), requests=requests)
