@@ -729,6 +729,10 @@ def test_the_nearest_family_of_one_that_is_not_read(write):
         "unknown architecture (qwen3_7); nearest is qwen3, and the file lacks num_hidden_layers, "
         "vocab_size, num_attention_heads, intermediate_size; 2"
     )
+    (only,) = problems(write({"model_type": "xlm-roberta", "hidden_size": 768}))
+    assert only == (
+        "architecture xlm-roberta is of an encoder, which makes no tokens: nothing decodes here"
+    )
     (only,) = problems(write({"model_type": "t5", "is_encoder_decoder": True}))
     assert only.startswith("unknown architecture (t5): an encoder with a decoder; 2")
     # One that is built as its neighbour is read under that type.

@@ -195,6 +195,8 @@ def _unknown(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
         f"{len(types)} types are known (docs/guides/your-own-model.md lists them); for any other "
         f"{BY_HAND}"
     )
+    if re.search(r"bert|MaskedLM", given, re.IGNORECASE):
+        return f"architecture {given} is of an encoder, which makes no tokens: nothing decodes here"
     if config.get("is_encoder_decoder"):
         return f"unknown architecture ({given}): an encoder with a decoder; {known}"
     if not near:
