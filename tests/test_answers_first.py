@@ -232,7 +232,7 @@ FEW = ("--gpus", "1", "--context", "8k", "--twins", "none")
         (("binding", *SMALL, "--max-tpot", "1ms"), "No design keeps TPOT <= 1 ms."),
         (("speculate", *SMALL, "--batch", "2"), " times the tokens at a batch of 2. Drafts take "),
         (("explore", *SMALL, "--batch", "1000"), "GPUs of this kind, or with a smaller batch."),
-        (("explain", *SMALL[:3], "--isl", "1000", "--osl", "1"), " and 1 token out need 372 pref"),
+        (("explain", *SMALL[:3], "--isl", "1000", "--osl", "1"), " and 1 token out need 343 pref"),
         (("prefix-cache", *SMALL[:3], "--reuse-interval", "2h"), " 2 h ago."),
     ],
 )

@@ -336,6 +336,8 @@ SWEEPS = [
         "itl_med,gpu_power_mean_w,gpu_util_p95_pct,mem_used_max_mb,error_rate,ok_reqs,p99_ms",
         "1024,512,64,640,r1,ok,9.1,19,16.5,16.4,450,99,80000,0,640,9",
     ),
+    ("Avg Input,Generated Tokens,Virtual Users,TBT (ms)", "1024,512,64,16.5"),
+    ("Prompt Length,Max New Tokens,Parallel Requests,Latency per Token [ms]", "1024,512,64,16.5"),
 ]
 
 

@@ -149,7 +149,7 @@ def test_a_target_is_met_exactly_at_the_root(model, hardware):
 
 def test_an_unreachable_target_reports_the_best(model, hardware):
     stated = Problem(model, hardware, gpus=[16], context=[8192.0], twins=[])
-    (result,) = solve_for(stated, "hbm_bw", tpot=1e-6).cells
+    (result,) = solve_for(stated, "hbm_bw", tpot="1us").cells
     assert result.roots == ()
     assert result.message == (
         "TPOT <= 0.001 ms is missed at every HBM bandwidth (hbm_bw) from 48 GB/s to 480 TB/s; "
@@ -161,7 +161,7 @@ def test_an_unreachable_target_reports_the_best(model, hardware):
 def test_the_least_gpu_count_is_the_first_that_reaches(model, hardware):
     counts = [4, 8, 16, 32]
     asked = Problem(model, hardware, gpus=counts, context=[8192.0], twins=[4.0])
-    rows = solve_for(asked, "gpus", tpot=0.03).rows()
+    rows = solve_for(asked, "gpus", tpot="30 ms").rows()
     assert [row["variant"] for row in rows] == ["moe", "dense"]
     cells = {"context": [8192.0], "twins": [4.0], "objective": "tpot", "batch": "best"}
     scores = best(model, hardware, gpus=counts, **cells).reshape(2, -1)

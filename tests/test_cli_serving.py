@@ -491,6 +491,7 @@ def test_two_limits_that_contradict_each_other_are_named():
         (("--max-tpot", "50"), "has no unit"),
         (("--max-tpot", "50m"), "is not a time"),
         (("--max-tpot", "-5ms"), "above 0"),
+        (("--max-tpot", "ms"), "is not a time"),
         (("--utilisation", "60"), "0.6 for 60 %"),
         (("--usd-per-hour", "0", "--max-usd", "1"), "--usd-per-hour"),
         (("--headroom", "1.5"), "min_headroom"),

@@ -423,6 +423,9 @@ def test_a_settings_file_gives_way_to_the_line(tmp_path):
     path.write_text("tensor-parallel-size 4\n", encoding="utf-8")
     with pytest.raises(ValueError, match="line 1: 'tensor-parallel-size 4' is not `key: value`"):
         read(f"vllm serve m --config {path}")
+    path = path.rename(tmp_path / "settings.toml")
+    with pytest.raises(ValueError, match="is not `key: value`; engines read YAML alone"):
+        read(f"vllm serve m --config {path}")
 
 
 def test_the_settings_of_tensorrt_llm_win_over_the_line(tmp_path):

@@ -268,6 +268,52 @@ def test_a_convention_is_traced_once():
     assert numpy_backend._player.cache_info().misses == before
 
 
+@pytest.mark.parametrize(
+    ("line", "hardware", "is_refused"),
+    [
+        ("vllm serve meta-llama/Llama-3.1-8B-Instruct", "l4", True),
+        ("vllm serve meta-llama/Llama-3.1-8B-Instruct", "h100-sxm", False),
+        ("vllm serve meta-llama/Llama-3.1-8B-Instruct --max-model-len 4096", "l4", False),
+        ("vllm serve meta-llama/Llama-3.1-8B-Instruct --max_model_len auto", "l4", False),
+        ("sglang serve --model-path meta-llama/Llama-3.1-8B-Instruct", "l4", False),
+    ],
+)
+def test_vllm_starts_for_no_limit_of_the_model_of_which_no_sequence_fits(
+    line, hardware, is_refused
+):
+    """It was said to run."""
+    said = explain_command(line, hardware).summary().splitlines()[1]
+    assert said.startswith("vLLM refuses to start it without --max-model-len") == is_refused
+    assert ("131,072 tokens" in said and "--max-model-len 8192" in said) == is_refused
+
+
+def test_gpus_that_prefill_read_as_many_short_prompts_as_fill_a_step():
+    """It was one at a time: 100 in and 100 out of Qwen3-8B took 1.8 prefill GPUs for each other."""
+    answer = explain(problem(twins=()), Partition(tp=8.0))
+    records, step = answer.stated.records, answer.stated.parts.step
+    for prompt, cached in ((128.0, 0.0), (1024.0, 896.0)):
+        found = companion(records, step, prompt, 100.0, cached=cached)
+        own = records._replace(gpus=None)
+        one, full = (
+            prefill_step(own, PHYSICAL, Prompts(prompt, count, cached)) for count in (1.0, 64.0)
+        )
+        assert found.ttft == pytest.approx(float(one.ttft), rel=EXACT)
+        assert found.prompt_tokens_per_s_per_gpu == pytest.approx(
+            float(full.tokens_per_s_per_gpu), rel=EXACT
+        )
+        assert full.tokens_per_s_per_gpu > 3 * one.tokens_per_s_per_gpu
+
+
+def test_answers_of_one_token_come_no_faster_than_prompts_are_read():
+    """They counted as two: 1,000 tokens in and 1 out were read at more than the peak of an H100."""
+    one = Problem("llama-3.1-8b", "h100-sxm", gpus=1, context="1k")
+    found = explain(one, Partition(), requests=(1000.0, 1.0)).prefill
+    most = found.prompt_tokens_per_s_per_gpu / 1000.0
+    assert found.tokens_per_s_per_gpu_aggregated == pytest.approx(most, rel=0.05)
+    two = explain(one, Partition(), requests=(1000.0, 2.0)).prefill
+    assert two.tokens_per_s_per_gpu_aggregated == pytest.approx(2.0 * most, rel=0.05)
+
+
 def test_prefill_supplies_decode():
     requests = (65024.0, 1024.0)
     answer = explain(problem(twins=()), Partition(tp=4.0, dp=2.0), requests=requests)

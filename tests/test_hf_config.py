@@ -245,6 +245,7 @@ def test_config_gives_the_catalogues_model(path):
         entry.kv_dtype,
     )
     assert imported.max_context == entry.max_context
+    assert (imported.mtp_layers > 0) == (entry.mtp_layers > 0)
     assert catalog.model(path) == entry.spec
 
 
@@ -367,6 +368,7 @@ def test_what_is_left_out_is_noted(write):
     assert imported.note == (
         "the vision encoder is left out; the multi-token-prediction module is left out"
     )
+    assert imported.mtp_layers == 1
 
 
 @pytest.mark.parametrize(
@@ -726,6 +728,10 @@ def test_the_nearest_family_of_one_that_is_not_read(write):
     assert only.startswith(
         "unknown architecture (qwen3_7); nearest is qwen3, and the file lacks num_hidden_layers, "
         "vocab_size, num_attention_heads, intermediate_size; 2"
+    )
+    (only,) = problems(write({"model_type": "xlm-roberta", "hidden_size": 768}))
+    assert only == (
+        "architecture xlm-roberta is of an encoder, which makes no tokens: nothing decodes here"
     )
     (only,) = problems(write({"model_type": "t5", "is_encoder_decoder": True}))
     assert only.startswith("unknown architecture (t5): an encoder with a decoder; 2")

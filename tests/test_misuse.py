@@ -83,9 +83,9 @@ def served(**given):
         (lambda: qsjax.hessian(SMALL, "hbm_bandwidth"), "'hbm_bandwidth' is not a parameter"),
         (lambda: qsjax.certify(SMALL, 0.1, claims=[]), "claims: none was given"),
         (lambda: qsjax.certify(SMALL, ["hbm_bw"]), "is not a range; give a share above 0 and"),
-        (lambda: qsjax.solve_for(SMALL, "hbm_bw", tpot="20ms"), r"'20ms' is not .* above 0 \[s\]"),
+        (lambda: qsjax.solve_for(SMALL, "hbm_bw", tpot="20mm"), r"'20mm' is not .* above 0 \[s\]"),
         (lambda: qsjax.solve_for(SMALL, "hbm_bw", tpot=[0.1, 0.2]), "2 values are given; give one"),
-        (lambda: qsjax.design(SMALL, PRICES, tpot="20ms"), r"tpot: '20ms' is not allowed"),
+        (lambda: qsjax.design(SMALL, PRICES, tpot="20 GB"), r"tpot: '20 GB' is not allowed"),
         (lambda: qsjax.design(SMALL, qsjax.CostModel({"hbm_bw": 50})), "50 is not a Price; give"),
         (lambda: qsjax.uncertainty(SMALL, ["q"]), "distributions: a list was given"),
         (lambda: qsjax.uncertainty(SMALL, {"q": 5}), "5 is not a distribution; give for example"),
@@ -99,6 +99,7 @@ def served(**given):
         (lambda: qsjax.break_even(SMALL, "q", points=1), "points: 1 is not .* at least 2"),
         (lambda: qsjax.solve_for(SMALL, "hbm_bw", tpot=1, points=9.5), "points: 9.5 is not"),
         (lambda: qsjax.break_even(SMALL, "context", "1 kB"), "interval of context: '1 kB' is not"),
+        (lambda: qsjax.break_even(SMALL, "hbm_bw", "1ms"), "interval of hbm_bw: '1ms' is not"),
         (lambda: qsjax.solve_for(SMALL, "gpus", [1, 2], tpot=1), "give numbers for low and high"),
         (lambda: qsjax.size(SMALL, users=[1, 2], isl=9, osl=9), "users: 2 values were given"),
         (
@@ -274,7 +275,7 @@ def asked(**more):
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: asked(limits=qsjax.Limits(max_tpot="50ms")), "max_tpot: '50ms' is not a number"),
+        (lambda: asked(limits=qsjax.Limits(max_tpot="50m")), "max_tpot: '50m' is not a number"),
         (lambda: asked(economy=2.5), "economy: a float was given; give {.usd_per_hour"),
         (lambda: asked(economy={"usd_per_hour": "2"}), "usd_per_hour: '2' is not allowed"),
         (lambda: asked(objective=["tpot"]), r"\['tpot'\] is not a metric"),

@@ -1,6 +1,7 @@
 """Commands as they stand in scripts, manifests, units and Python: one command, many coats."""
 
 import json
+import time
 
 import pytest
 
@@ -263,6 +264,74 @@ COATS = {
     "    engine_kwargs=dict(\n        tensor_parallel_size=4,\n        max_model_len=8192,\n"
     "        reasoning_parser='deepseek_r1'\n        ### hf_token=os.environ['HF_TOKEN'],\n"
     "    ),\n)",
+    # Tools that start an engine by arguments of their own
+    "another module of the engine": 'docker run vllm/vllm-openai:nightly -c "set -e; python3 -m '
+    f'vllm.patches.apply_all ; exec {LINE}"',
+    "docker inspect": json.dumps(
+        [
+            {
+                "Config": {
+                    "Image": "v",
+                    "Entrypoint": ["vllm", "serve"],
+                    "Cmd": ["org/m", "-tp=$N", "--max-model-len", "8192"],
+                    "Env": ["N=4"],
+                }
+            }
+        ]
+    ),
+    "RunPod's interface": json.dumps(
+        {"imageName": "vllm/vllm-openai:latest", "gpuCount": 4, "dockerStartCmd": ARGUMENTS}
+    ),
+    "PM2": f"pm2 start vllm --name v -- {LINE[5:]}",
+    "a daemon": f"start-stop-daemon --start --exec /opt/bin/vllm --background -- {LINE[5:]}",
+    "PM2's file": "module.exports = {\n  apps: [{\n    name: 'v',\n    script: '/opt/bin/vllm',\n"
+    f"    args: '{LINE[5:]}',\n    interpreter: 'none'\n  }}]\n}}\n",
+    "PM2's file with a list": "module.exports = { apps: [{ script: 'vllm', args: ['serve', 'org/m',"
+    " '-tp', '4',\n  '--max-model-len', '8192'] }] }",
+    "RunPod": "runpodctl create pod --gpuType 'NVIDIA H100 80GB HBM3' --gpuCount 4 --imageName "
+    f"vllm/vllm-openai:latest --args '--model {LINE[11:]}'",
+    "RunPod with a command": f"runpodctl create pod --args='{LINE}' --imageName=vllm/vllm-openai",
+    "lm_eval": "lm_eval --model vllm --model_args pretrained=org/m,tensor_parallel_size=4,"
+    "dtype=auto,max_model_len=8192 --tasks gsm8k --batch_size auto > log",
+    "lm_eval with JSON": 'lm-eval --model=vllm --tasks gsm8k --model_args=\'{"pretrained": '
+    '"org/m", "tensor_parallel_size": 4, "max_length": 8192}\'',
+    "lm_eval of today": "lm-eval run --model sglang --model_args pretrained=org/m tp_size=4 "
+    "context_length=8192 --tasks gsm8k",
+    "lighteval": "lighteval vllm 'model_name=org/m,tensor_parallel_size=4,max_model_length=8192' "
+    "'lighteval|gsm8k|0'",
+    # https://github.com/modelscope/ms-swift, examples/infer
+    "ms-swift": "CUDA_VISIBLE_DEVICES=0,1,2,3 swift infer --model org/m --infer_backend vllm \\\n"
+    " --vllm_tensor_parallel_size 4 --vllm_max_model_len 8192 --stream true --val_dataset a#100\n"
+    "echo done",
+    "ms-swift with SGLang": "swift deploy --model org/m --sglang_tp_size 4 --infer_backend sglang "
+    "--sglang_context_length 8192 --max_new_tokens 2048",
+    "Xinference": "xinference launch --model-engine vLLM --model-name org/m --model-format fp8 "
+    "--n-gpu 4 --max_model_len 8192 --quantization Int4",
+    "FastChat": "python3 -m fastchat.serve.vllm_worker --model-path org/m --num-gpus 4 "
+    "--controller http://localhost:21001 --max-model-len 8192",
+    "verl": "python3 -m verl.trainer.main_ppo data.train_batch_size=8 actor_rollout_ref.model.path="
+    "org/m actor_rollout_ref.rollout.name=vllm actor_rollout_ref.rollout.tensor_model_parallel_size"
+    "=4 +actor_rollout_ref.rollout.engine_kwargs.vllm.max_model_len=8192 trainer.nnodes=1",
+    "values on helm's line": "helm upgrade -i v vllm/vllm-stack --set "
+    "'servingEngineSpec.modelSpec[0].name=m,servingEngineSpec.modelSpec[0].modelURL=org/m' \\\n"
+    " --set servingEngineSpec.modelSpec[0].vllmConfig.tensorParallelSize=4 "
+    "--set=servingEngineSpec.modelSpec[0].vllmConfig.maxModelLen=8192",
+    "a list on helm's line": "helm install v ./chart --set modelName=org/m --set "
+    "'extraArgs={--tensor-parallel-size,4,--max-model-len=8192}'",
+    "a file of variables": '# of Compose\nMODEL_NAME=org/m\nTENSOR_PARALLEL_SIZE=4\nHF_TOKEN="a"\n'
+    "MAX_MODEL_LEN=8192 # tokens\n",
+    "a file of variables that name vLLM": "export VLLM_MODEL=org/m\nVLLM_TENSOR_PARALLEL_SIZE=4\n\n"
+    "VLLM_MAX_MODEL_LEN=8192",
+    "a ConfigMap": "kind: ConfigMap\nmetadata:\n  name: c\ndata:\n  MODEL: org/m\n  TP: '4'\n---\n"
+    "kind: Pod\n" + POD + "    args: [--model=$(MODEL), -tp=$(TP), --max-model-len=8192]\n"
+    "    envFrom:\n    - configMapRef:\n        name: c\n",
+    "keys of a ConfigMap": "kind: Pod\n" + POD + "    env:\n    - name: TP\n      valueFrom:\n"
+    "        configMapKeyRef:\n          name: c\n          key: degree\n    - name: LEN\n"
+    "      valueFrom:\n        configMapKeyRef:\n          key: long\n          name: c\n"
+    "    args: [--model=org/m, -tp=$(TP), --max-model-len=$(LEN)]\n---\nkind: ConfigMap\n"
+    "metadata:\n  name: c\ndata:\n  degree: '4'\n  long: '8192'\n",
+    "variables of PowerShell": "$env:TP='4'\ndocker run --gpus all `\n  vllm/vllm-openai:latest `\n"
+    "  --model org/m -tp $env:TP --max-model-len 8192\n",
     "Ray's manifest": "applications:\n- args:\n    llm_configs:\n    - model_loading_config:\n"
     "        model_id: mine\n        model_source: org/m\n      engine_kwargs:\n"
     "        tensor_parallel_size: 4\n        max_model_len: 8192  # tokens\n"
@@ -276,6 +345,33 @@ def test_one_command_in_many_coats(coat):
     got = read(COATS[coat])
     assert (got.model, got.tp, got.context) == ("org/m", 4, 8192)
     assert (got.dp, got.pp, got.ep, got.batch) == (1, 1, 1, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lm_eval --model hf --model_args pretrained=org/m,parallelize=True --tasks gsm8k",
+        "swift infer --model org/m --infer_backend lmdeploy --lmdeploy_tp 4",
+        "xinference launch --model-engine transformers --model-name org/m --n-gpu 4",
+        "HF_TOKEN=a\nMODEL=org/m\n",
+    ],
+)
+def test_tools_that_start_another_engine_are_none_of_these(text):
+    with pytest.raises(ValueError, match=r"not an engine whose flags|sets variables"):
+        read(text)
+
+
+@pytest.mark.parametrize("line", ["vllm serve org/m \\\n", "docker run \\\n"])
+def test_long_texts_take_no_more_than_their_length(line):
+    """The words behind each command were looked through: 20,000 lines took many minutes."""
+
+    def seconds(lines):
+        start = time.process_time()
+        with pytest.raises(ValueError, match="flags"):
+            read(line * lines + "x --tensor-paralel-size 2")
+        return time.process_time() - start
+
+    assert seconds(800) < 8 * seconds(200)  # sixteen times, where it grows with the square
 
 
 def test_what_python_leaves_open_is_not_known():

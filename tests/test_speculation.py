@@ -135,6 +135,29 @@ def test_gain_against_batch_of_a_mixture_and_its_twin():
     assert found.dataset["gain"].attrs["units"] == "1"
 
 
+@pytest.mark.parametrize(
+    ("model", "method", "is_told"),
+    [
+        ("qwen3-8b", "mtp", True),
+        ("qwen3-8b", "eagle", False),
+        ("qwen3.5-27b", "mtp", False),
+        (qs.model("qwen3-8b"), "mtp", True),
+    ],
+)
+def test_a_model_without_a_layer_that_drafts_is_told(model, method, is_told):
+    asked = Problem(model, "h100-sxm", gpus=1, context=4096)
+    found = qs.speculate(asked, qs.Partition(), method=method, batches=[1.0])
+    assert ("no multi-token-prediction layer of qwen3-8b is known" in str(found)) == is_told
+
+
+def test_explain_tells_a_model_without_a_layer_that_drafts():
+    draft = '--speculative-config \'{"method": "%s", "num_speculative_tokens": 1}\''
+    for method in ("mtp", "ngram"):
+        line = f"vllm serve Qwen/Qwen3-8B {draft % method}"
+        notes = qs.explain_command(line, "h100-sxm", context="4k").notes
+        assert any("engines refuse mtp" in one for one in notes) == (method == "mtp")
+
+
 def test_every_mistake_is_told_at_once():
     problem = Problem("llama-3.1-8b", "h100-sxm", gpus=1, context=4096)
     with pytest.raises(ValueError, match="speculate") as caught:

@@ -58,8 +58,8 @@ def hardware(name: str | Path | None = None, **keys: Any) -> HardwareSpec:
     450000000000.0
     >>> hardware("h100", hbm_bandwidth_tb_per_s=6).hbm_bw
     6000000000000.0
-    >>> hardware("h100", hbm_bw=6e12).hbm_bw
-    6000000000000.0
+    >>> hardware("h100", hbm_bw=6e12, intra_latency="2us").intra_latency
+    2e-06
     """
     in_si = facts_of(HardwareSpec).keys() - {*toml_hardware.KEYS} if name else set[str]()
     fields = {key: value for key, value in keys.items() if key in in_si}
@@ -67,7 +67,7 @@ def hardware(name: str | Path | None = None, **keys: Any) -> HardwareSpec:
     spec = (lookup.hardware_from(name, rest) if rest else hardware_entry(name)).spec
     if fields:
         spec = replace(spec, **fields)
-        checks.check_records(hardware=spec)
+        (spec,) = checks.check_records(hardware=spec)
     return spec
 
 

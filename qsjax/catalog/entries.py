@@ -21,7 +21,7 @@ class ModelEntry(Stored):
     """A model: its record, in what it is published, what its publisher says of it.
 
     Published counts are in parameters and None where there is none. `max_context` is in tokens, 0
-    where unknown.
+    where unknown. `mtp_layers` predict further tokens and are no part of the record.
     """
 
     name: str
@@ -33,6 +33,7 @@ class ModelEntry(Stored):
     published_active: float | None = None
     published_source: str = ""
     max_context: int = 0
+    mtp_layers: int = 0
     note: str = ""
     deviations: tuple[Deviation, ...] = ()
 

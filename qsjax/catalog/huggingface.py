@@ -31,8 +31,9 @@ _DRAFT_KEYS = ("draft_vocab_size", "speculators_model_type", "eagle_config", "df
 _TABLES = ("quantization_config", "compression_config", "quantization")
 # Bytes of the dtypes of recurrent states.
 _STATES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
-# Keys that count the layers of a multi-token-prediction module.
+# Keys that count the layers of a multi-token-prediction module, and types that have one uncounted.
 _PREDICTION = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
+_PREDICTING = ("qwen3_next", "mimo_v2_flash", "longcat_flash", "glm4_moe_lite")
 BY_HAND = "give its numbers by hand in a .toml file (docs/guides/your-own-model.md)"
 
 
@@ -111,9 +112,8 @@ def _without_prediction(config: dict[str, Any]) -> dict[str, Any]:
     Step 3.5 and 3.7 list the layers of their prediction module behind those of the model.
     Source: huggingface/transformers, models/step3p7/configuration_step3p7.py.
     """
-    layers = config.get("num_hidden_layers")
-    more = next((config[key] for key in _PREDICTION if config.get(key)), 0)
-    if not isinstance(layers, int) or not isinstance(more, int):
+    layers, more = config.get("num_hidden_layers"), _mtp_layers(config)
+    if not isinstance(layers, int):
         return config
     return {
         key: value[:layers]
@@ -195,6 +195,8 @@ def _unknown(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
         f"{len(types)} types are known (docs/guides/your-own-model.md lists them); for any other "
         f"{BY_HAND}"
     )
+    if re.search(r"bert|MaskedLM", given, re.IGNORECASE):
+        return f"architecture {given} is of an encoder, which makes no tokens: nothing decodes here"
     if config.get("is_encoder_decoder"):
         return f"unknown architecture ({given}): an encoder with a decoder; {known}"
     if not near:
@@ -285,12 +287,18 @@ def _left_to_defaults(outer: Mapping[str, Any], problems: list[str]) -> list[str
     return [f"it leaves out what equals transformers' defaults: give the config.json of {model}"]
 
 
+def _mtp_layers(config: Mapping[str, Any]) -> int:
+    """Layers that predict further tokens."""
+    counts = (config[key] for key in _PREDICTION if isinstance(config.get(key), int))
+    return next(filter(None, counts), int(config.get("model_type") in _PREDICTING))
+
+
 def _notes(config: Mapping[str, Any], family: Family | str) -> list[str]:
     """What of a config is left out or read roughly."""
     notes = [family.note] if isinstance(family, Family) and family.note else []
     if isinstance(config.get("vision_config"), Mapping):
         notes.append("the vision encoder is left out")
-    if any(config.get(key) for key in _PREDICTION):
+    if _mtp_layers(config):
         notes.append("the multi-token-prediction module is left out")
     if any(_is_sparse(config[key]) for key in _TABLES if isinstance(config.get(key), Mapping)):
         notes.append("2:4 sparsity is not counted: weights are held, read and multiplied as dense")
@@ -440,5 +448,6 @@ def _model(
         title=name,
         source="config.json",
         max_context=max_context,
+        mtp_layers=_mtp_layers(config),
         note="; ".join(_notes(config, family)),
     )

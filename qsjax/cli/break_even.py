@@ -4,7 +4,7 @@ from typing import Any
 
 from qsjax.cli import options, serving_options
 from qsjax.cli.grid_options import problem_of
-from qsjax.cli.options import Float, flag, verb
+from qsjax.cli.options import flag, verb
 from qsjax.cost.metrics import TARGETS
 from qsjax.output.result import Result
 from qsjax.questions.break_even import break_even, solve_for
@@ -23,15 +23,15 @@ COUNTS = tuple(2.0**k for k in range(9))  # GPU counts tried for a target, 1 to 
     "prefix_hit_rate, reuse_interval, host_bw, ... for the best place of prefixes.",
     "q",
 )
-@flag("--low", float, "Start of the interval.  [default: a hundredth of today's]")
-@flag("--high", float, "End of the interval.  [default: a hundred times today's]")
+@flag("--low", str, "Start of the interval.  [default: a hundredth of today's]")
+@flag("--high", str, "End of the interval.  [default: a hundred times today's]")
 @flag(
     "--metric", TARGETS, "What is compared, or what must reach the target.", "tokens_per_s_per_gpu"
 )
 @flag(
     "--target",
-    Float("; write SI units, such as 0.05 for 50 ms"),
-    "Solve for this value of the metric (tpot in seconds) instead of for equality.",
+    str,
+    "Solve for this value of the metric (tpot as 30ms) instead of for equality.",
 )
 @serving_options.reuse_options
 def command(model: str, **flags: Any) -> Result:
@@ -46,7 +46,7 @@ def command(model: str, **flags: Any) -> Result:
       qsjax break-even deepseek-v3 --context 8k,128k
       qsjax break-even mixtral-8x7b --gpus 8 --parameter context --twins 3
       qsjax break-even deepseek-v3 --parameter prefix_hit_rate --isl 32k --reuse-interval 300s
-      qsjax break-even deepseek-v3 --parameter gpus --metric tpot --target 0.03 --context 32k
+      qsjax break-even deepseek-v3 --parameter gpus --metric tpot --target 30ms --context 32k
     """
     name, interval = flags["parameter"], (flags["low"], flags["high"])
     more: dict[str, Any] = {"objective": flags["metric"]}

@@ -87,7 +87,7 @@ def _subject(
     chip_name, fields = serving_options.changes_of(right or device)
     chip = as_accelerator(chip_name).spec
     known = {
-        field: scalar(getattr(chip, field)) * float(value[1:]) if value[:1] == "x" else float(value)
+        field: scalar(getattr(chip, field)) * float(value[1:]) if value[:1] == "x" else value
         for field, value in fields.items()
         if field in {one.name for one in dataclasses.fields(chip)} or replace(chip, **{field: 1.0})
     }

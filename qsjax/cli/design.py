@@ -28,9 +28,8 @@ CONTEXTS = (32768.0,)
 @flag("--budget", float, "Find the best hardware that costs at most this.")
 @flag(
     "--target",
-    NUMBERS,
-    "Find the cheapest hardware that reaches this, one value or one per workload "
-    "(tpot in seconds).",
+    str,
+    "Find the cheapest hardware that reaches this, one value or one per workload (tpot as 20ms).",
 )
 @flag("--metric", TARGETS, "What counts.", "tokens_per_s_per_gpu")
 @flag("--weight", NUMBERS, "Shares of the workloads.  [default: equal]")
@@ -45,12 +44,12 @@ def command(model: str, **flags: Any) -> Result:
     Examples:
       qsjax design deepseek-v3 --context 8k,128k --budget 100 \
           --price hbm_bytes=25 --price hbm_bw=35 --price flops=30^1.2 --price link_bw=10
-      qsjax design deepseek-v3 --context 32k --metric tpot --target 0.02 \
+      qsjax design deepseek-v3 --context 32k --metric tpot --target 20ms \
           --price hbm_bytes=40 --price hbm_bw=60
     """
     cost = CostModel(dict(_price(text) for text in flags["price"]), flags["base"])
     target, metric = flags["target"], flags["metric"]
-    goal = {} if target is None else {metric: target}
+    goal = {} if target is None else {metric: target.split(",")}
     return design(
         problem_of(model, flags, CONTEXTS, objective=metric),
         cost,

@@ -122,14 +122,7 @@ LONG = 11  # characters of choices that stand beside the name of their flag
 
 
 class Float(click.types.FloatParamType):
-    """A number; one in per cent is told as a share.
-
-    Args:
-        advice: what is said of what is no number.
-    """
-
-    def __init__(self, advice: str = "") -> None:
-        self.advice = advice
+    """A number; one in per cent is told as a share."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -138,10 +131,7 @@ class Float(click.types.FloatParamType):
         if found := re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*%\s*", str(value)):
             percent = float(found[1])
             self.fail(f"{value!r} is not a number; {percent:g} % is {percent / 100:g}")
-        try:
-            return float(super().convert(value, param, ctx))
-        except click.BadParameter as error:
-            self.fail(error.message.rstrip(".") + self.advice, param, ctx)
+        return float(super().convert(value, param, ctx))
 
 
 def flag(

@@ -10,11 +10,10 @@ from qsjax.catalog import lookup
 from qsjax.cli.options import WHOLE, flag, options
 from qsjax.cost.prefix import Reuse
 from qsjax.grid.limits import Limits
+from qsjax.records.conversion import as_float64, seconds_of_text
 from qsjax.records.fields import defaults_of
 from qsjax.records.specs import DEGREES
-from qsjax.records.units import MS, US, tokens
-
-_UNITS = {"us": US, "ms": MS, "s": 1.0, "min": 60.0, "h": 3600.0}
+from qsjax.records.units import tokens
 
 
 class Duration(click.ParamType[float]):
@@ -28,16 +27,13 @@ class Duration(click.ParamType[float]):
         """Seconds."""
         if not isinstance(value, str):
             return float(value)
-        found = re.fullmatch(r"\s*([0-9.eE+-]+)\s*([a-zA-Zµ]*)\s*", value)
-        number, unit = found.groups() if found else ("", "")
-        unit = unit.replace("µ", "u")
-        try:
-            seconds = float(number) * _UNITS[unit or "s"]
-        except (ValueError, KeyError):
+        is_bare = value.strip()[-1:].isdigit()
+        seconds = seconds_of_text(f"{value}s" if is_bare else value)
+        if seconds is None:
             self.fail(f"{value!r} is not a time; write for example 50ms, 0.05s or 800us")
         if not 0 < seconds < float("inf"):
             self.fail(f"{value!r} is not allowed; give a time above 0, such as 50ms")
-        if not unit:
+        if is_bare:
             self.fail(f"{value!r} has no unit; write {value}ms or {value}s")
         return seconds
 
@@ -135,6 +131,9 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
 
     Raises:
         ValueError: the text is not of this form, or a key is not known.
+
+    >>> changes_of("h100-sxm:hbm_bw=x2,intra_latency=2us")
+    ('h100-sxm', {'hbm_bw': 'x2', 'intra_latency': '2us'})
     """
     scheme = re.match(r"https?://", text)
     if allowed is not None and "=" not in text and lookup.is_model(text):  # `qwen3:32b`, `m:latest`
@@ -144,7 +143,7 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
     for part in rest.split(",") if colon else ():
         key, mark, value = (x.strip() for x in part.partition("="))
         try:
-            number = float(value.removeprefix("x"))
+            number = as_float64(value.removeprefix("x"), "s")
         except ValueError:
             number = 0.0
         if mark and key and allowed is not None and key not in allowed:

@@ -17,7 +17,7 @@ class Companion:
 
     Attributes:
         ttft: time to first token of one prompt, without queueing [s].
-        prompt_tokens_per_s_per_gpu: prefill throughput of each GPU.
+        prompt_tokens_per_s_per_gpu: prefill throughput of each GPU, in full steps.
         prefill_gpus_per_decode_gpu: GPUs of prefill, split as the decode design, that keep one GPU
             of decode supplied (disaggregated serving).
         tokens_per_s_per_gpu_disaggregated: output tokens of each GPU, those of prefill counted.
@@ -93,11 +93,13 @@ def _both(
     *,
     context_parallel: ContextParallel,
 ) -> tuple[Array, ...]:
-    """Prefill by itself, and what it shares with decoding."""
+    """Prefill by itself, of one prompt and of as many as fill a step, and shared with decoding."""
     alone = prefill_step(records, PHYSICAL, Prompts(prompt, cached=cached), context_parallel)
+    several = xp.maximum(xp.asarray(rules.budget) / (xp.asarray(prompt) - cached), 1.0)
+    filled = prefill_step(records, PHYSICAL, Prompts(prompt, several, cached), context_parallel)
     shared = shared_steps(records, PHYSICAL, prompt, output, rules, context_parallel, cached)
     return (
-        *(alone.ttft, alone.tokens_per_s_per_gpu, alone.busy),
+        *(alone.ttft, filled.tokens_per_s_per_gpu, filled.busy),
         *(shared.tpot, shared.ttft, shared.steps.decoding, shared.tokens_per_s, shared.busy),
     )
 

@@ -212,7 +212,8 @@ def shared_steps(
         ttft=xp.asarray(rules.frontend)
         + xp.where(xp.isfinite(made), made, 0.0)
         * (xp.asarray(workload.batch) / rate - (step.tpot + wait)),
-        tokens_per_s=rate * (1.0 + 1.0 / made),
+        # The step that reads a prompt makes the first token of its answer, the only one of some.
+        tokens_per_s=rate * (1.0 + 1.0 / made) * (xp.minimum(xp.asarray(output), 2.0) / 2.0),
         busy=works / mean,
     )
 

@@ -24,6 +24,10 @@ METHODS: tuple[Method, ...] = ("mtp", "eagle", "ngram")
 # Width of an Eagle head's network over the hidden one, where its parameters are not given: that of
 # the layer of Llama 3 which the published heads are.
 HEAD_WIDTH = 3.5
+NO_HEAD = (
+    "no multi-token-prediction layer of {} is known, and engines refuse mtp without one: the "
+    "numbers assume a layer like its own; an Eagle head or n-grams need none"
+)
 
 
 def accepted_tokens(acceptance: ArrayLike, drafts: ArrayLike) -> Array:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple, get_args
 
-from qsjax.engines import jobs, pasted, shell
+from qsjax.engines import jobs, pasted, shell, tools
 
 Engine = Literal["vllm", "sglang", "trtllm", "atom"]
 # What names a program, a module or an image of each engine.
@@ -46,7 +46,9 @@ _ORCHESTRATORS = ("disaggregated", "disaggregated_mpi_worker", "mm_embedding_ser
 _RUNS = {"throughput", "latency"}
 _VERBS = ("bench", "chat", "complete")  # of vLLM, beside `serve`: they measure, or ask a server
 # Modules and scripts of an engine that start no server of it.
-_CLIENT = re.compile(r"bench(?:mark)?_serving|launch_router|send_one|\.test\.|/tests?/")
+_CLIENT = re.compile(
+    r"bench(?:mark)?_serving|launch_router|send_one|\.test\.|/tests?/|^vllm\.(?!entrypoints)"
+)
 _END = re.compile(r"(\d?>>?.*|&>.*|\|\|?|&&?|;|\)|#.*)$")  # what the shell does after the program
 # A word of text that holds the command of an engine: `bash -c "vllm serve ..."`
 _QUOTED = re.compile(
@@ -217,39 +219,9 @@ def _start(words: list[str], variables: shell.Variables) -> tuple[list[str], Eng
     """The words, without quotation marks around the command; the engine; and the place after it."""
     engine, at = _program_at(words)
     if engine is None:
-        words = _unquoted(words, variables)
+        words = _unquoted(tools.as_engine(words), variables)
         engine, at = _program_at(words)
     return (words, engine, at) if engine else (words, *_image_at(words))
-
-
-def _as_container(words: list[str]) -> list[str]:
-    """Words as of `docker run`, of a cloud that is told an image and its arguments.
-
-    That is Google's `--args=A,B`, or `^;^A;B` with a comma of its own, Vast.ai's `--args A B`, and
-    `kubectl run NAME --image=IMAGE -- A B`.
-    """
-    programs = ("gcloud", "vastai", "az", "kubectl")
-    at = next((i for i, word in enumerate(words) if word in programs), len(words))
-    told: dict[str, str] = {}
-    for word, after in itertools.pairwise([*words[at:], ""]):
-        name, equals, value = word.partition("=")
-        if name in ("--image", "--command", "--args") and name not in told:
-            told[name] = value if equals else after
-    if words[at : at + 2] == ["kubectl", "run"] and "--image" in told and "--" in words[at:]:
-        return ["docker", "run", told["--image"], *words[words.index("--", at) + 1 :]]
-    if not {"--image", "--args"} <= told.keys():
-        return words
-    if words[at] in ("vastai", "az"):
-        own = words[words.index("--args", at) + 1 :]
-    else:
-        lists = (told.get("--command", ""), told["--args"])
-        own = [x for one in lists if one for x in _divided(one)]
-    return ["docker", "run", told["--image"], *own]
-
-
-def _divided(text: str) -> list[str]:
-    other = re.match(r"\^(.+?)\^", text)
-    return text[other.end() :].split(other[1]) if other else text.split(",")
 
 
 def _end(words: list[str]) -> int:
@@ -307,15 +279,14 @@ class _Server(NamedTuple):
 
 def _servers(words: list[str], engine: Engine | None, at: int) -> list[_Server]:
     """The servers of a script from the first on, each once: scripts print what they start."""
-    found: list[_Server] = []
+    found: dict[tuple[str, ...], _Server] = {}
     while engine:
         after = words[at:]
-        own = after[: _end(after)]
-        if not any(one.engine == engine and one.words == own for one in found):
-            found.append(_Server(engine, at, own))
-        engine, more = _program_at(after)
-        at += more
-    return found
+        following, more = _program_at(after)
+        own = after[: _end(after[: more or None])]
+        found.setdefault((engine, *own), _Server(engine, at, own))
+        engine, at = following, at + more
+    return list(found.values())
 
 
 def _notes(variables: shell.Variables, servers: list[_Server]) -> tuple[str, ...]:
@@ -399,8 +370,7 @@ def split(flags: str | Sequence[str]) -> Command:
         text, written = _files(pasted.as_typed(words[0]))
         text, image, beside = pasted.command_in(text)
         words = shell.words_of(text)
-    words = _as_container(list(shell.expanded(words, variables)))
-    words, engine, at = _start(words, variables)
+    words, engine, at = _start(list(shell.expanded(words, variables)), variables)
     servers = _servers(words, engine, at)
     if servers:
         _, at, _ = meant = next((one for one in servers if not one.prefills), servers[0])

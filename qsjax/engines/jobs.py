@@ -77,7 +77,7 @@ class Held(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def _under(text: str, *path: str) -> str:
+def under(text: str, *path: str) -> str:
     """What stands below nested keys of YAML, without its indentation; "" where one is missing."""
     for key in path:
         head = re.search(rf"^['\"]?{key}['\"]?:[ \t]*(?:#.*)?\n", text, re.MULTILINE)
@@ -105,7 +105,7 @@ def started(engine: str, model: str, flags: list[str]) -> str:
     return " ".join([PROGRAMS[engine], *map(shlex.quote, [*(lead if model else []), *flags])])
 
 
-def _flag(name: str, value: str) -> list[str]:
+def as_flag(name: str, value: str) -> list[str]:
     """The words of a flag that a setting is: a switch where it is true, none where it is false."""
     if value.lower() == "false":
         return []
@@ -121,10 +121,10 @@ def _job(text: str) -> Held | None:
         for engine in PROGRAMS
     ]
     for engine, role, path in found:
-        block = _under(text, *path)
+        block = under(text, *path)
         if engine not in PROGRAMS or not block:
             continue
-        model = _value(_under(text, "model"), "path")
+        model = _value(under(text, "model"), "path")
         served = _value(block, "served-model-name")
         # A path may be a name that a cluster's own settings resolve.
         name = served if "/" in served and "/" not in model else model
@@ -148,12 +148,12 @@ def _degrees(split: str) -> list[str]:
 
 def _modelservice(text: str) -> Held | None:
     """The server that decodes in llm-d's modelservice chart, which writes its command."""
-    model, decode = _value(_under(text, "modelArtifacts"), "uri"), _under(text, "decode")
+    model, decode = _value(under(text, "modelArtifacts"), "uri"), under(text, "decode")
     if not model or not decode:
         return None
     head = next((one for one in _EXTRA.finditer(decode) if one["key"] == "args"), None)
     words = _passed(decode, head) if head else []
-    flags = [*_degrees(_under(decode, "parallelism")), *words]
+    flags = [*_degrees(under(decode, "parallelism")), *words]
     command = started("vllm", model.removeprefix("hf://"), flags)
     return Held(command, "", ("the chart's workers that decode, one of them",))
 
@@ -162,9 +162,9 @@ def _service(text: str) -> Held | None:
     """The server of KServe's LLMInferenceService, whose controller writes the command."""
     if not _SERVICE.search(text):
         return None
-    spec = _under(text, "spec")
-    model, flags = _under(spec, "model"), _degrees(_under(spec, "parallelism"))
-    drafter = _under(spec, "speculator", "config")
+    spec = under(text, "spec")
+    model, flags = under(spec, "model"), _degrees(under(spec, "parallelism"))
+    drafter = under(spec, "speculator", "config")
     if drafter:
         names = re.findall(r"^(\w+):", drafter, re.MULTILINE)
         pairs = {name: _value(drafter, name) for name in names}
@@ -174,7 +174,7 @@ def _service(text: str) -> Held | None:
     if not name.startswith("hf://"):
         name = _value(model, "name")
     command = started("vllm", name.removeprefix("hf://"), flags)
-    template = _under(spec, "template")
+    template = under(spec, "template")
     if more := _MORE_ARGS.search(template):
         command += " " + " ".join((more["block"] or more["line"]).split())
     note = "the service's template and parallelism, without those of its prefill workers"
@@ -193,7 +193,7 @@ def _sagemaker(text: str) -> Held | None:
         if flag in ("model", "model-path"):
             model = value
         else:
-            flags += _flag(flag, value)
+            flags += as_flag(flag, value)
     if not flags and not model:
         return None
     return Held(started(engine, model, flags), "", ("the flags are the variables SM_*",))
@@ -209,7 +209,7 @@ def _runpod(text: str) -> Held | None:
         if key in ("MODEL_NAME", "MODEL"):
             model = value
         elif flag in spelled("vllm"):
-            flags += _flag(flag, value)
+            flags += as_flag(flag, value)
     note = "the flags are the variables of the worker"
     return Held(started("vllm", model, flags), "", (note,))
 
@@ -224,7 +224,7 @@ def _options(text: str) -> Held | None:
         return None
     renamed = {_RENAMED.get(name, name): value for name, value in found.items()}
     known = spelled("vllm")
-    flags = [x for name, told in renamed.items() if name in known for x in _flag(name, told)]
+    flags = [x for name, told in renamed.items() if name in known for x in as_flag(name, told)]
     note = "the flags are the options of the container, which runs vLLM with them"
     return Held(started("vllm", found.get("model-id", ""), flags), "", (note,))
 
@@ -274,14 +274,12 @@ def _chart(text: str) -> Held | None:
         return None
     head, words = heads[0]
     engine = "sglang" if "sglang" in text.lower() else "vllm"
-    rules = load_flags()[engine]
-    read = {x for group in ("reads", "switches") for y in rules[group].values() for x in y.split()}
-    flags = []
+    read, flags = _read(engine), list[str]()
     beside = rf"^{head['lead']}(\w+):[ \t]*['\"]?([\w.-]+)['\"]?[ \t]*(?:#.*)?$"
     for key, value in re.findall(beside, text, re.MULTILINE):
         flag = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", key).lower().replace("_", "-")
-        if flag in read - {"model", "quantization"} and value != "null":
-            flags += _flag(flag, value)
+        if flag in read - {"quantization"} and value != "null":
+            flags += as_flag(flag, value)
     note = "the flags that a chart or a tool passes on: what it adds by itself is not known"
     return Held(started(engine, model[1], [*flags, *words]), "", (note,))
 
@@ -293,6 +291,14 @@ def _stack(text: str) -> Held | None:
         return None
     note = "the chart states the model alone, served by one GPU"
     return Held(started("vllm", found[1], []), "", (note,))
+
+
+def _read(engine: str) -> set[str]:
+    """Names of the flags of an engine that are read, but the model's."""
+    rules = load_flags()[engine]
+    groups = (rules["reads"], rules["switches"])
+    names = {x for group in groups for spellings in group.values() for x in spellings.split()}
+    return names - {*rules["reads"]["model"].split()}
 
 
 def spelled(engine: str) -> set[str]:
@@ -308,6 +314,30 @@ def engine_of_keys(keys: Sequence[str], engines: Sequence[str] = tuple(PROGRAMS)
     counts = {engine: sum(name in spelled(engine) for name in names) for engine in engines}
     engine = max(engines, key=lambda one: counts[one])
     return engine if counts[engine] >= max(2, 0.7 * len(keys)) else None
+
+
+# A file of variables: nothing else, and no command.
+_ENV_FILE = re.compile(
+    r"(?:[ \t]*(?:#.*|(?:export[ \t]+)?[A-Z]\w*=(?![^'\"\n#]*[ \t][^\s#]).*)?(?:\n|$))+"
+)
+_PREFIX = re.compile(r"^(?:VLLM|SGLANG|SGL)_")
+
+
+def _env_file(text: str) -> Held | None:
+    """The server that a file of variables describes by names of an engine's flags."""
+    if not _ENV_FILE.fullmatch(text):
+        return None
+    pairs = [(_PREFIX.sub("", key), value) for key, _, value in _ENGINE_ARG.findall(text)]
+    told = {key.lower().replace("_", "-"): value for key, value in pairs}
+    model = next((told[key] for key in ("model", "model-name", "model-path") if key in told), "")
+    counts = {one: len(_read(one) & told.keys()) for one in PROGRAMS}
+    engine = max(counts, key=lambda one: counts[one])
+    if counts[engine] + bool(model) < 2 or not counts[engine]:
+        return None
+    known = spelled(engine) - {"model", "model-path"}
+    flags = [x for name, value in told.items() if name in known for x in as_flag(name, value)]
+    note = f"variables by themselves, read as flags of {engine}: what starts it is not known"
+    return Held(started(engine, model, flags), "", (note,))
 
 
 def _settings(text: str) -> Held | None:
@@ -329,5 +359,5 @@ def described(text: str) -> Held | None:
     """
     readers = [_sagemaker, _runpod, _options]
     if "\n" in text.strip():
-        readers += [_service, _job, _modelservice, _chart, _stack, _settings]
+        readers += [_env_file, _service, _job, _modelservice, _chart, _stack, _settings]
     return next((found for read in readers if (found := read(text))), None)

@@ -44,7 +44,7 @@ _ENGINE = re.compile(r"vllm|sglang|trtllm|tensorrt-llm|huggingfaceserver")
 SERVER = re.compile(
     r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server"
     r"|\bdynamo\.(?:vllm|sglang|trtllm)\b|\batom\.entrypoints\b"
-    r"|\b(?:docker|podman|nerdctl) run\b(?:[^\n]|\\\n)*?"
+    r"|\b(?:docker|podman|nerdctl) run\b(?:[^\n]|\\\n){0,4000}?"
     r"(?:vllm-openai|lmsysorg/sglang|tensorrt-llm)"
 )
 # Lines that are remarks, which name commands and lists of words too.
@@ -211,8 +211,9 @@ def _containers(text: str) -> list[_Container]:
     return [one for one in every if any(part.strip() for part in one.parts + one.args)]
 
 
-# What holds the words of a server in JSON, the program first.
-_COMMANDS = ("command", "args", "arguments")
+# What holds the words of a server in JSON, the program first; also as Docker and RunPod say it.
+_PROGRAMS = ("program", "entrypoint", "dockerentrypoint", "command")
+_COMMANDS = (*_PROGRAMS, "cmd", "dockerstartcmd", "args", "arguments")
 
 
 def _in_json(text: str) -> list[_Container]:
@@ -230,14 +231,17 @@ def _in_json(text: str) -> list[_Container]:
         one = left.pop(0)
         inner = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
         left += [each for each in inner if isinstance(each, dict | list)]
-        if isinstance(one, dict) and any(one.get(key) for key in _COMMANDS):
-            found = _Container(0, image=str(one.get("image", "")))
+        own = {str(key).lower(): x for key, x in one.items()} if isinstance(one, dict) else {}
+        if any(own.get(key) for key in _COMMANDS):
+            found = _Container(0, image=str(own.get("image") or own.get("imagename") or ""))
             for key in _COMMANDS:
-                parts, given = found.parts if key == "command" else found.args, one.get(key) or []
-                parts.append(given if isinstance(given, str) else shlex.join(map(str, given)))
-            for pair in one.get("env") or ():
+                parts, given = found.parts if key in _PROGRAMS else found.args, own.get(key) or []
+                parts.append(shlex.join(map(str, given)) if isinstance(given, list) else str(given))
+            for pair in own.get("env") or ():
                 if isinstance(pair, dict) and pair.get("value") is not None:
                     found.variables.append(f"{pair.get('name')}={pair['value']}")
+                elif isinstance(pair, str) and "=" in pair:
+                    found.variables.append(pair)
             every.append(found)
     return every
 
@@ -319,6 +323,43 @@ def others(what: str, servers: int, *, decodes: bool) -> tuple[str, ...]:
     return (f"the {what} starts {servers} servers; this is the {which}, so give each by itself",)
 
 
+# A ConfigMap, by its name, and where containers take variables from one: all, or one by its key.
+_CONFIG_MAP = re.compile(r"^kind:[ \t]*ConfigMap[ \t]*$", re.MULTILINE)
+_NAMED = re.compile(r"^[ \t]+name:[ \t]*['\"]?([\w.-]+)", re.MULTILINE)
+_ALL_OF = re.compile(r"configMapRef:\s*(?:\{\s*)?name:\s*['\"]?([\w.-]+)")
+_ONE_OF = re.compile(
+    r"name:[ \t]*['\"]?(\w+)['\"]?\s+valueFrom:\s+configMapKeyRef:"
+    r"(?=(?:\s+\w+:.*)?\s+name:[ \t]*['\"]?([\w.-]+))(?:\s+name:.*)?\s+key:[ \t]*['\"]?([\w.-]+)"
+)
+
+
+def _of_maps(text: str) -> list[str]:
+    """`NAME=value` for the variables that containers take from ConfigMaps of the same text."""
+    maps: dict[str, dict[str, str]] = {}
+    for one in re.split(r"(?m)^---.*$", text):
+        name, data = _NAMED.search(one), jobs.under(one, "data")
+        if _CONFIG_MAP.search(one) and name:
+            maps[name[1]] = dict(pair.split("=", 1) for pair in _pairs(data.splitlines(), -1))
+    pairs = {key: x for name in _ALL_OF.findall(text) for key, x in maps.get(name, {}).items()}
+    for variable, name, key in _ONE_OF.findall(text):
+        if key in maps.get(name, {}):
+            pairs[variable] = maps[name][key]
+    return [f"{name}={value}" for name, value in pairs.items()]
+
+
+# A program of PM2's ecosystem file, and its arguments as a text or a list.
+_SCRIPT = re.compile(r"""\bscript['"]?\s*:\s*(['"])(.+?)\1""")
+_ARGUMENTS = re.compile(r"""\bargs['"]?\s*:\s*(?:(['"`])(.*?)\1|(\[.*?\]))""", re.DOTALL)
+
+
+def _in_ecosystem(text: str) -> Held | None:
+    """The program of PM2's ecosystem file."""
+    script, args = _SCRIPT.search(text), _ARGUMENTS.search(text)
+    if not (script and args and re.search(r"\bapps['\"]?\s*:", text)):
+        return None
+    return Held(f"{script[2]} {args[2] or _items(args[3])}")
+
+
 def command_in(text: str) -> Held:
     """The command that a manifest, a container file or a call holds, and the image that runs it.
 
@@ -340,7 +381,7 @@ def command_in(text: str) -> Held:
         return recipe
     if _HCL.search(text):
         text = _HCL_KEY.sub(r"\1: ", text)
-    if handed := _in_python(text):
+    if handed := _in_ecosystem(text) or _in_python(text):
         return handed
     if _QUADLET.search(text) and (unit := dict(_QUADLET_KEY.findall(text))).get("Image"):
         return Held(unit.get("Exec", ""), unit["Image"])
@@ -355,7 +396,7 @@ def command_in(text: str) -> Held:
             )
         return Held("\n".join([*_told(text), text]))
     found = min(every, key=_rank)
-    found.variables += _told(text)
+    found.variables = [*_of_maps(text), *found.variables, *_told(text)]
     image = found.image or ("kserve/huggingfaceserver" if _KSERVE.search(text) else "")
     if _RUNTIME.search(text):
         bare = (one for one in every if not (one.parts or one.image or one is found))
@@ -417,6 +458,7 @@ _TYPED = (
     (re.compile("[\u201c\u201d\u201e]"), '"'),
     (re.compile("[\u2018\u2019]"), "'"),
     (re.compile("[\u00a0\u2009\u202f]"), " "),
+    (re.compile(r"\$env:(\w+)\b(?![ \t]*=)"), r"${\1}"),  # of PowerShell
     # A shell of its own: `(vllm serve m &)`
     (
         re.compile(

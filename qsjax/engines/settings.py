@@ -48,7 +48,8 @@ def read(path: str, text: str | None = None) -> list[str]:
             continue
         match = _LINE.match(line)
         if match is None:
-            raise ValueError(f"{path}, line {number}: {bare!r} is not `key: value`")
+            told = "; engines read YAML alone" if path.endswith(".toml") else ""
+            raise ValueError(f"{path}, line {number}: {bare!r} is not `key: value`{told}")
         indent = len(match["indent"])
         while outer and outer[-1][0] >= indent:
             outer.pop()

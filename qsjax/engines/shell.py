@@ -247,14 +247,14 @@ class _Branches:
         full = [" ".join(self._variables.expand(word)) for word in words]
         return conditions.holds(full, self._variables.is_unset, self._variables.text)
 
-    def enter(self, word: str, after: Sequence[str]) -> None:
-        """Enter a word that may begin or end a branch; `after` are the words behind it."""
+    def enter(self, word: str, words: Sequence[str], at: int) -> None:
+        """Enter a word that may begin or end a branch; the words behind it begin at a place."""
         kind, taken, before = self._open[-1] if self._open else ("", True, False)
         if word in ("if", "case"):
-            self._open.append((word, self._test(after) if word == "if" else None, False))
+            self._open.append((word, self._test(words[at:]) if word == "if" else None, False))
         elif word in ("elif", "else") and kind == "if":
             before = True if True in (taken, before) else None if None in (taken, before) else False
-            taken = self._test(after) if word == "elif" else True
+            taken = self._test(words[at:]) if word == "elif" else True
             if before is not False:
                 taken = False if before or taken is False else None
             self._open[-1] = (kind, taken, before)
@@ -419,7 +419,7 @@ def expanded(
             variables.forked()
         elif bare in ("fi", "esac"):
             variables.joined()
-        inside.enter(bare, words[at:])
+        inside.enter(bare, words, at)
         if not inside.is_taken:
             continue
         if bare in bodies and depth < _CALLS and _is_command(words, at - 1):

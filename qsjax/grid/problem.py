@@ -66,13 +66,15 @@ class Variant:
 class Served(NamedTuple):
     """A model with what is stored and multiplied in which precision, under its name.
 
-    `max_context` is the context that it is published for [tokens], 0 where that is not known.
+    `max_context` is the context that it is published for [tokens], 0 where that is not known;
+    `mtp_layers` are those of its own that draft.
     """
 
     name: str
     spec: ModelSpec
     workload: Workload
     max_context: int = 0
+    mtp_layers: int = 0
 
 
 class Accelerator(NamedTuple):
@@ -151,16 +153,17 @@ def as_served(
         return model
     if checks.is_record(model):
         name = base_name(str(getattr(model, "label", "")))
-        longest = catalog.model_entry(name).max_context if name in catalog.model_names() else 0
+        entry = catalog.model_entry(name) if name in catalog.model_names() else None
     else:
         entry = model if isinstance(model, catalog.ModelEntry) else catalog.model_entry(model)
-        model, longest = entry.spec, entry.max_context
+        model = entry.spec
+    more = (entry.max_context, entry.mtp_layers) if entry else ()
     (spec,) = checks.check_records(model=model)
     if workload is None:
         workload = workload_of(spec, weights=weights, kv=kv, context=1.0)
     # The workload has the precisions now; without them models of any stack up.
     plain = dataclasses.replace(spec, precision=None)
-    return Served(spec.label or MODEL, plain, workload, longest)
+    return Served(spec.label or MODEL, plain, workload, *more)
 
 
 def served(

@@ -316,14 +316,16 @@ class Comparison(Result):
         return [d for side in self.sides if side.is_real for d in side.decisions()]
 
     def remarks(self) -> list[str]:
-        """How sure the winners are, and what the intervals rest on."""
+        """How sure the winners are, what the intervals rest on, and what is left out."""
         running, own = (
             [row for row in rows if row["is_feasible"]]
             for rows in (self.rows(), self.rows_of(self.own))
         )
         sure = map(str, self.decisions())
         rests = words.rests_on(running, self.own.level)
-        return [*sure, *words.open_limits(self.problem, own), *rests, *self.own.refusals]
+        drafted = any(scalar(m.workload.tokens_per_step) > 1 for m in self.problem.stated.models)
+        told = ["The time of drafting is left out; qsjax speculate counts it."] if drafted else []
+        return [*sure, *words.open_limits(self.problem, own), *rests, *told, *self.own.refusals]
 
     def tables(self) -> list[Table]:
         """Every subject at every place, and the parts of its time as in the paper's table 5."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qsjax.cost.decode import StepCost, decode_step
-from qsjax.cost.speculation import ACCEPTANCE, METHODS, Method, accepted_tokens, speculated
+from qsjax.cost.speculation import ACCEPTANCE, METHODS, NO_HEAD, Method, accepted_tokens, speculated
 from qsjax.grid.case import best_partition, records_at
 from qsjax.grid.cells import Cells, label_of, variants_alone
 from qsjax.grid.problem import Problem, describe, question
@@ -63,6 +63,9 @@ class Speculation(Result):
                 f"{self._placed(first)}, {chance}: {at}. "
                 f"Drafts take {drafting} of a step at a batch of {first['batch']:,.0f}."
             )
+        if lines and self.asked["method"] == "mtp":
+            bare = [one.name for one in self.problem.stated.models if not one.mtp_layers]
+            lines += [f"Note: {NO_HEAD.format(name)} (--method)." for name in bare]
         return "\n".join(lines) or f"{describe(self.problem)}: nothing runs."
 
     def _placed(self, row: Row) -> str:

@@ -402,7 +402,7 @@ def check_positive(name: str, given: Any, unit: str) -> np.ndarray:
     array([0.02])
     """
     try:
-        numbers = np.ravel(as_float64(given))
+        numbers = np.ravel(as_float64(given, unit))
     except NoNumberError:
         numbers = np.zeros(1)
     if not (numbers.size and (np.isfinite(numbers) & (numbers > 0)).all()):

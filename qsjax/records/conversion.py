@@ -9,13 +9,15 @@ import numpy as np
 from qsjax.numerics.loading import is_tracer
 from qsjax.numerics.namespace import xp
 from qsjax.records.fields import Facts
-from qsjax.records.units import KIB, MIB
+from qsjax.records.units import HOUR, KIB, MIB, MS, US
 
 # A mistyped range shall not fill the memory; axes are shorter by far.
 LONGEST = 1_000_000
 _SUFFIXES = {"k": KIB, "m": MIB}
 # Units of what is counted: only counts may end in k or M.
 _COUNTED = ("1", "tokens", "sequences")
+_TIMES = {"us": US, "\u00b5s": US, "ms": MS, "s": 1.0, "min": 60.0, "h": HOUR}
+_TIME = re.compile(r"\s*([0-9.eE+-]+)\s*([a-zA-Z\u00b5]+)\s*")
 _SHORT = 60  # characters of a value that a message shows
 # Numbers with commas for thousands: "131,072" is no list, "16,384" seldom one of lengths.
 _LEADING, _GROUPED = re.compile(r",0\d"), re.compile(r"\s*\d{1,3}(?:,\d{3})+\s*")
@@ -52,6 +54,19 @@ def number_of_text(text: str) -> float:
     """
     scale = _SUFFIXES.get(text.strip()[-1:].lower())
     return float(text) if scale is None else float(text.strip()[:-1]) * scale
+
+
+def seconds_of_text(text: str) -> float | None:
+    """The seconds of a time with its unit; None for what is no such time.
+
+    >>> seconds_of_text("50 ms"), seconds_of_text("2min"), seconds_of_text("50")
+    (0.05, 120.0, None)
+    """
+    found = _TIME.fullmatch(text)
+    try:
+        return float(found[1]) * _TIMES[found[2]] if found else None
+    except (ValueError, KeyError):
+        return None
 
 
 def names_of(given: Iterable[str]) -> list[str]:
@@ -109,6 +124,8 @@ def listed_of_text(text: str) -> list[float | str]:
 
 
 def _of_text(text: str, unit: str) -> float:
+    if unit == "s" and (seconds := seconds_of_text(text)) is not None:
+        return seconds
     try:
         return number_of_text(text) if unit in _COUNTED else float(text)
     except ValueError as error:
@@ -143,7 +160,7 @@ def as_float64(value: Any, unit: str = "1") -> Any:
 
     Args:
         value: a number, its text, a list, or an array of any library.
-        unit: of the quantity; texts of counts may end in k or M.
+        unit: of the quantity; texts of counts may end in k or M, those of times in their unit.
 
     Raises:
         NoNumberError: It is no number, or one of a type that cannot hold it.

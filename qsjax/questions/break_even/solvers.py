@@ -25,7 +25,8 @@ from qsjax.questions.break_even.reasons import explained
 from qsjax.questions.break_even.roots import Roots, collect
 from qsjax.records.checks import check_positive, value_problem
 from qsjax.records.conversion import NoNumberError, as_float64
-from qsjax.records.fields import Rule
+from qsjax.records.fields import Rule, facts_of
+from qsjax.records.specs import FIELDS
 
 POINTS = Rule(low=2.0, whole=True)
 RANGES: dict[str, tuple[float, float]] = {"q": (0.1, 1e4), "context": (1024.0, 2.0**24)}
@@ -38,7 +39,9 @@ NO_GPUS = (
 def _ends(name: str, given: tuple[Any, Any]) -> tuple[float | None, float | None]:
     """The ends of an interval as numbers ("8k" is 8,192); None where none is given."""
     try:
-        low, high = (None if end is None else float(as_float64(end)) for end in given)
+        facts = {**FIELDS, **facts_of(Reuse)}.get(name)
+        unit = facts.unit if facts else "1"
+        low, high = (None if end is None else float(as_float64(end, unit)) for end in given)
     except (NoNumberError, TypeError) as error:
         raise ValueError(f"interval of {name}: {error}; give numbers for low and high") from error
     return low, high

@@ -101,6 +101,7 @@ class Explanation(Result):
         engine: what serves it, of those that were measured; "" where that is not stated.
         level: probability with which measured values lie in the intervals.
         cached: tokens of a request's prompt whose cache is there already.
+        refusal: why the engine does not start what would run, "" where it does.
     """
 
     problem: Problem
@@ -114,6 +115,7 @@ class Explanation(Result):
     engine: str = ""
     level: float = LEVEL
     cached: float = 0.0
+    refusal: str = ""
 
     stem = "explain"
     index = ("convention", "design")
@@ -174,7 +176,7 @@ class Explanation(Result):
                 f"{words.number(row['tokens_per_s_per_gpu'])} tokens/s on each GPU, "
                 f"{words.time_of(row)}."
             )
-            said = [first, self._breaks(), self._better(), self._prompts()]
+            said = [first, self.refusal, self._breaks(), self._better(), self._prompts()]
         return "\n".join(filter(None, said))
 
     @property

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from qsjax import engines
+from qsjax.cost.decode import evaluate
 from qsjax.cost.laws.memory import usable_bytes
 from qsjax.cost.prefix import requests_of
 from qsjax.engines import WrittenEngine
@@ -73,6 +74,25 @@ def _engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
     return found
 
 
+def _refusal(case: Case, stated: Stated, longest: int) -> str:
+    """What vLLM says of a limit that it takes from the model, if no sequence of that length fits.
+
+    Source: vLLM, v1/core/kv_cache_utils.py (check_enough_kv_cache_memory).
+    """
+    deployment, work = stated.deployment, case.records.workload
+    is_told = deployment.context or "max-model-len" in deployment.words.replace("_", "-")
+    if deployment.engine != "vllm" or is_told or scalar(work.context) >= longest:
+        return ""
+    long = dataclasses.replace(work, context=float(longest), batch=1.0)
+    records = case.records._replace(workload=long, gpus=None)
+    if scalar(evaluate(records, case.rules).capacity.max_batch) >= 1:
+        return ""
+    return (
+        f"vLLM refuses to start it without --max-model-len: it then takes the model's {longest:,} "
+        f"tokens, and no sequence of that length fits; write --max-model-len {stated.longest:.0f}."
+    )
+
+
 def _with_engines(found: Explanation, stated: Stated) -> Explanation:
     """The explanation with what engines make of it: flags, notes, and splits that they refuse."""
     deployment, case = stated.deployment, found.stated
@@ -101,7 +121,8 @@ def _with_engines(found: Explanation, stated: Stated) -> Explanation:
         for name, own in found.own.cases().items()
     }
     side = dataclasses.replace(found.own, stated=case)
-    return dataclasses.replace(found, own=side, notes=tuple(notes), more=more)
+    refusal = _refusal(case, stated, longest)
+    return dataclasses.replace(found, own=side, notes=tuple(notes), more=more, refusal=refusal)
 
 
 def _explained(stated: Stated, beside: Mapping[str, Any]) -> Explanation:

@@ -15,7 +15,7 @@ from qsjax.catalog.huggingface import expanded
 from qsjax.cost.decode import evaluate
 from qsjax.cost.laws.memory import reserve_bytes
 from qsjax.cost.metrics import Economy
-from qsjax.cost.speculation import ACCEPTANCE, speculated
+from qsjax.cost.speculation import ACCEPTANCE, NO_HEAD, speculated
 from qsjax.engines import Deployment
 from qsjax.engines.held import held
 from qsjax.engines.memory import visible_bytes
@@ -48,6 +48,8 @@ DESIGN = (*DEGREES, "kv_mode", "replicas", "batch")  # what a design may state b
 _PROGRAM = re.compile(
     r"[A-Z_]\w*=|-|(.*/)?(vllm|sglang|trtllm-\S+|python[\d.]*|docker|podman|uvx?|env|nohup|exec|srun"
     r"|mpirun|torchrun|numactl|sudo|bash|sh|ssh|kubectl|singularity|apptainer|tmux|timeout"
+    r"|nice|setsid|screen|stdbuf|taskset|nsys|ncu|ray|pixi|poetry|conda|enroot|systemd-run|xargs"
+    r"|pm2|start-stop-daemon|lm[-_]eval|lighteval|swift|helm|gcloud|vastai|az|runpodctl|trl"
     # Engines whose flags are not read, which are told so.
     r"|lmdeploy|ollama|llama-(server|cli)|llamafile|text-generation-launcher|tritonserver"
     r"|mlx_lm\.server|mlc_llm|aphrodite|koboldcpp|xinference|gpustack|ramalama|lms|exo)$"
@@ -90,8 +92,8 @@ def is_command(text: str, *after: str) -> bool:
 
     >>> is_command("vllm serve Qwen/Qwen3-8B -tp 2"), is_command("qwen3-8b")
     (True, False)
-    >>> is_command("mystery", "serve", "Qwen/Qwen3-8B")
-    True
+    >>> is_command("mystery", "serve", "Qwen/Qwen3-8B"), is_command("lm_eval", "--model", "vllm")
+    (True, True)
     """
     known = _TEXT.search(text) or _PROGRAM.match(text.partition(" ")[0])
     return bool(known or (after and after[0] in ("serve", "run", "launch")))
@@ -342,6 +344,8 @@ def stated_by(asked: Asked) -> Stated:
     hardware, work, own, more = _held(deployment, entry, partition, work, asked)
     records = Records(entry.spec, hardware, partition, work, None)
     hardware, work, drafted = _speculating(records, deployment, asked.convention, asked.acceptance)
+    if deployment.drafter == "mtp" and not entry.mtp_layers:
+        drafted = (NO_HEAD.format(entry.name), *drafted)
     states_design = asked.words or any(asked.design.get(name) for name in DEGREES)
     problem = Problem(
         entry,
