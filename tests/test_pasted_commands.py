@@ -358,6 +358,7 @@ def test_one_command_in_many_coats(coat):
         "helm install v x --set --set= --set a --set a=1 --set a.b=2",
         "helm install v x --set " + ".".join("a" * 2000) + "=1",
         "gcloud run deploy v --image=vllm/vllm-openai:latest",
+        "module.exports = { apps: [{ script: 'mine', args: '' }] }",
     ],
 )
 def test_tools_that_start_another_engine_are_none_of_these(text):
