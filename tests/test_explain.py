@@ -289,7 +289,7 @@ def test_vllm_starts_for_no_limit_of_the_model_of_which_no_sequence_fits(
 
 def test_gpus_that_prefill_read_as_many_short_prompts_as_fill_a_step():
     """It was one at a time: 100 in and 100 out of Qwen3-8B took 1.8 prefill GPUs for each other."""
-    answer = explain(problem(twins=()), Partition(tp=8.0))
+    answer = explain(problem(twins=(), context=1074.0), Partition(tp=8.0))
     records, step = answer.stated.records, answer.stated.parts.step
     for prompt, cached in ((128.0, 0.0), (1024.0, 896.0)):
         found = companion(records, step, prompt, 100.0, cached=cached)

@@ -354,6 +354,11 @@ def test_one_command_in_many_coats(coat):
         "swift infer --model org/m --infer_backend lmdeploy --lmdeploy_tp 4",
         "xinference launch --model-engine transformers --model-name org/m --n-gpu 4",
         "HF_TOKEN=a\nMODEL=org/m\n",
+        "helm install v vllm/vllm-stack -f values.yaml",
+        "helm install v x --set --set= --set a --set a=1 --set a.b=2",
+        "helm install v x --set " + ".".join("a" * 2000) + "=1",
+        "gcloud run deploy v --image=vllm/vllm-openai:latest",
+        "module.exports = { apps: [{ script: 'mine', args: '' }] }",
     ],
 )
 def test_tools_that_start_another_engine_are_none_of_these(text):
@@ -372,6 +377,16 @@ def test_long_texts_take_no_more_than_their_length(line):
         return time.process_time() - start
 
     assert seconds(800) < 8 * seconds(200)  # sixteen times, where it grows with the square
+
+
+@pytest.mark.parametrize("given", ["null", "[1, 2]", "[" * 5000, "=,=", "a"])
+def test_arguments_that_are_no_pairs_name_no_model(given):
+    assert read(f"lm_eval --model vllm --model_args '{given}' --tasks a").model is None
+
+
+def test_arguments_of_a_container_whose_quotation_is_open_are_told():
+    with pytest.raises(ValueError, match="close every quotation mark"):
+        read("runpodctl create pod --imageName vllm/vllm-openai --args '--model \"org/m'")
 
 
 def test_what_python_leaves_open_is_not_known():

@@ -16,7 +16,12 @@ from qsjax.records.specs import DEGREES, Partition
 @options.hardware_option
 @flag("--users", WHOLE, "Users, each with one request in flight; several: a curve.")
 @flag("--rate", RATES, "Requests/s, with Poisson arrivals; several: a curve.")
-@flag("--trace", OLD_FILE, "CSV file with the columns arrival [s], isl, osl, and if wanted cached.")
+@flag(
+    "--trace",
+    OLD_FILE,
+    "CSV with the columns arrival [s], isl, osl, and if wanted cached; or as published a trace of "
+    "Mooncake (JSON a line), Azure, BurstGPT, Splitwise, Bailian or AIBrix.",
+)
 @traffic_options.demand_options
 @flag("--requests", COUNT, "Requests of a run.", 1000)
 @traffic_options.limit_options

@@ -90,12 +90,14 @@ def _both(
     output: ArrayLike,
     rules: Filling,
     cached: ArrayLike,
+    most: ArrayLike,
     *,
     context_parallel: ContextParallel,
 ) -> tuple[Array, ...]:
     """Prefill by itself, of one prompt and of as many as fill a step, and shared with decoding."""
     alone = prefill_step(records, PHYSICAL, Prompts(prompt, cached=cached), context_parallel)
-    several = xp.maximum(xp.asarray(rules.budget) / (xp.asarray(prompt) - cached), 1.0)
+    several = xp.asarray(rules.budget) / (xp.asarray(prompt) - cached)
+    several = xp.maximum(xp.minimum(several, most), 1.0)  # no more than their caches fit
     filled = prefill_step(records, PHYSICAL, Prompts(prompt, several, cached), context_parallel)
     shared = shared_steps(records, PHYSICAL, prompt, output, rules, context_parallel, cached)
     return (
@@ -130,7 +132,7 @@ def companion(
     """
     tpot, busy = scalar(step.tpot), scalar(step.busy)
     tokens_per_s_per_gpu = scalar(step.tokens_per_s_per_gpu)
-    given = (records._replace(gpus=None), prompt, output, rules, cached)
+    given = (records._replace(gpus=None), prompt, output, rules, cached, step.capacity.max_batch)
     found = _both(*given, context_parallel=context_parallel)
     ttft, rate, alone, shared, first, decoding, served, load = (float(x) for x in found)
     ratio = tokens_per_s_per_gpu * scalar(prompt) / scalar(output) / rate

@@ -357,7 +357,7 @@ def _in_ecosystem(text: str) -> Held | None:
     script, args = _SCRIPT.search(text), _ARGUMENTS.search(text)
     if not (script and args and re.search(r"\bapps['\"]?\s*:", text)):
         return None
-    return Held(f"{script[2]} {args[2] or _items(args[3])}")
+    return Held(f"{script[2]} {args[2] or _items(args[3] or '')}")
 
 
 def command_in(text: str) -> Held:

@@ -24,6 +24,7 @@ _RENAMED = {
     "gpu-memory-utilisation": "gpu-memory-utilization",
 }
 _MOST = 1_000  # words of a command
+_DEEP = 30  # keys within keys of a chart's values
 _ENDS = re.compile(r"\d?>|[|&;)]")  # of a command
 _PAIRS = re.compile(r",(?=[\w.-]+=)")
 # Values of helm: commas divide them but within braces; points and indices lead to what they set.
@@ -82,7 +83,7 @@ def _contained(program: str, own: list[str]) -> list[str]:
     if "--args" not in told:
         return []
     if program == "runpodctl":
-        args = shlex.split(told["--args"])
+        args = shell.words_of(told["--args"])
     elif program == "gcloud":
         lists = (told.get("--command", ""), told["--args"])
         args = [x for one in lists if one for x in _divided(one)]
@@ -115,7 +116,9 @@ def _evaluated(program: str, own: list[str]) -> list[str]:
         return []
     try:
         pairs = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
+        pairs = None
+    if not isinstance(pairs, dict):
         pairs = dict(one.partition("=")[::2] for one in _PAIRS.split(text))
     return _started(engine, {str(k).replace("_", "-"): str(v) for k, v in pairs.items()})
 
@@ -186,11 +189,11 @@ def _helm(_: str, own: list[str]) -> list[str]:
         for one in _VALUES.split(text if equals else after):
             path, _, value = one.partition("=")
             node, steps = values, [step for step in _STEPS.split(path) if step]
-            for step in steps[:-1]:
+            for step in steps[: min(len(steps), _DEEP) - 1]:
                 inner = node.setdefault(step, {})
                 node = inner if isinstance(inner, dict) else {}
             listed = re.fullmatch(r"\{(.*)\}", value)
-            if steps:
+            if 0 < len(steps) <= _DEEP:
                 node[steps[-1]] = f"[{listed[1]}]" if listed else value.replace("\\", "")
     text = f"{_yaml(values)}\n"
     found = jobs.described(text)
