@@ -102,10 +102,8 @@ def served(**given):
         (lambda: qsjax.break_even(SMALL, "hbm_bw", "1ms"), "interval of hbm_bw: '1ms' is not"),
         (lambda: qsjax.solve_for(SMALL, "gpus", [1, 2], tpot=1), "give numbers for low and high"),
         (lambda: qsjax.size(SMALL, users=[1, 2], isl=9, osl=9), "users: 2 values were given"),
-        (
-            lambda: qsjax.size(SMALL, users=1, isl=9, osl=9, tpot="20ms"),
-            "give a number of seconds: 0.05 is",
-        ),
+        (lambda: qsjax.size(SMALL, users=1, isl=9, osl=9, tpot="20 m"), "tpot: '20 m' is not"),
+        (lambda: served(requests=0.5), "requests: 0.5 .* give one whole number from 1 on"),
         (lambda: qsjax.speculate(SMALL, batches=[]), r"batches: \[\] is not allowed"),
         (lambda: qsjax.speculate(SMALL, acceptance="most"), "acceptance: 'most' is not a number"),
         (lambda: qsjax.served(MODEL, acceptance="most"), "acceptance=most, drafts=1 is not"),
@@ -294,6 +292,19 @@ def test_lengths_of_requests_are_read_as_contexts_are():
     assert qsjax.explain(one, requests=("4k", "1k")).requests == (4096.0, 1024.0)
     found = qsjax.explain_command("vllm serve Qwen/Qwen3-8B", "h100-sxm", requests=("4k", "1k"))
     assert found.problem.stated.contexts == (4608.0,)
+    # Where a problem states no context, it is theirs in Python too: compare took 32k.
+    for ask in (qsjax.explain, qsjax.compare):
+        free = qsjax.Problem(MODEL, [GPU, "h200-sxm"][: 1 + (ask is qsjax.compare)], gpus=8)
+        assert ask(free, requests=("4k", "1k")).problem.stated.contexts == (4608.0,)
+
+
+def test_times_are_texts_with_units_in_python_too():
+    assert qsjax.Limits(max_tpot="50ms").max_tpot == 0.05
+    with pytest.raises(ValueError, match="max_tpot: '50 m' is not a number"):
+        qsjax.pareto(qsjax.Problem(MODEL, GPU, gpus=8, limits=qsjax.Limits(max_tpot="50 m")))
+    few = {"isl": 9, "osl": 9, "quantile": 0.5, "replica_gpus": [2]}
+    found = qsjax.size(SMALL, users=1, ttft="2s", tpot="50ms", think="1ms", **few)
+    assert (found.target.ttft, found.target.tpot) == (2.0, 0.05)
 
 
 def test_a_traced_number_of_a_problem_is_told():

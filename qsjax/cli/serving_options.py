@@ -8,7 +8,7 @@ import click
 
 from qsjax.catalog import lookup
 from qsjax.cli.options import WHOLE, flag, options
-from qsjax.cost.prefix import Reuse
+from qsjax.cost.prefix import Reuse, mean_context
 from qsjax.grid.limits import Limits
 from qsjax.records.conversion import as_float64, seconds_of_text
 from qsjax.records.fields import defaults_of
@@ -187,7 +187,7 @@ def contexts_of(flags: dict[str, Any]) -> list[float]:
         return list(flags.get("context") or ())
     if flags["context"]:
         raise ValueError("--context and --isl/--osl contradict each other: give one of them")
-    return [float(int(asked[0] + 0.5 * asked[1]))]
+    return [mean_context(*asked)]
 
 
 def requests_of(flags: dict[str, Any]) -> tuple[float, float] | None:

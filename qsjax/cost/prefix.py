@@ -98,6 +98,11 @@ def requests_of(given: Any) -> tuple[float, float] | None:
     return float(as_float64(given[0])), float(as_float64(given[1]))
 
 
+def mean_context(isl: float, osl: float) -> float:
+    """The context of a decode step in the mean, the input and half the output [tokens]."""
+    return float(int(isl + 0.5 * osl))
+
+
 def cached_of(requests: tuple[float, float] | None, prefix_hit_rate: float) -> float:
     """Tokens of a prompt whose cache is there already.
 

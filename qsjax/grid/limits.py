@@ -10,6 +10,7 @@ from qsjax.cost.feasibility import bits_of
 from qsjax.cost.metrics import Economy, joules_per_token, usd_per_million_tokens
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import Array, ArrayLike, xp
+from qsjax.records.conversion import seconds_of_text
 from qsjax.records.specs import DEGREES, HardwareSpec, Partition
 from qsjax.records.units import MS
 
@@ -20,7 +21,7 @@ class Limits:
     """What a design must keep; the defaults allow everything.
 
     Attributes:
-        max_tpot: longest time per output token [s].
+        max_tpot: longest time per output token [s]; a text such as "50ms" too.
         min_user_rate: fewest tokens/s/user.
         max_gpus: most GPUs.
         min_headroom: share of the usable memory that stays free, 0 to below 1.
@@ -42,6 +43,11 @@ class Limits:
     max_dp: ArrayLike = math.inf
     max_kvp: ArrayLike = math.inf
     tp_in_island: ArrayLike = 0.0
+
+    def __post_init__(self) -> None:
+        """Read a time with its unit; another text is refused with all that is wrong."""
+        if isinstance(self.max_tpot, str) and (seconds := seconds_of_text(self.max_tpot)):
+            object.__setattr__(self, "max_tpot", seconds)
 
 
 # Bit of each limit that a design breaks.

@@ -14,6 +14,7 @@ from qsjax import catalog
 from qsjax.cost.meanings import meaning_of
 from qsjax.cost.metrics import Economy, Objective, check_economy, check_metrics, check_prices
 from qsjax.cost.metrics import economy_of as economy_of_hardware
+from qsjax.cost.prefix import mean_context
 from qsjax.grid.axes import PARTITION_AXES, STACKED
 from qsjax.grid.entry import entry
 from qsjax.grid.limits import LIMITS, RISING, Limits, check_limits, is_given
@@ -689,6 +690,13 @@ def fixed_question(best: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         best: what it does instead of ranking by an objective, as in "compares tokens/s/GPU".
     """
     return lambda function: _asked(function, best)
+
+
+def of_requests(problem: Problem, requests: tuple[float, float] | None) -> Problem:
+    """The problem at the mean context of requests (input, output) where it states none."""
+    if requests is None or problem.context is not None:
+        return problem
+    return dataclasses.replace(problem, context=mean_context(*requests))
 
 
 def _asked(function: Callable[P, R], best: str) -> Callable[P, R]:

@@ -28,7 +28,14 @@ from qsjax.grid.intervals import Lead, Names, Sided, bounds_of_case, lead_of, na
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.optimum import Best, best_of
 from qsjax.grid.parameters import read, write
-from qsjax.grid.problem import Problem, base_name, economy_of, fixed_question, variants_of
+from qsjax.grid.problem import (
+    Problem,
+    base_name,
+    economy_of,
+    fixed_question,
+    of_requests,
+    variants_of,
+)
 from qsjax.numerics.safe import scalar
 from qsjax.output import columns, words
 from qsjax.output.labels import series_name
@@ -786,7 +793,8 @@ def compare(
         problem: its models, accelerators and twins are the subjects; at one GPU count. Models with
             `served`, accelerators with `replace` may differ in what is asked about.
         subjects: the sides by name; all unless given.
-        requests: input and output tokens of a request, for prices that include its prompt.
+        requests: input and output tokens of a request, for prices that include its prompt; the
+            context is their mean where the problem states none.
         prefix_hit_rate: share of the prompt that is already cached.
         level: probability of the intervals of TPOT and throughput.
 
@@ -802,6 +810,7 @@ def compare(
     check_level(level)
     requests = requests_of(requests)
     cached = cached_of(requests, prefix_hit_rate)
+    problem = of_requests(problem, requests)
     stated = problem.stated
     other, beside = stated.other, None
     asked = dataclasses.replace(

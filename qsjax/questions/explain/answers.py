@@ -20,7 +20,14 @@ from qsjax.grid.limits import LIMITS, Limits, violations
 from qsjax.grid.limits import describe as describe_limit
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.optimum import any_batch
-from qsjax.grid.problem import Accelerator, Problem, describe, prices_of, question
+from qsjax.grid.problem import (
+    Accelerator,
+    Problem,
+    describe,
+    of_requests,
+    prices_of,
+    question,
+)
 from qsjax.grid.solution import solve
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
@@ -544,7 +551,8 @@ def explain(
             unless given); better ones have any.
         partition: the design; the problem's best one if None. Copies of it fill the GPUs that its
             degrees leave.
-        requests: input and output tokens of a request, for prefill beside decode.
+        requests: input and output tokens of a request, for prefill beside decode; the context is
+            their mean where the problem states none.
         prefix_hit_rate: share of a prompt that is already cached, wherever it is kept.
         engine: what serves it ("vllm", "sglang", "trtllm", ...). The intervals rest on its
             measured errors; without measurements of it on those of the nearest name, or of
@@ -552,8 +560,7 @@ def explain(
         level: probability of the intervals of TPOT and throughput.
 
     Raises:
-        ValueError: the problem has several cells, a number is out of its range, or no partition is
-            given and nothing runs.
+        ValueError: several cells, a number out of its range, or no partition and nothing runs.
 
     >>> from qsjax.grid.problem import Problem
     >>> found = explain(Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k"), Partition(tp=4))
@@ -561,8 +568,9 @@ def explain(
     (True, 2)
     """
     check_level(level)
-    requests, stated = requests_of(requests), problem.stated
-    cached = cached_of(requests, prefix_hit_rate)
+    requests = requests_of(requests)
+    problem, cached = of_requests(problem, requests), cached_of(requests, prefix_hit_rate)
+    stated = problem.stated
     partition = checks.one_partition(partition)
     own = _side(problem, partition, stated.convention, stated.rules)
     if partition is None:

@@ -15,6 +15,7 @@ from qsjax.catalog.huggingface import expanded
 from qsjax.cost.decode import evaluate
 from qsjax.cost.laws.memory import reserve_bytes
 from qsjax.cost.metrics import Economy
+from qsjax.cost.prefix import mean_context
 from qsjax.cost.speculation import ACCEPTANCE, NO_HEAD, speculated
 from qsjax.engines import Deployment
 from qsjax.engines.held import held
@@ -206,7 +207,7 @@ def _inputs(deployment: Deployment, work: Workload, asked: Asked) -> tuple[Parti
     degrees = {name: getattr(deployment, name) for name in (*DEGREES, "kv_mode")}
     context = None if asked.context is None else _one("context", asked.context)
     if context is None and asked.requests is not None:  # on average half of the answer is there
-        context = float(int(asked.requests[0] + 0.5 * asked.requests[1]))
+        context = mean_context(*asked.requests)
     context = context or deployment.context or CONTEXT
     if deployment.context is not None and context > deployment.context:
         raise ValueError(

@@ -299,22 +299,28 @@ def _records(cells: Cells, partition: Partition | None) -> Records:
     return records_at(cells, 0, best)
 
 
-def number_of(name: str, given: Any, most: float = math.inf, *, whole: bool = False) -> float:
-    """A number of the user's, from 0 to `most`.
+def number_of(
+    name: str,
+    given: Any,
+    most: float = math.inf,
+    *,
+    least: float = 0.0,
+    unit: str = "1",
+    whole: bool = False,
+) -> float:
+    """A number of the user's, from `least` to `most`; a time may be a text with its unit.
 
     Raises:
         ValueError: it is none, or another one.
     """
     try:
-        found = as_float64(given)
+        found = as_float64(given, unit)
     except NoNumberError as error:
-        is_time = isinstance(given, str) and given.endswith("s")
-        hint = " of seconds: 0.05 is 50 ms" if is_time else ""
-        raise ValueError(f"{name}: {error}; give a number{hint}") from error
-    if np.ndim(found) or not 0 <= found <= most or (whole and found % 1 != 0):
+        raise ValueError(f"{name}: {error}; give a number") from error
+    if np.ndim(found) or not least <= found <= most or (whole and found % 1 != 0):
         end = f" to {most:g}" if most < math.inf else " on"
         kind = "whole number" if whole else "number"
-        raise ValueError(f"{name}: {given} is not allowed; give one {kind} from 0{end}")
+        raise ValueError(f"{name}: {given} is not allowed; give one {kind} from {least:g}{end}")
     return float(found)
 
 
@@ -438,7 +444,7 @@ def simulate(
     rules = (engine, scheduler)
     served = tuple(_served(problem, at, partition, rules, work) for at in pairs_of(problem))
     asked = {"engine": engine, "scheduler": plain(scheduler)}
-    asked |= {name: number_of(name, x) for name, x in (("ttft", ttft), ("tpot", tpot))}
+    asked |= {name: number_of(name, x, unit="s") for name, x in (("ttft", ttft), ("tpot", tpot))}
     unit = "users" if users is not None else "req/s"
     return Simulation(problem, unit, {**(plain(work.demand) or {}), **work.loads, **asked}, served)
 
@@ -465,8 +471,8 @@ def read_demand(given: Demand) -> Demand:
         raise ValueError(f"{' and '.join(missing)} must say how long requests are: {LENGTH}")
     return given._replace(
         prefix_hit_rate=number_of("prefix_hit_rate", given.prefix_hit_rate),
-        requests=int(number_of("requests", given.requests, whole=True)),
-        think=number_of("think", given.think),
+        requests=int(number_of("requests", given.requests, least=1.0, whole=True)),
+        think=number_of("think", given.think, unit="s"),
         seed=int(number_of("seed", given.seed, whole=True)),
     )
 

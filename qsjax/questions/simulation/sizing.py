@@ -562,7 +562,7 @@ def _target(problem: Problem, loads: Row, limits: Row, quantile: Any) -> Target:
         told = "both are" if given else "none is"
         problems.append(f"  users, rate: {told} given; give one of them: users or requests/s")
     for name, limit in limits.items():
-        given[name] = number_of(name, limit)
+        given[name] = number_of(name, limit, unit="s")
         if given[name] == 0:
             problems.append(f"  {name}: 0 is not allowed; give a number above 0")
     share = number_of("quantile", quantile, 1.0)
