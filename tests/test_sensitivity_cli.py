@@ -99,7 +99,7 @@ def test_design_spends_its_budget(tmp_path):
         (["sensitivity", *SMALL, "--uncertain", "q"], "NAME=KIND"),
         (["sensitivity", *SMALL, "--span", "0.5"], "above 1"),
         (["break-even", *SMALL, "--parameter", "gpus"], "--target"),
-        (["break-even", *SMALL, "--metric", "tpot", "--target", "5ms"], "0.05 for 50 ms"),
+        (["break-even", *SMALL, "--metric", "tpot", "--target", "5mm"], "a number above 0 [s]"),
         (["break-even", *SMALL, "--low", "7", "--high", "3"], "below high"),
         (["break-even", "llama-3.1-70b", "--context", "8k"], "no experts"),
         (["design", *SMALL], "no quantity|either --budget or --target"),

@@ -170,7 +170,7 @@ class Heartbeat:
     def __init__(self, folder: Path, me: Processes) -> None:
         self.folder, self.me = folder / "alive", me
         self._stop = threading.Event()
-        self._state = "running"
+        self._state, self._one_writes = "running", threading.Lock()
         self._seen: dict[int, tuple[str, float]] = {}
         self._started = time.monotonic()
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -179,8 +179,9 @@ class Heartbeat:
         return self.folder / f"{rank}.txt"
 
     def _write(self) -> None:
-        said = f"{self.me.run} {self._state} {time.time()}"
-        files.write_atomically(self._path(self.me.rank), said)
+        with self._one_writes:  # or a beat that was begun would take back what is said meanwhile
+            said = f"{self.me.run} {self._state} {time.time()}"
+            files.write_atomically(self._path(self.me.rank), said)
 
     def _beat(self) -> None:
         while not self._stop.wait(BEAT):
