@@ -146,7 +146,7 @@ def test_a_hit_rate_of_0_changes_nothing_to_the_bit():
     decode = decode_step(given._replace(gpus=None), PHYSICAL)
     plain, zero = (companion(given, decode, 4000.0, 200.0, **x) for x in ({}, {"cached": 0.0}))
     assert plain == zero
-    # Of prompts that fill a step by themselves: shorter ones are read together where they are apart.
+    # Of prompts that fill a step: where prefill is apart, shorter ones are read together.
     again = prefix_costs(given, PHYSICAL, Reuse(isl=9000.0, osl=192.0))["recompute"]
     work = dataclasses.replace(work, context=9096.0)
     long = given._replace(workload=work)

@@ -231,9 +231,10 @@ def prefix_costs(records: Records, convention: Convention, reuse: Reuse) -> dict
 
     Pure and unchecked, and broadcasting like `decode_step`. In a tier without capacity or bandwidth
     nothing is found. A request takes its share of the decode steps and its prefill one after the
-    other, as if each had its GPUs, and prompts are read one by one; its load holds up its prefill. Writes to a tier go the other
-    way, behind the computation, and are not counted. Requests come to the replica that has their
-    prefix. Each GPU keeps and loads what it holds of a cache, copies among ranks too.
+    other, as if each had its GPUs, and prompts are read one by one; its load holds up its prefill.
+    Writes to a tier go the other way, behind the computation, and are not counted. Requests come to
+    the replica that has their prefix. Each GPU keeps and loads what it holds of a cache, copies
+    among ranks too.
 
     Args:
         records: the design with its batch; its context is that of the requests.
