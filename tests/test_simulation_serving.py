@@ -336,8 +336,8 @@ def test_limits_of_a_problem_are_not_those_of_a_size():
     problem = dataclasses.replace(ONE, limits=qs.Limits(max_tpot=0.1))
     with pytest.raises(ValueError, match="takes its limits as ttft"):
         qs.size(problem, users=1, isl=5, osl=5)
-    with pytest.raises(ValueError, match="ttft: '2s' is not a number"):
-        qs.size(ONE, users=1, isl=5, osl=5, ttft="2s")
+    with pytest.raises(ValueError, match="ttft: '2 sec' is not a number"):
+        qs.size(ONE, users=1, isl=5, osl=5, ttft="2 sec")
     several = dataclasses.replace(ONE, axes={"hbm_bw": [1e12, 2e12]})
     with pytest.raises(ValueError, match=r"hbm_bw \(2 values\)"):
         qs.size(several, users=1, isl=5, osl=5, quantile=0.5)

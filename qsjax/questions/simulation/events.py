@@ -142,6 +142,15 @@ def start(slots: int, work: Traffic) -> State:
     return State(zero, head, *(zero,) * 10, jnp.asarray(come), empty, filling)
 
 
+def _first(flags: Array) -> Array:
+    """Index of the first flag that is set; beyond the last where none is.
+
+    In place of `argmin` and the like, which XLA does not run in vectors.
+    """
+    count = flags.shape[0]
+    return jnp.where(flags, jnp.arange(count), count).min()
+
+
 def _put(slots: Slots, at: Array, holds: Array, **values: ArrayLike) -> Slots:
     """The slots with one of them changed where `holds`."""
     here = (jnp.arange(slots.request.shape[0]) == at) & holds
@@ -162,7 +171,7 @@ def _pop(state: State, lane: Lane, holds: Array, at: Array) -> State:
     one = jnp.where(holds, 1.0, 0.0)
     pauses = lane.traffic.think
     pause = pauses[jnp.minimum(state.completed, pauses.shape[0] - 1.0).astype(int)]
-    here = (jnp.arange(state.returns.shape[0]) == jnp.argmax(state.returns)) & holds
+    here = (jnp.arange(state.returns.shape[0]) == _first(state.returns == NEVER)) & holds
     return state._replace(
         returns=jnp.where(here, state.now + state.late + pause, state.returns),
         completed=state.completed + one,
@@ -179,12 +188,13 @@ def _evict(state: State, lane: Lane, holds: Array) -> State:
     reads = holds & (fill.request >= 0)
     decodes = holds & (fill.request < 0)
     runs = slots.finish < NEVER
-    latest = jnp.argmax(jnp.where(runs, slots.request, -1))
+    running = jnp.where(runs, slots.request, -1)
+    latest = _first(running == running.max())
     ticks = jnp.where(decodes, slots.finish[latest] - state.tick, 0.0)
     made = _tokens_of(ticks, table)
     context = jnp.where(decodes, slots.final[latest] - made, 0.0)
     slots = _put(slots, latest, decodes, finish=NEVER, rest=made)
-    free = jnp.argmax(slots.request < 0)
+    free = _first(slots.request < 0)
     slots = _put(slots, free, reads, request=fill.request, finish=NEVER, rest=fill.rest)
     total = jnp.where(reads, fill.total, 0.0)
     promised = jnp.where(reads, 1.0 + _tokens_of(_ticks(fill.rest, table), table), 0.0)
@@ -229,7 +239,8 @@ def _admit(state: State, lane: Lane, acts: Array) -> State:
     slots, fill, table, rules, work = state.slots, state.filling, *lane
     again = state.evicted > 0
     waits = (slots.request >= 0) & (slots.finish == NEVER)
-    place = jnp.argmin(jnp.where(waits, slots.request, MOST))
+    waiting = jnp.where(waits, slots.request, MOST)
+    place = _first(waiting == waiting.min())
     at = jnp.minimum(state.head, work.arrival.shape[0] - 1)
     fresh = ~again & (_next_arrival(state, lane) <= state.now)
     request = jnp.where(again, slots.request[place], at)
@@ -246,7 +257,8 @@ def _admit(state: State, lane: Lane, acts: Array) -> State:
     admits = acts & (fill.request < 0) & (again | fresh) & (running < most)
     admits = admits & (room | (running == 0)) & (_left(state, lane) > 0)
     old = admits & again
-    came = (jnp.arange(state.returns.shape[0]) == jnp.argmin(state.returns)) & admits & ~again
+    back = _first(state.returns == state.returns.min())
+    came = (jnp.arange(state.returns.shape[0]) == back) & admits & ~again
     return state._replace(
         returns=jnp.where(came, NEVER, state.returns),
         head=state.head + jnp.where(admits & ~again, jnp.int32(1), jnp.int32(0)),
@@ -282,7 +294,7 @@ def _read(state: State, lane: Lane, acts: Array) -> tuple[State, Array, Array]:
     done = fill.done + chunk
     ends = (chunk > 0) & (done >= fill.total)
     ticks = _ticks(fill.rest, table)
-    free = jnp.argmax(state.slots.request < 0)
+    free = _first(state.slots.request < 0)
     slots = _put(
         state.slots,
         free,
@@ -410,7 +422,7 @@ def event(lane: Lane, state: State) -> tuple[State, Event]:
     table = lane.table
     is_empty = state.filling.chunk == 0
     next_finish = state.slots.finish.min()
-    leaving = jnp.argmin(state.slots.finish)
+    leaving = _first(state.slots.finish == next_finish)
     pops = is_empty & (next_finish <= state.tick)
     growth = state.decoding * table.tokens_per_step
     is_short = (state.decoding > 0) & (state.held + growth > table.cache)
