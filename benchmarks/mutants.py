@@ -1,4 +1,4 @@
-"""Do the tests notice a wrong token? Mutants of the laws, the optimiser, readers and sweeps.
+"""Do the tests notice a wrong token? Mutants of laws, optimiser, simulation, readers and sweeps.
 
 A mutant is a module with one token changed: a comparison, an operator, a number, `and` for `or`,
 the least for the largest. It runs the tests that should notice in a copy of the tree, until one
@@ -40,6 +40,7 @@ ROOMS = {
     "qsjax/cost/speculation.py": "speculation",
     "qsjax/cost/prefill.py": "prefill shared",
     "qsjax/cost/disaggregation.py": "prefill handworked questions",
+    "qsjax/cost/prefix.py": "prefix_cache",
     "qsjax/cost/shared.py": "shared",
     "qsjax/cost/roofline.py": "breakdown theory explain",
     "qsjax/cost/ledger.py": "breakdown speculation explain",
@@ -59,6 +60,9 @@ ROOMS = {
     "qsjax/engines/*.py": "engines engine_commands held kernel_laws",
     "qsjax/numerics/intervals.py": "bounds certify",
     "qsjax/numerics/*.py": "host loading programs bounds kernel_laws breakeven",
+    "qsjax/questions/simulation/apart.py": "apart",
+    "qsjax/questions/simulation/sizing.py": "simulation simulation_serving apart",
+    "qsjax/questions/simulation/*.py": "simulation simulation_serving",
     "qsjax/records/*.py": "records records_shipped catalog_files catalog_hardware answers_first",
     "qsjax/streaming/pruning.py": "sweep_pruning sweep",
     "qsjax/streaming/*.py": "sweep_spec sweep sweep_resume sweep_hosts sweep_pruning",
@@ -66,8 +70,7 @@ ROOMS = {
 MUTATED = (
     *("qsjax/cost/**/*.py", "qsjax/grid/optimum.py", "qsjax/grid/cells.py"),
     *("qsjax/catalog/quantisation.py", "qsjax/engines/*.py", "qsjax/numerics/*.py"),
-    "qsjax/records/*.py",
-    "qsjax/streaming/*.py",
+    *("qsjax/questions/simulation/*.py", "qsjax/records/*.py", "qsjax/streaming/*.py"),
 )
 FLIPS = {
     "<": "<=",
@@ -216,6 +219,7 @@ class Copy:
         kept = {
             "JAX_COMPILATION_CACHE_DIR": str(programs),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_ENABLE_X64": "1",  # a module's own examples run without the settings of tests
         }
         self.environment = {**kept, **os.environ, "PYTHONPATH": str(place), "QSJAX_CACHE": "off"}
 

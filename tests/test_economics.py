@@ -14,6 +14,7 @@ from qsjax.cost.metrics import (
     costs,
     economy_of,
     elasticities,
+    follows_load,
     joules_per_token,
     usd_per_million_tokens,
 )
@@ -110,6 +111,11 @@ def test_power_by_hand():
     assert costs(10.0, 0.25, LAW)["watts_per_gpu"] == pytest.approx(422.2003, rel=1e-6)
     # 422.2003 W over 10 tokens/s.
     assert float(joules_per_token(10.0, LAW, 0.25)) == pytest.approx(42.22003, rel=1e-6)
+
+
+def test_only_a_measured_law_follows_the_load():
+    assert follows_load(LAW)
+    assert not follows_load(Economy(usd_per_hour=0.0, watts=700.0))
 
 
 def test_power_rises_with_the_load_from_its_base_to_the_nameplate():

@@ -237,3 +237,13 @@ def test_only_a_mixture_of_experts_pays_the_reserve_of_its_kernels():
     assert float(memory.reserve_bytes(LLAMA_70B, hardware)) == 3e9
     assert float(memory.reserve_bytes(MIXTRAL_8X7B, hardware)) == 5e9
     assert float(memory.usable_bytes(MIXTRAL_8X7B, hardware)) == 0.9 * 80e9 - 5e9
+
+
+@pytest.mark.parametrize(("entry_tokens", "entries"), [(0.0, 4.0), (1.0, 10.0), (4.0, 10.0)])
+def test_entries_beside_a_window_by_hand(entry_tokens, entries):
+    # Of four layers with a window two choose 12 entries, if there are any, and one pools 16.
+    layers = ModelSpec(
+        layers=4.0, hidden=8.0, vocab=8.0, heads=1.0, kv_heads=1.0, head_dim=8.0, expert_ff=8.0,
+        window_layers=4.0, index_layers=2.0, entry_tokens=entry_tokens, pooled_layers=1.0,
+    )  # fmt: skip
+    assert float(params.beside_window(layers, 12.0, 16.0)) == entries

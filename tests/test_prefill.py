@@ -100,6 +100,23 @@ def test_context_parallelism_divides_attention_and_sends_what_it_passes():
     assert difference == pytest.approx(wanted)
 
 
+@pytest.mark.parametrize(
+    ("family", "phases", "degrees"),
+    [
+        ("tp", ("projection", "ffn"), {"tp": 4.0}),
+        ("kv", ("attention",), {"kvp": 4.0}),
+        ("ep", ("ffn",), {"ep": 4.0, "dp": 4.0}),
+        ("layout", ("ffn",), {"tp": 2.0, "kvp": 2.0, "ep": 2.0}),
+    ],
+)
+def test_communication_hides_in_its_phases(family, phases, degrees):
+    """A thousandth of the time that they take hides as much."""
+    hides = dataclasses.replace(HARDWARE, **{f"overlap_{family}": 1e-3})
+    none, some = (step(MOE, hardware=x, **degrees) for x in (HARDWARE, hides))
+    seconds = sum(max(float(getattr(x, name)) for x in (none.compute, none.hbm)) for name in phases)
+    assert float(none.comm - some.comm) == pytest.approx(1e-3 * seconds, rel=EXACT)
+
+
 def test_pipeline_stages_raise_throughput_not_speed():
     one, two = step(), step(pp=2.0)
     assert float(two.ttft) > float(one.ttft) * 0.99

@@ -11,7 +11,7 @@ from qsjax import catalog
 from qsjax.cost.decode import decode_step
 from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.engines.schedulers import Scheduler, default_scheduler
-from qsjax.questions.simulation import events, steps, traffic
+from qsjax.questions.simulation import events, sizing, steps, traffic
 from qsjax.questions.simulation.traffic import Traffic
 from qsjax.records.specs import PHYSICAL, Partition, Records
 from tests import event_oracle, tolerances
@@ -102,6 +102,82 @@ def test_eviction_by_hand():
     np.testing.assert_allclose(times.first, [8.0, 8.0])
     np.testing.assert_allclose(times.finish, [38.0, 54.0])
     assert int(np.asarray(seen.evicted).sum()) == 1
+
+
+AT_BEST = {"cached": 4.0, "output": 9.0, "tpot": 11.0, "alone": 61.27, "lone": 10.285}
+AT_BEST |= {"busy": 43.9, "batch": 2.0}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"states": 2.0},
+        {"sequences": 2.0},
+        {"cache": 60.0},  # of two with 28.5 tokens on average and 1.5 more each
+        {"query_tokens": 8.0},  # 16 tokens a round of two microbatches
+        # Two tokens a step: 2 steps of two sequences, of which 1.5 have prompts with them.
+        {"states": 2.0, "tokens_per_step": 2.0, "lone": 5.1425, "busy": 0.5 * 10.57 + 17.475},
+        # One sequence: 6.5 steps without prompts of 8; who waits has four prompts before him.
+        {"states": 2.0, "tpot": 10.8, "busy": 6.5 * 10.285 + 17.475, "batch": 1.0},
+        # Two full chunks of 11 s; 512 pairs of tokens.
+        {"states": 2.0, "cached": 8.0, "tpot": 12.0, "alone": 53.31, "busy": 3.0 * 10.57 + 14.62},
+        # Half a chunk of 7 s, in a quarter of a round; 176 pairs of tokens.
+        {"states": 2.0, "cached": 20.0, "alone": 31.59, "busy": 3.75 * 10.57 + 4.135},
+        {"states": 2.0, "mixed": 0.0, "tpot": 15.0, "busy": 4.0 * 10.57 + 17.475},
+        # Room for a part of one, which is alone and waits for room.
+        {"cache": 20.0, "busy": 6.5 * 10.285 + 17.475, "batch": 1.0, "wait": 300.0},
+        # The prompt's own token only; one more token, which comes with the prompt of the next.
+        {"states": 2.0, "output": 1.0, "tpot": 0.0, "alone": 61.19, "lone": 10.245, "busy": 17.475},
+        {"states": 2.0, "output": 2.0, "tpot": 20.0, "alone": 61.2, "lone": 10.25, "busy": 17.475}
+        | {"batch": 1.0},
+    ],
+    ids=[
+        *("states", "sequences", "cache", "queries", "two a step", "one sequence", "chunks"),
+        *("part of a chunk", "prompts alone", "part of one", "one token", "two tokens"),
+    ],
+)
+def test_a_screening_worked_by_hand(case):
+    # 24 tokens, 4 of them cached, in chunks of 8: 2 of 8 + 3 s and one of 4 + 3 s; 0.01 s for each
+    # of 24^2 - 4^2 pairs of tokens in both stages; 0.5 s before, and 2 lone steps after the first
+    # token: 61.27 s. A replica reads at best 16 tokens in 19 s in one of two stages: 17.475 s for
+    # the prompt. An answer takes 8 more tokens of 10 + 0.285 B s a step of B: of 4 steps of two
+    # sequences 1.5 come with the prompt, so that a request takes 17.475 + 2.5 * 10.57 = 43.9 s.
+    want = AT_BEST | case
+    of_table = ("states", "query_tokens", "tokens_per_step")
+    few = {name: want[name] for name in of_table if name in want}
+    few |= {"linear": 1.0 + 3.0 / steps.TOKEN_KNOTS, "stages": 2.0, "cache_each": 1.5}
+    table = table_of(
+        decode=10.0, per_token=0.01, attention=0.01, cache=want.get("cache", 1e9), **few
+    )
+    rules = Scheduler(
+        budget=8.0, sequences=want.get("sequences", 1024.0), mixed=want.get("mixed", 1.0),
+        frontend=0.5, stream_steps=2.0,
+    )  # fmt: skip
+    mean = sizing._Usual(24.0, want["output"], want["cached"])
+
+    def at_best(ttft):
+        target = sizing.Target(users=1.0, ttft=ttft, tpot=want["tpot"])
+        asked = sizing.Asked(rules, traffic.Demand(24, 9, think=5.0), target)
+        return sizing._best_case(table, asked, mean)
+
+    rate = 1.0 / want["busy"]
+    wait = want.get("wait", 300.0 if want["batch"] == 2.0 else 4.0 * want["alone"])
+    users = want["batch"] + rate * (wait + 5.0)
+    found = at_best(300.0)
+    np.testing.assert_allclose(
+        found, (want["alone"], want["lone"], rate, users), rtol=tolerances.EXACT
+    )
+    assert at_best(found[0])[2] > 0
+    assert at_best(np.nextafter(found[0], 0.0)) == (*found[:2], 0.0, 0.0)
+
+
+@pytest.mark.parametrize(("first", "growth"), [(0.1, 0.0), (0.1, 0.003), (0.7, 0.7)])
+def test_steps_within_a_time_are_the_fewest(first, growth):
+    count = np.arange(1.0, 2000.0)
+    lasts = count * (first + 0.5 * growth * (count - 1.0))
+    np.testing.assert_array_equal(events._steps_within(lasts, first, growth), count)
+    longer = np.nextafter(lasts, np.inf)
+    np.testing.assert_array_equal(events._steps_within(longer, first, growth), count + 1.0)
 
 
 def costs_of(table):

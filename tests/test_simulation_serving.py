@@ -27,7 +27,8 @@ from qsjax.engines.schedulers import (
     filling_of,
 )
 from qsjax.questions.simulation import serving, sizing, slopes, steps, traffic
-from qsjax.questions.simulation.outcomes import needed_for
+from qsjax.questions.simulation.events import Event
+from qsjax.questions.simulation.outcomes import Outcome, cut_of, needed_for, row_of
 from qsjax.questions.simulation.traffic import Demand
 from qsjax.records.specs import PHYSICAL, Partition, Records
 from qsjax.records.units import GIB
@@ -71,6 +72,69 @@ def test_passes_are_as_near_as_the_guide_says():
     assert {key: round(median) for key, (_, median, _) in found.items()} == told
     assert sum(count for count, *_ in found.values()) == 45
     assert all(bias < 0 for *_, bias in found.values())  # "all of them too fast"
+
+
+def by_hand(finish=(2.0, 7.5, 5.0, 10.0), users=0.0):
+    """Four requests, of which the middle ones are measured, and four runs of steps."""
+    arrival, output = np.array([0.0, 1.0, 4.0, 6.0]), np.array([3.0, 2.0, 1.0, 4.0])
+    work = traffic.Traffic(arrival, np.ones(4), output, np.zeros(4), np.array(users), np.zeros(4))
+    ran = {
+        "now": [1.0, 3.0, 4.0, 6.0],
+        "steps": [1.0, 1.0, 3.0, 1.0],
+        "seconds": [1.0, 1.5, 1.0, 2.0],
+        "decoding": [0.0, 0.0, 2.0, 1.0],
+        "chunk": [4.0, 1.0, 0.0, 0.0],
+        "gap": [9.0, 1.5, 0.4, 9.0],
+        "had": [1.0, 0.0, 1.0, 1.0],
+        "later": [0.0, 0.0, 0.3, 0.0],
+    }
+    seen = Event(**{name: np.array(ran.get(name, [0.0] * 4)) for name in Event._fields})
+    return Outcome(work, arrival, np.array([1.0, 3.0, 5.0, 9.0]), np.array(finish), seen, 0, 1)
+
+
+def test_an_outcome_worked_by_hand():
+    # The second and third request come from 1 to 4 s. Meanwhile one answer ends, and the second
+    # request waits for 2 s and decodes for 1 s, as the first does. Steps with prompts take 1.5 s,
+    # also that with a prompt of one token, and decode steps the last second: 3 of two sequences,
+    # one of which made a token before, 0.4 s ago; 4 further tokens come after 0.3 s each.
+    row = row_of(by_hand(), replicas=2, gpus=4.0, ttft=2.0, tpot=4.5)
+    want = {"measured_requests": 2, "ttft_mean": 1.5, "tpot_mean": 4.5, "e2e_mean": 3.75}
+    want |= {"itl_mean": (0.4 + 4 * 0.3) / 5, "requests_per_s": 2 / 3, "tokens_per_s": 2.0}
+    want |= {"tokens_per_s_per_gpu": 1 / 2, "attained": 1.0, "goodput_per_s": 2 / 3}
+    want |= {"waiting": 4 / 3, "decoding": 4 / 3}
+    want |= {"share_prompts": 1 / 2, "share_decode": 1 / 3, "share_idle": 1 / 6}
+    assert {name: row[name] for name in want} == pytest.approx(want, rel=tolerances.EXACT)
+    assert [row[f"ttft_p{x}"] for x in (50, 90, 95, 99)] == [None] * 4
+
+    one = by_hand()
+    assert (one.quantile("ttft", 0.5), one.quantile("ttft", 0.51)) == (1.0, 2.0)
+    assert (one.quantile("itl", 0.8), one.quantile("itl", 0.81)) == (0.3, 0.4)
+    missed = ((1.9, math.inf), (math.inf, 4.4), (2.0, 0.0))
+    assert [one.attained(*limits) for limits in missed] == [0.5] * 3
+    assert (one.longest, one.goodput(tpot=4.4)) == (5.0, 0.5 * one.requests_per_s)
+    # Of a rush no answer ends before 4 s, or all come at once: both count until the last one's end.
+    rush = by_hand(finish=(8.0, 7.5, 5.0, 10.0))
+    assert (rush.span, rush.requests_per_s, rush.tokens_per_s) == ((1.0, 7.5), 2 / 6.5, 3 / 6.5)
+    assert dataclasses.replace(one, arrival=np.zeros(4)).requests_per_s == 2 / 7.5
+    # In a closed loop from the end of the first answer to that of the last but one.
+    loop = by_hand(finish=(7.0, 4.0, 5.0, 10.0), users=1.0)
+    assert (loop.window, loop.requests_per_s, loop.tokens_per_s) == ((4.0, 7.0), 2 / 3, 4 / 3)
+    assert dataclasses.replace(loop, cut=0).window == (0.0, 10.0)
+    # 20 requests tell a median, and no more.
+    times = {name: np.tile(getattr(one, name), 5) for name in ("arrival", "first", "finish")}
+    work = traffic.Traffic(*(np.tile(x, 5) if x.ndim else x for x in one.traffic))
+    all_of = dataclasses.replace(one, cut=0, traffic=work, **times)
+    row = row_of(all_of, replicas=1, gpus=1.0, ttft=3.0, tpot=0.5)
+    assert (row["ttft_p50"], row["ttft_p90"], row["attained"]) == (1.0, None, 0.75)
+    assert row["tpot_mean"] == pytest.approx((1 / 2 + 4.5 + 1 / 3) / 3, rel=tolerances.EXACT)
+
+
+@pytest.mark.parametrize(
+    ("requests", "users", "cut"),
+    [(100, 0, 10), (100, 25, 25), (30, 10, 10), (29, 10, 0), (15, 0, 2), (13, 0, 0)],
+)
+def test_ends_are_left_out_where_ten_requests_remain(requests, users, cut):
+    assert cut_of(traffic.closed_loop(users, Demand(1, 1, requests=requests))) == cut
 
 
 # Conservation.
@@ -224,6 +288,17 @@ def test_a_rate_beyond_capacity_says_what_would_do():
     replicas = math.ceil(500.0 / own.largest_rate)
     assert f"{replicas} of it would do" in found.remarks()[0]
     assert own.loads[1].outcome.requests_per_s <= 1.05 * own.largest_rate
+
+
+def test_a_largest_rate_is_of_one_user_more_than_run():
+    one = serving.deploy(
+        records(), PHYSICAL, RULES, traffic.closed_loop(4, Demand(300, 20, requests=60))
+    )
+    few = one._replace(scheduler=dataclasses.replace(RULES, sequences=8.0))
+    full = one._replace(table=one.table._replace(cache=10.5 * (320.0 + one.table.cache_each)))
+    loops = [serving.saturated(each).traffic for each in (few, full, one)]
+    assert [int(work.users) for work in loops] == [9, 11, serving.SATURATING + 1]
+    assert [len(work.prompt) for work in loops] == [400, 400, 4 * 401]
 
 
 def test_tables_hold_the_laws_at_their_knots_and_between():
@@ -478,6 +553,11 @@ def test_a_trace_of_json_that_is_cut_off():
 def test_bad_lengths(spec):
     with pytest.raises(ValueError, match="length"):
         traffic.closed_loop(1, Demand(spec, 1, requests=5))
+
+
+def test_all_but_the_last_token_of_a_prompt_may_be_cached():
+    cached = [traffic.open_loop(1.0, Demand(10, 1, x, 2)).cached for x in (0.0, 0.55, 0.9, 1.0)]
+    np.testing.assert_array_equal(cached, [[0.0] * 2, [5.0] * 2, [9.0] * 2, [9.0] * 2])
 
 
 def test_quantiles_need_requests():

@@ -148,8 +148,7 @@ class Outcome:
             return math.nan
         order = np.argsort(values)
         reached = np.cumsum(weights[order]) / weights.sum()
-        at = min(int(np.searchsorted(reached, quantile - 1e-12)), len(order) - 1)
-        return float(values[order][at])
+        return float(values[order][np.searchsorted(reached, quantile - 1e-12)])
 
     def attained(self, ttft: float = math.inf, tpot: float = math.inf) -> float:
         """Share of the requests that keep both limits [1]."""
@@ -190,12 +189,7 @@ class Outcome:
 
 
 def row_of(
-    outcome: Outcome,
-    *,
-    replicas: int = 1,
-    gpus: float = 1.0,
-    ttft: float = math.inf,
-    tpot: float = math.inf,
+    outcome: Outcome, *, replicas: int, gpus: float, ttft: float, tpot: float
 ) -> dict[str, float | int | None]:
     """One row of numbers for a deployment of `replicas` attention replicas on `gpus` GPUs.
 
