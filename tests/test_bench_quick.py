@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import operations, report, scaling
+from benchmarks import mutants, operations, report, scaling
 
 ROOT = Path(__file__).parent.parent
 # What is measured is optimised, if little: the programs of most tests are not.
@@ -101,3 +101,9 @@ def test_a_measurement_in_its_own_process():
 def test_a_failed_measurement_is_an_error():
     with pytest.raises(RuntimeError, match="exit code"):
         scaling.run_apart({"what": "nothing"}, timeout=60.0)
+
+
+def test_mutants_that_are_explained_exist():
+    """An entry whose line has gone explains nothing."""
+    made = {path: {one.key for one in mutants.mutants(path)} for path, _ in mutants.explained()}
+    assert not [key for key in mutants.explained() if key not in made[key[0]]]
