@@ -75,11 +75,19 @@ class Target(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What the deployments of a search have in common: rules of the engine, requests, target."""
+    """What the deployments of a search have in common.
+
+    Attributes:
+        rules: of the engine.
+        demand: the requests; how many there are follows from those that are `measured`.
+        target: what must be served.
+        measured: requests that are measured, at least.
+    """
 
     rules: Scheduler
     demand: Demand
     target: Target
+    measured: int = 0
 
 
 class Option(NamedTuple):
@@ -427,8 +435,10 @@ def least_replicas(option: Option, target: Target) -> float:
 
 
 def _deployment(option: Option, asked: Asked, replicas: int) -> Lane:
-    rules, demand, target = asked
+    rules, demand, target, measured = asked
     count = replicas * int(scalar(option.records.partition.dp))
+    requests = requests_for(measured, math.ceil((target.users or 0.0) / count))
+    demand = demand._replace(requests=requests)
     work = traffic_of(demand, users=target.users, rate=target.rate, replicas=count)
     return Lane(option.table, rules, work)
 
@@ -537,13 +547,14 @@ def _search(found: list[Option], asked: Asked) -> tuple[Option | None, int, int]
     return winner, replicas, simulated
 
 
-def requests_for(quantile: float, largest: float, arrivals: int = 0) -> int:
-    """Requests of a simulation that tells the quantile where a replica has so many users.
+def requests_for(measured: int, users: int) -> int:
+    """Requests of a simulation in which so many are measured, with so many users of a replica.
 
-    Of arrivals by chance more: their rate itself varies by the root of their number.
+    All first and last ones of the users are left out. Their number is rounded up to a power of two,
+    so that deployments of few lengths run side by side.
     """
-    measured = max(needed_for(quantile), arrivals)
-    return math.ceil(max(measured / (1.0 - 2.0 * CUT), measured + 2.0 * largest)) + 2
+    cut = 2.0 ** math.ceil(math.log2(users)) if users else 0.0
+    return math.ceil(max(measured / (1.0 - 2.0 * CUT), measured + 2.0 * cut)) + 2
 
 
 def _target(problem: Problem, loads: Row, limits: Row, quantile: Any) -> Target:
@@ -649,17 +660,14 @@ def _sized(
 ) -> Sized:
     asked = Asked(scheduler_of(*rules_of, problem.stated.accelerators[at[1]]), demand, target)
     found = options(problem, at, asked, replica_gpus)
-    users = [min(x.users, target.users or 0.0) / scalar(x.records.partition.dp) for x in found]
-    largest, by_chance = math.ceil(max(users, default=0.0)), bool(target.rate)
-    few = requests_for(min(target.quantile, SEARCHED), largest, ARRIVALS * by_chance)
-    option, replicas, simulated = _search(
-        found, asked._replace(demand=demand._replace(requests=few))
-    )
+    by_chance = bool(target.rate)  # then their number varies, too, by its root
+    few = max(needed_for(min(target.quantile, SEARCHED)), ARRIVALS * by_chance)
+    option, replicas, simulated = _search(found, asked._replace(measured=few))
     outcome, binds, busy = None, tuple[str, ...](), 0.0
     if option is not None:
-        many = requests_for(target.quantile, largest, OF_FOUND * by_chance)
-        fresh = demand._replace(requests=many, seed=demand.seed + 1)
-        replicas, outcome, binds = _confirm(option, asked._replace(demand=fresh), replicas)
+        many = max(needed_for(target.quantile), OF_FOUND * by_chance)
+        fresh = asked._replace(demand=demand._replace(seed=demand.seed + 1), measured=many)
+        replicas, outcome, binds = _confirm(option, fresh, replicas)
         each = replicas * scalar(option.records.partition.dp)
         rate = target.rate / each if target.rate else outcome.requests_per_s
         busy = busy_of(option.records, problem.stated.rules, outcome, rate)
