@@ -143,8 +143,8 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
 )
 
 
-def drawn() -> dict[str, Any]:
-    """What the examples make that has figures, by name, in an order in which all of them run."""
+def made() -> dict[str, Any]:
+    """What the examples make, by name, in an order in which all of them run, in this folder."""
     named = {name: code for _, _, names in GROUPS for name, code in names.items()}
     first = {name: named.pop(name) for name in ("CostModel", "simulate")}
     space: dict[str, Any] = {}
@@ -158,8 +158,7 @@ def drawn() -> dict[str, Any]:
         else:
             exec(compile(ast.Module([last], []), name, "exec"), space)
             value = space.get(ast.unparse(last).partition(" = ")[0])
-        if hasattr(value, "drawings") and value.drawings():
-            found[name] = value
+        found[name] = value
     return found
 
 
@@ -167,9 +166,10 @@ def pictures() -> dict[str, bytes]:
     """What the result of each example draws, as SVG."""
     found = {}
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        for name, result in drawn().items():
-            found[name] = qsjax.plotting.render(result.plot())
-            plt.close("all")
+        for name, result in made().items():
+            if hasattr(result, "drawings") and result.drawings():
+                found[name] = qsjax.plotting.render(result.plot())
+                plt.close("all")
     return found
 
 

@@ -127,13 +127,6 @@ def test_the_page_of_public_names_has_each_with_an_example():
     assert {"public"} <= set((DOCS / "index.md").read_text().split())
 
 
-@pytest.mark.slow
-def test_the_examples_of_public_names_run_and_draw():
-    made = runpy.run_path(str(DOCS / "public.py"))["pictures"]()
-    assert {"explore", "explain", "pareto", "compare", "simulate", "sweep", "validate"} <= set(made)
-    assert all(b"<svg" in picture for picture in made.values())
-
-
 class TestContributing:
     def test_every_file_that_it_names_is_there(self):
         named = re.findall(r"`((?:[\w.-]+/)+[\w.*-]+)`", CONTRIBUTING)

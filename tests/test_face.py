@@ -1,10 +1,13 @@
 """The public face: its names, one design by hand, results, and the user's own process."""
 
+import contextlib
 import dataclasses
 import json
 import math
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -315,49 +318,25 @@ def test_every_verb_is_a_function():
 
 
 MIXTRAL = {"model": "mixtral-8x7b", "hardware": "h100-sxm", "gpus": 8, "context": 8192}
-MEASURED = "model,hardware,tp,batch,context,tpot_ms\n" + "".join(
-    f"llama-3.1-8b,h100-sxm,1,{batch},1024,{7.0 + 0.02 * batch}\n" for batch in (1, 8, 32, 64)
-)
-COST = qs.CostModel({"hbm_bw": qs.Price(50.0), "flops": qs.Price(40.0)}, base=10.0)
-ANSWERS = {
-    "architecture": lambda _: qs.architecture(qs.Problem(**MIXTRAL), {"experts": [4]}),
-    "binding": lambda _: qs.binding(qs.Problem(**MIXTRAL), ["hbm_bw"], points=3),
-    "break_even": lambda _: qs.break_even(qs.Problem(**MIXTRAL, twins=5)),
-    "calibrate": lambda path: qs.calibrate(path, ["layer_overhead", "eff_weight_read"]),
-    "certify": lambda _: qs.certify(
-        qs.Problem("llama-3.1-8b", "h100-sxm", gpus=2, context=8192),
-        0.01,
-        claims=["partition"],
-        largest=False,
-    ),
-    "compare": lambda _: qs.compare(qs.Problem(**MIXTRAL, twins=5)),
-    "design": lambda _: qs.design(qs.Problem(**MIXTRAL), COST, tpot=0.02),
-    "explain": lambda _: qs.explain(qs.Problem(**MIXTRAL), qs.Partition(tp=8)),
-    "explore": lambda _: qs.explore(qs.Problem(**MIXTRAL, twins=[2, 5])),
-    "mix": lambda _: qs.mix(qs.Problem(**MIXTRAL), [(1000, 200), (4000, 100)]),
-    "moe_or_dense": lambda _: qs.moe_or_dense(qs.Problem(**MIXTRAL), [0.05], nodes=3),
-    "pareto": lambda _: qs.pareto(qs.Problem(**MIXTRAL)),
-    "prefix_cache": lambda _: qs.prefix_cache(qs.Problem(**MIXTRAL)),
-    "reproduce": lambda _: qs.reproduce(),
-    "sensitivity": lambda _: qs.sensitivity(qs.Problem(**MIXTRAL), ["hbm_bw"]),
-    "speculate": lambda _: qs.speculate(qs.Problem(**MIXTRAL), batches=[1, 64]),
-    "study": lambda _: qs.study(qs.Problem(**MIXTRAL, twins=5), ["physical"]),
-    "sweep": lambda path: qs.sweep(qs.Problem(**MIXTRAL, twins=[2, 5]), path.parent / "sweep"),
-    "validate": lambda _: qs.validate(category=["trtllm_static_batch"]),
-    # `simulate` and `size` compile for half a minute; test_simulation_serving holds theirs.
-}
+PUBLIC = runpy.run_path(str(Path(__file__).parents[1] / "docs/public.py"))
+# Of the examples of public names those that answer a question.
+OTHERS = {"explain_command", "hessian", "size_apart", "solve_for", "switching", "uncertainty"}
+ANSWERS = {name.replace("-", "_") for name in VERBS} - NO_QUESTIONS | OTHERS
 
 
-def test_the_answers_below_are_those_of_every_verb():
-    verbs = {name.replace("-", "_") for name in VERBS} - NO_QUESTIONS
-    assert verbs - {"simulate", "size"} == set(ANSWERS)
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """What the examples make, and the folder in which they ran."""
+    folder = tmp_path_factory.mktemp("public")
+    with contextlib.chdir(folder):
+        return PUBLIC["made"](), folder
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-def test_every_answer_is_a_result(name, tmp_path):
-    path = tmp_path / "mine.csv"
-    path.write_text(MEASURED)
-    found = ANSWERS[name](path)
+@pytest.mark.parametrize("name", sorted(ANSWERS))
+def test_the_example_of_every_question_makes_a_result(name, answers, tmp_path, monkeypatch):
+    made, folder = answers
+    monkeypatch.chdir(folder)
+    found = made[name]
     assert isinstance(found, Result)
     assert len(repr(found).splitlines()) <= 16
     assert found._repr_html_().startswith("<p>")
