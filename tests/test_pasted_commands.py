@@ -371,12 +371,15 @@ def test_long_texts_take_no_more_than_their_length(line):
     """The words behind each command were looked through: 20,000 lines took many minutes."""
 
     def seconds(lines):
-        start = time.process_time()
-        with pytest.raises(ValueError, match="flags"):
-            read(line * lines + "x --tensor-paralel-size 2")
-        return time.process_time() - start
+        taken = []
+        for _ in range(3):
+            start = time.process_time()
+            with pytest.raises(ValueError, match="flags"):
+                read(line * lines + "x --tensor-paralel-size 2")
+            taken.append(time.process_time() - start)
+        return min(taken)
 
-    assert seconds(800) < 8 * seconds(200)  # sixteen times, where it grows with the square
+    assert seconds(1600) < 24 * seconds(200)  # 8 times; 64, where it grows with the square
 
 
 @pytest.mark.parametrize("given", ["null", "[1, 2]", "[" * 5000, "=,=", "a"])
