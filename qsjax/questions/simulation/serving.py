@@ -108,7 +108,8 @@ def _stack(ones: Sequence[Lane]) -> Lane:
     some = [one._replace(traffic=_filled(one.traffic, requests)) for one in ones]
     arrival = np.full(requests, np.inf)
     idle = some[0]._replace(traffic=some[0].traffic._replace(arrival=arrival))
-    some += [idle] * (int(2 ** np.ceil(np.log2(len(ones)))) - len(ones))
+    width = 2 if len(ones) <= 2 else max(FEW_LANES, int(2 ** np.ceil(np.log2(len(ones)))))
+    some += [idle] * (width - len(ones))
     return jax.tree.map(
         lambda *x: xp.asarray(np.stack([np.asarray(y, np.float64) for y in x])), *some
     )
