@@ -250,6 +250,11 @@ def test_an_unknown_objective_is_told_with_the_nearest_ones():
             "compare mixtral-8x7b mixtral-8x7b@h100-sxm:hbm_bw=-3",
             "'hbm_bw=-3' is not a change; write",
         ),
+        ("compare mixtral-8x7b mixtral-8x7b:q=5s", "'q=5s' is not a change; write"),
+        (
+            "compare mixtral-8x7b mixtral-8x7b@h100-sxm:intra_latency=x2us",
+            "'intra_latency=x2us' is not a change; write",
+        ),
         (
             "compare mixtral-8x7b mixtral-8x7b:acceptance=2",
             "acceptance=2.0, drafts=1 is not allowed",
@@ -300,6 +305,7 @@ def test_lengths_of_requests_are_read_as_contexts_are():
 
 def test_times_are_texts_with_units_in_python_too():
     assert qsjax.Limits(max_tpot="50ms").max_tpot == 0.05
+    assert qsjax.Limits(max_tpot="0s").max_tpot == 0.0  # and is told as a limit that allows nothing
     with pytest.raises(ValueError, match="max_tpot: '50 m' is not a number"):
         qsjax.pareto(qsjax.Problem(MODEL, GPU, gpus=8, limits=qsjax.Limits(max_tpot="50 m")))
     few = {"isl": 9, "osl": 9, "quantile": 0.5, "replica_gpus": [2]}

@@ -10,7 +10,7 @@ from qsjax.catalog import lookup
 from qsjax.cli.options import WHOLE, flag, options
 from qsjax.cost.prefix import Reuse, mean_context
 from qsjax.grid.limits import Limits
-from qsjax.records.conversion import as_float64, seconds_of_text
+from qsjax.records.conversion import seconds_of_text
 from qsjax.records.fields import defaults_of
 from qsjax.records.specs import DEGREES
 from qsjax.records.units import tokens
@@ -143,7 +143,9 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
     for part in rest.split(",") if colon else ():
         key, mark, value = (x.strip() for x in part.partition("="))
         try:
-            number = as_float64(value.removeprefix("x"), "s")
+            # Only a field of an accelerator may be a time, and no factor is one.
+            seconds = seconds_of_text(value) if allowed is None else None
+            number = float(value.removeprefix("x")) if seconds is None else seconds
         except ValueError:
             number = 0.0
         if mark and key and allowed is not None and key not in allowed:

@@ -46,8 +46,9 @@ class Limits:
 
     def __post_init__(self) -> None:
         """Read a time with its unit; another text is refused with all that is wrong."""
-        if isinstance(self.max_tpot, str) and (seconds := seconds_of_text(self.max_tpot)):
-            object.__setattr__(self, "max_tpot", seconds)
+        if isinstance(self.max_tpot, str):
+            seconds = seconds_of_text(self.max_tpot)
+            object.__setattr__(self, "max_tpot", self.max_tpot if seconds is None else seconds)
 
 
 # Bit of each limit that a design breaks.

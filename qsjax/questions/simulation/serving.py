@@ -99,9 +99,10 @@ def _filled(work: Traffic, requests: int) -> Traffic:
 
 
 def _stack(ones: Sequence[Lane]) -> Lane:
-    """Lanes along one axis, filled up to lengths for which few programs are compiled.
+    """Lanes along one axis, filled up to lengths and numbers for which few programs are compiled.
 
-    A program takes 2 s to compile, as long as a lane takes for some 20,000 events.
+    A program takes 2 s to compile, as long as a lane takes for some 20,000 events. Few lanes are
+    two, such as the last ones of a size, or `FEW_LANES`.
     """
     count = len(ones[0].traffic.arrival)
     requests = max(FEWEST_REQUESTS, int(4 ** np.ceil(np.log2(count) / 2.0)))

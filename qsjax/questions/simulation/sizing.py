@@ -660,7 +660,7 @@ def _sized(
 ) -> Sized:
     asked = Asked(scheduler_of(*rules_of, problem.stated.accelerators[at[1]]), demand, target)
     found = options(problem, at, asked, replica_gpus)
-    by_chance = bool(target.rate)  # then their number varies, too, by its root
+    by_chance = bool(target.rate)  # their rate itself then varies by the root of their number
     few = max(needed_for(min(target.quantile, SEARCHED)), ARRIVALS * by_chance)
     option, replicas, simulated = _search(found, asked._replace(measured=few))
     outcome, binds, busy = None, tuple[str, ...](), 0.0

@@ -300,8 +300,8 @@ def read_trace(text: str, name: str = "trace") -> Traffic:
     rows = sheets.gathered(((number, partial(_row, cells)) for number, cells in lines), name)
     arrival, prompt, output, cached = np.array(sorted(rows, key=lambda row: row[0])).T
     arrival = arrival * _scale(header, columns, arrival)
-    never = np.zeros_like(arrival)
-    return Traffic(arrival - arrival[0], prompt, output, cached, np.array(0.0), never)
+    pauses = np.zeros_like(arrival)
+    return Traffic(arrival - arrival[0], prompt, output, cached, np.array(0.0), pauses)
 
 
 def dealt(traffic: Traffic, replicas: int) -> Traffic:
