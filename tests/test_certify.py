@@ -196,6 +196,7 @@ def test_a_result_is_one_like_all_others(tmp_path):
         ({"link_bw": 0.1, "intra_bw": 0.1}, {}, ["intra_bw twice"]),
         ({}, {}, ["nothing varies"]),
         (0.1, {"claims": ["winer"]}, ["'winer'", "winner"]),
+        (0.1, {"claims": ["winner"]}, ["a model alone has no rivals", "twins"]),
         (0.1, {"parts": 0}, ["parts: 0"]),
     ],
 )
@@ -205,6 +206,14 @@ def test_bad_input_is_told(box, more, told):
         qs.certify(problem, box, **more)
     for text in told:
         assert text in str(caught.value)
+
+
+def test_a_dense_model_has_no_twins_to_win_against():
+    problem = qs.Problem("llama-3.1-405b", "h100-sxm", gpus=1, context="8k", twins=5)
+    with pytest.raises(ValueError, match="a model alone has no rivals"):
+        qs.certify(problem, claims=["winner"])
+    said = qs.certify(problem).summary()
+    assert said == "Nothing runs on llama-3.1-405b on 1 h100-sxm at 8k, so nothing was claimed."
 
 
 def test_a_searched_batch_and_metrics_without_bounds_are_told_together():

@@ -663,7 +663,7 @@ def describe(problem: Problem) -> str:
     """A problem in one line."""
     stated = problem.stated
     models = ", ".join(model.name for model in stated.models)
-    if stated.twins:
+    if stated.twins and len(stated.dense) < len(stated.models):
         models += f" with twins q={listed(stated.twins)}"
     devices = ", ".join(device.name for device in stated.accelerators)
     line = f"{models} on {listed(stated.gpus)} {devices} at {_lengths(stated.contexts)}"

@@ -13,7 +13,7 @@ from qsjax.grid.bounds import Judge, region_of
 from qsjax.grid.cells import Cells, cells_of
 from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
 from qsjax.grid.parameters import HARDWARE_PARAMETERS, Parameter, bounds, read, resolve
-from qsjax.grid.problem import Problem, describe, question
+from qsjax.grid.problem import Problem, describe, question, variants_of
 from qsjax.grid.proofs import Arena, Claim, Verdict
 from qsjax.grid.solution import cell_labels, design_label
 from qsjax.output import words
@@ -177,8 +177,8 @@ def certify(
         parts: into how many parts a box may be cut before the rest is left undecided.
 
     Raises:
-        ValueError: an unknown number or claim, a box that leaves the physical range or does not
-            hold the problem's own numbers, or a batch that is searched.
+        ValueError: an unknown number or claim, a winner without rivals, a box that leaves the
+            physical range or does not hold the problem's own numbers, or a batch that is searched.
 
     >>> from qsjax.grid.problem import Problem
     >>> found = certify(Problem("mixtral-8x7b", "h100-sxm", gpus=2, context="8k"), 0.01)
@@ -265,6 +265,10 @@ def _check(problem: Problem, claims: Sequence[str], parts: int) -> None:
         if claim not in CLAIMS:
             close = near(claim, CLAIMS, 1) or CLAIMS
             wrong.append(f"claims: {claim!r} is not a claim; give {' or '.join(close)}")
+    stated = problem.stated
+    rivals = sum(len(variants_of(model.spec, stated.twins)) for model in stated.models)
+    if set(claims) == {"winner"} and rivals == 1:
+        wrong.append("claims: winner: a model alone has no rivals; give twins or several models")
     if problem.batch == "best":
         wrong.append("batch: 'best' is searched within limits; give 'largest' or numbers")
     if problem.objective not in OF_TIME:
