@@ -34,6 +34,7 @@ import jax
 import pytest
 
 from qsjax.numerics import programs
+from qsjax.questions.simulation import events
 
 # Modules and collected tests stay, and tracing makes millions of objects: Python's own rhythm of
 # looking through them all for cycles took a fifth of the time.
@@ -44,6 +45,12 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Tests call laws by themselves; entry points switch 64 bits on where a process has not.
 jax.config.update("jax_enable_x64", True)
+# Optimised, the loop over events is no slower to compile, and runs in a fifth of the time.
+events.run_block = jax.jit(
+    events.scan,
+    static_argnames="iterations",
+    compiler_options={"xla_backend_optimization_level": 1},
+)
 if folder := programs.folder():
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
