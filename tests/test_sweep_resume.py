@@ -14,9 +14,9 @@ import xarray as xr
 from qsjax.streaming import store
 from qsjax.streaming.aggregate import new_tally
 
-# Some 100 chunks within seconds, so that a signal after the first ones finds others left to do.
-CHUNK = ("--chunk", "4000")
-SPEC = cases.SPEC.replace("steps = 25", "steps = 50")
+# 50 chunks within a second, so that a signal after the first ones finds others left to do.
+CHUNK = ("--chunk", "10000")
+SPEC = cases.SPEC
 
 
 @pytest.fixture(scope="module")
@@ -39,23 +39,27 @@ def wait_for_chunks(process, out, count):
         time.sleep(0.005)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("count", [1, 3])
-def test_a_killed_sweep_resumes_to_identical_files(finished, tmp_path, count):
-    spec, whole = finished
-    out = tmp_path / "killed"
-    process = cases.launch(spec, out, *CHUNK)
+def killed(out, count, *flags, spec):
+    """Kill a sweep as soon as it has so many chunks; which ones it has, and when they were made."""
+    process = cases.launch(spec, out, *CHUNK, *flags)
     wait_for_chunks(process, out, count)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    chunks = len(list(out.glob("chunks/*.chunk")))
-    assert 0 < chunks < len(list(whole.glob("chunks/*.chunk")))
     assert not (out / "summary.json").exists()
-    before = {path: path.stat().st_mtime_ns for path in out.glob("chunks/*.chunk")}
+    return {path: path.stat().st_mtime_ns for path in out.glob("chunks/*.chunk")}
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_twice_resumes_to_identical_files(finished, tmp_path):
+    spec, whole = finished
+    out = tmp_path / "killed"
+    first = killed(out, 1, spec=spec)
+    second = killed(out, len(first) + 2, "--resume", spec=spec)
+    assert 0 < len(first) < len(second) < len(list(whole.glob("chunks/*.chunk")))
     code, _, error = cases.run(spec, out, *CHUNK, "--resume")
     assert code == 0, error
     assert cases.files(out) == cases.files(whole)
-    assert all(path.stat().st_mtime_ns == when for path, when in before.items())
+    assert all(path.stat().st_mtime_ns == when for path, when in (first | second).items())
 
 
 @pytest.mark.slow
@@ -111,7 +115,7 @@ def test_a_changed_file_is_refused_with_the_difference(finished, tmp_path):
 def test_the_result_is_labelled(finished):
     _, whole = finished
     with xr.open_dataset(whole / "winners.nc", engine="h5netcdf") as data:
-        assert data.sizes == {"model": 2, "hardware": 1, "hbm_bw": 50, "gpus": 1, "context": 40}
+        assert data.sizes == {"model": 2, "hardware": 1, "hbm_bw": 25, "gpus": 1, "context": 40}
         assert list(data.model.values) == ["mixtral-8x7b", "mixtral-8x7b dense q=3"]
         moe = data.sel(model="mixtral-8x7b").isel(hardware=0, gpus=0, context=0)
         assert (np.diff(moe.tokens_per_s_per_gpu) >= 0).all()
