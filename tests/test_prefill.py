@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from hosted import hosted
 from tolerances import EXACT
 
 from qsjax.catalog import ideal
@@ -30,9 +31,8 @@ WORKLOAD = Workload(context=1.0)
 
 def step(model=DENSE, prompt=PROMPT, hardware=HARDWARE, prompts=1.0, mode="pass_kv", **degrees):
     partition = Partition(**degrees)
-    return prefill_step(
-        Records(model, hardware, partition, WORKLOAD), PHYSICAL, Prompts(prompt, prompts), mode
-    )
+    design = Records(model, hardware, partition, WORKLOAD), PHYSICAL
+    return hosted(prefill_step)(*design, Prompts(prompt, prompts), context_parallel=mode)
 
 
 @pytest.mark.parametrize(("prompt", "limit"), [(100, 1e9), (100, 30), (30, 100)])

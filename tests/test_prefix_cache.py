@@ -9,21 +9,24 @@ import numpy as np
 import oracle
 import pytest
 from click.testing import CliRunner
+from hosted import hosted
 from test_prefill import DENSE, HARDWARE, PROMPT, WORKLOAD, step
 from tolerances import EXACT, FINITE_DIFFERENCE
 
 import qsjax as qs
 from qsjax import Partition, Problem
 from qsjax.cli import cli
+from qsjax.cost import prefix
 from qsjax.cost.decode import decode_step
 from qsjax.cost.disaggregation import companion
 from qsjax.cost.prefill import Prompts, prefill_step
-from qsjax.cost.prefix import PLACES, TIERS, Reuse, exposed_load, prefix_costs
+from qsjax.cost.prefix import PLACES, TIERS, Reuse, exposed_load
 from qsjax.engines import read
 from qsjax.engines.flags import table
 from qsjax.grid.prefixes import columns, designs_of, interval_of, reuse_of, turns
 from qsjax.records.specs import PHYSICAL, Records
 
+prefix_costs = hosted(prefix.prefix_costs)
 LLAMA = Problem("llama-3.1-70b", "h100-sxm", gpus=4)
 LONG = {"isl": 16384, "prefix_hit_rate": 0.8, "reuse_interval": 30.0}
 

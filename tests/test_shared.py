@@ -8,20 +8,23 @@ import numpy as np
 import pytest
 
 from qsjax import catalog
+from qsjax.cost import shared as laws
 from qsjax.cost.coefficients import rates
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws.sharding import context_of
 from qsjax.cost.prefill import Answers, Prompts, prefill_step
-from qsjax.cost.shared import Filling, filled_steps, rush, shared_steps, with_any
+from qsjax.cost.shared import Filling, with_any
 from qsjax.engines.rules import load_schedulers
 from qsjax.engines.schedulers import Scheduler, default_scheduler, filling_of
 from qsjax.questions.simulation import serving, traffic
 from qsjax.records.specs import PHYSICAL, Partition, Records, Workload
 from tests import oracle, tolerances
+from tests.hosted import hosted
 from tests.test_prefill import DENSE, HARDWARE, MOE, WORKLOAD
 
 CHUNKED, ALONE, WHOLE = Filling(), Filling(mixed=0.0), Filling(whole=1.0)
 BUNCHED = Filling(whole=1.0, bunched=1.0)
+shared_steps, filled_steps, rush = map(hosted, (laws.shared_steps, laws.filled_steps, laws.rush))
 
 
 def steps(batch, prompt, output, rules=CHUNKED, pp=1.0, **workload):
