@@ -139,34 +139,47 @@ def test_requests_wait_for_an_engine_that_looks_for_them_now_and_then():
 
 
 @pytest.mark.parametrize(
-    ("engine", "notes", "rules"),
+    ("engine", "notes", "rules", "of_first_tokens"),
     [
-        ("TensorRT-LLM 1.0", "", (1.0, 0.0)), ("SGLang 0.5.9", "", (0.0, 0.0)),
-        ("vLLM 0.11", "", (1.0, 0.0)), ("vLLM 0.11", "range-ratio 0.8", (0.0, 1.0)),
-        ("SGLang 0.5.9", "range-ratio 1", (1.0, 0.0)),
+        ("TensorRT-LLM 1.0", "", 1.0, 0.0), ("SGLang 0.5.9", "", 0.0, 0.0),
+        ("vLLM 0.11", "", 1.0, 0.0), ("vLLM 0.11", "range-ratio 0.8", 0.0, 0.0),
+        ("vLLM 0.11", "range-ratio 1", 1.0, 1.0), ("SGLang 0.5.9", "range-ratio 1", 1.0, 1.0),
     ],
 )  # fmt: skip
-def test_requests_of_one_length_start_together(engine, notes, rules):
+def test_requests_of_one_length_start_together(engine, notes, rules, of_first_tokens):
     case = read_case({**EXAMPLE, "engine": engine, "notes": notes})
-    found = Asked(case.deployments[0], case.kind, case.facts).rules
-    assert (found.bunched, found.lockstep) == rules
+    usual = float(engine.startswith("vLLM"))
+    for kind, is_bunched in (("served_tpot", rules), ("ttft", of_first_tokens)):
+        found = Asked(case.deployments[0], kind, case.facts).rules
+        lockstep = 0.0 if is_bunched else usual
+        assert (found.bunched, found.lockstep) == (is_bunched, lockstep), kind
 
 
-def test_first_tokens_are_predicted_where_they_are_known():
+@pytest.mark.parametrize(
+    ("notes", "share", "cached"),
+    [
+        ("", FIRST_TOKENS["vllm"].rush, 0),
+        # Half of 32 requests come first; of those that follow as much as of InferenceX's.
+        ("--num-prompts 32", 0.5 + 0.5 * (FIRST_TOKENS["vllm"].rush - 0.1) / 0.9, 0),
+        ("--num-prompts 8", 1.0, 0),
+        ("cached_tokens=512", FIRST_TOKENS["vllm"].rush, 512),
+    ],
+)
+def test_first_tokens_are_predicted_where_they_are_known(notes, share, cached):
     """By hand: the steady state of vLLM, and a share of a rush of all 16 requests."""
-    record = {**EXAMPLE, "ttft_ms": 100.0}
+    record = {**EXAMPLE, "ttft_ms": 100.0, "notes": notes}
     report = validate([record, {**EXAMPLE, "id": "mine-2"}])
     (row,) = report.first_tokens
     one = read_case(record).deployments[0]
     records = Records(one.model, one.hardware, one.partition, one.workload)
     design = (records, one.convention, one.prompt)
-    found = shared_steps(*design, one.output, filling_of("vllm", 141e9))
-    tokens = 16 * one.prompt
+    found = shared_steps(*design, one.output, filling_of("vllm", 141e9), cached=cached)
+    tokens = 16 * (one.prompt - cached)
     passes = max(1.0, tokens / 8192)
+    filled = min(tokens, 8192) / (one.prompt - cached)
     together = prefill_step(
-        records, one.convention, Prompts(one.prompt, min(tokens, 8192) / one.prompt)
+        records, one.convention, Prompts(one.prompt, filled, float(cached))
     ).ttft
-    share = FIRST_TOKENS["vllm"].rush
     expected = found.ttft + share * (passes + 1) / 2 * together
     assert row["predicted"] * 1e-3 == pytest.approx(float(expected), rel=1e-9)
     assert row["error_pct"] == pytest.approx(row["predicted"] - 100.0)

@@ -223,14 +223,16 @@ def rush(
     convention: Convention,
     prompt: ArrayLike,
     rules: Filling = Filling(),  # noqa: B008  # immutable
+    cached: ArrayLike = 0.0,
 ) -> Array:
     """Mean time to first token if all requests in flight come at once, and none decodes yet [s].
 
-    Passes over as many prompts as the budget holds; a request waits for half of the others.
+    Passes over as many prompts as the budget holds, without the `cached` tokens of each; a request
+    waits for half of the others.
     """
-    prompt, budget = xp.asarray(prompt), xp.asarray(rules.budget) * records.partition.pp
-    tokens = xp.asarray(records.workload.batch) * prompt
+    missing, budget = xp.asarray(prompt) - cached, xp.asarray(rules.budget) * records.partition.pp
+    tokens = xp.asarray(records.workload.batch) * missing
     passes = xp.maximum(tokens / budget, 1.0)
-    filled = xp.minimum(tokens, rules.budget) / prompt
-    one = prefill_step(records, convention, Prompts(prompt, filled))
+    filled = xp.minimum(tokens, rules.budget) / missing
+    one = prefill_step(records, convention, Prompts(prompt, filled, cached))
     return 0.5 * (passes + 1.0) * one.ttft

@@ -42,6 +42,8 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     "recv_interval": (rf"scheduler[-_]recv[-_]interval{_IS}(\d+)",),
     "redundant_experts": (r"\((\d+) redundant\)", r"\(\+(\d+) redundant\)"),
     "length_ratio": (rf"range-ratio {_NUMBER}",),
+    "cached_tokens": (rf"cached[-_ ]tokens{_IS}(\d+)",),
+    "num_prompts": (rf"num[-_]prompts?{_IS}(\d+)",),
 }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from qsjax.cost.shared import Filling
 from qsjax.engines.flags import Engine
-from qsjax.engines.rules import load_schedulers
+from qsjax.engines.rules import load_engines, load_schedulers
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import ArrayLike
 from qsjax.records.checks import check_rules
@@ -86,11 +86,16 @@ def default_scheduler(engine: Engine, hbm_bytes: float, hardware_name: str = "")
 
 
 def filling_of(engine: str, hbm_bytes: float, hardware_name: str = "") -> Filling:
-    """How an engine fills its steps as shipped; vLLM's way for one whose rules are not known."""
+    """How an engine fills its steps as shipped; vLLM's way for one whose rules are not known.
+
+    ATOM fills as many tokens as it profiles.
+    """
     name: Any = engine if engine in SCHEDULED else "vllm"
     rules = default_scheduler(name, hbm_bytes, hardware_name)
     lockstep = float(load_schedulers()[name]["lockstep"])
-    ways = (rules.budget, rules.mixed, rules.whole, lockstep)
+    own = load_engines().get(engine, {}).get("profiled", {})
+    budget = float(own.get("max_batched_tokens", rules.budget))
+    ways = (budget, rules.mixed, rules.whole, lockstep)
     return Filling(*ways, rules.stream_steps, rules.frontend)
 
 

@@ -12,7 +12,6 @@ from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.cost.shared import Filling, Shared, rush, shared_steps
 from qsjax.engines import memory
 from qsjax.engines.operating_point import OperatingPoint
-from qsjax.engines.releases import mean_length
 from qsjax.engines.schedulers import filling_of
 from qsjax.evidence.measurements.cases import SERVED, SWEEP, Case
 from qsjax.grid import axes
@@ -38,8 +37,9 @@ class FirstToken(NamedTuple):
 
     `steps` are decode steps until a request is seen; `rush` the share of the mean time that it
     takes when all come at once, as they do at the start: those that follow are bunched for a while.
-    The median request is none of these. All beyond the steady state, which knows the server's
-    front end and the steps that a token is on its way (schedulers.toml).
+    It is that of a benchmark of ten requests for each in flight (`FIRST_OF_ALL`). The median
+    request is none of these. All beyond the steady state, which knows the server's front end and
+    the steps that a token is on its way (schedulers.toml).
     """
 
     steps: float | np.ndarray
@@ -54,6 +54,8 @@ FIRST_TOKENS = {
     "trtllm": FirstToken(steps=0.0, rush=0.145),
     "trtllm dp": FirstToken(steps=25.9, rush=0.145),
 }
+# Of the requests of InferenceX, which sends ten for each in flight, those that come first.
+FIRST_OF_ALL = 0.1
 OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
 
 
@@ -68,6 +70,7 @@ class Batch(NamedTuple):
     partition: Partition
     workload: Workload
     prompt: np.ndarray
+    cached: np.ndarray
     output: np.ndarray
     prompts: np.ndarray
     rules: Filling
@@ -138,19 +141,16 @@ class Asked(NamedTuple):
     def rules(self) -> Filling:
         """How the engine fills its steps, with the budget that the record states.
 
-        Requests of one length start and end together. Where prompts ride in decode steps, lengths
-        that are not stated count as one, and first tokens come one by one all the same: by chance
-        they are predicted better. Where decoding waits, it takes lengths that are stated as one:
-        `sglang.bench_serving` draws them from one token on unless told otherwise.
+        Requests whose lengths are stated as one start and end together. Those that are not stated
+        count as one where prompts ride in decode steps, but for first tokens, which by chance are
+        predicted better; where decoding waits they do not: `sglang.bench_serving` draws them from
+        one token on unless told otherwise.
         """
         one = self.one
         usual = filling_of(one.engine, scalar(one.hardware.hbm_bytes), one.hardware_name)
         budget = self.facts.get("max_batched_tokens", usual.budget)
-        if usual.mixed:
-            is_bunched = mean_length(self.facts) == 1.0 and self.kind != "ttft"
-        else:
-            is_bunched = self.facts.get("length_ratio") == 1.0
-        if not is_bunched:
+        by_default = 1.0 if usual.mixed and self.kind != "ttft" else 0.0
+        if self.facts.get("length_ratio", by_default) != 1.0:
             return usual._replace(budget=budget)
         # Replicas whose requests start together read them in the same steps.
         return usual._replace(budget=budget, bunched=1.0, lockstep=0.0)
@@ -164,12 +164,15 @@ def stack(asked: Sequence[Asked]) -> Batch:
         return axes.stack([getattr(one, name) for one in deployments])
 
     outputs = [max(1.0, x.one.output) if x.kind in SERVED else math.inf for x in asked]
+    prompts = np.array([max(1.0, one.prompt) for one in deployments])
+    cached = [x.facts.get("cached_tokens", 0.0) for x in asked]
     return Batch(
         model=leaves("model"),
         hardware=leaves("hardware"),
         partition=leaves("partition"),
         workload=leaves("workload"),
-        prompt=np.array([max(1.0, one.prompt) for one in deployments]),
+        prompt=prompts,
+        cached=np.minimum(cached, prompts - 1.0),  # the last token is read for its answer
         output=np.array(outputs),
         prompts=np.array([each.prompts for each in asked]),
         rules=Filling(*np.array([each.rules for each in asked], np.float64).T),
@@ -187,8 +190,8 @@ def records_of(batch: Batch, hardware: HardwareSpec) -> Records:
 
 def served(batch: Batch, hardware: HardwareSpec, convention: Convention) -> Shared:
     """Every deployment of a batch on an accelerator, prompts beside answers where it has both."""
-    records = records_of(batch, hardware)
-    return shared_steps(records, convention, batch.prompt, batch.output, batch.rules)
+    work = (records_of(batch, hardware), convention, batch.prompt, batch.output, batch.rules)
+    return shared_steps(*work, cached=batch.cached)
 
 
 def _evaluate(batch: Batch, constants: Constants, convention: Convention) -> Outcome:
@@ -200,9 +203,11 @@ def _evaluate(batch: Batch, constants: Constants, convention: Convention) -> Out
     return Outcome(
         tpot=step.tpot,
         wait=found.wait,
-        prefill=prefill_step(records, convention, Prompts(batch.prompt, batch.prompts)).ttft,
+        prefill=prefill_step(
+            records, convention, Prompts(batch.prompt, batch.prompts, batch.cached)
+        ).ttft,
         ttft=found.ttft,
-        rush=rush(records, convention, batch.prompt, batch.rules),
+        rush=rush(records, convention, batch.prompt, batch.rules, batch.cached),
         tokens_per_s=xp.asarray(batch.partition.dp) * found.tokens_per_s,
         weights=step.capacity.weights,
         kv_per_token=step.capacity.kv_per_sequence / batch.workload.context,
@@ -284,6 +289,26 @@ def polls(case: Case) -> float:
     return 0.5 * (case.facts.get("recv_interval", 1.0) - 1.0)
 
 
+def rush_share(usual: float, in_flight: float, requests: float | None) -> float:
+    """Share of the time that all requests at once take, in the mean of a run of so many [1].
+
+    Those in flight come first and take all of it, those that follow as much as they do where
+    `usual` was fitted.
+
+    Args:
+        usual: of a run of `FIRST_OF_ALL`.
+        in_flight: requests that the benchmark keeps in flight.
+        requests: of the whole run; as in `usual` where it is not stated.
+
+    >>> rush_share(0.19, 32, None), rush_share(0.19, 32, 64), rush_share(0.19, 32, 32)
+    (0.19, 0.55, 1.0)
+    """
+    if requests is None:
+        return usual
+    first = min(1.0, in_flight / max(requests, 1.0))
+    return first + (1.0 - first) * (usual - FIRST_OF_ALL) / (1.0 - FIRST_OF_ALL)
+
+
 def first_token_name(case: Case) -> str:
     """Which of `FIRST_TOKENS` a deployment has; vLLM's where its engine is not among them."""
     one = case.deployments[0]
@@ -335,17 +360,18 @@ def told_of(cases: Sequence[Case]) -> Told:
     last = np.cumsum([len(case.deployments) for case in cases]) - 1
     deployments = [case.deployments[0] for case in cases]
     sequences = np.array([scalar(one.workload.batch) for one in deployments])  # type: ignore[arg-type]  # given
-    named = [FIRST_TOKENS[first_token_name(case)] for case in cases]
-    known = [
-        x._replace(steps=x.steps + polls(case), rush=0.0 if case.is_median else x.rush)
-        for x, case in zip(named, cases, strict=True)
-    ]
+    tokens = sequences * np.array([scalar(one.partition.dp) for one in deployments])
+    known = []
+    for case, in_flight in zip(cases, tokens, strict=True):
+        usual = FIRST_TOKENS[first_token_name(case)]
+        rush = rush_share(float(usual.rush), in_flight, case.facts.get("num_prompts"))
+        known.append(FirstToken(usual.steps + polls(case), 0.0 if case.is_median else rush))
     return Told(
         first=np.concatenate([[0], last[:-1] + 1]),
         last=last,
         kind=np.array([KINDS.index(c.kind) if c.kind in KINDS else 0 for c in cases], float),
         output=np.array([max(1.0, one.output) for one in deployments]),
-        tokens=sequences * np.array([scalar(one.partition.dp) for one in deployments]),
+        tokens=tokens,
         beyond=FirstToken(*np.array(known).T),
     )
 
