@@ -223,15 +223,26 @@ def running(one: OperatingPoint, found: Facts) -> float:
     """Sequences of a replica that run at once: those asked for, as far as the engine holds them.
 
     Others wait, which their time per output token does not show. Where not even one has room, the
-    rules of the engine are not those of the deployment, and the number asked for stands, as it
-    does where the engine has no rules.
+    rules of the engine take too much for its own buffers, and what its share leaves beside the
+    weights bounds them. The number asked for stands where that holds none either, and where the
+    engine has no rules.
     """
     asked = scalar(one.workload.batch)  # type: ignore[arg-type]  # given
     if one.engine not in ("vllm", "sglang", "trtllm"):
         return asked
     free, cache = _free(one, found)
-    room = min(_room(one, free, cache), limit(one, found, free))
-    return min(asked, room) if room >= 1.0 else asked
+    for left in (free, _beside_weights(one, found)):
+        room = min(_room(one, left, cache), limit(one, found, left))
+        if room >= 1.0:
+            return min(asked, room)
+    return asked
+
+
+def _beside_weights(one: OperatingPoint, found: Facts) -> float:
+    """What vLLM's share of the memory, or all of it, leaves beside weights and context [B]."""
+    share, taken = _vllm_share(one, found) if one.engine == "vllm" else (math.inf, _taken(one))
+    weights = scalar(sizes(one.model, one.partition, one.workload)[0]) + unquantised_bytes(one)
+    return min(share, _total(one, found)[1]) - taken - weights
 
 
 def _free(one: OperatingPoint, found: Facts) -> tuple[float, float]:
