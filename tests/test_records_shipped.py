@@ -148,11 +148,24 @@ def test_requests_wait_for_an_engine_that_looks_for_them_now_and_then():
 )  # fmt: skip
 def test_requests_of_one_length_start_together(engine, notes, rules, of_first_tokens):
     case = read_case({**EXAMPLE, "engine": engine, "notes": notes})
-    usual = float(engine.startswith("vLLM"))
+    usual = float(engine.startswith(("vLLM", "SGLang")))
     for kind, is_bunched in (("served_tpot", rules), ("ttft", of_first_tokens)):
         found = Asked(case.deployments[0], kind, case.facts).rules
         lockstep = 0.0 if is_bunched else usual
         assert (found.bunched, found.lockstep) == (is_bunched, lockstep), kind
+
+
+@pytest.mark.parametrize(
+    ("change", "budget"),
+    [({}, 16_384), ({"dp": 8, "tp": 1}, 2048), ({"dp": 4, "tp": 2}, 4096),
+     ({"dp": 8, "tp": 1, "max_batched_tokens": 1000}, 1000),
+     ({"dp": 8, "tp": 1, "model": "llama-3.1-70b"}, 16_384)],
+)  # fmt: skip
+def test_replicas_that_share_experts_divide_the_budget_of_sglang(change, budget):
+    """Its `chunked_prefill_size // dp_size`; whole copies of a dense model have one each."""
+    mixture = {"model": "deepseek-v3", "gpu": "b200_sxm", "n_gpus": 8, "tp": 8, "engine": "sglang"}
+    case = read_case({**EXAMPLE, **mixture, **change})
+    assert Asked(case.deployments[0], case.kind, case.facts).rules.budget == budget
 
 
 @pytest.mark.parametrize(

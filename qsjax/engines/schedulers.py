@@ -85,17 +85,29 @@ def default_scheduler(engine: Engine, hbm_bytes: float, hardware_name: str = "")
     )
 
 
-def filling_of(engine: str, hbm_bytes: float, hardware_name: str = "") -> Filling:
+def filling_of(
+    engine: str, hbm_bytes: float, hardware_name: str = "", replicas: float = 1.0
+) -> Filling:
     """How an engine fills its steps as shipped; vLLM's way for one whose rules are not known.
 
     ATOM fills as many tokens as it profiles.
+
+    Args:
+        engine: its name; "" for none.
+        hbm_bytes: memory of an accelerator [B].
+        hardware_name: its name.
+        replicas: of attention that share experts; SGLang divides its budget by them.
+
+    >>> filling_of("sglang", 192 * GIB, replicas=8).budget
+    2048.0
     """
     name: Any = engine if engine in SCHEDULED else "vllm"
     rules = default_scheduler(name, hbm_bytes, hardware_name)
-    lockstep = float(load_schedulers()[name]["lockstep"])
+    told = load_schedulers()[name]
     own = load_engines().get(engine, {}).get("profiled", {})
     budget = float(own.get("max_batched_tokens", rules.budget))
-    ways = (budget, rules.mixed, rules.whole, lockstep)
+    budget /= replicas if told["divided"] else 1.0
+    ways = (budget, rules.mixed, rules.whole, float(told["lockstep"]))
     return Filling(*ways, rules.stream_steps, rules.frontend)
 
 

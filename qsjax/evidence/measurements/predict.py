@@ -147,7 +147,9 @@ class Asked(NamedTuple):
         one token on unless told otherwise.
         """
         one = self.one
-        usual = filling_of(one.engine, scalar(one.hardware.hbm_bytes), one.hardware_name)
+        replicas = scalar(one.partition.dp) if one.model.is_moe else 1.0
+        device = scalar(one.hardware.hbm_bytes), one.hardware_name
+        usual = filling_of(one.engine, *device, replicas)
         budget = self.facts.get("max_batched_tokens", usual.budget)
         by_default = 1.0 if usual.mixed and self.kind != "ttft" else 0.0
         if self.facts.get("length_ratio", by_default) != 1.0:

@@ -523,12 +523,15 @@ def _companions(
     device: Accelerator,
 ) -> dict[str, Companion]:
     """Prefill alongside each design that runs; none without requests."""
-    filling = filling_of(engine, scalar(device.spec.hbm_bytes), device.name)
-    return {
-        name: companion(one.records, one.parts.step, *requests, filling, cached=cached)
-        for name, one in side.cases().items()
-        if requests is not None and one.is_feasible
-    }
+    found = {}
+    for name, one in side.cases().items():
+        if requests is not None and one.is_feasible:
+            replicas = scalar(one.records.partition.dp) if one.records.model.is_moe else 1.0
+            memory = scalar(device.spec.hbm_bytes)
+            filling = filling_of(engine, memory, device.name, replicas)
+            work = (one.records, one.parts.step, *requests, filling)
+            found[name] = companion(*work, cached=cached)
+    return found
 
 
 @question
