@@ -2,11 +2,12 @@
 
 Run `python -m benchmarks.unseen`: errors by quantity and by group, and how many measured times the
 80 % intervals hold; `--rows` prints every measurement. No constant may be fitted to this table.
-What was mended after it was first scored (times per token 33.2 % off in the median then) are rules
-that SGLang's source states: the requests that it runs at once, and waves of equal ones.
+What was mended after it was first scored (times per token 33.2 % off in the median then, those of
+the 77 runs from 189 on 21.0 %) are rules that engines state: docs/validation.md.
 
 A line of unseen.csv is a run, with what its source states of it and an address. `queues` marks
-runs of more requests than the engine runs at a time, whose first tokens wait and are left out.
+runs of more requests than the engine runs at a time, whose first tokens wait and are left out;
+`num_prompts` counts the requests of a run, of which `cached_tokens` each are in a prefix cache.
 `itl_ms` are gaps between tokens, `static_tok_s` are of one batch from prompt to end.
 """
 

@@ -570,6 +570,29 @@ def test_a_request_beyond_the_cache_is_refused():
         outcome(traffic.closed_loop(1, Demand(900_000, 10, requests=5)))
 
 
+@pytest.mark.parametrize(
+    ("model", "dp", "budget"), [("deepseek-v3", 8, 2048), ("deepseek-v3", 1, 16_384),
+                                ("llama-3.1-8b", 8, 16_384)],
+)  # fmt: skip
+def test_replicas_that_share_experts_divide_sglangs_budget(model, dp, budget):
+    """Copies of a dense model, and engines whose budget is of a replica, do not."""
+    one = records(model, "b200-sxm", dp=dp, ep=dp, tp=8 // dp)
+    work = traffic.closed_loop(2, Demand(500, 20, requests=4))
+    for engine, expected in (("sglang", budget), ("vllm", 8192)):
+        rules = default_scheduler(engine, 192e9)
+        assert serving.deploy(one, PHYSICAL, rules, work).scheduler.budget == expected
+
+
+def test_a_size_divides_sglangs_budget():
+    """A budget of 8 times as much, of 8 replicas, is what a budget of each would be."""
+    problem = qs.Problem("mixtral-8x7b", "h100-sxm", axes={"dp": [8], "tp": [1], "pp": [1]})
+    asked = {"users": 8, "isl": 4000, "osl": 20, "quantile": 0.5, "replica_gpus": [8]}
+    ways = [{"budget": 4096, "divided": 1}, {"budget": 512, "divided": 0}, {"budget": 4096}]
+    found = [sizing.size(problem, engine="vllm", scheduler=way, **asked).rows()[0] for way in ways]
+    assert found[0]["ttft_at_quantile"] == found[1]["ttft_at_quantile"]
+    assert found[0]["ttft_at_quantile"] > found[2]["ttft_at_quantile"]
+
+
 def test_rules_out_of_range_are_all_told():
     with pytest.raises(ValueError, match="budget") as told:
         check_scheduler(Scheduler(budget=0.0, mixed=0.5, reserve=2.0))

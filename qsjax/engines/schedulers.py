@@ -10,8 +10,10 @@ from qsjax.engines.flags import Engine
 from qsjax.engines.rules import load_engines, load_schedulers
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import ArrayLike
+from qsjax.numerics.safe import scalar
 from qsjax.records.checks import check_rules
 from qsjax.records.fields import COUNT, FLAG, NOT_NEGATIVE, SHARE, Rule
+from qsjax.records.specs import ModelSpec, Partition
 from qsjax.records.units import GIB, MS
 
 # Engines whose schedulers are known; of others commands are read.
@@ -25,6 +27,8 @@ class Scheduler:
 
     Attributes:
         budget: most tokens of a step, prompts and answers together.
+        divided: 1 if the budget is one of the server, of which attention replicas that share
+            experts have a part each.
         sequences: most running requests.
         mixed: 1 if prompts ride in decode steps, 0 if decoding waits for them.
         whole: 1 if prompts are never cut; one beyond the budget then has a step of its own.
@@ -41,6 +45,7 @@ class Scheduler:
     """
 
     budget: ArrayLike = 8192.0
+    divided: ArrayLike = 0.0
     sequences: ArrayLike = 1024.0
     mixed: ArrayLike = 1.0
     whole: ArrayLike = 0.0
@@ -74,6 +79,7 @@ def default_scheduler(engine: Engine, hbm_bytes: float, hardware_name: str = "")
         tier = 0
     return Scheduler(
         budget=float(rules["budget"][tier]),
+        divided=float(rules["divided"]),
         sequences=float(rules["sequences"][tier]),
         mixed=float(rules["mixed"]),
         whole=float(rules["whole"]),
@@ -85,35 +91,46 @@ def default_scheduler(engine: Engine, hbm_bytes: float, hardware_name: str = "")
     )
 
 
+def sharing(model: ModelSpec, partition: Partition) -> float:
+    """Attention replicas that share experts; copies of a dense model share nothing."""
+    return scalar(partition.dp) if model.is_moe else 1.0
+
+
+def of_replica(rules: Scheduler, replicas: float) -> Scheduler:
+    """The rules of one of so many attention replicas that share experts.
+
+    >>> of_replica(default_scheduler("sglang", 192 * GIB), 8.0).budget
+    2048.0
+    """
+    budget = scalar(rules.budget) / (replicas if scalar(rules.divided) else 1.0)
+    return dataclasses.replace(rules, budget=budget, divided=0.0)
+
+
 def filling_of(
     engine: str, hbm_bytes: float, hardware_name: str = "", replicas: float = 1.0
 ) -> Filling:
-    """How an engine fills its steps as shipped; vLLM's way for one whose rules are not known.
+    """How an attention replica fills its steps, by its engine's rules as shipped.
 
-    ATOM fills as many tokens as it profiles.
+    vLLM's way for an engine whose rules are not known; ATOM fills as many tokens as it profiles.
 
     Args:
         engine: its name; "" for none.
         hbm_bytes: memory of an accelerator [B].
         hardware_name: its name.
-        replicas: of attention that share experts; SGLang divides its budget by them.
-
-    >>> filling_of("sglang", 192 * GIB, replicas=8).budget
-    2048.0
+        replicas: attention replicas that share experts.
     """
     name: Any = engine if engine in SCHEDULED else "vllm"
     rules = default_scheduler(name, hbm_bytes, hardware_name)
-    told = load_schedulers()[name]
-    own = load_engines().get(engine, {}).get("profiled", {})
-    budget = float(own.get("max_batched_tokens", rules.budget))
-    budget /= replicas if told["divided"] else 1.0
-    ways = (budget, rules.mixed, rules.whole, float(told["lockstep"]))
+    profiled = load_engines().get(engine, {}).get("profiled", {})
+    rules = dataclasses.replace(rules, budget=profiled.get("max_batched_tokens", rules.budget))
+    budget = scalar(of_replica(rules, replicas).budget)
+    ways = (budget, rules.mixed, rules.whole, float(load_schedulers()[name]["lockstep"]))
     return Filling(*ways, rules.stream_steps, rules.frontend)
 
 
 _RULES = {
     **dict.fromkeys(("budget", "sequences", "block", "state_slots"), COUNT),
-    **dict.fromkeys(("mixed", "whole"), FLAG),
+    **dict.fromkeys(("divided", "mixed", "whole"), FLAG),
     "reserve": SHARE,
     "state_share": Rule(high=0.99),
     **dict.fromkeys(("frontend", "stream_steps"), NOT_NEGATIVE),

@@ -12,7 +12,7 @@ from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.cost.shared import Filling, Shared, rush, shared_steps
 from qsjax.engines import memory
 from qsjax.engines.operating_point import OperatingPoint
-from qsjax.engines.schedulers import filling_of
+from qsjax.engines.schedulers import filling_of, sharing
 from qsjax.evidence.measurements.cases import SERVED, SWEEP, Case
 from qsjax.grid import axes
 from qsjax.numerics.jax import jax
@@ -147,9 +147,8 @@ class Asked(NamedTuple):
         one token on unless told otherwise.
         """
         one = self.one
-        replicas = scalar(one.partition.dp) if one.model.is_moe else 1.0
         device = scalar(one.hardware.hbm_bytes), one.hardware_name
-        usual = filling_of(one.engine, *device, replicas)
+        usual = filling_of(one.engine, *device, sharing(one.model, one.partition))
         budget = self.facts.get("max_batched_tokens", usual.budget)
         by_default = 1.0 if usual.mixed and self.kind != "ttft" else 0.0
         if self.facts.get("length_ratio", by_default) != 1.0:

@@ -10,7 +10,7 @@ import numpy as np
 from qsjax.cost.disaggregation import Companion, companion
 from qsjax.cost.metrics import Economy, costs, elasticities, follows_load
 from qsjax.cost.prefix import cached_of, requests_of
-from qsjax.engines.schedulers import filling_of
+from qsjax.engines.schedulers import filling_of, sharing
 from qsjax.engines.spread import LEVEL, check_level, nearest_engine
 from qsjax.grid.case import Case, best_case, case_at, case_record
 from qsjax.grid.cells import Cells, numbers_at, one_cell
@@ -526,11 +526,10 @@ def _companions(
     found = {}
     for name, one in side.cases().items():
         if requests is not None and one.is_feasible:
-            replicas = scalar(one.records.partition.dp) if one.records.model.is_moe else 1.0
+            replicas = sharing(one.records.model, one.records.partition)
             memory = scalar(device.spec.hbm_bytes)
-            filling = filling_of(engine, memory, device.name, replicas)
-            work = (one.records, one.parts.step, *requests, filling)
-            found[name] = companion(*work, cached=cached)
+            rules = filling_of(engine, memory, device.name, replicas)
+            found[name] = companion(one.records, one.parts.step, *requests, rules, cached=cached)
     return found
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from qsjax.engines.schedulers import Scheduler, check_scheduler
+from qsjax.engines.schedulers import Scheduler, check_scheduler, of_replica, sharing
 from qsjax.grid.progress import over
 from qsjax.numerics.jax import jax
 from qsjax.numerics.namespace import xp
@@ -47,6 +47,7 @@ def deploy(
         ValueError: rules out of range, or requests that the cache does not hold.
     """
     check_scheduler(scheduler)
+    scheduler = of_replica(scheduler, sharing(records.model, records.partition))
     table = step_table(records, convention, lengths_of(traffic), scheduler)
     check_fits(table, traffic)
     return Lane(table, scheduler, traffic)

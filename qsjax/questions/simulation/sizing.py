@@ -14,7 +14,7 @@ import numpy as np
 
 from qsjax.cost.metrics import Economy, costs, follows_load
 from qsjax.engines.flags import Engine
-from qsjax.engines.schedulers import Scheduler
+from qsjax.engines.schedulers import Scheduler, of_replica, sharing
 from qsjax.grid.batches import ladder
 from qsjax.grid.cells import Cells, label_of, numbers_at, one_cell, records_on_host
 from qsjax.grid.limits import LIMITS, is_given
@@ -416,7 +416,7 @@ def options(
             if not fills[row] or not holds(table, lengths[1]):
                 continue
             dp = scalar(records.partition.dp)
-            ttft, tpot, rate, users = _best_case(table, asked, mean)
+            ttft, tpot, rate, users = _best_case(table, _of_replica(asked, records), mean)
             design = design_label(cells, int(position))
             found.append(Option(count, design, records, table, ttft, tpot, rate * dp, users * dp))
     return found
@@ -434,8 +434,14 @@ def least_replicas(option: Option, target: Target) -> float:
     return max(1, math.ceil(asked / served - 1e-9)) if served > 0 else math.inf
 
 
+def _of_replica(asked: Asked, records: Records) -> Asked:
+    """With the rules of one attention replica of a design."""
+    replicas = sharing(records.model, records.partition)
+    return asked._replace(rules=of_replica(asked.rules, replicas))
+
+
 def _deployment(option: Option, asked: Asked, replicas: int) -> Lane:
-    rules, demand, target, measured = asked
+    rules, demand, target, measured = _of_replica(asked, option.records)
     count = replicas * int(scalar(option.records.partition.dp))
     requests = requests_for(measured, math.ceil((target.users or 0.0) / count))
     demand = demand._replace(requests=requests)
