@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import least_squares
 
+from benchmarks import unseen
 from benchmarks.refits import LeftOut, leave_out, serving_of
 from benchmarks.spreads import build, coverage, errors_of, scores
 from qsjax.engines.spread import Spread
@@ -124,7 +125,9 @@ def main() -> None:
         for row in found.rows
     ]
     ERRORS.write_bytes(gzip.compress(csv_text(rows).encode(), mtime=0))
-    SPREAD.write_text(stored(build(rows, found.constants, found.covariance)), encoding="utf-8")
+    spread = build(rows, found.constants, found.covariance)
+    spread = spread._replace(elsewhere=unseen.elsewhere(unseen.rows()))
+    SPREAD.write_text(stored(spread), encoding="utf-8")
     errors = errors_of(rows)
     for level in (0.5, 0.8, 0.9):
         inside = coverage(errors, scores(errors), level).values()

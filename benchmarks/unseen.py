@@ -21,7 +21,7 @@ import pandas as pd
 
 from qsjax.catalog import model_entry
 from qsjax.engines.rules import generation_of
-from qsjax.engines.spread import error_of, factor_of, load_spread
+from qsjax.engines.spread import LEVEL, error_of, factor_of, load_spread
 from qsjax.evidence.measurements.names import find_model
 from qsjax.evidence.validation import validate
 
@@ -89,6 +89,13 @@ def rows() -> pd.DataFrame:
     off = np.abs(np.log(some.predicted / some.measured))
     table.loc[timed, "is_held"] = (off <= np.log(factor)).to_numpy(float)
     return table
+
+
+def elsewhere(table: pd.DataFrame) -> tuple[int, float]:
+    """How many times per token and rates there are, and by which factor `LEVEL` of them are off."""
+    steps = table[table.quantity.isin(["time per token", "throughput"])]
+    off = np.abs(np.log(steps.predicted / steps.measured)).dropna()
+    return len(off), float(np.exp(np.quantile(off, LEVEL)))
 
 
 def _site(address: str) -> str:

@@ -368,9 +368,8 @@ def elsewhere() -> str:
         ]
         heads = (by if by == "quantity" else f"time per token by {by}", "n")
         parts.append(table((*heads, "median %", "90 % %", "bias %", "80 % interval holds %"), rows))
-    of_steps = found[found.quantity.isin(["time per token", "throughput"])]
-    off = np.abs(np.log(of_steps.predicted / of_steps.measured)).dropna()
-    return "\n".join([*parts, COLLECTED_WHY.format(factor=np.exp(np.quantile(off, 0.8)))])
+    _, factor = unseen.elsewhere(found)
+    return "\n".join([*parts, COLLECTED_WHY.format(factor=factor)])
 
 
 def main() -> None:

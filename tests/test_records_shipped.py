@@ -12,6 +12,7 @@ from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.cost.shared import shared_steps
 from qsjax.engines.releases import date, issue, release, version
 from qsjax.engines.schedulers import filling_of
+from qsjax.engines.spread import load_spread
 from qsjax.evidence.measurements import Case, load_records, read_case, read_cases
 from qsjax.evidence.measurements.deployment import engine_of
 from qsjax.evidence.measurements.predict import FIRST_TOKENS, Asked, batches, outcomes
@@ -242,6 +243,7 @@ def test_unseen_measurements_are_all_scored_and_none_is_shipped(by_id):
     assert table.is_held.isin([0, 1])[table.quantity != "cache"].all()
     for by in ("quantity", *unseen.GROUPS):
         assert unseen.errors(table, by)["n"].sum() == len(table)
+    assert load_spread().elsewhere == pytest.approx(unseen.elsewhere(table), rel=1e-3)
     given = unseen.records()
     assert all(record["source"].startswith("https://") for record in given)
     shipped = [record["source"] for record in by_id.values()]

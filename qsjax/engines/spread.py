@@ -36,6 +36,8 @@ class Spread(NamedTuple):
         quantiles: probabilities, and the absolute error in standard deviations that it stays below.
         constants: names of the fitted constants.
         covariance: of their logarithms.
+        elsewhere: how many times and rates of other publications are known, to which nothing is
+            fitted, and the factor by which `LEVEL` of them are off at most.
     """
 
     width: float
@@ -45,6 +47,7 @@ class Spread(NamedTuple):
     quantiles: np.ndarray
     constants: tuple[str, ...] = ()
     covariance: np.ndarray = np.zeros((0, 0))
+    elsewhere: tuple[int, float] = (0, 1.0)
 
 
 @functools.cache

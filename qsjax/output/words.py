@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qsjax.cost.ledger import RESOURCES, resource_times
 from qsjax.cost.metrics import METRICS, Objective
+from qsjax.engines.spread import LEVEL, load_spread
 from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.numerics.safe import scalar
 from qsjax.records.rows import grouped
@@ -330,9 +331,12 @@ def between(row: Mapping[str, Any]) -> str:
 def rests_on(rows: Sequence[Mapping[str, Any]], level: float) -> list[str]:
     """What the intervals of rows rest on: a line for kinds and generations with the same count.
 
+    The last line says how far off the predictions are of what others have published.
+
     >>> what = "hopper, vllm, latency-bound: 23 measurements"
-    >>> rests_on([{"interval_rests_on": f"{kind}, {what}"} for kind in ("MoE", "dense")], 0.8)
-    ['Intervals of 80 % rest on MoE and dense, hopper, vllm, latency-bound: 23 measurements.']
+    >>> rows = [{"interval_rests_on": f"{kind}, {what}"} for kind in ("MoE", "dense")]
+    >>> rests_on(rows, 0.8)[0]
+    'Intervals of 80 % rest on MoE and dense, hopper, vllm, latency-bound: 23 measurements.'
     """
     named = dict.fromkeys(row["interval_rests_on"] for row in rows if "interval_rests_on" in row)
     parts = [(*one.split(", ", 2), "", "")[:3] for one in named]  # kind, generation, all else
@@ -343,7 +347,13 @@ def rests_on(rows: Sequence[Mapping[str, Any]], level: float) -> list[str]:
         ", ".join(filter(None, (kind, joined(own[1] for own in some), what)))
         for (kind, what), some in generations.items()
     ]
-    return [f"Intervals of {100 * level:g} % rest on {one}." for one in told]
+    lines = [f"Intervals of {100 * level:g} % rest on {one}." for one in told]
+    count, factor = load_spread().elsewhere
+    published = (
+        f"Of {count} times and rates published elsewhere, to which nothing is fitted, "
+        f"{100 * LEVEL:g} % are within {factor:.2g} times of the prediction."
+    )
+    return [*lines, published] if lines else []
 
 
 def within_error(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
