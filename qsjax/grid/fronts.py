@@ -33,16 +33,21 @@ class Points(NamedTuple):
     batch: np.ndarray
 
 
-def front_of(points: Points) -> Points:
-    """The points that no other beats in both rates.
+def undominated(first: np.ndarray, second: np.ndarray, *ties: np.ndarray) -> np.ndarray:
+    """Places of the pairs of rates that no other pair beats in both, by falling first rate.
 
-    Sorted by the first rate, a point is on the front if its second exceeds all before it. Of equal
-    points the one with the fewest GPUs stays, then the lowest row, then the smallest batch.
+    Sorted by the first rate, a pair stays if its second exceeds all before it. Of equal pairs the
+    one with the least of the first of `ties` stays, then of the second, and so on.
     """
-    keys = (points.batch, points.row, points.gpus, -points.gpu, -points.user)
-    ordered: Points = take(points, np.lexsort(keys))
-    before = np.concatenate([[-np.inf], np.maximum.accumulate(ordered.gpu)[:-1]])
-    return take(ordered, ordered.gpu > before)
+    order = np.lexsort((*ties[::-1], -second, -first))
+    before = np.append(-np.inf, np.maximum.accumulate(second[order])[:-1])
+    return order[second[order] > before]
+
+
+def front_of(points: Points) -> Points:
+    """The points that no other beats in both rates; of equal ones that with the fewest GPUs."""
+    ties = points.gpus, points.row, points.batch
+    return take(points, undominated(points.user, points.gpu, *ties))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,7 +6,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
+
+from qsjax.output import files
 
 MOST_ERRORS = 20  # rows named in one message
 # What columns of input and output tokens are called; the last are those of Azure's traces, of
@@ -159,6 +162,21 @@ def cells_of(
         if any(cell.strip() for cell in cells)
     ]
     return header, columns, rows
+
+
+def text_of(given: Any, name: str) -> tuple[str, str] | None:
+    """Content and name of a table that is given as a file, its text or a data frame; else None.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    if hasattr(given, "to_dict"):  # a data frame of any library that has pandas's methods
+        return files.csv_text(given.to_dict("records")), name
+    if isinstance(given, str) and "\n" in given:
+        return given, name
+    if isinstance(given, str | Path):
+        return files.content_of(Path(given)), Path(given).name
+    return None
 
 
 def listed(problems: Sequence[str], kind: str) -> list[str]:

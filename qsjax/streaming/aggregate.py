@@ -8,6 +8,7 @@ import numpy as np
 
 from qsjax.cost.feasibility import REASONS
 from qsjax.grid.cells import GPU_DEGREES, concatenated, take
+from qsjax.grid.fronts import undominated
 from qsjax.grid.scoring import TIE_TOLERANCE, Reduced, lowest, tolerance
 from qsjax.streaming.engine import Engine
 from qsjax.streaming.kernels import BINS, bin_edges, detail_one, survivors_one
@@ -51,12 +52,8 @@ def front(designs: Designs) -> Designs:
 
     Of designs equal in both the first stays, by the order of `top`.
     """
-    order = np.lexsort(
-        (designs.position, designs.cell, designs.gpus, -designs.speed, -designs.rate)
-    )
-    ordered: Designs = take(designs, order)
-    before = np.append(-np.inf, np.maximum.accumulate(ordered.speed)[:-1])
-    return take(ordered, ordered.speed > before)
+    ties = designs.gpus, designs.cell, designs.position
+    return take(designs, undominated(designs.rate, designs.speed, *ties))
 
 
 @dataclasses.dataclass(slots=True)

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from qsjax.grid.problem import Accelerator, Problem, fixed_question, pairs_of, w
 from qsjax.grid.solution import degrees_of
 from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import scalar
-from qsjax.output import files, words
+from qsjax.output import files, sheets, words
 from qsjax.output.labels import split_name
 from qsjax.output.result import Drawing, Result, Row, Table, flat, plain
 from qsjax.questions.simulation.outcomes import Outcome, row_of
@@ -263,25 +262,16 @@ def scheduler_of(
     Raises:
         ValueError: with every rule that is unknown or out of its range.
     """
-    if isinstance(scheduler, Scheduler):
-        rules = scheduler
-    else:
-        if not isinstance(scheduler, Mapping | None):
-            kind = type(scheduler).__name__
-            raise ValueError(
-                f'scheduler: a {kind} was given; give rules by name: {{"budget": 4096}}'
-            )
-        rules = default_scheduler(engine, scalar(device.spec.hbm_bytes), device.name)
+    if not isinstance(scheduler, Scheduler | Mapping | None):
+        kind = kind_of(scheduler)
+        raise ValueError(f'scheduler: {kind} was given; give rules by name: {{"budget": 4096}}')
+    if not isinstance(scheduler, Scheduler):
         given: dict[str, Any] = dict(scheduler or {})
-        known = [field.name for field in dataclasses.fields(Scheduler)]
-        if unknown := [name for name in given if name not in known]:
-            raise ValueError(
-                f"scheduler: {', '.join(map(str, unknown))} is not a rule; give some of "
-                f"{', '.join(known)}"
-            )
-        rules = dataclasses.replace(rules, **given)
-    check_scheduler(rules)
-    return rules
+        checks.check_names("scheduler", given, [f.name for f in dataclasses.fields(Scheduler)])
+        own = default_scheduler(engine, scalar(device.spec.hbm_bytes), device.name)
+        scheduler = dataclasses.replace(own, **given)
+    check_scheduler(scheduler)
+    return scheduler
 
 
 def _records(cells: Cells, partition: Partition | None) -> Records:
@@ -345,16 +335,12 @@ def loads_of(name: str, given: Any) -> list[float]:
 def _trace(given: Any) -> Traffic:
     if isinstance(given, Traffic):
         return given
-    if isinstance(given, str) and "\n" in given:
-        return read_trace(given)
-    if hasattr(given, "to_dict"):  # a data frame of any library that has pandas's methods
-        return read_trace(files.csv_text(given.to_dict("records")))
-    if not isinstance(given, str | Path):
+    if (table := sheets.text_of(given, "trace")) is None:
         raise ValueError(
             f"trace: {kind_of(given)} was given; give a CSV file, its text or a data frame with "
             "the columns arrival [s], isl and osl"
         )
-    return read_trace(files.content_of(Path(given)), Path(given).name)
+    return read_trace(*table)
 
 
 class _Work(NamedTuple):
