@@ -287,6 +287,12 @@ class Stated(NamedTuple):
         """Names of the models without experts, which have no dense twins."""
         return [model.name for model in self.models if not model.spec.is_moe]
 
+    @property
+    def accountings(self) -> dict[str, Convention]:
+        """The accounting by its name, and behind it the one that was asked for beside it."""
+        more = {} if self.other is None else {self.other: CONVENTIONS[self.other]}
+        return {self.convention: self.rules} | more
+
 
 class ProblemError(ValueError):
     """What is wrong with a problem: `mistakes` are the arguments and what is wrong with each."""

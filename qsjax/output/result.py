@@ -5,6 +5,7 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -66,8 +67,10 @@ class Result:
     index: tuple[str, ...] = ()
     # Columns of lists of numbers, each with the name of the axis along them.
     listed: tuple[tuple[str, str], ...] = ()
-    # Fields that say what was asked beside the problem.
+    # Fields that say what was asked beside the problem; a field `asked` says all that it holds.
     given: tuple[str, ...] = ()
+    # What columns are that mean something else elsewhere.
+    meanings: Mapping[str, Meaning] = MappingProxyType({})
 
     def rows(self) -> list[Row]:
         """One row for each cell, in the units of `dataset`."""
@@ -118,7 +121,8 @@ class Result:
         """What was asked, as plain numbers, for `inputs.json`."""
         problem: Problem | None = getattr(self, "problem", None)
         found = {} if problem is None else inputs_of(problem)
-        return found | {name: plain(getattr(self, name)) for name in self.given}
+        given = {name: plain(getattr(self, name)) for name in self.given}
+        return found | getattr(self, "asked", {}) | given
 
     def more_files(self) -> dict[str, str]:
         """Content of further files by name."""
@@ -130,7 +134,7 @@ class Result:
 
     def meaning(self, name: str) -> Meaning:
         """What a column is, and its unit."""
-        return meaning_of(name)
+        return self.meanings.get(name) or meaning_of(name)
 
     def _axes(self) -> list[str]:
         """The columns of `index`."""

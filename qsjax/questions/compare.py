@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from qsjax.cost.disaggregation import companion
 from qsjax.cost.ledger import resource_times
-from qsjax.cost.meanings import Meaning, meaning_of
+from qsjax.cost.meanings import Meaning
 from qsjax.cost.metrics import Economy, costs
 from qsjax.cost.prefix import cached_of, requests_of
 from qsjax.engines.schedulers import filling_of
@@ -41,7 +42,7 @@ from qsjax.output import columns, words
 from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
 from qsjax.records.conversion import kind_of
-from qsjax.records.specs import CONVENTIONS, Convention, is_papers
+from qsjax.records.specs import Convention, is_papers
 
 # Relative width to which a turning point is found.
 TURN_WIDTH = 0.02
@@ -250,8 +251,7 @@ class Comparison(Result):
     Attributes:
         problem: what was asked.
         subjects: by name.
-        own: under the problem's accounting.
-        beside: under the other one; None unless it was asked for.
+        sides: under the problem's accounting, and under the other one if it was asked for.
         economies: price and power of each subject's accelerator.
         requests: input and output tokens of a request, if they were given.
         cached: tokens of its prompt whose cache is there already.
@@ -259,13 +259,18 @@ class Comparison(Result):
 
     problem: Problem
     subjects: Mapping[str, Subject]
-    own: Ranking
-    beside: Ranking | None
+    sides: tuple[Ranking, ...]
     economies: tuple[Economy, ...]
     requests: tuple[float, float] | None
     cached: float
 
     stem = "compare"
+    meanings = MappingProxyType(
+        {
+            "margin": Meaning("factor from which the difference would be larger than the error"),
+            "factor": Meaning("throughput of each GPU over that of the first subject"),
+        }
+    )
 
     @property
     def index(self) -> tuple[str, ...]:  # type: ignore[override]  # depends on what was asked
@@ -273,18 +278,10 @@ class Comparison(Result):
         several = self.own.places[0].batch is not None
         return ("convention", "subject", "context", *(["batch"] if several else []))
 
-    def meaning(self, name: str) -> Meaning:
-        """What a column is, and its unit."""
-        own = {
-            "margin": "factor from which the difference would be larger than the error",
-            "factor": "throughput of each GPU over that of the first subject",
-        }
-        return Meaning(own[name]) if name in own else meaning_of(name)
-
     @property
-    def sides(self) -> list[Ranking]:
-        """The accountings that were asked for."""
-        return [self.own, *([] if self.beside is None else [self.beside])]
+    def own(self) -> Ranking:
+        """Under the problem's accounting."""
+        return self.sides[0]
 
     def rows(self) -> list[Row]:
         """One row for each subject at each place under each accounting, with its price."""
@@ -341,7 +338,7 @@ class Comparison(Result):
             end = f", {side.convention} convention" if len(self.sides) > 1 else ""
             end += f"; {words.count(self.problem.stated.gpus[0], 'GPU')}"
             found.append(_main_table(self.rows_of(side), self.own.subjects[0], end))
-        if self.beside is not None:
+        if len(self.sides) > 1:
             found += [_parts_table(self.rows_of(side), side.convention) for side in self.sides]
         return found
 
@@ -410,7 +407,7 @@ class Comparison(Result):
         """The accountings beside each other; on `ax`, if it is given, the problem's own."""
         from qsjax import plotting
 
-        sides = [self.own] if ax is not None else self.sides
+        sides = self.sides[:1] if ax is not None else self.sides
         size = (6.4 * len(sides), tall)
         axes = [ax] if ax is not None else plotting.figure(1, len(sides), size=size)[1][0]
         for panel, side in zip(axes, sides, strict=True):
@@ -812,15 +809,12 @@ def compare(
     cached = cached_of(requests, prefix_hit_rate)
     problem = of_requests(problem, requests)
     stated = problem.stated
-    other, beside = stated.other, None
     asked = dataclasses.replace(
         problem, objective="tokens_per_s_per_gpu", context=sorted(stated.contexts)
     )
     if stated.batches is None:
         asked = dataclasses.replace(asked, batch="best")
     named = _named(asked, subjects)
-    own = _ranking(asked, named, stated.convention, stated.rules, level)
-    if other is not None:
-        beside = _ranking(asked, named, other, CONVENTIONS[other], level)
+    sides = (_ranking(asked, named, *one, level) for one in stated.accountings.items())
     economies = tuple(economy_of(asked, stated.accelerators[s.hardware]) for s in named.values())
-    return Comparison(asked, named, own, beside, economies, requests, cached)
+    return Comparison(asked, named, tuple(sides), economies, requests, cached)

@@ -25,7 +25,7 @@ from qsjax.output import columns, words
 from qsjax.output.labels import axis_value, series_name, split_name, variant_name, with_fields
 from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.records.rows import grouped
-from qsjax.records.specs import CONVENTIONS, is_papers
+from qsjax.records.specs import is_papers
 from qsjax.records.units import GIB, tokens
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Exploration(Result):
     Attributes:
         problem: what was asked.
         solutions: one for each model and accelerator.
-        beside: the same cells under the other accounting; None unless it was asked for.
+        beside: the same cells under the other accounting; none unless it was asked for.
         least_gpus: by solution, the fewest GPUs (a power of two) that hold each cell that does not
             fit; NaN where it fits or none do.
         level: probability with which measured values lie in the intervals.
@@ -52,7 +52,7 @@ class Exploration(Result):
 
     problem: Problem
     solutions: tuple[Solution, ...]
-    beside: tuple[Solution, ...] | None
+    beside: tuple[Solution, ...]
     least_gpus: tuple[np.ndarray, ...]
     level: float = LEVEL
 
@@ -609,7 +609,6 @@ def explore(problem: Problem, *, level: float = LEVEL) -> Exploration:
     1
     """
     check_level(level)
-    solutions, other = solve_all(problem), problem.stated.other
-    beside = None if other is None else solve_all(problem, CONVENTIONS[other])
+    solutions, *others = (solve_all(problem, own) for own in problem.stated.accountings.values())
     least = tuple(_needs(own) for own in solutions)
-    return Exploration(problem, solutions, beside, least, level)
+    return Exploration(problem, solutions, sum(others, ()), least, level)

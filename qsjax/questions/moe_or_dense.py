@@ -435,13 +435,9 @@ def moe_or_dense(
     below = np.linspace(ends[0], ends[1], half)
     above = np.linspace(ends[1], ends[2], int(nodes) - half + 1)[1:]
     nodes_of_q = np.exp(np.concatenate([below, above]))
-    stated = problem.stated
-    rules = {stated.convention: stated.rules}
-    if stated.other:
-        rules[stated.other] = CONVENTIONS[stated.other]
     contests = [
         _contest(problem, nodes_of_q, m, h, own, name)
-        for name, own in rules.items()
+        for name, own in problem.stated.accountings.items()
         for m, h in pairs_of(problem)
     ]
     return MoeOrDense(problem, limits, q, tuple(contests))

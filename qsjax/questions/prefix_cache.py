@@ -40,7 +40,7 @@ class PrefixCaching(Result):
 
     Attributes:
         problem: what was asked; its contexts are not looked at.
-        reuse: the requests.
+        requests: what of their prompts was seen before, and when.
         designs: one for each model, accelerator and variant that runs.
         turns: by design and parameter (`reuse_interval`, `prefix_hit_rate`), where another place
             becomes the best.
@@ -48,17 +48,18 @@ class PrefixCaching(Result):
     """
 
     problem: Problem
-    reuse: Reuse
+    requests: Reuse
     designs: tuple[Design, ...]
     turns: tuple[Mapping[str, Turns], ...]
     found: tuple[Row, ...]
 
     stem = "prefix-cache"
     index = ("model", "hardware", "variant", "place")
+    given = ("requests",)
 
     def lengths(self) -> list[float]:
         """Tokens of a request."""
-        return [scalar(self.reuse.isl) + scalar(self.reuse.osl)]
+        return [scalar(self.requests.isl) + scalar(self.requests.osl)]
 
     def rows(self) -> list[Row]:
         """One row for each place of each design, in SI units."""
@@ -118,7 +119,7 @@ class PrefixCaching(Result):
 
     def remarks(self) -> list[str]:
         """What the requests are, and where the hit rate turns the choice."""
-        reuse = self.reuse
+        reuse = self.requests
         asked = (
             f"Requests: {words.length(scalar(reuse.isl))} in, {scalar(reuse.osl):,.0f} out, "
             f"{100 * scalar(reuse.prefix_hit_rate):g} % of a prompt seen before, "
@@ -135,17 +136,13 @@ class PrefixCaching(Result):
     def record(self) -> Row:
         """Rows, requests and turning points."""
         return Result.record(self) | {
-            "requests": plain(self.reuse),
+            "requests": plain(self.requests),
             "turns": [
                 {name: {"roots": [r.value for r in one.roots], "sides": list(one.sides)}
                  for name, one in turned.items()}
                 for turned in self.turns
             ],
         }  # fmt: skip
-
-    def inputs(self) -> Row:
-        """The problem and the requests."""
-        return Result.inputs(self) | {"requests": plain(self.reuse)}
 
     def curves(self, parameter: str) -> list[Row]:
         """GPU time of a request in every place along a parameter, and where the best one turns."""
@@ -173,7 +170,7 @@ class PrefixCaching(Result):
         """GPU time of a request against the reuse interval, and against the hit rate."""
         from qsjax import plotting
 
-        lengths = (words.length(scalar(x)) for x in (self.reuse.isl, self.reuse.osl))
+        lengths = (words.length(scalar(x)) for x in (self.requests.isl, self.requests.osl))
         title = "{} in, {} out".format(*lengths)
         names = {"reuse_interval": "interval", "prefix_hit_rate": "hit-rate"}
         return {

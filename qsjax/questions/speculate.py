@@ -30,16 +30,17 @@ class Speculation(Result):
 
     Attributes:
         problem: what was asked.
-        asked: acceptance, drafts, method and parameters of the head, as they were given.
+        speculation: acceptance, drafts, method and parameters of the head, as they were given.
         found: one row for each model, accelerator, variant and batch.
     """
 
     problem: Problem
-    asked: Row
+    speculation: Row
     found: tuple[Row, ...]
 
     stem = "speculate"
     index = ("model", "hardware", "variant", "batch")
+    given = ("speculation",)
 
     def rows(self) -> list[Row]:
         """One row for each batch of each variant; times in s."""
@@ -48,7 +49,7 @@ class Speculation(Result):
     def summary(self) -> str:
         """The gain at the smallest and the largest batch, and where it ends."""
         lines: list[str] = []
-        chance = f"if {100 * self.asked['acceptance']:g} % of the drafts are accepted"
+        chance = f"if {100 * self.speculation['acceptance']:g} % of the drafts are accepted"
         for rows in self._curves():
             first, last = rows[0], rows[-1]
             lost = next((row for row in rows if row["gain"] < 1.0), None)
@@ -63,7 +64,7 @@ class Speculation(Result):
                 f"{self._placed(first)}, {chance}: {at}. "
                 f"Drafts take {drafting} of a step at a batch of {first['batch']:,.0f}."
             )
-        if lines and self.asked["method"] == "mtp":
+        if lines and self.speculation["method"] == "mtp":
             bare = [one.name for one in self.problem.stated.models if not one.mtp_layers]
             lines += [f"Note: {NO_HEAD.format(name)} (--method)." for name in bare]
         return "\n".join(lines) or f"{describe(self.problem)}: nothing runs."
@@ -94,11 +95,7 @@ class Speculation(Result):
 
     def record(self) -> Row:
         """Rows, and what was asked."""
-        return Result.record(self) | {"speculation": self.asked}
-
-    def inputs(self) -> Row:
-        """The problem and the speculation."""
-        return Result.inputs(self) | {"speculation": self.asked}
+        return Result.record(self) | {"speculation": self.speculation}
 
     def drawings(self) -> dict[str, Drawing]:
         """Gain against batch."""
@@ -110,7 +107,7 @@ class Speculation(Result):
             for curve in self._curves()[:1]
             for said, row in zip(what, (*curve[:1], *curve[1:][-1:]), strict=False)
         ]
-        how = f"{self.asked['method']}, {words.count(self.asked['drafts'], 'draft')}"
+        how = f"{self.speculation['method']}, {words.count(self.speculation['drafts'], 'draft')}"
         title = ": ".join(filter(None, [f"{describe(self.problem)}, {how}", words.joined(ends)]))
         rows = [row | {"curve": words.subject(row, counted=False)} for row in self.found]
         return {"speculation": partial(plotting.speculation_gain, rows, title=title)}

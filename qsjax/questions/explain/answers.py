@@ -36,7 +36,7 @@ from qsjax.output.labels import split_name
 from qsjax.output.result import Drawing, Result, Row, Table, plain
 from qsjax.records import checks
 from qsjax.records.rows import grouped
-from qsjax.records.specs import CONVENTIONS, Convention, Partition, is_papers
+from qsjax.records.specs import Convention, Partition, is_papers
 from qsjax.records.units import GIB, MS, TFLOP
 
 # Share of a whole below which a part is not told: it reads as 0.0 %.
@@ -97,8 +97,7 @@ class Explanation(Result):
 
     Attributes:
         problem: what was asked.
-        own: under the problem's accounting.
-        beside: under the other one; None unless it was asked for.
+        sides: under the problem's accounting, and under the other one if it was asked for.
         economy: price and power.
         requests: input and output tokens of a request, if they were given.
         companions: what prompts cost beside each design that runs, by its name; none unless
@@ -112,8 +111,7 @@ class Explanation(Result):
     """
 
     problem: Problem
-    own: Side
-    beside: Side | None
+    sides: tuple[Side, ...]
     economy: Economy
     requests: tuple[float, float] | None
     companions: Mapping[str, Companion]
@@ -126,6 +124,11 @@ class Explanation(Result):
 
     stem = "explain"
     index = ("convention", "design")
+
+    @property
+    def own(self) -> Side:
+        """Under the problem's accounting."""
+        return self.sides[0]
 
     @property
     def stated(self) -> Case:
@@ -141,11 +144,6 @@ class Explanation(Result):
     def is_moe(self) -> bool:
         """Whether what is served has experts."""
         return self.stated.records.model.is_moe
-
-    @property
-    def sides(self) -> list[Side]:
-        """The accountings that were asked for."""
-        return [self.own, *([] if self.beside is None else [self.beside])]
 
     def rows(self) -> list[Row]:
         """One row for each design under each accounting."""
@@ -285,15 +283,15 @@ class Explanation(Result):
 
     def record(self) -> Row:
         """Both conventions, prices, prefill and notes; None for what is missing."""
-        stated = self.problem.stated
+        stated, (own, *others) = self.problem.stated, map(self._side_record, self.sides)
         found: Row = {
             "model": stated.models[0].name,
             "hardware": stated.accelerators[0].name,
             "is_moe": self.is_moe,
             "context": stated.contexts[0],
             "level": self.level,
-            **self._side_record(self.own),
-            "beside": None if self.beside is None else self._side_record(self.beside),
+            **own,
+            "beside": others[0] if others else None,
             "prefill": None if self.prefill is None else dataclasses.asdict(self.prefill),
             "notes": list(self.notes),
             "cost_elasticities": elasticities(
@@ -577,9 +575,8 @@ def explain(
         partition = own.stated.records.partition
         batch = scalar(own.stated.parts.step.capacity.batch)
         problem = dataclasses.replace(any_batch(problem)[0], batch=[batch])
-    other, beside = stated.other, None
-    if other is not None:
-        beside = _side(problem, partition, other, CONVENTIONS[other])
+    others = list(stated.accountings.items())[1:]
+    sides = (own, *(_side(problem, partition, *other) for other in others))
     economy = numbers_at(one_cell(problem).economy, 0)
     case = own.stated
     engine, nearest = nearest_engine(engine)
@@ -587,7 +584,7 @@ def explain(
     notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
     notes += (nearest,) if nearest else ()
     return Explanation(
-        *(problem, own, beside, economy, requests, prompts, notes),
+        *(problem, sides, economy, requests, prompts, notes),
         engine=engine,
         level=level,
         cached=cached,

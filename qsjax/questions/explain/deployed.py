@@ -120,9 +120,9 @@ def _with_engines(found: Explanation, stated: Stated) -> Explanation:
         name: {"engine_flags": _engine_flags(own, stated, found.is_moe)}
         for name, own in found.own.cases().items()
     }
-    side = dataclasses.replace(found.own, stated=case)
+    sides = (dataclasses.replace(found.own, stated=case), *found.sides[1:])
     refusal = _refusal(case, stated, longest)
-    return dataclasses.replace(found, own=side, notes=tuple(notes), more=more, refusal=refusal)
+    return dataclasses.replace(found, sides=sides, notes=tuple(notes), more=more, refusal=refusal)
 
 
 def _explained(stated: Stated, beside: Mapping[str, Any]) -> Explanation:

@@ -6,12 +6,13 @@ With shares w_i of the output tokens and rates r_i, the whole makes 1 / sum(w_i 
 
 import dataclasses
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from qsjax.cost.decode import StepCost
-from qsjax.cost.meanings import Meaning, meaning_of
+from qsjax.cost.meanings import Meaning
 from qsjax.grid.cells import Cells, Designs, Winners, blocks_of, step_on_host, take
 from qsjax.grid.optimum import any_batch, candidates_of
 from qsjax.grid.pairs import score_candidates
@@ -146,10 +147,7 @@ class Mix(Result):
     stem = "mix"
     index = ("cell",)
     given = ("requests",)
-
-    def meaning(self, name: str) -> Meaning:
-        """What a column is, and its unit."""
-        return Meaning("share of the output tokens") if name == "share" else meaning_of(name)
+    meanings = MappingProxyType({"share": Meaning("share of the output tokens")})
 
     def lengths(self) -> list[float]:
         """The longest of the mean contexts [tokens]."""

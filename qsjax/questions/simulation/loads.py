@@ -196,10 +196,6 @@ class Simulation(Result):
         largest = [{**own.label, "largest_rate": own.largest_rate} for own in self.served]
         return {"notes": self.remarks(), "loads": self.rows(), "sustained": largest}
 
-    def inputs(self) -> Row:
-        """The problem and the requests."""
-        return Result.inputs(self) | self.asked
-
     def drawings(self) -> dict[str, Drawing]:
         """Latency against load of each design; none of a single load."""
         from functools import partial

@@ -285,6 +285,7 @@ class Sizing(Result):
     sized: tuple[Sized, ...]
 
     stem = "size"
+    given = ("target",)
     columns = (
         *("model", "hardware", "gpus", "replicas", "replica_gpus"),
         *("tp", "ep", "pp", "dp", "kvp", "ttft_at_quantile", "tpot_at_quantile"),
@@ -326,10 +327,6 @@ class Sizing(Result):
     def record(self) -> Row:
         """Rows and target."""
         return Result.record(self) | {"target": self.target._asdict()}
-
-    def inputs(self) -> Row:
-        """The problem, the requests and the target."""
-        return Result.inputs(self) | self.asked | {"target": self.target._asdict()}
 
 
 class _Usual(NamedTuple):
