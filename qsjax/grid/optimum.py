@@ -60,6 +60,16 @@ class Best(NamedTuple):
     shortfall: np.ndarray
 
 
+def least_hbm_bytes(inputs: Inputs, best: Best) -> np.ndarray:
+    """HBM of each GPU from which a legal design of a row would fit [B]; inf if none is legal.
+
+    A whole byte more than rounding can take away.
+    """
+    hardware = inputs.hardware
+    lacking = best.shortfall / np.asarray(hardware.usable_fraction)
+    return np.ceil(np.asarray(hardware.hbm_bytes) + lacking) + 1.0
+
+
 class _Table(NamedTuple):
     """Scores, GPUs and broken rules that a choice reads, shape (row, design)."""
 

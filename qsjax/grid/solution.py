@@ -14,7 +14,7 @@ from qsjax.cost.metrics import METRICS, PRICES, Economy, metric_value
 from qsjax.cost.roofline import communication
 from qsjax.grid.cells import Cells, Winners, blocks_of, full, records_on_host, step_on_host, take
 from qsjax.grid.limits import LIMITS, describe, is_given
-from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
+from qsjax.grid.optimum import Best, best_of, binding_resource, least_hbm_bytes, winners_at
 from qsjax.grid.problem import Problem
 from qsjax.grid.progress import over
 from qsjax.numerics.namespace import Array
@@ -63,16 +63,6 @@ class Solution:
         has_second = np.isfinite(second) & (second != 0)
         ratio: np.ndarray = np.abs(first / np.where(has_second, second, 1.0) - 1.0)
         return np.where(has_second, ratio, np.nan)
-
-    @property
-    def least_hbm_bytes(self) -> np.ndarray:
-        """HBM of each GPU from which a legal design would fit [B]; inf if none is legal.
-
-        A whole byte more than rounding can take away.
-        """
-        hardware = self.winners.inputs.hardware
-        lacking = self.best.shortfall / np.asarray(hardware.usable_fraction)
-        return np.ceil(np.asarray(hardware.hbm_bytes) + lacking) + 1.0
 
     @property
     def reasons(self) -> np.ndarray:
@@ -198,7 +188,8 @@ def rows_of(solution: Solution) -> list[Row]:
     terms, hidden = (of(solution.winners, solution.step) for of in (ledger_of, hidden_of))
     binds = bound_by(solution)
     reasons, broken = solution.reasons, limits_broken(solution)
-    margin, least, feasible = solution.margin, solution.least_hbm_bytes, solution.is_feasible
+    least = least_hbm_bytes(solution.cells.inputs, solution.best)
+    margin, feasible = solution.margin, solution.is_feasible
     rows = []
     for cell, label in enumerate(cell_labels(solution.cells)):
         row: Row = {
@@ -232,6 +223,7 @@ def dataset_of(solution: Solution, extra: Arrays | None = None) -> "xr.Dataset":
     cells = solution.cells
     dims = tuple(axis.name for axis in cells.axes)
     feasible = solution.is_feasible.reshape(cells.shape)
+    least = least_hbm_bytes(cells.inputs, solution.best)
 
     def masked(x: Any) -> tuple[tuple[str, ...], np.ndarray]:
         return dims, np.where(feasible, np.reshape(x, cells.shape), np.nan)
@@ -245,7 +237,7 @@ def dataset_of(solution: Solution, extra: Arrays | None = None) -> "xr.Dataset":
     data: dict[str, Any] = {name: masked(x) for name, x in found.items() if name not in dims}
     data |= {
         "bound_by": (dims, np.where(feasible, bound_by(solution).reshape(cells.shape), "")),
-        "least_hbm_bytes": (dims, np.reshape(solution.least_hbm_bytes, cells.shape)),
+        "least_hbm_bytes": (dims, np.reshape(least, cells.shape)),
         "cells_feasible": (dims, solution.best.feasible.reshape(cells.shape)),
         "is_feasible": (dims, feasible),
         "infeasible_reasons": (("reason", *dims), solution.reasons.reshape(-1, *cells.shape)),

@@ -27,8 +27,8 @@ from qsjax.grid.cells import Cells, cells_of, of_variant, take
 from qsjax.grid.infeasibility import refusals
 from qsjax.grid.intervals import Lead, Names, Sided, bounds_of_case, lead_of, names_of
 from qsjax.grid.needs import least_gpus
-from qsjax.grid.optimum import Best, best_of
-from qsjax.grid.parameters import read, write
+from qsjax.grid.optimum import Best, best_of, least_hbm_bytes
+from qsjax.grid.parameters import write
 from qsjax.grid.problem import (
     Problem,
     base_name,
@@ -686,11 +686,6 @@ def _named(problem: Problem, subjects: Mapping[str, Subject] | None) -> dict[str
     return found
 
 
-def _cells(problem: Problem, subject: Subject, rules: Convention) -> Cells:
-    cells = cells_of(problem, subject.model, subject.hardware, rules)
-    return of_variant(cells, [variant.q for variant in cells.variants].index(subject.q))
-
-
 def _turn(first: Cells, second: Cells, low: float, high: float) -> float:
     """Context between two at which the second subject gets ahead [tokens]."""
     while high / low > 1.0 + TURN_WIDTH:
@@ -706,21 +701,11 @@ def _turn(first: Cells, second: Cells, low: float, high: float) -> float:
     return high
 
 
-def _names(problem: Problem, subject: Subject) -> Names:
-    stated = problem.stated
-    device, model = stated.accelerators[subject.hardware].name, stated.models[subject.model].name
-    return names_of(device, model, subject.q)
-
-
 def _refusal(problem: Problem, cells: Cells, best: Best, cell: int) -> str:
     """What is in the way of all designs of a cell, and what would help."""
     if words.kept(problem) and cells.designs.batch is None:
         return refusals(cells, cell)[0].text
-    held, usable = (
-        float(np.asarray(read(cells.inputs, name))[cell])
-        for name in ("hbm_bytes", "usable_fraction")
-    )
-    hbm = held + float(best.shortfall[cell]) / usable
+    hbm = float(least_hbm_bytes(cells.inputs, best)[cell])
     gpus = least_gpus(cells, np.arange(cells.cells) == cell)[cell]
     return words.would_fit(hbm, gpus) or "no split is legal"
 
@@ -745,7 +730,11 @@ def _ranking(
     columns: list[list[Case | None]] = [[] for _ in subjects]
     refused: list[str] = []
     for one in each:
-        sides = [_cells(one, subject, rules) for subject in subjects.values()]
+        of_pairs = [cells_of(one, s.model, s.hardware, rules) for s in subjects.values()]
+        sides = [
+            of_variant(cells, [variant.q for variant in cells.variants].index(subject.q))
+            for cells, subject in zip(of_pairs, subjects.values(), strict=True)
+        ]
         for name, column, cells in zip(subjects, columns, sides, strict=True):
             best = best_of(cells)
             found = [best_case(cells, k, best) for k in range(len(contexts))]
@@ -757,7 +746,9 @@ def _ranking(
             column += found
     ranking = Ranking(
         *(convention, tuple(subjects), places, tuple(map(tuple, columns))),
-        sides=tuple(_names(problem, subject) for subject in subjects.values()),
+        sides=tuple(
+            names_of(cells.hardware.name, cells.model.name, cells.variants[0].q) for cells in sides
+        ),
         level=level,
         is_real=not is_papers(rules),
         refusals=tuple(refused),

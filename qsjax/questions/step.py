@@ -155,11 +155,9 @@ def _decode(records: Records, convention: Convention, is_out: ArrayLike) -> Deco
     fits = bits == 0
     # A product, since a selected constant would have the slope 0 and not NaN.
     known = xp.where(fits, 1.0, xp.nan)
+    rates = ("tpot", "tokens_per_s_per_gpu", "tokens_per_s_per_user", "tokens_per_s")
     return Decode(
-        tpot=step.tpot * known,
-        tokens_per_s_per_gpu=step.tokens_per_s_per_gpu * known,
-        tokens_per_s_per_user=step.tokens_per_s_per_user * known,
-        tokens_per_s=step.tokens_per_s * known,
+        **{name: getattr(step, name) * known for name in rates},
         batch=step.capacity.batch * known,
         max_batch=step.capacity.max_batch,
         gpus=step.gpus,

@@ -19,7 +19,7 @@ from qsjax.grid.intervals import Names, Sided, bounds_of_case, lead_of
 from qsjax.grid.limits import LIMITS, Limits, violations
 from qsjax.grid.limits import describe as describe_limit
 from qsjax.grid.needs import least_gpus
-from qsjax.grid.optimum import any_batch
+from qsjax.grid.optimum import any_batch, best_of, least_hbm_bytes
 from qsjax.grid.problem import (
     Accelerator,
     Problem,
@@ -28,7 +28,6 @@ from qsjax.grid.problem import (
     prices_of,
     question,
 )
-from qsjax.grid.solution import solve
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import columns, words
@@ -379,7 +378,7 @@ class Explanation(Result):
 
 def _needs(cells: Cells) -> Needs:
     whole = dataclasses.replace(cells, limits=Limits())
-    hbm = float(solve(whole).least_hbm_bytes[0])
+    hbm = float(least_hbm_bytes(whole.inputs, best_of(whole))[0])
     return Needs(hbm, float(least_gpus(cells, np.ones(1, bool))[0]))
 
 

@@ -393,10 +393,8 @@ def _advance(state: State, lane: Lane, run: _Run, runs: Array, idles: Array) -> 
     grown = jnp.where(runs, run.decoding * run.steps * table.tokens_per_step, 0.0)
     ready = jnp.where(runs, fill.ready, 0.0)
     ticked = ticks > 0
-
-    def emptied(x: Array) -> Array:
-        return jnp.where(runs, 0.0, x)
-
+    of_step = ("chunk", "attention", "ready", "lasting", "context")
+    emptied: Any = {name: jnp.where(runs, 0.0, getattr(fill, name)) for name in of_step}
     return state._replace(
         now=now,
         tick=state.tick + ticks,
@@ -407,13 +405,7 @@ def _advance(state: State, lane: Lane, run: _Run, runs: Array, idles: Array) -> 
         last_tick=jnp.where(ticked, now, state.last_tick),
         late=jnp.where(runs, rules.stream_steps * run.pace, state.late),
         new=jnp.where(ticked, 0.0, state.new + jnp.where(runs, fill.lasting, 0.0)),
-        filling=fill._replace(
-            chunk=emptied(fill.chunk),
-            attention=emptied(fill.attention),
-            ready=emptied(fill.ready),
-            lasting=emptied(fill.lasting),
-            context=emptied(fill.context),
-        ),
+        filling=fill._replace(**emptied),
     )
 
 
