@@ -19,6 +19,7 @@ from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import is_traced
 from qsjax.records import checks
 from qsjax.records.specs import Convention, Partition, Records, Workload, named_convention
+from qsjax.records.units import MS
 
 
 @trees.record
@@ -65,7 +66,7 @@ class Decode:
         if (short := _short(self, "tpot")) is not None:
             return short
         return (
-            f"Decode(tpot={float(self.tpot) * 1e3:.4g} ms, "
+            f"Decode(tpot={float(self.tpot) / MS:.4g} ms, "
             f"{float(self.tokens_per_s_per_gpu):,.1f} tokens/s/GPU, "
             f"{float(self.tokens_per_s_per_user):,.1f} tokens/s/user, "
             f"batch {float(self.batch):,.0f} of {float(self.max_batch):,.0f})"
@@ -102,7 +103,7 @@ class Prefill:
         if (short := _short(self, "ttft")) is not None:
             return short
         rate = f"{float(self.tokens_per_s_per_gpu):,.1f} prompt tokens/s/GPU"
-        return f"Prefill(ttft={float(self.ttft) * 1e3:.4g} ms, {rate})"
+        return f"Prefill(ttft={float(self.ttft) / MS:.4g} ms, {rate})"
 
 
 def _reasons(reason_bits: Any) -> Any:

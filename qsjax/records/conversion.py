@@ -9,14 +9,13 @@ import numpy as np
 from qsjax.numerics.loading import is_tracer
 from qsjax.numerics.namespace import xp
 from qsjax.records.fields import Facts
-from qsjax.records.units import HOUR, KIB, MIB, MS, US
+from qsjax.records.units import KIB, MIB, TIMES
 
 # A mistyped range shall not fill the memory; axes are shorter by far.
 LONGEST = 1_000_000
 _SUFFIXES = {"k": KIB, "m": MIB}
 # Units of what is counted: only counts may end in k or M.
 _COUNTED = ("1", "tokens", "sequences")
-_TIMES = {"us": US, "\u00b5s": US, "ms": MS, "s": 1.0, "min": 60.0, "h": HOUR}
 _TIME = re.compile(r"\s*([0-9.eE+-]+)\s*([a-zA-Z\u00b5]+)\s*")
 _SHORT = 60  # characters of a value that a message shows
 # Numbers with commas for thousands: "131,072" is no list, "16,384" seldom one of lengths.
@@ -64,7 +63,7 @@ def seconds_of_text(text: str) -> float | None:
     """
     found = _TIME.fullmatch(text)
     try:
-        return float(found[1]) * _TIMES[found[2]] if found else None
+        return float(found[1]) * TIMES[found[2].replace("\u00b5", "u")] if found else None
     except (ValueError, KeyError):
         return None
 

@@ -26,7 +26,7 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.checks import LARGEST
 from qsjax.records.specs import PHYSICAL, Convention, Records, Workload
-from qsjax.records.units import GIB, MS, US
+from qsjax.records.units import GIB, MS, TIMES
 
 Kind = (
     Literal["tpot", "served_tpot", "ttft", "throughput", "served_throughput", "static"]
@@ -101,7 +101,6 @@ _NEVER = {
     "helix_simulated": "simulated, not measured",
     "capacity_fact": "a size by definition, not a deployment",
 }
-_TIMES = {"s": 1.0, "ms": MS, "us": US}
 _KINDS: dict[str, tuple[Kind, float]] = {
     "TPOT": ("tpot", MS),
     "median_ITL": ("tpot", MS),
@@ -174,9 +173,9 @@ def _throughput(record: Mapping[str, Any]) -> tuple[Kind, float] | None:
 def _time_unit(text: str) -> float:
     """Seconds of a unit such as "ms" or "us/token"."""
     name = text.split("/")[0].strip()
-    if name not in _TIMES:
-        raise UnusableError(f"unit {text!r} is not a time; known: {', '.join(_TIMES)}")
-    return _TIMES[name]
+    if name not in TIMES:
+        raise UnusableError(f"unit {text!r} is not a time; known: {', '.join(TIMES)}")
+    return TIMES[name]
 
 
 def _kind(record: Mapping[str, Any]) -> tuple[Kind, float]:
