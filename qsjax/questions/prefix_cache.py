@@ -125,13 +125,13 @@ class PrefixCaching(Result):
             f"{100 * scalar(reuse.prefix_hit_rate):g} % of a prompt seen before, "
             f"{words.value(scalar(reuse.reuse_interval), 's')} ago."
         )
-        said = []
+        turning = []
         for design, turned in zip(self.designs, self.turns, strict=True):
             along = turned["prefix_hit_rate"]
             if along.roots:
-                said.append(f"{_series(design)}. {_along(along, 'hit rate', '1')}")
+                turning.append(f"{_series(design)}. {_along(along, 'hit rate', '1')}")
         note = "* most tokens/s, and so the least money. TTFT is without a queue."
-        return [asked, *said, note, *prices_of(self.problem)]
+        return [asked, *turning, note, *prices_of(self.problem)]
 
     def record(self) -> Row:
         """Rows, requests and turning points."""
@@ -148,13 +148,13 @@ class PrefixCaching(Result):
         """GPU time of a request in every place along a parameter, and where the best one turns."""
         spaced = np.geomspace if parameter == "reuse_interval" else np.linspace
         values = spaced(*RANGES[parameter], CURVE_POINTS)
-        found = []
+        curves = []
         for design, turned in zip(self.designs, self.turns, strict=True):
             part = design.records.partition
             name = f"{_series(design)} on {design.cells.hardware.name}"
             gpus = scalar(part.tp) * scalar(part.pp) * scalar(part.kvp)
             for place, column in columns(design, {parameter: values}).items():
-                found.append(
+                curves.append(
                     {
                         "design": name,
                         "place": place,
@@ -164,7 +164,7 @@ class PrefixCaching(Result):
                         "roots": [root.value for root in turned[parameter].roots],
                     }
                 )
-        return found
+        return curves
 
     def drawings(self) -> dict[str, Drawing]:
         """GPU time of a request against the reuse interval, and against the hit rate."""
@@ -218,14 +218,14 @@ def _rows(design: Design) -> list[Row]:
     degrees = {name: int(scalar(getattr(design.records.partition, name))) for name in DEGREES}
     label: Row = design_label(design) | {"variant": cells.variants[0].label} | degrees
     economy = take(cells.economy, 0)
-    found = columns(design)
-    rates = {name: float(x["tokens_per_s_per_gpu"][0]) for name, x in found.items()}
+    by_place = columns(design)
+    rates = {name: float(x["tokens_per_s_per_gpu"][0]) for name, x in by_place.items()}
     best = max(rates, key=rates.__getitem__)
     reuse = design.reuse
     lengths = scalar(reuse.isl), scalar(reuse.osl)
     cached = cached_of(lengths, scalar(reuse.prefix_hit_rate))
     rows = []
-    for name, column in found.items():
+    for name, column in by_place.items():
         at = {key: float(x[0]) for key, x in column.items()}
         rows.append(
             label

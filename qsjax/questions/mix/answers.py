@@ -106,7 +106,7 @@ class Mixture:
 
     def record(self) -> Row:
         """The mixture as plain numbers."""
-        found = {
+        record = {
             **self.label,
             "is_feasible": bool(self.design),
             "design": self.design,
@@ -115,17 +115,17 @@ class Mixture:
             "loss": self.loss,
             "classes": self.class_rows(),
         }
-        return found if self.together is None else found | {"together": _one_batch(self.together)}
+        return record if self.together is None else record | {"together": _one_batch(self.together)}
 
 
-def _one_batch(found: Together) -> Row:
-    step = found.step
+def _one_batch(together: Together) -> Row:
+    step = together.step
     rates = ("tpot", "tokens_per_s_per_user", "tokens_per_s_per_gpu")
     return {
         "is_feasible": step is not None,
-        "mean_context": found.context,
-        "design": found.design,
-        "batch": int(found.batch),
+        "mean_context": together.context,
+        "design": together.design,
+        "batch": int(together.batch),
         **{name: None if step is None else scalar(getattr(step, name)) for name in rates},
     }
 
@@ -171,7 +171,7 @@ class Mix(Result):
         label = best.label
         device = f"{label['hardware']}{with_fields(label, self.problem.stated.kept)}"
         split = words.split(best.design, label["variant"] == "moe")
-        said = [
+        sentences = [
             f"For requests of {words.places([low, high])} on {label['gpus']:,.0f} {device}, "
             f"{label['model']} is fastest with {split}: {words.number(best.rate)} "
             "tokens/s on each GPU.",
@@ -182,8 +182,8 @@ class Mix(Result):
         twins = [one for one in running if one is not best and one.label.items() >= same.items()]
         if twins:
             gaps = [f"q = {one.label['q']:g} {words.gap(one.rate / best.rate)}" for one in twins]
-            said.append(f"Dense models of equal quality: {words.joined(gaps)}.")
-        return "\n".join(said)
+            sentences.append(f"Dense models of equal quality: {words.joined(gaps)}.")
+        return "\n".join(sentences)
 
     def tables(self) -> list[Table]:
         """The classes of every cell."""
@@ -217,13 +217,13 @@ class Mix(Result):
         return {"convention": convention, "mixes": [one.record() for one in self.mixtures]}
 
 
-def _together(found: Together) -> str:
-    if found.step is None:
+def _together(together: Together) -> str:
+    if together.step is None:
         return "all lengths in one batch: no split holds the longest within the limits."
-    tpot, rate = scalar(found.step.tpot), scalar(found.step.tokens_per_s_per_gpu)
+    tpot, rate = scalar(together.step.tpot), scalar(together.step.tokens_per_s_per_gpu)
     return (
-        f"all lengths in one batch (mean context {found.context:,.0f}): "
-        f"{split_name(found.design)}, batch {found.batch:,.0f}, TPOT {tpot / MS:,.2f} ms, "
+        f"all lengths in one batch (mean context {together.context:,.0f}): "
+        f"{split_name(together.design)}, batch {together.batch:,.0f}, TPOT {tpot / MS:,.2f} ms, "
         f"{rate:,.1f} tokens/s/GPU."
     )
 
@@ -255,20 +255,20 @@ def _harmonic(shares: np.ndarray, rates: np.ndarray) -> np.ndarray:
 def _design(cells: Cells, cell: int, position: int) -> Row:
     """Degrees of a design, and its copies."""
     label = design_label(cells, position)
-    own = label["tp"] * label["pp"] * label["dp"] * label["kvp"]
-    return label | {"replicas": int(scalar(cells.inputs.gpus[cell])) // own}
+    gpus = label["tp"] * label["pp"] * label["dp"] * label["kvp"]
+    return label | {"replicas": int(scalar(cells.inputs.gpus[cell])) // gpus}
 
 
 def _scores(
     cells: Cells, cell: int, row: Inputs, batch: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tokens/s/GPU of every design in one row at its best batch (0 where none), and that batch."""
-    found, _ = candidates_of(cells, row, take(cells.economy, [cell]))
+    candidates, _ = candidates_of(cells, row, take(cells.economy, [cell]))
     given = None if batch is None else np.array([batch])
-    scores = score_candidates(found, cells.limits, batches=given)
+    scores = score_candidates(candidates, cells.limits, batches=given)
     rates, batches = np.zeros((2, cells.count))
-    rates[found.position] = np.maximum(scores.score, 0.0)
-    batches[found.position] = scores.batch
+    rates[candidates.position] = np.maximum(scores.score, 0.0)
+    batches[candidates.position] = scores.batch
     return rates, batches
 
 
@@ -280,9 +280,9 @@ def best_for_classes(
     cells: Cells, cell: int, classes: Sequence[Request], one_batch: Together | None = None
 ) -> Mixture:
     """The split of a cell with the most tokens/s/GPU over all classes, each at its own batch."""
-    own: Inputs = take(cells.inputs, [cell])
+    inputs: Inputs = take(cells.inputs, [cell])
     tables = [
-        _scores(cells, cell, write(own, {"context": np.full(1, one.context)}), one.batch)
+        _scores(cells, cell, write(inputs, {"context": np.full(1, one.context)}), one.batch)
         for one in classes
     ]
     rates, batches = (np.stack(column) for column in zip(*tables, strict=True))
@@ -336,12 +336,12 @@ def best_together(cells: Cells, cell: int, requests: Sequence[Request]) -> Toget
     Raises:
         ValueError: the requests ask for batches of several sizes.
     """
-    size, own = _one_size(requests), take(cells.inputs, [cell])
-    row = averaged(own, requests)
+    size, inputs = _one_size(requests), take(cells.inputs, [cell])
+    row = averaged(inputs, requests)
     context = float(np.asarray(row.workload.context)[0])
     rates, batches = _scores(cells, cell, row, size)
     # The mean may fit where the longest sequence alone does not.
-    longest = write(own, {"context": np.full(1, spans(requests)[2].max())})
+    longest = write(inputs, {"context": np.full(1, spans(requests)[2].max())})
     alone, _ = candidates_of(cells, longest, take(cells.economy, [cell]))
     rates[~np.isin(np.arange(cells.count), alone.position)] = 0.0
     best = _best(rates)
@@ -388,5 +388,5 @@ def mix(problem: Problem, requests: Any, *, together: bool = False) -> Mix:
         for cell in range(cells.cells):
             one = best_together(cells, cell, read) if together else None
             mixtures.append(best_for_classes(cells, cell, classes, one))
-    told = dataclasses.replace(free, context=sorted({one.context for one in classes}))
-    return Mix(told, tuple(read), tuple(mixtures))
+    asked = dataclasses.replace(free, context=sorted({one.context for one in classes}))
+    return Mix(asked, tuple(read), tuple(mixtures))
