@@ -94,8 +94,8 @@ def cell_labels(cells: Cells) -> list[Row]:
     for at in np.ndindex(cells.shape):
         variant = cells.variants[at[0]]
         pairs = zip(cells.axes[1:], at[1:], strict=True)
-        own: Row = {axis.name: plain(axis.values[k]) for axis, k in pairs}
-        labels.append(names | {"variant": variant.name, "q": variant.q, **own})
+        at_axes: Row = {axis.name: plain(axis.values[k]) for axis, k in pairs}
+        labels.append(names | {"variant": variant.name, "q": variant.q, **at_axes})
     return labels
 
 
@@ -146,8 +146,8 @@ def metrics_of(step: StepCost, economy: Economy) -> Arrays:
         if name not in PRICES or np.all(np.asarray(getattr(economy, PRICES[name])) > 0)
     ]
     shape = np.shape(step.tpot)
-    found = _on_host_metrics(step, economy)
-    return {name: np.broadcast_to(np.asarray(found[name]), shape) for name in known}
+    metrics = _on_host_metrics(step, economy)
+    return {name: np.broadcast_to(np.asarray(metrics[name]), shape) for name in known}
 
 
 def design_of(part: Partition, step: StepCost) -> Arrays:
@@ -228,13 +228,13 @@ def dataset_of(solution: Solution, extra: Arrays | None = None) -> "xr.Dataset":
     def masked(x: Any) -> tuple[tuple[str, ...], np.ndarray]:
         return dims, np.where(feasible, np.reshape(x, cells.shape), np.nan)
 
-    found = metrics_of(solution.step, cells.economy) | {"margin": solution.margin}
-    found |= design_of(solution.winners.designs.partition, solution.step)
+    numbers = metrics_of(solution.step, cells.economy) | {"margin": solution.margin}
+    numbers |= design_of(solution.winners.designs.partition, solution.step)
     for kind, of in (("terms", ledger_of), ("hidden", hidden_of)):
         terms = of(solution.winners, solution.step)
-        found |= {f"{kind}.{name}": t for name, t in terms.items()}
-    found |= extra or {}
-    data: dict[str, Any] = {name: masked(x) for name, x in found.items() if name not in dims}
+        numbers |= {f"{kind}.{name}": t for name, t in terms.items()}
+    numbers |= extra or {}
+    data: dict[str, Any] = {name: masked(x) for name, x in numbers.items() if name not in dims}
     data |= {
         "bound_by": (dims, np.where(feasible, bound_by(solution).reshape(cells.shape), "")),
         "least_hbm_bytes": (dims, np.reshape(least, cells.shape)),

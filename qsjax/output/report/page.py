@@ -113,10 +113,10 @@ def write(folders: Sequence[Path], out: Path) -> Path:
         ValueError: a folder cannot be read, or the file there is not a page of qsjax; the message
             lists all problems.
     """
-    found, problems = [], []
+    read_folders, problems = [], []
     for folder in folders:
         try:
-            found.append(read(folder))
+            read_folders.append(read(folder))
         except ValueError as error:
             problems.append(str(error))
     target = out / "report.html"
@@ -124,5 +124,5 @@ def write(folders: Sequence[Path], out: Path) -> Path:
         problems.append(f"{target} was not written by qsjax; move it, or choose another --out")
     if problems:
         raise ValueError("\n".join(problems))
-    write_atomically(target, html(found))
+    write_atomically(target, html(read_folders))
     return target
