@@ -136,8 +136,8 @@ def elasticity_bands(
     contexts = sorted({row["context"] for row in rows})
     values = {}
     for name, found in grouped(rows, lambda row: row["parameter"]).items():
-        own = {row["context"]: row["elasticity"] for row in found}
-        values[name] = np.array([_number(own.get(context)) for context in contexts])
+        own = {row["context"]: row["elasticity"] for row in found if is_finite(row["elasticity"])}
+        values[name] = np.array([own.get(context, math.nan) for context in contexts])
     shown = _largest(values)
     for sign in (1.0, -1.0):
         base = np.zeros(len(contexts))
@@ -182,10 +182,6 @@ def _hatch_gaps(ax: Axes, contexts: Sequence[float], values: dict[str, np.ndarra
             right = contexts[min(len(contexts) - 1, members[-1] + 1)]
             ax.axvspan(left, right, facecolor="none", edgecolor=style.ink().quiet, hatch="////",
                        alpha=0.4, linewidth=0)  # fmt: skip
-
-
-def _number(value: Any) -> float:
-    return float(value) if is_finite(value) else math.nan
 
 
 def _band_handles(rows: Sequence[Row], names: Sequence[str]) -> list[Patch]:

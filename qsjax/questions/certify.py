@@ -22,7 +22,7 @@ from qsjax.output.result import Drawing, Result, Row
 from qsjax.records import checks
 from qsjax.records.conversion import as_float64, names_of
 from qsjax.records.fields import COUNT, facts_of, near
-from qsjax.records.specs import HardwareSpec
+from qsjax.records.specs import FIELDS, HardwareSpec
 
 CLAIMS = ("winner", "partition", "bottleneck")
 PARTS = 2_000  # parts of a box that are judged before the rest is left undecided
@@ -204,11 +204,7 @@ def certify(
 
 def _number(name: str, value: float) -> str:
     """A field and its value with its unit."""
-    return f"{name} {words.value(value, 'tokens' if name == 'context' else _unit(name))}"
-
-
-def _unit(name: str) -> str:
-    return facts_of(HardwareSpec)[name].unit
+    return f"{name} {words.value(value, FIELDS[name].unit)}"
 
 
 def _ranges(ends: Ends, spec: HardwareSpec) -> Iterator[str]:

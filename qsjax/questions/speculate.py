@@ -48,7 +48,8 @@ class Speculation(Result):
 
     def summary(self) -> str:
         """The gain at the smallest and the largest batch, and where it ends."""
-        lines: list[str] = []
+        lines, stated = list[str](), self.problem.stated
+        place = {"gpus": stated.gpus[0], "context": stated.contexts[0]}
         chance = f"if {100 * self.speculation['acceptance']:g} % of the drafts are accepted"
         for rows in self._curves():
             first, last = rows[0], rows[-1]
@@ -61,17 +62,13 @@ class Speculation(Result):
             if len(rows) > 1:
                 at += f", {last['gain']:.2f} at {last['batch']:,.0f}; {end}"
             lines.append(
-                f"{self._placed(first)}, {chance}: {at}. "
+                f"{words.cell(first | place)}, {chance}: {at}. "
                 f"Drafts take {drafting} of a step at a batch of {first['batch']:,.0f}."
             )
         if lines and self.speculation["method"] == "mtp":
             bare = [one.name for one in self.problem.stated.models if not one.mtp_layers]
             lines += [f"Note: {NO_HEAD.format(name)} (--method)." for name in bare]
         return "\n".join(lines) or f"{describe(self.problem)}: nothing runs."
-
-    def _placed(self, row: Row) -> str:
-        stated = self.problem.stated
-        return words.cell(row | {"gpus": stated.gpus[0], "context": stated.contexts[0]})
 
     def tables(self) -> list[Table]:
         """Every batch of every design, times in ms."""

@@ -183,10 +183,6 @@ def _answer(found: Any, is_wide: bool) -> Any:
     return trees.map(narrow, found)
 
 
-def _rules(convention: str | Convention) -> Convention:
-    return convention if isinstance(convention, Convention) else named_convention(convention)
-
-
 # The field whose bounds an argument of another name has.
 _AS = {"prompt": "context", "prompts": "batch"}
 
@@ -263,7 +259,8 @@ def decode(
     >>> decode("deepseek-v3", "h200-sxm", context=8192).reasons
     ('weights do not fit',)
     """
-    partition, rules = partition or Partition(), _rules(convention)
+    partition = partition or Partition()
+    rules = convention if isinstance(convention, Convention) else named_convention(convention)
     changes = {"context": context, "batch": batch}
     records = _records(model, hardware, partition, workload, changes)
     is_wide = _is_wide() or not is_traced((records, rules))

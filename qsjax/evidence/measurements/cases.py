@@ -268,12 +268,6 @@ def _publication(record: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(record.get(name)) for name in ("source", "model", "gpu", "n_gpus"))
 
 
-def _running(one: OperatingPoint, found: Mapping[str, float]) -> OperatingPoint:
-    """The deployment with the sequences that run, which are not all of those in flight."""
-    work = dataclasses.replace(one.workload, batch=running(one, found))
-    return dataclasses.replace(one, workload=work)
-
-
 @on_host
 def _draft_seconds(records: Records, *, convention: Convention) -> Array:
     return draft_seconds(draft_model(records.model, "mtp"), records, convention)
@@ -301,7 +295,9 @@ def _timed(
     if (kind == "static" and not one.prompt) or (kind in SERVED and not one.output):
         raise UnusableError("unknown lengths of prompt and output")
     if kind in ("served_tpot", "served_throughput") and not record.get("mean_concurrency"):
-        deployments = tuple(_running(one, found) for one in deployments)
+        works = (dataclasses.replace(x.workload, batch=running(x, found)) for x in deployments)
+        pairs = zip(deployments, works, strict=True)  # not all of those in flight run
+        deployments = tuple(dataclasses.replace(one, workload=work) for one, work in pairs)
     return tuple(map(_drafting, deployments))
 
 

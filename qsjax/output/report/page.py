@@ -17,11 +17,6 @@ from qsjax.records.specs import CONVENTIONS
 _TITLE = b"<title>qsjax report</title>"
 
 
-def _convention(folder: Folder) -> str:
-    named = folder.summary.get("convention") or folder.inputs.get("flags", {}).get("convention")
-    return str(named or next(iter(CONVENTIONS)))
-
-
 def _unit(column: str) -> str:
     """Unit of a column; "" where there is none to speak of."""
     head, _, term = column.partition(".")
@@ -74,7 +69,8 @@ def payload(folders: Sequence[Folder]) -> dict[str, Any]:
         "tables": [],
     }
     for folder in folders:
-        convention = _convention(folder)
+        named = folder.summary.get("convention") or folder.inputs.get("flags", {}).get("convention")
+        convention = str(named or next(iter(CONVENTIONS)))
         words = " ".join(map(str, folder.inputs.get("command", [])))
         command = folder.inputs.get("repeat") or (f"qsjax {words}" if words else "")
         content["folders"].append(

@@ -271,17 +271,13 @@ def _most(
     bound, axis = np.full(rows, np.inf), np.zeros(rows, int)
     for row in range(rows):
         at = [np.flatnonzero(side.centre[row] > -np.inf) for side in sides]
-        own = [_row(side, row, places) for side, places in zip(sides, at, strict=True)]
+        own = [_Side(*(x[row][k] for x in side)) for side, k in zip(sides, at, strict=True)]
         if np.prod([len(places) for places in at], dtype=float) <= COMBINATIONS:
             bound[row], axis[row] = _combined(task, own, steep[row], money[row])
         else:
             parts = [np.median(side.parts() + np.abs(side.slope), axis=0) for side in own]
             axis[row] = np.sum(parts, axis=0).argmax()
     return bound, axis
-
-
-def _row(side: _Side, row: int, at: np.ndarray) -> _Side:
-    return _Side(*(x[row][at] for x in side))
 
 
 def _combined(task: Task, sides: list[_Side], steep: np.ndarray, money: float) -> tuple[float, int]:

@@ -54,11 +54,9 @@ class Sensitivity(Result):
 
     def rows(self) -> list[Row]:
         """One row for each (metric, parameter, cell); None where a cell is infeasible."""
-        return [row for slopes, changes in self._pairs() for row in slope_rows(slopes, changes)]
-
-    def _pairs(self) -> list[tuple[CellSlopes, Switches | None]]:
         switches = self.switches or [None] * len(self.blocks)
-        return list(zip(self.blocks, switches, strict=True))
+        pairs = zip(self.blocks, switches, strict=True)
+        return [row for slopes, changes in pairs for row in slope_rows(slopes, changes)]
 
     def summary(self) -> str:
         """What moves the optimum most, and how far that holds."""
