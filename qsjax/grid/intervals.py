@@ -159,21 +159,21 @@ class Names(NamedTuple):
         return frozenset(name for name in SHARED if getattr(self, name) == getattr(other, name))
 
 
-class Sided(NamedTuple):
+class NamedCase(NamedTuple):
     """A design under its names."""
 
     case: Case
     names: Names
 
 
-def error_of_case(side: Sided) -> Error:
+def error_of_case(side: NamedCase) -> Error:
     """The error to be expected of one design."""
     case = side.case
     accelerator, _, engine = side.names
     return _error(case.records, case.rules, accelerator, case.parts.time, engine)
 
 
-def bounds_of_case(side: Sided, level: float = LEVEL) -> dict[str, Any]:
+def bounds_of_case(side: NamedCase, level: float = LEVEL) -> dict[str, Any]:
     """The bounds of `bounds_of` for one design.
 
     Raises:
@@ -222,7 +222,7 @@ def names_in(label: Mapping[str, Any]) -> Names:
     return names_of(label["hardware"], label["model"], label["q"])
 
 
-def lead_of(first: Sided, second: Sided, *, ratio: float | None = None) -> Lead:
+def lead_of(first: NamedCase, second: NamedCase, *, ratio: float | None = None) -> Lead:
     """How sure the first design is to be ahead; errors of what both share cancel.
 
     In tokens/s/GPU, or by a predicted `ratio` of something else that goes with the time.

@@ -41,13 +41,13 @@ from qsjax.records.fields import Rule
 HARDWARE = ("hbm_bw", "flops", "flops_exp", "link_bw", "latency", "overhead", "hbm_bytes")
 POINTS = 24
 HEADS = ("label", "tokens_per_s_per_user", "tokens_per_s_per_gpu", "batch", "limited_by")
-# From here on the slope in the batch is one of a smooth curve; below it stands for whole sequences.
+# From this batch on the slope in the batch is smooth; below it stands for whole sequences.
 SMOOTH = 10
-BELOW = 1e-7  # a point that just misses the rate that was asked for serves it too
+BELOW = 1e-7  # relative distance by which a point may miss the rate that was asked for
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Moved:
+class FrontSlopes:
     """One front with the slopes along it.
 
     Attributes:
@@ -79,10 +79,10 @@ def _thinned(front: Front, points: int) -> Front:
     )
 
 
-def _moved(front: Front, parameters: Sequence[Parameter], points: int) -> Moved:
+def _slopes_along(front: Front, parameters: Sequence[Parameter], points: int) -> FrontSlopes:
     thin = _thinned(front, points)
     is_full = thin.batch >= np.asarray(thin.step.capacity.max_batch)
-    return Moved(thin, is_full, slopes_at_rate(thin.winners, parameters, is_full))
+    return FrontSlopes(thin, is_full, slopes_at_rate(thin.winners, parameters, is_full))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -97,25 +97,25 @@ class Binding(Result):
 
     problem: Problem
     parameters: tuple[Parameter, ...]
-    fronts: tuple[Moved, ...]
+    fronts: tuple[FrontSlopes, ...]
 
     stem = "binding"
     index = ("label", "gpus", "context", "point", "parameter")
 
     def rows(self) -> list[Row]:
         """One row for each parameter at each point of each front."""
-        return [row for moved in self.fronts for row in self._rows_of(moved)]
+        return [row for line in self.fronts for row in self._rows_of(line)]
 
-    def _rows_of(self, moved: Moved) -> list[Row]:
+    def _rows_of(self, line: FrontSlopes) -> list[Row]:
         rows: list[Row] = []
-        for k, point in enumerate(bounded_rows(moved.front)):
+        for k, point in enumerate(bounded_rows(line.front)):
             label = series_name(self.problem, point, "gpus", "context")
             head: Row = {"label": label, "point": k, **point}
-            head["limited_by"] = "memory" if moved.is_full[k] else "interactivity"
-            head["amplification"] = float(moved.slopes.amplification[k])
+            head["limited_by"] = "memory" if line.is_full[k] else "interactivity"
+            head["amplification"] = float(line.slopes.amplification[k])
             for p, parameter in enumerate(self.parameters):
-                gain = float(moved.slopes.elasticity[p, k])
-                share = float(moved.slopes.share[p, k])
+                gain = float(line.slopes.elasticity[p, k])
+                share = float(line.slopes.share[p, k])
                 row = {**head, "parameter": parameter.name, "share": share, "elasticity": gain}
                 for name, price in PRICES.items():
                     if name in point:
@@ -177,7 +177,7 @@ class Binding(Result):
     def remarks(self) -> list[str]:
         """What was asked, what an error of the time comes to, and what its interval rests on."""
         lines = [f"{describe(self.problem)}."]
-        factors = [float(x) for moved in self.fronts for x in moved.slopes.amplification]
+        factors = [float(x) for line in self.fronts for x in line.slopes.amplification]
         if factors:
             of = _range("", min(factors), max(factors), 2)
             rate = "At the same tokens/s/user an error of 1 % in TPOT"
@@ -278,5 +278,5 @@ def binding(
         for cell in range(cells.cells):
             front = front_of_cell(cells, cell, asked)
             if len(front.user):
-                fronts.append(_moved(front, chosen, int(points)))
+                fronts.append(_slopes_along(front, chosen, int(points)))
     return Binding(problem, chosen, tuple(fronts))

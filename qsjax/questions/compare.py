@@ -25,7 +25,7 @@ from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.case import Case, best_case, design_record, gpu_time, sequences_of
 from qsjax.grid.cells import Cells, cells_of, of_variant, take
 from qsjax.grid.infeasibility import refusals
-from qsjax.grid.intervals import Lead, Names, Sided, bounds_of_case, lead_of, names_of
+from qsjax.grid.intervals import Lead, NamedCase, Names, bounds_of_case, lead_of, names_of
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.optimum import Best, best_of, least_hbm_bytes
 from qsjax.grid.parameters import write
@@ -46,9 +46,9 @@ from qsjax.records.specs import Convention, is_papers
 
 # Relative width to which a turning point is found.
 TURN_WIDTH = 0.02
-# A share of the variance from which a measurement is worth naming.
+# Least share of the variance that a measurement must remove to be worth naming.
 WORTH = 0.05
-# A share of a gap above which parts that are larger than the gap cancel out, so no share says why.
+# Where one part is this many times the whole gap, parts cancel out and no share explains it.
 CANCELS = 2.0
 
 
@@ -161,14 +161,14 @@ class Ranking:
     is_real: bool = True
     refusals: tuple[str, ...] = ()
 
-    def sided(self, subject: int, place: int) -> Sided | None:
+    def named_case(self, subject: int, place: int) -> NamedCase | None:
         """A cell's design under the names of its subject; None where nothing runs."""
         case = self.cases[subject][place]
-        return None if case is None else Sided(case, self.sides[subject])
+        return None if case is None else NamedCase(case, self.sides[subject])
 
     def lead(self, first: int, second: int, place: int) -> Lead | None:
         """How sure one subject is to be ahead of another; None where one of them does not run."""
-        a, b = self.sided(first, place), self.sided(second, place)
+        a, b = self.named_case(first, place), self.named_case(second, place)
         return None if a is None or b is None else lead_of(a, b)
 
     def decision(self, place: int) -> Decision | None:
@@ -222,7 +222,7 @@ class Ranking:
             "is_feasible": case is not None,
             "is_winner": subject == self.winner(place),
         }
-        side = self.sided(subject, place)
+        side = self.named_case(subject, place)
         if case is not None and side is not None:
             row |= design_record(case) | bounds_of_case(side, self.level)
             row["is_moe"] = case.records.model.is_moe

@@ -15,7 +15,7 @@ from qsjax.cost.metrics import METRICS, OF_TIME
 from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.case import best_case
 from qsjax.grid.cells import Cells
-from qsjax.grid.intervals import Sided, bounds_of, is_sure, lead_of, names_in
+from qsjax.grid.intervals import NamedCase, bounds_of, is_sure, lead_of, names_in
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, solve_all
@@ -118,11 +118,11 @@ class Exploration(Result):
         ]
         of_row = {id(row): place for row, place in zip(rows, places, strict=True)}
 
-        def side(row: Row) -> Sided:
+        def side(row: Row) -> NamedCase:
             solution, cell = of_row[id(row)]
             case = best_case(solution.cells, cell, solution.best)
             assert case is not None  # it runs
-            return Sided(case, names_in(row))
+            return NamedCase(case, names_in(row))
 
         def sure(row: Row, best: Row) -> bool:
             ratio = row[objective] / best[objective]

@@ -31,11 +31,11 @@ TPOTS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
 # The two multipliers of section 3.4, 3.67 and 5.31, lie about one deviation from the 5 used.
 Q = lognormal(5.0, 0.25)
 NODES = 9  # quality factors at which the twins are searched
-# Probability that the nodes leave out at each end of the distribution.
+# Probability at each end of the distribution that lies beyond the nodes.
 TAIL = 0.005
 SIDES = ("moe", "dense", "neither")
-USUAL = next(iter(CONVENTIONS))  # the accounting that is not named
-MOST_LOG = 50.0  # a logarithm of a ratio that stands for "the other cannot"
+USUAL = next(iter(CONVENTIONS))  # the default accounting, which titles leave out
+MOST_LOG = 50.0  # log ratio that stands for a side that cannot serve at all
 
 
 def chance(log_q: np.ndarray, gain: np.ndarray, given: Distribution) -> float:

@@ -31,7 +31,7 @@ from qsjax.records.specs import DEGREES, Partition
 from qsjax.records.units import MIB, MS
 
 CURVE_POINTS = 121
-ASKED = Reuse()  # requests where nothing is said of them
+ASKED = Reuse()  # default requests
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)

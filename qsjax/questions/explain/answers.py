@@ -15,7 +15,7 @@ from qsjax.engines.spread import LEVEL, check_level, nearest_engine
 from qsjax.grid.case import Case, best_case, case_at, case_record
 from qsjax.grid.cells import Cells, numbers_at, one_cell
 from qsjax.grid.diagnosis import remarks
-from qsjax.grid.intervals import Names, Sided, bounds_of_case, lead_of
+from qsjax.grid.intervals import NamedCase, Names, bounds_of_case, lead_of
 from qsjax.grid.limits import LIMITS, Limits, violations
 from qsjax.grid.limits import describe as describe_limit
 from qsjax.grid.needs import least_gpus
@@ -101,7 +101,7 @@ class Explanation(Result):
         requests: input and output tokens of a request, if they were given.
         companions: what prompts cost beside each design that runs, by its name; none unless
             requests were given.
-        notes: what is legal about it, but dear, and what else is to be said.
+        notes: warnings about a legal but costly design, and other remarks.
         more: further facts of the designs, by their name, such as flags of engines.
         engine: what serves it, of those that were measured; "" where that is not stated.
         level: probability with which measured values lie in the intervals.
@@ -157,11 +157,11 @@ class Explanation(Result):
 
     def bounds(self, case: Case) -> Row:
         """Ends of the interval of a design's TPOT and throughput, and what it rests on."""
-        return bounds_of_case(self._sided(case), self.level)
+        return bounds_of_case(self._named_case(case), self.level)
 
-    def _sided(self, case: Case) -> Sided:
+    def _named_case(self, case: Case) -> NamedCase:
         accelerator = self.problem.stated.accelerators[0].name
-        return Sided(case, Names(accelerator, self.own_name, self.engine))
+        return NamedCase(case, Names(accelerator, self.own_name, self.engine))
 
     def summary(self) -> str:
         """Whether it runs, how many requests fit, what is better, and how prompts are served."""
@@ -215,7 +215,7 @@ class Explanation(Result):
             if best.rate > better.rate * (1.0 + words.EQUAL):
                 gain += f"; {best.rate / self.stated.rate:.1f} times if a token may take longer"
         # What no machine keeps, the paper's accounting, has no error.
-        sides = map(self._sided, (better, self.stated))
+        sides = map(self._named_case, (better, self.stated))
         unsure = "" if is_papers(better.rules) or lead_of(*sides).is_sure else ", within the error"
         more = words.gap(better.rate / self.stated.rate, "more", "less")
         return (

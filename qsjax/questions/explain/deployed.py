@@ -21,7 +21,7 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Row
 from qsjax.questions.explain.answers import Explanation, explain
-from qsjax.questions.explain.stated import STATED, Asked, Own, Stated, stated_by
+from qsjax.questions.explain.stated import STATED, Asked, EngineMemory, Stated, stated_by
 from qsjax.records.conversion import kind_of
 from qsjax.records.specs import DEGREES, Records
 
@@ -29,13 +29,13 @@ from qsjax.records.specs import DEGREES, Records
 _ENGINES: dict[WrittenEngine, str] = {"vllm": "usable_fraction", "sglang": "static_fraction"}
 
 
-def _shares(records: Records, own: Own) -> dict[str, float | None]:
+def _shares(records: Records, memory: EngineMemory) -> dict[str, float | None]:
     """The memory of a design as each engine's share; None where it would be above 1."""
     # On the host: nothing is compiled for a number.
-    room = scalar(on_host(usable_bytes)(records.model, records.hardware)) + own.beside
+    room = scalar(on_host(usable_bytes)(records.model, records.hardware)) + memory.beside
     shares = {
-        "usable_fraction": (room + own.kept) / own.visible,
-        "static_fraction": room / static_base(scalar(records.hardware.hbm_bytes), own.ranks),
+        "usable_fraction": (room + memory.kept) / memory.visible,
+        "static_fraction": room / static_base(scalar(records.hardware.hbm_bytes), memory.ranks),
     }
     return {name: share if share <= 1 else None for name, share in shares.items()}
 
@@ -44,7 +44,7 @@ def _engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
     """A design as flags of both engines."""
     part, step, deployment = case.records.partition, case.parts.step, stated.deployment
     degrees: dict[str, Any] = {n: scalar(getattr(part, n)) for n in (*DEGREES, "kv_mode")}
-    degrees |= _shares(case.records, stated.own)
+    degrees |= _shares(case.records, stated.memory)
     copies = scalar(step.replicas)
     if not is_moe and case.rules.dense_replicas == "whole":
         copies, degrees["dp"] = copies * degrees["dp"], 1.0
@@ -132,7 +132,7 @@ def _explained(stated: Stated, beside: Mapping[str, Any]) -> Explanation:
     """
     asked: Any = partial(explain, engine=stated.deployment.engine or "", **beside)
     problem, partition = stated.problem, stated.partition
-    limit, most, context = stated.deployment.batch, stated.own.most, problem.stated.contexts[0]
+    limit, most, context = stated.deployment.batch, stated.memory.most, problem.stated.contexts[0]
     found, notes = asked(problem, partition), tuple[str, ...]()
     lacks = {one.reason for one in found.stated.shortcomings}
     if stated.is_limit and lacks == {"batch does not fit"}:

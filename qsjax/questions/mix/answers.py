@@ -48,7 +48,7 @@ class ClassResult(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Together:
+class OneBatch:
     """The best split for one batch of all requests.
 
     Attributes:
@@ -82,7 +82,7 @@ class Mixture:
     rate: float
     rate_of_own: float
     classes: tuple[ClassResult, ...]
-    together: Together | None
+    together: OneBatch | None
 
     @property
     def loss(self) -> float:
@@ -118,7 +118,7 @@ class Mixture:
         return record if self.together is None else record | {"together": _one_batch(self.together)}
 
 
-def _one_batch(together: Together) -> Row:
+def _one_batch(together: OneBatch) -> Row:
     step = together.step
     rates = ("tpot", "tokens_per_s_per_user", "tokens_per_s_per_gpu")
     return {
@@ -217,7 +217,7 @@ class Mix(Result):
         return {"convention": convention, "mixes": [one.record() for one in self.mixtures]}
 
 
-def _together(together: Together) -> str:
+def _together(together: OneBatch) -> str:
     if together.step is None:
         return "all lengths in one batch: no split holds the longest within the limits."
     tpot, rate = scalar(together.step.tpot), scalar(together.step.tokens_per_s_per_gpu)
@@ -277,7 +277,7 @@ def _best(rates: np.ndarray) -> int:
 
 
 def best_for_classes(
-    cells: Cells, cell: int, classes: Sequence[Request], one_batch: Together | None = None
+    cells: Cells, cell: int, classes: Sequence[Request], one_batch: OneBatch | None = None
 ) -> Mixture:
     """The split of a cell with the most tokens/s/GPU over all classes, each at its own batch."""
     inputs: Inputs = take(cells.inputs, [cell])
@@ -326,7 +326,7 @@ def _one_size(requests: Sequence[Request]) -> float | None:
     return asked[0] if asked else None
 
 
-def best_together(cells: Cells, cell: int, requests: Sequence[Request]) -> Together:
+def best_together(cells: Cells, cell: int, requests: Sequence[Request]) -> OneBatch:
     """The split and batch of a cell with the most tokens/s/GPU for one batch of all requests.
 
     The batch is taken to be large enough to hold its mean: with few sequences the cache that is
@@ -346,10 +346,10 @@ def best_together(cells: Cells, cell: int, requests: Sequence[Request]) -> Toget
     rates[~np.isin(np.arange(cells.count), alone.position)] = 0.0
     best = _best(rates)
     if rates[best] == 0:
-        return Together(context, {}, 0.0, None)
+        return OneBatch(context, {}, 0.0, None)
     designs = Designs(take(cells.designs.partition, [best]), batches[[best]])
     step = step_on_host(Winners(row, designs))
-    return Together(
+    return OneBatch(
         context=context,
         design=_design(cells, cell, best),
         batch=float(batches[best]),

@@ -25,7 +25,7 @@ from qsjax.records.specs import Convention, HardwareSpec, Records
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
-class Apart(Result):
+class PoolSizes(Result):
     """The fewest GPUs of each of two pools.
 
     Attributes:
@@ -156,7 +156,7 @@ def size_apart(
     seed: int = 0,
     engine: Engine = "vllm",
     scheduler: Mapping[str, ArrayLike] | None = None,
-) -> Apart:
+) -> PoolSizes:
     """The fewest GPUs that serve a rate of requests with prefill and decode on GPUs of their own.
 
     The prefill pool must keep TTFT less the time of the transfer, the decode pool TPOT. Both are
@@ -201,4 +201,4 @@ def size_apart(
             f"{moved:.3g} s; give a longer one, or accelerators with a faster network"
         )
     reading_pool = size(reading, osl=1, ttft=ttft - moved, scheduler=rules, **shared)
-    return Apart(problem, reading_pool, decode, moved)
+    return PoolSizes(problem, reading_pool, decode, moved)

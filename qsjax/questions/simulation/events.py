@@ -24,7 +24,7 @@ from qsjax.questions.simulation.steps import (
 from qsjax.questions.simulation.traffic import Traffic
 
 MOST = 2**31 - 1  # no index of a request is as large
-NEVER = jnp.inf  # a slot that does not decode finishes never
+NEVER = jnp.inf  # finish of a slot that does not decode
 
 
 class Lane(NamedTuple):
@@ -38,7 +38,7 @@ class Lane(NamedTuple):
 class Slots(NamedTuple):
     """Admitted requests, shape (slots,): index or -1, tick of the last token, context then.
 
-    An evicted one keeps its slot: it finishes never, and `rest` tokens are still to be made.
+    An evicted one keeps its slot without a finish, and `rest` tokens are still to be made.
     """
 
     request: Array
@@ -225,7 +225,7 @@ def _left(state: State, lane: Lane) -> Array:
 def _next_arrival(state: State, lane: Lane) -> Array:
     """When the next request that was not admitted yet reaches the engine [s]; NEVER for none.
 
-    Requests whose time of arrival is NEVER fill up a shape: they come in a closed loop neither.
+    Requests that arrive NEVER fill up a shape; they do not come in a closed loop either.
     """
     work = lane.traffic
     by_clock = work.arrival[jnp.minimum(state.head, work.arrival.shape[0] - 1)]

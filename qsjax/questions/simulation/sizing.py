@@ -45,14 +45,14 @@ REPLICA_GPUS = (1, 2, 4, 8, 16)
 # Designs simulated at a time, numbers of replicas of each in a round, and rounds at most.
 DESIGNS, LEVELS, ROUNDS = 12, 8, 6
 MOST_REPLICAS = 1_000_000
-# The screening is trusted this far: fewer GPUs than this share of what it says are not looked for.
+# Share of the GPUs that the screening asks for below which no fewer are tried.
 TRUST = 0.9
-# Prompts that one waits for at most, before its own, where the batch is not full.
+# Most prompts that queue ahead of a request's own while the batch is not full.
 QUEUE = 4.0
-# Measured requests at least where they arrive by chance, and of what was found: in 400, TPOT is 1
-# to 4 % less than in the long run.
+# Least measured requests where arrivals are random, in the search and for its winner: with 400,
+# TPOT comes out 1 to 4 % below that of a long run.
 ARRIVALS, OF_FOUND = 400, 2000
-# The quantile that the search tells; of what was found the requests tell the one that is asked for.
+# The search simulates enough requests for this quantile, its winner for the one asked for.
 SEARCHED = 0.99
 
 
