@@ -34,17 +34,26 @@ class ClassResult(NamedTuple):
     """One class under the common design and under its own best one.
 
     Attributes:
-        request: the class; `tokens` is its share.
-        rate: tokens/s/GPU with the common design; `batch` its batch there.
-        own_rate: tokens/s/GPU with the best design for this class alone.
+        context: of the class [tokens].
+        share: of it in the output tokens.
+        batch: with the common design.
+        tokens_per_s_per_gpu: likewise.
+        own_tokens_per_s_per_gpu: with the best design for this class alone.
         own_design: that design; empty if none runs.
     """
 
-    request: Request
-    rate: float
-    batch: float
-    own_rate: float
+    context: float
+    share: float
+    batch: int
+    tokens_per_s_per_gpu: float
+    own_tokens_per_s_per_gpu: float
     own_design: Row
+
+    def row(self) -> Row:
+        """The class as plain numbers, with the share of its throughput that the design costs."""
+        alone = self.own_tokens_per_s_per_gpu
+        loss = 1.0 - self.tokens_per_s_per_gpu / alone if alone else None
+        return self._asdict() | {"loss": loss}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,21 +98,6 @@ class Mixture:
         """Share of the throughput that one common split costs, against a split for each class."""
         return 1.0 - self.rate / self.rate_of_own if self.rate_of_own > 0 else 0.0
 
-    def class_rows(self) -> list[Row]:
-        """One row for each class."""
-        return [
-            {
-                "context": one.request.context,
-                "share": one.request.tokens,
-                "batch": int(one.batch),
-                "tokens_per_s_per_gpu": one.rate,
-                "own_tokens_per_s_per_gpu": one.own_rate,
-                "own_design": one.own_design,
-                "loss": 1.0 - one.rate / one.own_rate if one.own_rate else None,
-            }
-            for one in self.classes
-        ]
-
     def record(self) -> Row:
         """The mixture as plain numbers."""
         record = {
@@ -113,7 +107,7 @@ class Mixture:
             "tokens_per_s_per_gpu": self.rate,
             "tokens_per_s_per_gpu_of_own": self.rate_of_own,
             "loss": self.loss,
-            "classes": self.class_rows(),
+            "classes": [one.row() for one in self.classes],
         }
         return record if self.together is None else record | {"together": _one_batch(self.together)}
 
@@ -156,9 +150,9 @@ class Mix(Result):
     def rows(self) -> list[Row]:
         """One row for each class of each cell."""
         return [
-            {**one.label, "design": split_name(one.design) if one.design else "", **row}
+            {**one.label, "design": split_name(one.design) if one.design else "", **each.row()}
             for one in self.mixtures
-            for row in one.class_rows()
+            for each in one.classes
         ]
 
     def summary(self) -> str:
@@ -167,7 +161,7 @@ class Mix(Result):
         if not running:
             return self._nothing(self.mixtures[0])
         best = max(running, key=lambda one: (one.label["q"] is None, one.rate))
-        low, high = best.classes[0].request.context, best.classes[-1].request.context
+        low, high = best.classes[0].context, best.classes[-1].context
         label = best.label
         device = f"{label['hardware']}{with_fields(label, self.problem.stated.kept)}"
         split = words.split(best.design, label["variant"] == "moe")
@@ -193,7 +187,7 @@ class Mix(Result):
         return cell_name(one.label, self.problem.stated.kept)
 
     def _nothing(self, one: Mixture) -> str:
-        missing = [f"{c.request.context:,.0f}" for c in one.classes if not c.own_design]
+        missing = [f"{c.context:,.0f}" for c in one.classes if not c.own_design]
         where = f"requests of {words.joined(missing)} tokens" if missing else "all classes at once"
         limits = words.kept(self.problem)
         where += f" within {limits}" if limits else ""
@@ -239,7 +233,7 @@ def _classes_table(one: Mixture, name: str) -> Table:
             f"{c['loss']:.1%}",
             split_name(c["own_design"]),
         ]
-        for c in one.class_rows()
+        for c in (each.row() for each in one.classes)
     ]
     heads = ["context", "share", "batch", "tok/s/GPU", "own best", "loss", "own best split"]
     return Table(f"Classes of requests: {name}", heads, cells)
@@ -298,9 +292,10 @@ def best_for_classes(
         rate_of_own=float(_harmonic(shares, rates.max(axis=1, keepdims=True))[0]),
         classes=tuple(
             ClassResult(
-                one,
+                one.context,
+                one.tokens,
+                int(batches[k, best]) if runs else 0,
                 float(rates[k, best]) if runs else 0.0,
-                float(batches[k, best]) if runs else 0.0,
                 float(rates[k, alone[k]]),
                 _design(cells, cell, alone[k]) if possible[k] else {},
             )
