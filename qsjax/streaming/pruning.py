@@ -324,17 +324,16 @@ class Place:
         cells = boxes.cells
         is_settled = (boxes.number == 0) | (boxes.number == 1) & (not self._job.bounds)
         for count in (0, 1):
-            small = is_settled & (boxes.number == count)
+            settled = is_settled & (boxes.number == count)
             if count:
-                np.add.at(decided.wins, boxes.at[0, small], cells[small])
+                np.add.at(decided.wins, boxes.at[0, settled], cells[settled])
             else:
-                decided.nobody += int(cells[small].sum())
+                decided.nobody += int(cells[settled].sum())
         is_small = ~is_settled & (cells <= SMALL)
-        small = boxes.take(is_small)
-        for part in _pieces(small, int(cells[is_small].max(initial=1))):
+        for part in _pieces(boxes.take(is_small), int(cells[is_small].max(initial=1))):
             self._tell(self.pick(part), part, decided)
-        small = boxes.take(~is_settled & ~is_small)
-        return [self.cut(part) for part in _pieces(small, 2 ** len(self._names))]
+        large = boxes.take(~is_settled & ~is_small)
+        return [self.cut(part) for part in _pieces(large, 2 ** len(self._names))]
 
     def _tell(self, picked: Picked, boxes: Boxes, decided: Found) -> None:
         winners = picked.winner[picked.real]
@@ -363,19 +362,19 @@ def _apart(level: Sequence[Boxes], most: int) -> tuple[list[Boxes], list[Boxes]]
     return [x for x in now if len(x.number)], [x for x in later if len(x.number)]
 
 
-def _alike(boxes: Sequence[Boxes]) -> list[Boxes]:
+def _alike(parts: Sequence[Boxes]) -> list[Boxes]:
     """The boxes grouped by their number of designs, padded to few sizes."""
     groups: dict[int, list[Boxes]] = {}
-    for own in boxes:
-        sizes = np.array([_size(n) for n in range(len(own.at) + 1)])[own.number]
+    for boxes in parts:
+        sizes = np.array([_size(n) for n in range(len(boxes.at) + 1)])[boxes.number]
         for size in np.unique(sizes):
-            part = own.take(sizes == size)
+            part = boxes.take(sizes == size)
             missing = max(0, int(size) - len(part.at))
             at = np.pad(part.at[:size], ((0, missing), (0, 0)))
             groups.setdefault(int(size), []).append(part._replace(at=at))
     return [
-        Boxes(*(np.concatenate(x, axis=-1) for x in zip(*parts, strict=True)))
-        for _, parts in sorted(groups.items())
+        Boxes(*(np.concatenate(x, axis=-1) for x in zip(*group, strict=True)))
+        for _, group in sorted(groups.items())
     ]
 
 
