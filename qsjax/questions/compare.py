@@ -145,7 +145,7 @@ class Ranking:
         places: contexts [tokens] and stated batches, along the second axis.
         cases: best designs; None where nothing runs.
         crossovers: where the order of two neighbours at the top changes, in order of context.
-        sides: of every subject, names of its accelerator and of its model.
+        names: of every subject, names of its accelerator and of its model.
         level: probability with which measured values lie in the intervals.
         is_real: whether the accounting is not the paper's, which no machine keeps.
         refusals: why nothing runs where it does not, a sentence each.
@@ -156,7 +156,7 @@ class Ranking:
     places: tuple[Place, ...]
     cases: tuple[tuple[Case | None, ...], ...]
     crossovers: tuple[Crossover, ...] = ()
-    sides: tuple[Names, ...] = ()
+    names: tuple[Names, ...] = ()
     level: float = LEVEL
     is_real: bool = True
     refusals: tuple[str, ...] = ()
@@ -164,7 +164,7 @@ class Ranking:
     def named_case(self, subject: int, place: int) -> NamedCase | None:
         """A cell's design under the names of its subject; None where nothing runs."""
         case = self.cases[subject][place]
-        return None if case is None else NamedCase(case, self.sides[subject])
+        return None if case is None else NamedCase(case, self.names[subject])
 
     def lead(self, first: int, second: int, place: int) -> Lead | None:
         """How sure one subject is to be ahead of another; None where one of them does not run."""
@@ -299,7 +299,7 @@ class Comparison(Result):
         row: Row = costs(case.rate, scalar(case.parts.step.busy), economy)
         if self.requests is not None:
             memory = scalar(case.records.hardware.hbm_bytes)
-            rules = filling_of("", memory, side.sides[subject][0])
+            rules = filling_of("", memory, side.names[subject][0])
             prompts = companion(
                 case.records, case.parts.step, *self.requests, rules, cached=self.cached
             )
@@ -456,7 +456,7 @@ def _answer(comparison: Comparison) -> list[str]:
 def _shortened(text: str, side: Ranking) -> str:
     """The text with all subjects but the first shortened to what sets them apart."""
     first, *others = side.subjects
-    device, model, _ = side.sides[0]
+    device, model, _ = side.names[0]
     short = {first: first}
     for name in others:
         rest = name.removeprefix(model)
@@ -501,7 +501,7 @@ def _spread(parts: Sequence[Sequence[Row]]) -> list[str]:
 def _where(comparison: Comparison) -> str:
     """The GPUs of every side: `64 h100-sxm`, or `64 GPUs` where subjects name theirs."""
     gpus = comparison.problem.stated.gpus[0]
-    device = comparison.own.sides[0][0]
+    device = comparison.own.names[0][0]
     first = comparison.own.subjects[0]
     named = device in first or "@" in first
     where = words.count(gpus, "GPU") if named else f"{gpus:,.0f} {device}"
@@ -747,7 +747,7 @@ def _ranking(
             column += cases
     ranking = Ranking(
         *(convention, tuple(subjects), places, tuple(map(tuple, columns))),
-        sides=tuple(
+        names=tuple(
             names_of(cells.hardware.name, cells.model.name, cells.variants[0].q) for cells in sides
         ),
         level=level,

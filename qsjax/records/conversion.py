@@ -61,9 +61,9 @@ def seconds_of_text(text: str) -> float | None:
     >>> seconds_of_text("50 ms"), seconds_of_text("2min"), seconds_of_text("50")
     (0.05, 120.0, None)
     """
-    found = _TIME.fullmatch(text)
+    match = _TIME.fullmatch(text)
     try:
-        return float(found[1]) * TIMES[found[2].replace("\u00b5", "u")] if found else None
+        return float(match[1]) * TIMES[match[2].replace("\u00b5", "u")] if match else None
     except (ValueError, KeyError):
         return None
 
@@ -102,11 +102,11 @@ def listed_of_text(text: str) -> list[float | str]:
     >>> listed_of_text("1k,8..64")
     ['1k', 8.0, 16.0, 32.0, 64.0]
     """
-    found: list[float | str] = []
+    values: list[float | str] = []
     for part in text.split(","):
         first, dots, last = part.partition("..")
         if not dots:
-            found.append(part)
+            values.append(part)
             continue
         try:
             low, high = number_of_text(first), number_of_text(last)
@@ -117,9 +117,9 @@ def listed_of_text(text: str) -> list[float | str]:
                 f"{part.strip()!r} is not a range; write it from low to high, as 8..64"
             )
         while low <= high:
-            found.append(low)
+            values.append(low)
             low *= 2.0
-    return found
+    return values
 
 
 def _of_text(text: str, unit: str) -> float:
@@ -140,8 +140,8 @@ def _of_array(value: Any) -> Any:
         raise NoNumberError(f"{_shown(value)} is not a number")
     if is_tracer(value):
         return value.astype(xp.result_type(float))
-    found = np.asarray(value).astype(np.float64)
-    return found if found.ndim else float(found)
+    numbers = np.asarray(value).astype(np.float64)
+    return numbers if numbers.ndim else float(numbers)
 
 
 def _of_list(value: list[Any] | tuple[Any, ...] | range, unit: str) -> Any:
