@@ -116,8 +116,8 @@ def _steps(
     method: Method,
 ) -> tuple[StepCost, StepCost, Any]:  # fmt: skip
     design = speculated(records, convention, method, acceptance, drafts, head_params)
-    own = decode_step(records, convention)
-    return own, decode_step(design, convention), design.workload.draft_time
+    plain_step = decode_step(records, convention)
+    return plain_step, decode_step(design, convention), design.workload.draft_time
 
 
 def _rows(
@@ -134,25 +134,25 @@ def _rows(
         work = dataclasses.replace(
             records.workload, query_tokens=1.0, tokens_per_step=1.0, batch=counts
         )
-        own = records._replace(workload=work)
-        return _steps(own, *numbers, convention=rules, method=asked["method"])
+        batched = records._replace(workload=work)
+        return _steps(batched, *numbers, convention=rules, method=asked["method"])
 
-    own, fast, _ = at(np.ones(1))
-    most = min(scalar(np.ravel(x.capacity.max_batch)[0]) for x in (own, fast))
+    alone, fast, _ = at(np.ones(1))
+    most = min(scalar(np.ravel(x.capacity.max_batch)[0]) for x in (alone, fast))
     if most < 1:
         return []
     counts = 2.0 ** np.arange(np.floor(np.log2(most)) + 1) if batches is None else np.array(batches)
     counts = counts[counts <= most]
-    own, fast, drafting = at(counts)
+    alone, fast, drafting = at(counts)
     part = {name: int(scalar(getattr(partition, name))) for name in DEGREES}
-    kept = (np.asarray(own.reasons) == 0) & (np.asarray(fast.reasons) == 0)
+    kept = (np.asarray(alone.reasons) == 0) & (np.asarray(fast.reasons) == 0)
     columns = {
         "batch": counts,
-        "tpot": own.tpot,
+        "tpot": alone.tpot,
         "tpot_speculated": fast.tpot,
         "draft_time": drafting,
         "tokens_per_s_per_gpu": fast.tokens_per_s_per_gpu,
-        "gain": np.asarray(own.tpot) / np.asarray(fast.tpot),
+        "gain": np.asarray(alone.tpot) / np.asarray(fast.tpot),
     }
     full = {name: np.broadcast_to(np.asarray(x), counts.shape) for name, x in columns.items()}
     label = label_of(cells) | {"variant": cells.variants[0].label, **part}
@@ -235,7 +235,7 @@ def speculate(
     if batches is not None:
         batches = list(checks.check_positive("batches", batches, "sequences"))
     alone = variants_alone(problem)
-    rows = [row for own in alone for row in _rows(own, partition, batches, asked, stated.rules)]
+    rows = [row for cells in alone for row in _rows(cells, partition, batches, asked, stated.rules)]
     return Speculation(problem, plain(asked), tuple(rows))
 
 

@@ -116,10 +116,10 @@ def _reasons(reason_bits: Any) -> Any:
     bits = np.asarray(reason_bits)
     if bits.ndim == 0:
         return tuple(reason_names(int(bits)))
-    found = np.empty(bits.shape, object)
+    names = np.empty(bits.shape, object)
     for at in np.ndindex(bits.shape):
-        found[at] = tuple(reason_names(int(bits[at])))
-    return found
+        names[at] = tuple(reason_names(int(bits[at])))
+    return names
 
 
 def _short(step: Decode | Prefill, first: str) -> str | None:
@@ -172,15 +172,15 @@ def _decode(records: Records, convention: Convention, is_out: ArrayLike) -> Deco
 _decode_anywhere = host_unless_traced(_decode)
 
 
-def _answer(found: Any, is_wide: bool) -> Any:
+def _answer(result: Any, is_wide: bool) -> Any:
     """Floats as the user's process has them: 64 bits, or 32 where a transformation asks."""
     if is_wide:
-        return found
+        return result
 
     def narrow(leaf: Any) -> Any:
         return leaf.astype(xp.float32) if leaf.dtype == xp.float64 else leaf
 
-    return trees.map(narrow, found)
+    return trees.map(narrow, result)
 
 
 # The field whose bounds an argument of another name has.
@@ -266,8 +266,8 @@ def decode(
     is_wide = _is_wide() or not is_traced((records, rules))
     with jax.enable_x64(True):
         records, rules = _checked(records, rules)
-        found = _decode_anywhere(records, rules, _out_of_range(*records[:4], rules))
-        answer: Decode = _answer(found, is_wide)
+        step = _decode_anywhere(records, rules, _out_of_range(*records[:4], rules))
+        answer: Decode = _answer(step, is_wide)
     return answer
 
 
@@ -338,10 +338,10 @@ def prefill(
     is_wide = _is_wide() or not is_traced((records, prompt, prompts))
     rules = named_convention("physical")
     with jax.enable_x64(True):
-        own, rules, length, count = _checked(records, rules, prompt=prompt, prompts=prompts)
-        work = dataclasses.replace(own.workload, context=length)
-        own = own._replace(workload=work)
-        is_out = _out_of_range(*own[:3], dataclasses.replace(work, batch=count))
-        found = _prefill_anywhere(own, rules, count, is_out, context_parallel=context_parallel)
-        answer: Prefill = _answer(found, is_wide)
+        records, rules, length, count = _checked(records, rules, prompt=prompt, prompts=prompts)
+        work = dataclasses.replace(records.workload, context=length)
+        records = records._replace(workload=work)
+        is_out = _out_of_range(*records[:3], dataclasses.replace(work, batch=count))
+        step = _prefill_anywhere(records, rules, count, is_out, context_parallel=context_parallel)
+        answer: Prefill = _answer(step, is_wide)
     return answer
