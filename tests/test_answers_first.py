@@ -158,7 +158,7 @@ class TestConvention:
     def test_the_paper_waits_to_be_asked_for(self):
         problem = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k", twins=3)
         alone = qs.explore(problem)
-        assert alone.beside is None
+        assert not alone.beside
         assert not [name for name in alone.rows()[1] if "paper" in name]
         both = qs.explore(
             qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k", twins=3, convention="both")

@@ -24,13 +24,13 @@ def answer():
     return compare(problem("both", context=CONTEXTS))
 
 
-@pytest.fixture(params=["own", "beside"])
+@pytest.fixture(params=[0, 1], ids=["physical", "paper"])
 def found(request, answer):
-    return getattr(answer, request.param)
+    return answer.sides[request.param]
 
 
 def test_both_accountings_stand_beside_each_other(answer):
-    assert (answer.own.convention, answer.beside.convention) == ("physical", "paper")
+    assert [side.convention for side in answer.sides] == ["physical", "paper"]
     assert answer.own.subjects == ("MoE", "dense q=2")
 
 

@@ -35,7 +35,7 @@ def answer() -> Explanation:
 
 @pytest.fixture(scope="module")
 def both(answer):
-    return answer.own, answer.beside
+    return answer.sides
 
 
 def test_both_conventions_stand_next_to_each_other(both):
@@ -146,7 +146,7 @@ def test_without_a_partition_the_best_one_is_explained():
     assert answer.stated.is_feasible
     assert answer.own.best.rate >= answer.stated.rate
     batch = answer.stated.parts.step.capacity.batch
-    assert answer.beside.stated.parts.step.capacity.batch == batch
+    assert answer.sides[1].stated.parts.step.capacity.batch == batch
     best = explained(batch="best")
     assert best.stated.rate == pytest.approx(answer.own.best.rate, rel=EXACT)
     with pytest.raises(ValueError, match=r"no design keeps TPOT <= 0\.01 ms\."):
@@ -163,9 +163,7 @@ def test_the_only_twin_is_what_is_explained():
     assert not twin.is_moe
     assert twin.stated.records.model.experts == 1
     # The two accountings mean different twins.
-    own, paper = (
-        side.stated.parts.memory["weights: routed experts"] for side in (twin.own, twin.beside)
-    )
+    own, paper = (side.stated.parts.memory["weights: routed experts"] for side in twin.sides)
     assert own != paper
 
 
@@ -241,7 +239,7 @@ def test_an_illegal_split_says_what_would_be_legal(partition, reason, words):
 def test_a_split_that_one_convention_alone_refuses():
     answer = explained(Partition(tp=4.0, ep=4.0, dp=2.0))
     assert answer.own.stated.shortcomings == ()
-    assert [one.text for one in answer.beside.stated.shortcomings] == [
+    assert [one.text for one in answer.sides[1].stated.shortcomings] == [
         "ep=4 times tp=4 does not divide the 8 GPUs of a pipeline stage; choose ep of 1, 2"
     ]
 

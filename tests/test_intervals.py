@@ -17,7 +17,7 @@ from qsjax.evidence.measurements import load_left_out
 from qsjax.evidence.validation import left_out
 from qsjax.grid.case import best_case
 from qsjax.grid.cells import cells_of
-from qsjax.grid.intervals import Names, Sided, error_of_case, lead_at_rate, lead_of
+from qsjax.grid.intervals import NamedCase, Names, error_of_case, lead_at_rate, lead_of
 from qsjax.numerics.loading import in_float64
 
 TOY = Spread(
@@ -226,7 +226,7 @@ def sides(asked):
     stated = asked.stated
     pairs = [(m, h) for m in range(len(stated.models)) for h in range(len(stated.accelerators))]
     return [
-        Sided(
+        NamedCase(
             best_case(cells_of(asked, m, h), 0),
             Names(stated.accelerators[h].name, stated.models[m].name),
         )

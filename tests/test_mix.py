@@ -53,9 +53,11 @@ def test_one_class_loses_nothing():
 
 def test_shares_weigh_the_classes():
     found = solve(CLASSES)
-    time = sum(c.request.tokens / c.rate for c in found.classes)
+    time = sum(c.share / c.tokens_per_s_per_gpu for c in found.classes)
     assert found.rate == pytest.approx(1 / time, rel=EXACT)
-    assert all(c.rate <= c.own_rate * (1 + EXACT) for c in found.classes)
+    assert all(
+        c.tokens_per_s_per_gpu <= c.own_tokens_per_s_per_gpu * (1 + EXACT) for c in found.classes
+    )
 
 
 def test_a_class_that_runs_nowhere_is_named():

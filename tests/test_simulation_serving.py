@@ -387,7 +387,7 @@ def test_a_size_screens_by_the_mean_of_many_lengths():
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ({"users": 4, "isl": 5, "osl": 5, "scheduler": {"budgets": 3}}, "budgets is not a rule"),
+        ({"users": 4, "isl": 5, "osl": 5, "scheduler": {"budgets": 3}}, "budgets is not known"),
         ({"users": 4, "isl": 5, "osl": 5, "engine": "ollama"}, "unknown engine"),
         ({"users": "many", "isl": 5, "osl": 5}, "not a number"),
         ({"users": [1, 2.5], "isl": 5, "osl": 5}, "whole numbers"),

@@ -19,8 +19,8 @@ def asked() -> dict[str, Any]:
     words: list[str] = []
     for parameter in context.command.params:
         if isinstance(parameter, click.Argument) and parameter.name in given:
-            own = given.pop(parameter.name)
-            words += map(str, own if isinstance(own, tuple) else [own])
+            argument = given.pop(parameter.name)
+            words += map(str, argument if isinstance(argument, tuple) else [argument])
     return {
         "command": [context.info_name, *words],
         "repeat": shlex.join(["qsjax", *sys.argv[1:]]),

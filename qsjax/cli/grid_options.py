@@ -13,8 +13,8 @@ AXES = (*DEGREES, "kv_mode", "replicas")
 
 def several(text: str) -> Any:
     """One name, or the list of several that commas separate."""
-    found = names_of(text)
-    return found if len(found) > 1 else text
+    names = names_of(text)
+    return names if len(names) > 1 else text
 
 
 def served(models: Any, flags: dict[str, Any], **more: Any) -> Problem:

@@ -36,13 +36,13 @@ def _widths(column: "Column") -> tuple[int, int]:
 
 def _fit(widths: list[tuple[int, int]], room: int) -> list[int]:
     """Widths that sum to `room`, the widest first to give way; more where the least ones do."""
-    found = [natural for _, natural in widths]
-    while sum(found) > room:
-        spare = [at for at, (least, _) in enumerate(widths) if found[at] > least]
+    fitted = [natural for _, natural in widths]
+    while sum(fitted) > room:
+        spare = [at for at, (least, _) in enumerate(widths) if fitted[at] > least]
         if not spare:
             break
-        found[max(spare, key=found.__getitem__)] -= 1
-    return found
+        fitted[max(spare, key=fitted.__getitem__)] -= 1
+    return fitted
 
 
 def show(table: "Table", width: int | None) -> None:
@@ -59,10 +59,10 @@ def show(table: "Table", width: int | None) -> None:
     if sum(least for least, _ in widths) + around > room:
         table.box, table.show_edge, table.padding = box.SIMPLE_HEAD, False, 0
         around = len(widths) - 1
-    found = _fit(widths, room - around)
-    for column, characters in zip(table.columns, found, strict=True):
+    fitted = _fit(widths, room - around)
+    for column, characters in zip(table.columns, fitted, strict=True):
         column.width = characters
-    Console(width=max(room, sum(found) + around)).print(table)
+    Console(width=max(room, sum(fitted) + around)).print(table)
 
 
 def table(content: Content) -> None:
@@ -73,15 +73,15 @@ def table(content: Content) -> None:
         return
     if content.title:  # by itself: a narrow table would fold it
         click.echo(f"\n{content.title}")
-    found = Table(header_style="bold")
+    printed = Table(header_style="bold")
     for at, head in enumerate(content.heads):
-        found.add_column(head, justify="left" if at < content.left else "right", max_width=60)
+        printed.add_column(head, justify="left" if at < content.left else "right", max_width=60)
     for row in content.rows:
         if row:
-            found.add_row(*row)
+            printed.add_row(*row)
         else:
-            found.add_section()
-    show(found, None if sys.stdout.isatty() else WIDTH)
+            printed.add_section()
+    show(printed, None if sys.stdout.isatty() else WIDTH)
 
 
 def json_of(value: Any) -> None:
@@ -119,7 +119,7 @@ def _flat(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in leaves(content):
         if isinstance(value, list) and value and isinstance(value[0], dict):
             for at, item in enumerate(value):
-                yield from ((f"{name}[{at}].{key}", own) for key, own in _flat(item))
+                yield from ((f"{name}[{at}].{key}", leaf) for key, leaf in _flat(item))
         else:
             yield name, value
 

@@ -139,7 +139,7 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
     if allowed is not None and "=" not in text and lookup.is_model(text):  # `qwen3:32b`, `m:latest`
         return text, {}
     name, colon, rest = text[scheme.end() if scheme else 0 :].partition(":")
-    found: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     for part in rest.split(",") if colon else ():
         key, mark, value = (x.strip() for x in part.partition("="))
         try:
@@ -160,8 +160,8 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
                     else f"{name}:hbm_bw=x2 (twice as much) or {name}:hbm_bw=4e12 (this much)"
                 )
             )
-        found[key] = value if allowed is None or is_word else number
-    return name, found
+        changes[key] = value if allowed is None or is_word else number
+    return name, changes
 
 
 def one(name: str, values: list[float] | None, default: float | None = None) -> float | None:

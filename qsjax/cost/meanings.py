@@ -44,15 +44,15 @@ def meaning_of(name: str) -> Meaning:
     if name in _FACTS:
         return Meaning(_FACTS[name].meaning, _FACTS[name].unit)
     if metric_of := max((m for m in METRICS if name.startswith(f"{m}_")), key=len, default=""):
-        own = meaning_of(metric_of)
+        inner = meaning_of(metric_of)
         rest = name[len(metric_of) + 1 :].replace("_", " ")
-        return Meaning(f"{own.long_name}: {rest}", own.units)
+        return Meaning(f"{inner.long_name}: {rest}", inner.units)
     part, dot, rest = name.partition("." if "." in name else "_")
     words = rest.replace("_", " ")
     parts = _known("parts")
     if part not in parts and (dot == "." or part in _WITHIN):
-        own = meaning_of(rest)
-        return Meaning(f"{part.replace('_', ' ')}: {own.long_name}", own.units)
+        inner = meaning_of(rest)
+        return Meaning(f"{part.replace('_', ' ')}: {inner.long_name}", inner.units)
     if part in parts:
         return Meaning(f"{parts[part].long_name}: {words}".removesuffix(": "), parts[part].units)
     return Meaning(name.replace("_", " "))

@@ -275,7 +275,7 @@ def prefix_costs(records: Records, convention: Convention, reuse: Reuse) -> dict
         seconds=seconds,
         tokens_per_s_per_gpu=tokens / seconds,
     )
-    found = {"recompute": again, "hbm": kept_in_hbm}
+    by_place = {"recompute": again, "hbm": kept_in_hbm}
     for name in TIERS:
         room, speed, latency = (
             xp.asarray(getattr(chip, f"{name}_{what}")) for what in ("bytes", "bw", "latency")
@@ -283,5 +283,5 @@ def prefix_costs(records: Records, convention: Convention, reuse: Reuse) -> dict
         exists = (room > 0) & (speed > 0)
         speed = xp.where(exists, speed * chip.eff_tier, 1.0)
         cost = request.in_place(xp.where(exists, room, 0.0), speed, latency, tokens)
-        found[name] = cost._replace(pays_from=request.pays_from(latency, chip.eff_tier))
-    return found
+        by_place[name] = cost._replace(pays_from=request.pays_from(latency, chip.eff_tier))
+    return by_place

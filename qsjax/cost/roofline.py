@@ -114,7 +114,7 @@ def roofline(step: StepCost, records: Records, convention: Convention) -> dict[s
     work = records.workload
     tokens = step.microbatch * work.query_tokens
     hbm_bytes, hbm = _phase_bytes(step, records), step.hbm.phases()
-    found = {}
+    roofs = {}
     for i, name in enumerate(Phases._fields):
         peak = compute.peak_flops(hardware, _dtypes(work)[i], convention)  # type: ignore[arg-type]  # a Dtype
         time = xp.maximum(step.compute[i], hbm[i])
@@ -128,7 +128,7 @@ def roofline(step: StepCost, records: Records, convention: Convention) -> dict[s
             flops = _ffn_flops(step, records, convention)
         safe = xp.where(time > 0, time, 1.0)
         reached = flops / safe
-        found[name] = Roof(
+        roofs[name] = Roof(
             compute=step.compute[i],
             hbm=hbm[i],
             flops=flops,
@@ -140,7 +140,7 @@ def roofline(step: StepCost, records: Records, convention: Convention) -> dict[s
             bandwidth_share=hbm_bytes[i] / (safe * hardware.hbm_bw),
             filled=filled,
         )
-    return found
+    return roofs
 
 
 class Messages(NamedTuple):
@@ -159,16 +159,16 @@ def communication(step: StepCost, records: Records, convention: Convention) -> d
     """
     halves = 2.0 if convention.two_batch_overlap else 1.0
     times = halves * xp.asarray(records.partition.pp) / records.workload.tokens_per_step
-    found = {}
+    messages = {}
     for name in step.exposed._fields:
         cost, seen = getattr(step.comm, name), getattr(step.exposed, name)
-        found[name] = Messages(
+        messages[name] = Messages(
             startup=times * cost.startup,
             bandwidth=times * cost.bandwidth,
             exposed=times * seen,
             hidden=times * (cost.startup + cost.bandwidth - seen),
         )
-    return found
+    return messages
 
 
 class Parts(NamedTuple):

@@ -120,8 +120,8 @@ def draft_bytes(draft: ModelSpec, records: Records, convention: Convention) -> t
     Returns:
         Both in B.
     """
-    own = records._replace(model=draft, partition=_alone(records.partition))
-    cap = capacity(context_of(own, convention))
+    drafting = records._replace(model=draft, partition=_alone(records.partition))
+    cap = capacity(context_of(drafting, convention))
     share = layer_params(draft) / params.total_params(draft)
     return share * cap.weights, cap.kv_per_sequence
 

@@ -396,10 +396,6 @@ class Calibration(Result):
             **self.errors(),
         }
 
-    def inputs(self) -> Row:
-        """The file and the names of the constants."""
-        return self.asked
-
     @property
     def toml(self) -> str:
         """Lines for the TOML file of an accelerator; times carry their unit in the key."""

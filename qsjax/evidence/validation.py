@@ -221,10 +221,6 @@ class Report(Result):
             "summary": self.errors,
         }
 
-    def inputs(self) -> Row:
-        """Which records were asked for."""
-        return self.asked
-
     def drawings(self) -> dict[str, Drawing]:
         """Predicted against measured, and the errors by accelerator, model and regime."""
         from qsjax import plotting

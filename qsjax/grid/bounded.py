@@ -46,18 +46,20 @@ class _Ranges(NamedTuple):
 class _Search:
     """Candidates with the best batch and throughput found so far."""
 
-    def __init__(self, found: Candidates, limits: Limits, steps: np.ndarray) -> None:
-        self.found, self.steps = found, steps
-        self.judged = judged_at(found, limits)
-        self.score = np.full(len(found.largest), -np.inf)
-        self.batch = np.zeros(len(found.largest))
-        self.gpus = np.ones(len(found.largest))
+    def __init__(self, candidates: Candidates, limits: Limits, steps: np.ndarray) -> None:
+        self.candidates, self.steps = candidates, steps
+        self.judged = judged_at(candidates, limits)
+        self.score = np.full(len(candidates.largest), -np.inf)
+        self.batch = np.zeros(len(candidates.largest))
+        self.gpus = np.ones(len(candidates.largest))
         # Candidates are in the order of their cells.
-        _, self.starts, self.cell = np.unique(found.row, return_index=True, return_inverse=True)
+        _, self.starts, self.cell = np.unique(
+            candidates.row, return_index=True, return_inverse=True
+        )
 
     def value(self, who: np.ndarray, step: np.ndarray) -> np.ndarray:
         """The batch of a step, cut to the candidate's largest."""
-        return np.minimum(self.steps[step], self.found.largest[who])
+        return np.minimum(self.steps[step], self.candidates.largest[who])
 
     def attempt(self, who: np.ndarray, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Whether the limits are kept, and the throughput; the best of each candidate is noted."""
@@ -104,23 +106,26 @@ def _to_the_limit(search: _Search, ranges: _Ranges) -> None:
         is_open = (high - low > 1.0) & (rate * ((high - 1.0) / low) >= search.wanted()[who])
         who, low, high, rate = who[is_open], low[is_open], high[is_open], rate[is_open]
         middle = np.floor(0.5 * (low + high))
-        kept, found = search.attempt(who, middle)
+        kept, tried = search.attempt(who, middle)
         low, high = np.where(kept, middle, low), np.where(kept, high, middle)
-        rate = np.where(kept, found, rate)
+        rate = np.where(kept, tried, rate)
 
 
-def best_two(found: Candidates, limits: Limits) -> RowBest:
+def best_two(candidates: Candidates, limits: Limits) -> RowBest:
     """Best batch of the candidates that may be among the best two of their cell.
 
     Of the others a batch that is not their best one, of all whether any batch is allowed.
     """
-    steps = ladder(float(np.max(found.largest, initial=1.0)))
-    return concatenated(*(_best_two(_Search(own, limits, steps)) for own in groups(found)))
+    steps = ladder(float(np.max(candidates.largest, initial=1.0)))
+    return concatenated(*(_best_two(_Search(group, limits, steps)) for group in groups(candidates)))
 
 
 def _best_two(search: _Search) -> RowBest:
     every = np.arange(len(search.score))
-    first, last = np.zeros(len(every), int), np.searchsorted(search.steps, search.found.largest)
+    first, last = (
+        np.zeros(len(every), int),
+        np.searchsorted(search.steps, search.candidates.largest),
+    )
     kept, rate = search.attempt(every, np.ones(len(every)))
     ranges: _Ranges = take(_Ranges(every, first, last, rate, kept), kept)
     is_kept, _ = search.attempt(ranges.who, search.value(ranges.who, ranges.high))

@@ -114,12 +114,12 @@ class Region:
 
     def fields(self, unit: np.ndarray) -> Fields:
         """Values at points of the unit cube, shape (..., parameter): along logarithms above 0."""
-        found = {}
+        values = {}
         for field, k in self.axis_of.items():
             low, high, at = self.low[field], self.high[field], unit[..., k]
             value = low * (high / low) ** at if low > 0 else low + (high - low) * at
-            found[field] = np.clip(value, low, high)
-        return found
+            values[field] = np.clip(value, low, high)
+        return values
 
     def at(self, unit: np.ndarray) -> Inputs:
         """Inputs at points of the unit cube, one a row."""
@@ -240,10 +240,10 @@ class Judge:
 
     def ranges(self, boxes: Boxes, at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Range of the metric of designs over boxes, and whether they may run: without slopes."""
-        found, _ = self._enclose(boxes, self.designs(at), sloped=False)
+        judged, _ = self._enclose(boxes, self.designs(at), sloped=False)
         shape = len(boxes.low), len(at)
-        may_run = (range_of(found.reasons)[0] == 0) & (range_of(found.broken)[0] == 0)
-        least, most = range_of(found.value)
+        may_run = (range_of(judged.reasons)[0] == 0) & (range_of(judged.broken)[0] == 0)
+        least, most = range_of(judged.value)
         least, most, may_run = (np.broadcast_to(x, shape) for x in (least, most, may_run))
         return least * (1 - ROUNDING), most * (1 + ROUNDING), may_run
 
@@ -255,22 +255,24 @@ class Judge:
         is_few = main.batch[1] - main.batch[0] <= 1.0
 
         def joined(batch: np.ndarray) -> Bounds:
-            own = self.bound(boxes, at, batch)
+            bounds = self.bound(boxes, at, batch)
             no = (np.zeros(is_few.shape),) * 2
 
             def chosen(new: Any, old: Any) -> Any:
                 return trees.map(partial(np.where, is_few), new, old)
 
-            shared = [*zip(own.slopes[: own.shared], main.slopes[: own.shared], strict=True)]
-            rest = [(new, no) for new in own.slopes[own.shared :]]
-            rest += [(no, old) for old in main.slopes[own.shared :]]
-            parts = zip(own.ahead_parts, main.ahead_parts, strict=True)
+            shared = [
+                *zip(bounds.slopes[: bounds.shared], main.slopes[: bounds.shared], strict=True)
+            ]
+            rest = [(new, no) for new in bounds.slopes[bounds.shared :]]
+            rest += [(no, old) for old in main.slopes[bounds.shared :]]
+            parts = zip(bounds.ahead_parts, main.ahead_parts, strict=True)
             return main._replace(
-                low=chosen(own.low, main.low),
-                high=chosen(own.high, main.high),
-                at_centre=chosen(own.at_centre, main.at_centre),
+                low=chosen(bounds.low, main.low),
+                high=chosen(bounds.high, main.high),
+                at_centre=chosen(bounds.at_centre, main.at_centre),
                 slopes=[chosen(new, old) for new, old in [*shared, *rest]],
-                ahead=chosen(own.ahead, main.ahead),
+                ahead=chosen(bounds.ahead, main.ahead),
                 ahead_parts=[chosen(new, old) for new, old in parts],
             )
 
@@ -374,16 +376,16 @@ def log_slopes(value: Any) -> dict[int, Pair]:
         return {}
     if value.relative:
         return value.slopes
-    found = {}
+    logs = {}
     for axis, (low, high) in value.slopes.items():
         with np.errstate(all="ignore"):
             ends = [x / y for x in (low, high) for y in value.range]
         bad = ~(np.asarray(value.low) > 0)
-        found[axis] = (
+        logs[axis] = (
             np.where(bad, -np.inf, np.fmin.reduce(ends)),
             np.where(bad, np.inf, np.fmax.reduce(ends)),
         )
-    return found
+    return logs
 
 
 def region_of(

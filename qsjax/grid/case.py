@@ -104,13 +104,13 @@ def best_partition(cells: Cells) -> Partition | None:
 def best_case(cells: Cells, cell: int, best: Best | None = None) -> Case | None:
     """The best design of a cell, taken apart; None without one. `best` saves the search."""
     if best is None:
-        found, at = best_of(cells, *take((cells.inputs, cells.economy), [cell])), 0
+        winner, at = best_of(cells, *take((cells.inputs, cells.economy), [cell])), 0
     else:
-        found, at = best, cell
-    if found.feasible[at] == 0:
+        winner, at = best, cell
+    if winner.feasible[at] == 0:
         return None
-    partition = take(cells.designs.partition, int(found.position[at]))
-    return case_at(cells, cell, partition, float(found.batch[at]))
+    partition = take(cells.designs.partition, int(winner.position[at]))
+    return case_at(cells, cell, partition, float(winner.batch[at]))
 
 
 def sequences_of(case: Case) -> float:

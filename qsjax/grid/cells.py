@@ -321,15 +321,15 @@ def variants_alone(problem: Problem) -> list[Cells]:
 
 def of_variant(cells: Cells, index: int) -> Cells:
     """The cells of one variant alone."""
-    own = slice(index * cells.per_variant, (index + 1) * cells.per_variant)
+    rows = slice(index * cells.per_variant, (index + 1) * cells.per_variant)
     axis = Axis(cells.axes[0].name, np.zeros(1), (cells.variants[index].label,))
     return dataclasses.replace(
         cells,
         axes=(axis, *cells.axes[1:]),
         variants=(cells.variants[index],),
-        inputs=take(cells.inputs, own),
-        economy=take(cells.economy, own),
-        illegal=cells.illegal[:, own],
+        inputs=take(cells.inputs, rows),
+        economy=take(cells.economy, rows),
+        illegal=cells.illegal[:, rows],
     )
 
 

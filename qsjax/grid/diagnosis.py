@@ -153,10 +153,10 @@ def remarks(records: Records, convention: Convention, attention: Roof | None = N
     """
     model, hardware = records.model, records.hardware
     tp, island = scalar(records.partition.tp), scalar(hardware.island_size)
-    found = []
+    lines = []
     if tp > island:
         fast, slow = (scalar(bw) / GB for bw in (hardware.intra_bw, hardware.inter_bw))
-        found.append(
+        lines.append(
             f"tp={tp:g} leaves its island of {island:g} GPUs, so every all-reduce crosses the slow "
             f"fabric ({slow:g} GB/s per GPU against {fast:g}); pp or dp keeps tp inside"
         )
@@ -165,10 +165,10 @@ def remarks(records: Records, convention: Convention, attention: Roof | None = N
     if copies > 1:
         heads = f"there are {scalar(model.kv_heads):g} KV heads"
         why = "all heads share its latent" if scalar(model.kv_latent) > 0 else heads
-        found.append(
+        lines.append(
             f"tp={tp:g} holds the KV cache {copies:.3g} times over, as {why}; dp or kvp in place "
             "of tp would not"
         )
     if attention is not None and _is_kernel_bound(attention):
-        found.append(_kernel_bound(records, attention))
-    return found
+        lines.append(_kernel_bound(records, attention))
+    return lines

@@ -109,7 +109,7 @@ def check(distributions: Mapping[str, Distribution]) -> None:
             f"distributions: {kind_of(distributions)} was given; give for example "
             '{"q": qsjax.normal(5, 1)}'
         )
-    found = []
+    told = []
     for name, given in distributions.items():
         problem = None
         if name not in LOSSES:
@@ -117,14 +117,14 @@ def check(distributions: Mapping[str, Distribution]) -> None:
                 problem = _group_problem(name)
             except ValueError as error:
                 problem = str(error)
-        found.append(problem or _problem(name, given))
+        told.append(problem or _problem(name, given))
     if "q" in distributions and any(name in distributions for name in LOSSES):
-        found.append("q: give either q or the losses and exponent that it follows from")
+        told.append("q: give either q or the losses and exponent that it follows from")
     if ("loss_dense" in distributions) != ("loss_moe" in distributions):
-        found.append("loss_dense and loss_moe go together; give both")
+        told.append("loss_dense and loss_moe go together; give both")
     if not distributions:
-        found.append("no distribution was given; give for example q=normal:5,1")
-    problems = [problem for problem in found if problem]
+        told.append("no distribution was given; give for example q=normal:5,1")
+    problems = [problem for problem in told if problem]
     if problems:
         raise ValueError("\n".join(problems))
 

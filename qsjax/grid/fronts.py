@@ -33,16 +33,21 @@ class Points(NamedTuple):
     batch: np.ndarray
 
 
-def front_of(points: Points) -> Points:
-    """The points that no other beats in both rates.
+def undominated(first: np.ndarray, second: np.ndarray, *ties: np.ndarray) -> np.ndarray:
+    """Places of the pairs of rates that no other pair beats in both, by falling first rate.
 
-    Sorted by the first rate, a point is on the front if its second exceeds all before it. Of equal
-    points the one with the fewest GPUs stays, then the lowest row, then the smallest batch.
+    Sorted by the first rate, a pair stays if its second exceeds all before it. Of equal pairs the
+    one with the least of the first of `ties` stays, then of the second, and so on.
     """
-    keys = (points.batch, points.row, points.gpus, -points.gpu, -points.user)
-    ordered: Points = take(points, np.lexsort(keys))
-    before = np.concatenate([[-np.inf], np.maximum.accumulate(ordered.gpu)[:-1]])
-    return take(ordered, ordered.gpu > before)
+    order = np.lexsort((*ties[::-1], -second, -first))
+    before = np.append(-np.inf, np.maximum.accumulate(second[order])[:-1])
+    return order[second[order] > before]
+
+
+def front_of(points: Points) -> Points:
+    """The points that no other beats in both rates; of equal ones that with the fewest GPUs."""
+    ties = points.gpus, points.row, points.batch
+    return take(points, undominated(points.user, points.gpu, *ties))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,11 +101,11 @@ class Front:
 
 
 def _points(
-    found: Candidates, largest: np.ndarray, batches: np.ndarray, limits: Limits
+    candidates: Candidates, largest: np.ndarray, batches: np.ndarray, limits: Limits
 ) -> tuple[Points, int]:
     """The front of candidates at every batch up to their largest, and how many were evaluated."""
     parts, evaluated = [Points(*np.empty((5, 0)))], 0
-    for block in rectangles(found, largest, batches):
+    for block in rectangles(candidates, largest, batches):
         batch = np.minimum(block.batches, block.largest)
         own = (block.winners, block.economy, limits, batch)
         *rates, broken = judge(*own, objective="tokens_per_s_per_user")
@@ -123,15 +128,15 @@ def front_of_cell(
             of each partition its largest batch.
         every_batch: every whole batch up to the largest, instead of the ladder.
     """
-    found, _ = candidates_of(cells, *take((cells.inputs, cells.economy), [cell]))
-    largest = allowed_batches(found, cells.limits)
+    candidates, _ = candidates_of(cells, *take((cells.inputs, cells.economy), [cell]))
+    largest = allowed_batches(candidates, cells.limits)
     most = float(np.max(largest, initial=1.0))
     if asked is not None:
         batches, largest = asked, clip_to(asked, largest)
     else:
         batches = every(most) if every_batch else ladder(most)
-    points, evaluated = _points(found, largest, batches, cells.limits)
-    (inputs, (partition, _)), economy = found.flat(points.row.astype(np.int64))
+    points, evaluated = _points(candidates, largest, batches, cells.limits)
+    (inputs, (partition, _)), economy = candidates.flat(points.row.astype(np.int64))
     winners = Winners(inputs, Designs(partition, points.batch))
     step = full(step_on_host(winners), points.batch.shape)
     return Front(

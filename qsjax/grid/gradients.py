@@ -146,9 +146,9 @@ def _kinks(
 ) -> np.ndarray:
     """Change of elasticities just left and just right, shape (2, metric, parameter, row)."""
     mask, side = tuple(masks.T[:, :, None]), np.array([-1.0, 0.0, 1.0])[:, None, None]
-    found = _slopes_beside(winners, economy, mask, side, members=members, metrics=metrics)
+    beside = _slopes_beside(winners, economy, mask, side, members=members, metrics=metrics)
     shape = (3, len(masks), _rows(winners))
-    left, here, right = np.stack([np.broadcast_to(x, shape) for x in found], axis=1)
+    left, here, right = np.stack([np.broadcast_to(x, shape) for x in beside], axis=1)
     return np.stack([left - here, right - here])
 
 

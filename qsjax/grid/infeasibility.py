@@ -85,8 +85,8 @@ def refusals(cells: Cells, row: int, batches: np.ndarray | None = None) -> tuple
         batches: those to try; all of them if None.
     """
     limits = cells.limits
-    found, counted = candidates_of(cells, *take((cells.inputs, cells.economy), [row]))
-    if not len(found.largest):
+    candidates, counted = candidates_of(cells, *take((cells.inputs, cells.economy), [row]))
+    if not len(candidates.largest):
         counts = counted.reasons[:, 0] + cells.illegal[:, row]
         listed = ", ".join(f"{name} ({n})" for name, n in zip(REASONS, counts, strict=True) if n)
         text = f"none of the {cells.enumerated} partitions can run: {listed}"
@@ -94,7 +94,7 @@ def refusals(cells: Cells, row: int, batches: np.ndarray | None = None) -> tuple
     given = tuple(name for name in LIMITS if is_given(limits, name))
 
     def best(names: tuple[str, ...], objective: Objective = "tokens_per_s") -> float:
-        scores = score_candidates(found, only(limits, names), objective, batches)
+        scores = score_candidates(candidates, only(limits, names), objective, batches)
         score = float(np.max(scores.score, initial=-np.inf))
         return -score if METRICS[objective].less_is_better else score
 

@@ -55,8 +55,8 @@ def _slopes(records: Records, rules: Convention, names: tuple[str, ...], count: 
         if name in fields
     }
     hardware = dataclasses.replace(records.hardware, **moved)
-    found = _log_tpot(records._replace(hardware=hardware), rules)
-    logs = np.broadcast_to(np.asarray(found), (len(moves), count))
+    moved_logs = _log_tpot(records._replace(hardware=hardware), rules)
+    logs = np.broadcast_to(np.asarray(moved_logs), (len(moves), count))
     return (logs[1:] - logs[0]).T / STEP
 
 
@@ -86,11 +86,11 @@ def bounds_of(solution: Solution, level: float) -> Arrays:
     Raises:
         ValueError: `level` is no probability.
     """
-    own = (solution.winners, solution.step, solution.cells.hardware.name)
-    error, found = bounds_of_winners(*own, level)
+    winners = (solution.winners, solution.step, solution.cells.hardware.name)
+    error, bounds = bounds_of_winners(*winners, level)
     if len(solution.cells.variants) > 1 and not is_papers(solution.winners.inputs.convention):
-        found["chance_over_moe"] = _over_moe(solution, error)
-    return found
+        bounds["chance_over_moe"] = _over_moe(solution, error)
+    return bounds
 
 
 def bounds_of_winners(
@@ -121,15 +121,15 @@ def bounded_rows(front: Front) -> list[Row]:
 
 def _over_moe(solution: Solution, error: Error) -> np.ndarray:
     """Probability that each cell makes more tokens/s/GPU than the MoE; NaN where one is missing."""
-    found = np.full(solution.cells.cells, np.nan)
+    chances = np.full(solution.cells.cells, np.nan)
     per = solution.cells.per_variant
     runs, rate = solution.is_feasible, np.asarray(solution.step.tokens_per_s_per_gpu)
-    for cell in range(per, len(found)):
+    for cell in range(per, len(chances)):
         first = cell % per
         if runs[cell] and runs[first]:
             ratio = float(rate[cell] / rate[first])
-            found[cell] = _lead(error, ratio, _ONE_SYSTEM, (cell, first)).chance
-    return found
+            chances[cell] = _lead(error, ratio, _ONE_SYSTEM, (cell, first)).chance
+    return chances
 
 
 def _bounds(tpot: np.ndarray, rate: np.ndarray, factor: np.ndarray) -> Arrays:
@@ -159,21 +159,21 @@ class Names(NamedTuple):
         return frozenset(name for name in SHARED if getattr(self, name) == getattr(other, name))
 
 
-class Sided(NamedTuple):
+class NamedCase(NamedTuple):
     """A design under its names."""
 
     case: Case
     names: Names
 
 
-def error_of_case(side: Sided) -> Error:
+def error_of_case(side: NamedCase) -> Error:
     """The error to be expected of one design."""
     case = side.case
     accelerator, _, engine = side.names
     return _error(case.records, case.rules, accelerator, case.parts.time, engine)
 
 
-def bounds_of_case(side: Sided, level: float = LEVEL) -> dict[str, Any]:
+def bounds_of_case(side: NamedCase, level: float = LEVEL) -> dict[str, Any]:
     """The bounds of `bounds_of` for one design.
 
     Raises:
@@ -183,8 +183,8 @@ def bounds_of_case(side: Sided, level: float = LEVEL) -> dict[str, Any]:
     factor = factor_of(load_spread(), error, level)
     step = side.case.parts.step
     tpot, rate = np.asarray([step.tpot], float), np.asarray([step.tokens_per_s_per_gpu], float)
-    found: dict[str, Any] = {k: float(x[0]) for k, x in _bounds(tpot, rate, factor).items()}
-    return found | {"interval_rests_on": error.rests_on[0]}
+    bounds: dict[str, Any] = {k: float(x[0]) for k, x in _bounds(tpot, rate, factor).items()}
+    return bounds | {"interval_rests_on": error.rests_on[0]}
 
 
 def is_sure(chance: float) -> bool:
@@ -222,7 +222,7 @@ def names_in(label: Mapping[str, Any]) -> Names:
     return names_of(label["hardware"], label["model"], label["q"])
 
 
-def lead_of(first: Sided, second: Sided, *, ratio: float | None = None) -> Lead:
+def lead_of(first: NamedCase, second: NamedCase, *, ratio: float | None = None) -> Lead:
     """How sure the first design is to be ahead; errors of what both share cancel.
 
     In tokens/s/GPU, or by a predicted `ratio` of something else that goes with the time.
@@ -289,7 +289,7 @@ def _lead(
 ) -> Lead:
     """How sure one of two designs is to be ahead that makes `ratio` times as many tokens/s/GPU."""
     spread = load_spread()
-    found = difference(spread, error, ratio, shared, pair, weights)
-    z = found.mean / found.sigma if found.sigma else 0.0
-    margin = float(np.exp(quantile(spread, LEVEL) * found.sigma))
-    return Lead(chance_below(spread, z), margin, found.gains)
+    advantage = difference(spread, error, ratio, shared, pair, weights)
+    z = advantage.mean / advantage.sigma if advantage.sigma else 0.0
+    margin = float(np.exp(quantile(spread, LEVEL) * advantage.sigma))
+    return Lead(chance_below(spread, z), margin, advantage.gains)

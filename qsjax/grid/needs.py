@@ -58,12 +58,12 @@ def least_gpus(cells: Cells, where: np.ndarray) -> np.ndarray:
     batches = cells.designs.batch
     sequences = 1.0 if batches is None else float(np.min(batches))
     powers, counts = _power_of_two_partitions()
-    found = np.full(cells.cells, np.nan)
+    least_counts = np.full(cells.cells, np.nan)
     for cell in np.flatnonzero(where):
         room = _room(take(cells.inputs, cell), powers)
         asked = cells.inputs.workload.batch
         least = max(1.0, sequences if asked is None else float(np.asarray(asked)[cell]))
         fits = (np.asarray(room.reasons) == 0) & (np.asarray(room.max_batch) >= least)
         if fits.any():
-            found[cell] = counts[np.broadcast_to(fits, counts.shape)].min()
-    return found
+            least_counts[cell] = counts[np.broadcast_to(fits, counts.shape)].min()
+    return least_counts

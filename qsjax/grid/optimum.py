@@ -60,6 +60,16 @@ class Best(NamedTuple):
     shortfall: np.ndarray
 
 
+def least_hbm_bytes(inputs: Inputs, best: Best) -> np.ndarray:
+    """HBM of each GPU from which a legal design of a row would fit [B]; inf if none is legal.
+
+    A whole byte more than rounding can take away.
+    """
+    hardware = inputs.hardware
+    lacking = best.shortfall / np.asarray(hardware.usable_fraction)
+    return np.ceil(np.asarray(hardware.hbm_bytes) + lacking) + 1.0
+
+
 class _Table(NamedTuple):
     """Scores, GPUs and broken rules that a choice reads, shape (row, design)."""
 
@@ -154,12 +164,12 @@ def _small(
     cells: Cells, inputs: Inputs, economy: Economy, among: np.ndarray | None = None, **how: Any
 ) -> Best:
     """`_best` by NumPy: nothing is compiled."""
-    own, prices = trees.map(_column, (inputs, economy))
+    columns, prices = trees.map(_column, (inputs, economy))
     if among is None:
         designs, count = trees.map(lambda x: _column(x).T, cells.designs), cells.count
     else:
         designs, count = take(cells.designs, among), among.shape[1]
-    table = _table_on_host(own, designs, cells.limits, prices, **how)
+    table = _table_on_host(columns, designs, cells.limits, prices, **how)
     return _reduce(table, (len(inputs.q), count), np)
 
 
@@ -216,8 +226,8 @@ def _best_listed(
 def prices_of(cells: Cells, rows: Inputs) -> Economy:
     """Price and power of rows with their own hardware, with the cells' shares."""
     prices: Economy = trees.map(lambda x: np.broadcast_to(x[:1], rows.q.shape), cells.economy)
-    own = {name: getattr(rows.hardware, name) for name in cells.of_hardware}
-    return dataclasses.replace(prices, **own)
+    of_hardware = {name: getattr(rows.hardware, name) for name in cells.of_hardware}
+    return dataclasses.replace(prices, **of_hardware)
 
 
 def any_batch(problem: Problem) -> tuple[Problem, np.ndarray | None]:
@@ -235,8 +245,8 @@ def _resources(winners: Winners) -> dict[str, Array]:
 def binding_resource(winners: Winners) -> np.ndarray:
     """Index in `ledger.RESOURCES` of the largest part of the TPOT of every row."""
     rows = np.shape(winners.inputs.q)
-    found = _resources(winners)  # whose keys a pytree has sorted
-    times = [np.broadcast_to(found[name], rows) for name in RESOURCES]
+    by_resource = _resources(winners)  # whose keys a pytree has sorted
+    times = [np.broadcast_to(by_resource[name], rows) for name in RESOURCES]
     return np.argmax(np.stack(times), axis=0)
 
 
@@ -250,16 +260,16 @@ def winners_at(cells: Cells, inputs: Inputs, best: Best) -> Winners:
 def candidates_of(cells: Cells, inputs: Inputs, economy: Economy) -> tuple[Candidates, Best]:
     """The designs that run with one sequence in each row, and reasons of the others."""
     shape = len(inputs.q), cells.count
-    own, prices = trees.map(_column, (inputs, economy))
+    columns, prices = trees.map(_column, (inputs, economy))
     designs = trees.map(lambda x: _column(x).T, cells.designs._replace(batch=None))
     table = _table_on_host(
-        own, designs, Limits(), prices, objective="tokens_per_s_per_gpu", is_limited=False
+        columns, designs, Limits(), prices, objective="tokens_per_s_per_gpu", is_limited=False
     )
     why = np.broadcast_to(table.reasons, shape)
     row, position = np.nonzero(why == 0)
     largest = np.broadcast_to(table.batch, shape)[row, position]
-    found = Candidates(Winners(own, designs), prices, row, position, largest)
-    return found, _reduce(table, shape, np)
+    candidates = Candidates(Winners(columns, designs), prices, row, position, largest)
+    return candidates, _reduce(table, shape, np)
 
 
 def is_fastest_with_one(cells: Cells) -> bool:
@@ -289,14 +299,14 @@ def _best_with_one(cells: Cells, inputs: Inputs, economy: Economy) -> Best:
 
 def _best_batches(cells: Cells, inputs: Inputs, economy: Economy) -> Best:
     """The best design of every row over all batches that the limits allow."""
-    found, counted = candidates_of(cells, inputs, economy)
+    candidates, counted = candidates_of(cells, inputs, economy)
     if is_bounded(cells.limits, cells.objective):
-        scores = best_two(found, cells.limits)
+        scores = best_two(candidates, cells.limits)
     else:
-        scores = score_candidates(found, cells.limits, cells.objective)
+        scores = score_candidates(candidates, cells.limits, cells.objective)
     shape = len(inputs.q), cells.count
     score, batch, gpus = np.full(shape, -np.inf), np.ones(shape), np.ones(shape)
-    at = found.row, found.position
+    at = candidates.row, candidates.position
     score[at], batch[at], gpus[at] = scores.score, scores.batch, scores.gpus
     allowed = score > -np.inf
     best, second = _two_best(score, allowed, gpus, np)

@@ -80,11 +80,11 @@ class Block(NamedTuple):
     rows: np.ndarray
 
 
-def rectangles(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> Iterator[Block]:
+def rectangles(candidates: Candidates, largest: np.ndarray, batches: np.ndarray) -> Iterator[Block]:
     """Blocks of about CELLS that cover every candidate at every batch up to its own largest one.
 
     Args:
-        found: candidates.
+        candidates: designs that run with one sequence.
         largest: largest batch allowed for each of them, at most B_max; 0 excludes it.
         batches: in rising order, up to at least the largest of all.
     """
@@ -94,7 +94,7 @@ def rectangles(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> I
         # The rows are sorted, so batches beyond the first row's repeat what was there before.
         last = int(np.searchsorted(batches, largest[order[0]])) + 1
         rows, order = np.split(order, [max(1, CELLS // last)])
-        yield Block(*found.at(rows), largest[rows][:, None], batches[None, :last], rows)
+        yield Block(*candidates.at(rows), largest[rows][:, None], batches[None, :last], rows)
 
 
 class Judged(NamedTuple):
@@ -144,23 +144,23 @@ def best_batches(block: Block, limits: Limits, objective: Objective) -> RowBest:
     )
 
 
-def allowed_batches(found: Candidates, limits: Limits) -> np.ndarray:
+def allowed_batches(candidates: Candidates, limits: Limits) -> np.ndarray:
     """Largest batch of each candidate that keeps the limits on TPOT and memory, shape (n,).
 
     Bisection over whole numbers, since neither TPOT nor memory falls with the batch.
     """
     rising = [name for name, bit in LIMITS.items() if bit & RISING and is_given(limits, name)]
     if not rising:
-        return found.largest
+        return candidates.largest
     bounds = Limits(**{name: getattr(limits, name) for name in rising})
-    return np.concatenate([_bisected(own, bounds) for own in groups(found)])
+    return np.concatenate([_bisected(group, bounds) for group in groups(candidates)])
 
 
-def _bisected(found: Candidates, limits: Limits) -> np.ndarray:
+def _bisected(candidates: Candidates, limits: Limits) -> np.ndarray:
     """`allowed_batches` under limits that a smaller batch also keeps."""
-    judged = judged_at(found, limits)
+    judged = judged_at(candidates, limits)
     # `low` keeps the limits (0 stands for no batch at all), `high` breaks them.
-    low, high = np.zeros_like(found.largest), found.largest + 1.0
+    low, high = np.zeros_like(candidates.largest), candidates.largest + 1.0
     while len(left := np.flatnonzero(high - low > 1.0)):
         # One sequence first: most designs that break the limits break them with it.
         middle = np.where(low[left] == 0, 1.0, np.floor(0.5 * (low[left] + high[left])))
@@ -170,23 +170,25 @@ def _bisected(found: Candidates, limits: Limits) -> np.ndarray:
     return low
 
 
-def groups(found: Candidates) -> Iterator[Candidates]:
+def groups(candidates: Candidates) -> Iterator[Candidates]:
     """The candidates in groups of rows, of about TOGETHER cells each."""
-    rows, designs = (int(np.max(at, initial=0)) + 1 for at in (found.row, found.position))
+    rows, designs = (int(np.max(at, initial=0)) + 1 for at in (candidates.row, candidates.position))
     step = max(1, TOGETHER // designs)
     for first in range(0, rows, step):
-        yield found.of_rows(first, first + step)
+        yield candidates.of_rows(first, first + step)
 
 
-def judged_at(found: Candidates, limits: Limits) -> Callable[[np.ndarray, np.ndarray], Judged]:
+def judged_at(candidates: Candidates, limits: Limits) -> Callable[[np.ndarray, np.ndarray], Judged]:
     """A function that evaluates some candidates, each at its own batch, shape (n,).
 
     What no batch changes is computed once, of every row and design.
     """
-    judged = Hoisted(_judge, found.winners, found.economy, limits, objective="tokens_per_s_per_gpu")
+    judged = Hoisted(
+        _judge, candidates.winners, candidates.economy, limits, objective="tokens_per_s_per_gpu"
+    )
 
     def some(which: np.ndarray, batch: np.ndarray) -> Judged:
-        of_some = judged((found.row[which], found.position[which]), batch)
+        of_some = judged((candidates.row[which], candidates.position[which]), batch)
         return trees.map(lambda x: np.broadcast_to(x, len(which)), of_some)
 
     def at(which: np.ndarray, batch: np.ndarray) -> Judged:
@@ -198,7 +200,7 @@ def judged_at(found: Candidates, limits: Limits) -> Callable[[np.ndarray, np.nda
 
 
 def score_candidates(
-    found: Candidates,
+    candidates: Candidates,
     limits: Limits,
     objective: Objective = "tokens_per_s_per_gpu",
     batches: np.ndarray | None = None,
@@ -206,20 +208,20 @@ def score_candidates(
     """The best batch of every candidate within the limits.
 
     Args:
-        found: candidates.
+        candidates: designs that run with one sequence.
         limits: what a design must keep.
         objective: what is maximised (times, price and energy are minimised).
         batches: those to try; others are left out, also the largest. If None: the ladder, and of
             each partition the largest batch that the limits allow.
     """
-    largest = allowed_batches(found, limits)
+    largest = allowed_batches(candidates, limits)
     n = len(largest)
     score, batch, gpus = np.full(n, -np.inf), np.zeros(n), np.zeros(n)
     if batches is not None:
         steps, largest = np.sort(batches), clip_to(np.sort(batches), largest)
     else:
         steps = ladder(float(np.max(largest, initial=1.0)))
-    for block in rectangles(found, largest, steps):
+    for block in rectangles(candidates, largest, steps):
         best = best_batches(block, limits, objective)
         score[block.rows], batch[block.rows], gpus[block.rows] = best
     return RowBest(score, batch, gpus)

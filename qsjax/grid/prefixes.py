@@ -77,24 +77,24 @@ def reuse_of(given: Mapping[str, Any]) -> Reuse:
     Raises:
         ValueError: with every number that is unknown or out of its range.
     """
-    facts, found, wrong = facts_of(Reuse), {}, []
+    facts, numbers, wrong = facts_of(Reuse), {}, []
     for name, value in given.items():
         if name not in facts:
             close = near(name, facts, 2) or list(facts)
             wrong.append(f"  {name}: is not known; nearest names: {', '.join(close)}")
             continue
         try:
-            found[name] = read_number(facts[name], value)
-            problem = value_problem(facts[name].rule, found[name])
+            numbers[name] = read_number(facts[name], value)
+            problem = value_problem(facts[name].rule, numbers[name])
         except NoNumberError as error:
             problem = f"{error}; give {facts[name].rule}"
-        if problem is None and np.ndim(found[name]):
+        if problem is None and np.ndim(numbers[name]):
             problem = "several were given; give one"
         if problem is not None:
             wrong.append(f"  {name}: {problem}")
     if wrong:
         raise ValueError("\n".join(["requests with prefixes:", *wrong]))
-    return Reuse(**{name: float(value) for name, value in found.items()})
+    return Reuse(**{name: float(value) for name, value in numbers.items()})
 
 
 def check_tiers(asked: Sequence[str] | None, problem: Problem) -> None:
@@ -121,9 +121,9 @@ def check_tiers(asked: Sequence[str] | None, problem: Problem) -> None:
 def _costs(
     records: Records, reuse: Reuse, *, convention: Convention
 ) -> tuple[dict[str, PrefixCost], Array]:
-    found = prefix_costs(records, convention, reuse)
+    costs = prefix_costs(records, convention, reuse)
     at = dataclasses.replace(records.workload, context=reuse.isl + 0.5 * reuse.osl)
-    return found, decode_step(records._replace(workload=at, gpus=None), convention).tpot
+    return costs, decode_step(records._replace(workload=at, gpus=None), convention).tpot
 
 
 @on_host
@@ -188,8 +188,10 @@ def designs_of(
     check_tiers(tiers, problem)
     context = scalar(reuse.isl) + 0.5 * scalar(reuse.osl)
     asked = dataclasses.replace(problem, context=[context])
-    found = [_design(own, partition, reuse, tiers, stated.rules) for own in variants_alone(asked)]
-    kept = [design for design in found if design is not None]
+    every = [
+        _design(cells, partition, reuse, tiers, stated.rules) for cells in variants_alone(asked)
+    ]
+    kept = [design for design in every if design is not None]
     if not kept:
         raise ValueError(
             f"{describe(asked)}: no design holds a request of {context:,.0f} tokens; give "
@@ -206,7 +208,7 @@ def columns(design: Design, changes: Mapping[str, np.ndarray] | None = None) -> 
         changes: values of some of `PARAMETERS`, arrays of one shape, in place of today's.
     """
     rows = {name: np.atleast_1d(x)[:, None] for name, x in (changes or {}).items()}
-    own = {name: x for name, x in rows.items() if name in RANGES}
+    of_reuse = {name: x for name, x in rows.items() if name in RANGES}
     of_chip: dict[str, Any] = {name: x for name, x in rows.items() if name not in RANGES}
     model, chip, partition, work, _ = design.records
     records = Records(
@@ -215,10 +217,10 @@ def columns(design: Design, changes: Mapping[str, np.ndarray] | None = None) -> 
         partition,
         dataclasses.replace(work, batch=design.batches[None, :]),
     )
-    reuse = dataclasses.replace(design.reuse, **own)
+    reuse = dataclasses.replace(design.reuse, **of_reuse)
     costs, tpot = _costs(records, reuse, convention=design.rules)
     count = max((len(x) for x in rows.values()), default=1)
-    shape, found = (count, len(design.batches)), Columns()
+    shape, by_place = (count, len(design.batches)), Columns()
     for name in design.places:
         full = {key: np.broadcast_to(x, shape) for key, x in costs[name]._asdict().items()}
         full |= {
@@ -226,8 +228,8 @@ def columns(design: Design, changes: Mapping[str, np.ndarray] | None = None) -> 
             "batch": np.broadcast_to(design.batches, shape),
         }
         best = np.argmax(full["tokens_per_s_per_gpu"], axis=1)[:, None]
-        found[name] = {key: np.take_along_axis(x, best, 1)[:, 0] for key, x in full.items()}
-    return found
+        by_place[name] = {key: np.take_along_axis(x, best, 1)[:, 0] for key, x in full.items()}
+    return by_place
 
 
 def interval_of(
@@ -268,8 +270,8 @@ def turns(
     pairs = list(combinations(range(len(design.places)), 2))
 
     def rates(values: np.ndarray) -> np.ndarray:
-        found = columns(design, {parameter: values})
-        return np.log([found[name]["tokens_per_s_per_gpu"] for name in design.places])
+        by_place = columns(design, {parameter: values})
+        return np.log([by_place[name]["tokens_per_s_per_gpu"] for name in design.places])
 
     def margin(cell: np.ndarray, x: np.ndarray) -> np.ndarray:
         table = rates(np.exp(x))
@@ -277,8 +279,8 @@ def turns(
         at = np.arange(len(x))
         return table[first, at] - table[second, at]
 
-    found = find_roots(margin, np.arange(len(pairs)), *interval, points)
-    values = sorted((root[0], root[1]) for roots in found for root in roots)
+    equalities = find_roots(margin, np.arange(len(pairs)), *interval, points)
+    values = sorted((root[0], root[1]) for roots in equalities for root in roots)
     ends = np.array([interval[0], *(value for value, _ in values), interval[1]])
     middle = np.sqrt(ends[:-1] * ends[1:])
     best = np.argmax(rates(middle), axis=0)

@@ -287,6 +287,12 @@ class Stated(NamedTuple):
         """Names of the models without experts, which have no dense twins."""
         return [model.name for model in self.models if not model.spec.is_moe]
 
+    @property
+    def accountings(self) -> dict[str, Convention]:
+        """The accounting by its name, and behind it the one that was asked for beside it."""
+        more = {} if self.other is None else {self.other: CONVENTIONS[self.other]}
+        return {self.convention: self.rules} | more
+
 
 class ProblemError(ValueError):
     """What is wrong with a problem: `mistakes` are the arguments and what is wrong with each."""
@@ -446,24 +452,26 @@ def _records(problem: Problem, wrong: _Mistakes) -> tuple[Any, Any, set[str]]:
             stored[name] = None
     asked = (*stored.values(), None if isinstance(work, Mapping) else work)
     served = [wrong.run("model", as_served, item, *asked) for item in models]
-    found = [wrong.run("hardware", as_accelerator, item) for item in devices]
+    accelerators = [wrong.run("hardware", as_accelerator, item) for item in devices]
     served = [item for item in served if item is not None]
-    found = [item for item in found if item is not None]
+    accelerators = [item for item in accelerators if item is not None]
     wrong += [
         (what, f"{what}: a traced value is no number to search by; differentiate qsjax.decode, or "
          "ask sensitivity for the slopes of the optimum")
-        for what, part in (("model", served), ("hardware", found))
-        if is_traced([own.spec for own in part])
+        for what, part in (("model", served), ("hardware", accelerators))
+        if is_traced([item.spec for item in part])
     ]  # fmt: skip
     for what, given in (("model", models), ("hardware", devices)):
         if not given:
             wrong.append((what, f"{what}: nothing was given; give at least one"))
     if work is not None:
-        own = [wrong.run("workload", _workload, work, item.workload) for item in served]
-        served = [m._replace(workload=w) for m, w in zip(served, own, strict=True) if w is not None]
+        stated = [wrong.run("workload", _workload, work, item.workload) for item in served]
+        served = [
+            m._replace(workload=w) for m, w in zip(served, stated, strict=True) if w is not None
+        ]
     single = {"model"} if one_model else set()
     single |= {"hardware"} if one_device else set()
-    return _unique(served), _unique(found), single
+    return _unique(served), _unique(accelerators), single
 
 
 def _batches(problem: Problem, wrong: _Mistakes) -> tuple[float, ...] | None:

@@ -146,31 +146,31 @@ class Arena:
 
     def scores(self, units: np.ndarray, active: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Logarithmic scores at points, exactly, by contestant: (points, designs), -inf if none."""
-        found = []
+        tables = []
         for judge, mask in zip(self.judges, active, strict=True):
             at = np.flatnonzero(mask.any(axis=0))
             table = np.full(mask.shape, -np.inf)
             judged = judge.exact(units, at)
             runs = (np.asarray(judged.reasons) == 0) & (np.asarray(judged.broken) == 0)
             with np.errstate(all="ignore"):
-                own = np.where(runs, self.sign * np.log(judged.value), -np.inf)
-            table[:, at] = np.where(mask[:, at], own, -np.inf)
-            found.append(table)
-        return found
+                score = np.where(runs, self.sign * np.log(judged.value), -np.inf)
+            table[:, at] = np.where(mask[:, at], score, -np.inf)
+            tables.append(table)
+        return tables
 
     def disagree(self, claim: Claim, units: np.ndarray, active: Sequence[np.ndarray]) -> np.ndarray:
         """Whether a claim is wrong at points."""
         tables = self.scores(units, active)
-        own = tables[claim.contestant]
-        mine = own.max(axis=1, initial=-np.inf)
+        table = tables[claim.contestant]
+        mine = table.max(axis=1, initial=-np.inf)
         others = [t.max(axis=1, initial=-np.inf) for k, t in enumerate(tables)]
         top = np.max(others, axis=0)
         wrong = ~(mine >= top - TIE_TOLERANCE) | (mine == -np.inf)
         if claim.position is not None:
-            wrong |= own[:, claim.position] < mine - TIE_TOLERANCE
+            wrong |= table[:, claim.position] < mine - TIE_TOLERANCE
         if claim.resource is not None:
             judge = self.judges[claim.contestant]
-            at = np.where(wrong, -1, own.argmax(axis=1))
+            at = np.where(wrong, -1, table.argmax(axis=1))
             for best in np.unique(at[~wrong]):
                 rows = np.flatnonzero(at == best)
                 ahead = judge.exact(units[rows], np.array([best])).ahead
@@ -237,23 +237,23 @@ def _spread(table: np.ndarray, at: np.ndarray, count: int, fill: Any) -> np.ndar
 
 def _tightest(arena: Arena, ones: Sequence[Bounds], others: Sequence[Bounds]) -> Lead:
     """The least lead over all pairs of forms (a batch at each of its two values)."""
-    found = None
+    tightest = None
     for i, one in enumerate(ones):
         for k, other in enumerate(others):
-            own = lead(one, other, arena.sign)
+            pair = lead(one, other, arena.sign)
             if i != k and len(ones) > 1:  # not both where their batches are equal everywhere
-                own = own._replace(least=np.where(one.memory == other.memory, np.inf, own.least))
-            if found is None:
-                found = own
+                pair = pair._replace(least=np.where(one.memory == other.memory, np.inf, pair.least))
+            if tightest is None:
+                tightest = pair
                 continue
-            is_less = own.least < found.least
-            found = Lead(
-                np.where(is_less, own.least, found.least),
-                np.where(is_less, own.parts, found.parts),
-                np.where(is_less, own.slopes, found.slopes),
+            is_less = pair.least < tightest.least
+            tightest = Lead(
+                np.where(is_less, pair.least, tightest.least),
+                np.where(is_less, pair.parts, tightest.parts),
+                np.where(is_less, pair.slopes, tightest.slopes),
             )
-    assert found is not None  # there is a form of each
-    return found
+    assert tightest is not None  # there is a form of each
+    return tightest
 
 
 class _Found:

@@ -44,9 +44,9 @@ def find_roots(
         crosses = (before * after < 0) | ((before == 0) & (after != 0))
         crosses |= np.isnan(before) != np.isnan(after)
     step, column = np.nonzero(crosses)
-    found: list[list[tuple[float, Kind, float, float]]] = [[] for _ in cells]
+    roots: list[list[tuple[float, Kind, float, float]]] = [[] for _ in cells]
     if not len(step):
-        return found
+        return roots
     ends = np.stack([before[step, column], after[step, column]])
     item, start, end = cells[column], grid[step], grid[step + 1]
     only_one = np.isnan(ends).any(axis=0)
@@ -69,8 +69,8 @@ def find_roots(
         gap = float(np.min(np.abs(sides[:, k])))
         one_sided = np.isnan(sides[:, k]).any() or (np.abs(sides[:, k]) >= ONE_SIDED).any()
         kind: Kind = "feasibility" if one_sided else "step" if gap > JUMP else "equal"
-        found[column[k]].append((float(np.exp(root[k])), kind, *map(float, sides[:, k])))
-    return found
+        roots[column[k]].append((float(np.exp(root[k])), kind, *map(float, sides[:, k])))
+    return roots
 
 
 def _solved(

@@ -14,7 +14,7 @@ from qsjax.cost.metrics import METRICS, PRICES, Economy, metric_value
 from qsjax.cost.roofline import communication
 from qsjax.grid.cells import Cells, Winners, blocks_of, full, records_on_host, step_on_host, take
 from qsjax.grid.limits import LIMITS, describe, is_given
-from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
+from qsjax.grid.optimum import Best, best_of, binding_resource, least_hbm_bytes, winners_at
 from qsjax.grid.problem import Problem
 from qsjax.grid.progress import over
 from qsjax.numerics.namespace import Array
@@ -65,16 +65,6 @@ class Solution:
         return np.where(has_second, ratio, np.nan)
 
     @property
-    def least_hbm_bytes(self) -> np.ndarray:
-        """HBM of each GPU from which a legal design would fit [B]; inf if none is legal.
-
-        A whole byte more than rounding can take away.
-        """
-        hardware = self.winners.inputs.hardware
-        lacking = self.best.shortfall / np.asarray(hardware.usable_fraction)
-        return np.ceil(np.asarray(hardware.hbm_bytes) + lacking) + 1.0
-
-    @property
     def reasons(self) -> np.ndarray:
         """Designs with each of `REASONS`, shape (reason, cell)."""
         return self.best.reasons + self.cells.illegal
@@ -104,8 +94,8 @@ def cell_labels(cells: Cells) -> list[Row]:
     for at in np.ndindex(cells.shape):
         variant = cells.variants[at[0]]
         pairs = zip(cells.axes[1:], at[1:], strict=True)
-        own: Row = {axis.name: plain(axis.values[k]) for axis, k in pairs}
-        labels.append(names | {"variant": variant.name, "q": variant.q, **own})
+        at_axes: Row = {axis.name: plain(axis.values[k]) for axis, k in pairs}
+        labels.append(names | {"variant": variant.name, "q": variant.q, **at_axes})
     return labels
 
 
@@ -156,8 +146,8 @@ def metrics_of(step: StepCost, economy: Economy) -> Arrays:
         if name not in PRICES or np.all(np.asarray(getattr(economy, PRICES[name])) > 0)
     ]
     shape = np.shape(step.tpot)
-    found = _on_host_metrics(step, economy)
-    return {name: np.broadcast_to(np.asarray(found[name]), shape) for name in known}
+    metrics = _on_host_metrics(step, economy)
+    return {name: np.broadcast_to(np.asarray(metrics[name]), shape) for name in known}
 
 
 def design_of(part: Partition, step: StepCost) -> Arrays:
@@ -198,7 +188,8 @@ def rows_of(solution: Solution) -> list[Row]:
     terms, hidden = (of(solution.winners, solution.step) for of in (ledger_of, hidden_of))
     binds = bound_by(solution)
     reasons, broken = solution.reasons, limits_broken(solution)
-    margin, least, feasible = solution.margin, solution.least_hbm_bytes, solution.is_feasible
+    least = least_hbm_bytes(solution.cells.inputs, solution.best)
+    margin, feasible = solution.margin, solution.is_feasible
     rows = []
     for cell, label in enumerate(cell_labels(solution.cells)):
         row: Row = {
@@ -232,20 +223,21 @@ def dataset_of(solution: Solution, extra: Arrays | None = None) -> "xr.Dataset":
     cells = solution.cells
     dims = tuple(axis.name for axis in cells.axes)
     feasible = solution.is_feasible.reshape(cells.shape)
+    least = least_hbm_bytes(cells.inputs, solution.best)
 
     def masked(x: Any) -> tuple[tuple[str, ...], np.ndarray]:
         return dims, np.where(feasible, np.reshape(x, cells.shape), np.nan)
 
-    found = metrics_of(solution.step, cells.economy) | {"margin": solution.margin}
-    found |= design_of(solution.winners.designs.partition, solution.step)
+    numbers = metrics_of(solution.step, cells.economy) | {"margin": solution.margin}
+    numbers |= design_of(solution.winners.designs.partition, solution.step)
     for kind, of in (("terms", ledger_of), ("hidden", hidden_of)):
         terms = of(solution.winners, solution.step)
-        found |= {f"{kind}.{name}": t for name, t in terms.items()}
-    found |= extra or {}
-    data: dict[str, Any] = {name: masked(x) for name, x in found.items() if name not in dims}
+        numbers |= {f"{kind}.{name}": t for name, t in terms.items()}
+    numbers |= extra or {}
+    data: dict[str, Any] = {name: masked(x) for name, x in numbers.items() if name not in dims}
     data |= {
         "bound_by": (dims, np.where(feasible, bound_by(solution).reshape(cells.shape), "")),
-        "least_hbm_bytes": (dims, np.reshape(solution.least_hbm_bytes, cells.shape)),
+        "least_hbm_bytes": (dims, np.reshape(least, cells.shape)),
         "cells_feasible": (dims, solution.best.feasible.reshape(cells.shape)),
         "is_feasible": (dims, feasible),
         "infeasible_reasons": (("reason", *dims), solution.reasons.reshape(-1, *cells.shape)),

@@ -100,10 +100,10 @@ def _hull_of(ends: list[Any]) -> Pair:
 def _over(a: Pair, b: Pair) -> Pair:
     low, high = b
     crosses = (low < 0) & (high > 0)
-    found = _times(a, (1.0 / high, 1.0 / low))
+    product = _times(a, (1.0 / high, 1.0 / low))
     if not _any(crosses):
-        return found
-    return np.where(crosses, -np.inf, found[0]), np.where(crosses, np.inf, found[1])
+        return product
+    return np.where(crosses, -np.inf, product[0]), np.where(crosses, np.inf, product[1])
 
 
 def _plus(a: Pair, b: Pair) -> Pair:
@@ -258,16 +258,16 @@ def _smaller(a: Any, b: Any) -> Any:
 def _abs(a: Enclosed) -> Enclosed:
     low, high = np.abs(a.low), np.abs(a.high)
     is_positive, is_negative = a.low >= 0, a.high <= 0
-    found = Enclosed(
+    absolute = Enclosed(
         np.where(is_positive | is_negative, np.minimum(low, high), 0.0),
         np.maximum(low, high),
         a.slopes,
         a.relative,
     )
     if a.relative:
-        return found
+        return absolute
     slopes = {k: _chosen(is_positive, is_negative, s, _negated(s)) for k, s in a.slopes.items()}
-    return found._replace(slopes=slopes)
+    return absolute._replace(slopes=slopes)
 
 
 def _blended(a: Any, b: Any, share: Any) -> Any:
@@ -382,21 +382,21 @@ def _floor(a: Enclosed, remainder: int) -> Enclosed:
     """The number less a remainder, which is within 1 of the one at the centre."""
     low = np.floor(a.low - WHOLE * np.abs(a.low))
     high = np.floor(a.high + WHOLE * np.abs(a.high))
-    own = _relative(a)
+    relative = _relative(a)
     is_fixed = low == high
-    found = Enclosed(low, high, {}, relative=False)
+    whole = Enclosed(low, high, {}, relative=False)
 
     def free(slope: Pair) -> Pair:
         return np.where(is_fixed, 0.0, slope[0]), np.where(is_fixed, 0.0, slope[1])
 
-    if own is not None and _keeps_sign(found):
+    if relative is not None and _keeps_sign(whole):
         ratio = _hull_of([1.0, 1.0 + 1.0 / low, 1.0 + 1.0 / high])
-        slopes = {axis: free(_times(slope, ratio)) for axis, slope in own.items()}
+        slopes = {axis: free(_times(slope, ratio)) for axis, slope in relative.items()}
         slopes[remainder] = free(_over((-1.0, -1.0), (low, high)))
-        return found._replace(slopes=slopes, relative=True)
+        return whole._replace(slopes=slopes, relative=True)
     slopes = {axis: free(slope) for axis, slope in absolute_slopes(a).items()}
     slopes[remainder] = free((-1.0, -1.0))
-    return found._replace(slopes=slopes)
+    return whole._replace(slopes=slopes)
 
 
 def _compared(name: str, a: Any, b: Any) -> Enclosed:
@@ -644,12 +644,12 @@ _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 def _mixed(*parts: Any) -> Any:
     """Numbers of 64 bits mixed into one; equal only where all are, but for chance."""
-    found = np.uint64(0)
+    mixed = np.uint64(0)
     for part in parts:
-        turned = (found << np.uint64(7)) | (found >> np.uint64(57))
-        found = (turned ^ part) * _SPREAD
-        found = found ^ (found >> np.uint64(29))
-    return found
+        turned = (mixed << np.uint64(7)) | (mixed >> np.uint64(57))
+        mixed = (turned ^ part) * _SPREAD
+        mixed = mixed ^ (mixed >> np.uint64(29))
+    return mixed
 
 
 def _named(name: str) -> np.uint64:
@@ -680,19 +680,21 @@ def fingerprint(
             if not any(read in marks for read in reads):
                 slots[at] = play.exact(*[slots[read] for read in reads])
                 continue
-            own = [marks[read] if read in marks else _numbered(slots[read]) for read in reads]
+            operands = [marks[read] if read in marks else _numbered(slots[read]) for read in reads]
             name = play.step.name
             what = f"{name} {play.step.detail} {reads is play.step.reads}"
-            found = _mixed(_named(what), *own)
+            mark = _mixed(_named(what), *operands)
             if name in ("multiply", "divide"):
-                is_none = (own[0] == zero) | ((own[1] == zero) & (name == "multiply"))
-                found = np.where(own[1] == one, own[0], found)
-                found = np.where((own[0] == one) & (name == "multiply"), own[1], found)
-                found = np.where(is_none, zero, found)
+                a, b = operands
+                is_none = (a == zero) | ((b == zero) & (name == "multiply"))
+                mark = np.where(b == one, a, mark)
+                mark = np.where((a == one) & (name == "multiply"), b, mark)
+                mark = np.where(is_none, zero, mark)
             elif name == "add":
-                found = np.where(own[0] == zero, own[1], np.where(own[1] == zero, own[0], found))
+                a, b = operands
+                mark = np.where(a == zero, b, np.where(b == zero, a, mark))
             elif name == "where" and reads is play.step.reads and reads[0] not in marks:
-                found = np.where(slots[reads[0]], own[1], own[2])
-            marks[at] = found
+                mark = np.where(slots[reads[0]], operands[1], operands[2])
+            marks[at] = mark
         (result,) = score.tape.results
         return marks[result] if result in marks else _numbered(slots[result])

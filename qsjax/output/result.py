@@ -5,6 +5,7 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -66,8 +67,10 @@ class Result:
     index: tuple[str, ...] = ()
     # Columns of lists of numbers, each with the name of the axis along them.
     listed: tuple[tuple[str, str], ...] = ()
-    # Fields that say what was asked beside the problem.
+    # Fields that say what was asked beside the problem; a field `asked` says all that it holds.
     given: tuple[str, ...] = ()
+    # What columns are that mean something else elsewhere.
+    meanings: Mapping[str, Meaning] = MappingProxyType({})
 
     def rows(self) -> list[Row]:
         """One row for each cell, in the units of `dataset`."""
@@ -117,8 +120,9 @@ class Result:
     def inputs(self) -> Row:
         """What was asked, as plain numbers, for `inputs.json`."""
         problem: Problem | None = getattr(self, "problem", None)
-        found = {} if problem is None else inputs_of(problem)
-        return found | {name: plain(getattr(self, name)) for name in self.given}
+        stated = {} if problem is None else inputs_of(problem)
+        given = {name: plain(getattr(self, name)) for name in self.given}
+        return stated | getattr(self, "asked", {}) | given
 
     def more_files(self) -> dict[str, str]:
         """Content of further files by name."""
@@ -130,7 +134,7 @@ class Result:
 
     def meaning(self, name: str) -> Meaning:
         """What a column is, and its unit."""
-        return meaning_of(name)
+        return self.meanings.get(name) or meaning_of(name)
 
     def _axes(self) -> list[str]:
         """The columns of `index`."""
@@ -188,14 +192,14 @@ class Result:
         Raises:
             ValueError: there is no figure of this name, or nothing to draw.
         """
-        found = self.drawings()
-        if not found:
+        drawings = self.drawings()
+        if not drawings:
             raise ValueError(f"there is nothing to draw: {self._why_no_figure()}")
-        if name is not None and name not in found:
-            raise ValueError(f"no figure {name!r}; give one of {', '.join(found)}")
+        if name is not None and name not in drawings:
+            raise ValueError(f"no figure {name!r}; give one of {', '.join(drawings)}")
         if ax is not None and not hasattr(ax, "set_title"):
             raise ValueError(f"ax: {kind_of(ax)} is not one matplotlib Axes; give one, as axes[0]")
-        return found[name or next(iter(found))](ax=ax)
+        return drawings[name or next(iter(drawings))](ax=ax)
 
     def _why_no_figure(self) -> str:
         if type(self).drawings is Result.drawings:
@@ -262,13 +266,13 @@ class Result:
         def line(tag: str, row: Sequence[str]) -> str:
             return "<tr>" + "".join(f"<{tag}>{html.escape(x)}</{tag}>" for x in row) + "</tr>"
 
-        said = "\n".join([self.summary(), *self.cautions()])
-        found = [f"<p>{html.escape(said).replace(chr(10), '<br>')}</p>"]
+        answer = "\n".join([self.summary(), *self.cautions()])
+        parts = [f"<p>{html.escape(answer).replace(chr(10), '<br>')}</p>"]
         for table in tables:
             body = "".join([line("th", table.heads), *(line("td", row) for row in table.rows)])
             title = f"<caption>{html.escape(table.title)}</caption>" if len(tables) > 1 else ""
-            found.append(f"<table>{title}{body}</table>")
-        return "".join([*found, *([f"<p>{_rest(more)}</p>"] if more else [])])
+            parts.append(f"<table>{title}{body}</table>")
+        return "".join([*parts, *([f"<p>{_rest(more)}</p>"] if more else [])])
 
 
 def _split(table: "pd.DataFrame", name: str, lists: Sequence[Sequence[float]]) -> list[str]:
@@ -276,7 +280,7 @@ def _split(table: "pd.DataFrame", name: str, lists: Sequence[Sequence[float]]) -
     most = max([1, *map(len, lists)])
     parts = [f"{name} {k}" for k in range(most)]
     for k, part in enumerate(parts):
-        table[part] = [float(own[k]) if k < len(own) else np.nan for own in lists]
+        table[part] = [float(numbers[k]) if k < len(numbers) else np.nan for numbers in lists]
     del table[name]
     return parts
 

@@ -6,7 +6,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
+
+from qsjax.output import files
 
 MOST_ERRORS = 20  # rows named in one message
 # What columns of input and output tokens are called; the last are those of Azure's traces, of
@@ -60,17 +63,17 @@ def _places(header: Sequence[str], headings: Mapping[str, Sequence[str]], name: 
 
 def _flat(one: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The rows of an object: itself with what objects in it hold, or one for each turn of it."""
-    own: dict[str, Any] = {}
+    row: dict[str, Any] = {}
     left = [one]
     while left:  # the outer ones first, which hold
         inner = left.pop(0)
-        own = {key: x for key, x in inner.items() if not isinstance(x, Mapping)} | own
+        row = {key: x for key, x in inner.items() if not isinstance(x, Mapping)} | row
         left += [x for x in inner.values() if isinstance(x, Mapping)]
-    turns = next((x for x in own.values() if isinstance(x, list) and _has_lengths(x)), None)
+    turns = next((x for x in row.values() if isinstance(x, list) and _has_lengths(x)), None)
     if turns is None:
-        yield own
+        yield row
         return
-    alone = {key: x for key, x in own.items() if x is not turns}
+    alone = {key: x for key, x in row.items() if x is not turns}
     for turn in turns:
         yield from _flat({**alone, **turn})
 
@@ -151,14 +154,29 @@ def cells_of(
         ValueError: it is neither CSV nor JSON a line, or a column comes twice.
     """
     header, lines = _grid(text, name)
-    found = zip(headings, _places(header, headings, name), strict=True)
-    columns = {column: at for column, at in found if at >= 0}
+    places = zip(headings, _places(header, headings, name), strict=True)
+    columns = {column: at for column, at in places if at >= 0}
     rows = [
         (number, {c: cells[at].strip() if at < len(cells) else "" for c, at in columns.items()})
         for number, cells in lines
         if any(cell.strip() for cell in cells)
     ]
     return header, columns, rows
+
+
+def text_of(given: Any, name: str) -> tuple[str, str] | None:
+    """Content and name of a table that is given as a file, its text or a data frame; else None.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    if hasattr(given, "to_dict"):  # a data frame of any library that has pandas's methods
+        return files.csv_text(given.to_dict("records")), name
+    if isinstance(given, str) and "\n" in given:
+        return given, name
+    if isinstance(given, str | Path):
+        return files.content_of(Path(given)), Path(given).name
+    return None
 
 
 def listed(problems: Sequence[str], kind: str) -> list[str]:
@@ -173,14 +191,14 @@ def gathered(rows: Iterable[tuple[int, Callable[[], Item]]], name: str) -> list[
     Raises:
         ValueError: with the number of every bad row (the heading is row 1), or there is none.
     """
-    found, problems = [], []
+    items, problems = [], []
     for number, read in rows:
         try:
-            found.append(read())
+            items.append(read())
         except ValueError as error:
             problems.append(f"  row {number}: {error}")
     if problems:
         raise ValueError("\n".join([f"{name}:", *listed(problems, "rows")]))
-    if not found:
+    if not items:
         raise ValueError(f"{name}: there is no row below the heading; give at least one request")
-    return found
+    return items

@@ -102,7 +102,7 @@ def setting(problem: "Problem") -> str:
     'mixtral-8x7b on 8 GPUs at 8k'
     """
     stated = problem.stated
-    names = [[own.name for own in part] for part in (stated.models, stated.accelerators)]
+    names = [[record.name for record in part] for part in (stated.models, stated.accelerators)]
     model, device = (part[0] if len(part) == 1 else "" for part in names)
     where = f"on {device}" if device else ""
     if len(stated.gpus) == 1:
@@ -431,9 +431,9 @@ def metric_name(metric: str) -> str:
     """
     if metric == "tpot":
         return "TPOT"
-    own = {"joules_per_token": "joules per token", "max_batch": "batch"}.get(metric)
+    name = {"joules_per_token": "joules per token", "max_batch": "batch"}.get(metric)
     is_unit = metric.startswith(("tokens", "usd"))
-    return own or (METRICS[metric].unit if is_unit else metric)  # type: ignore[index]  # checked
+    return name or (METRICS[metric].unit if is_unit else metric)  # type: ignore[index]  # checked
 
 
 def goal(metric: Objective, wanted: float) -> str:
@@ -453,9 +453,9 @@ def values(amounts: Sequence[float], unit: str) -> list[str]:
     >>> values([16190.0, 16210.0, 20000.0], "tokens"), values([1.5e12], "B/s")
     (['16,190 tokens', '16,210 tokens', '20,000 tokens'], ['1.5 TB/s'])
     """
-    told: list[str] = []
+    texts: list[str] = []
     for digits in range(LEAST_DIGITS, 10):
-        told = [value(float(f"{x:.{digits}g}"), unit, digits) for x in amounts]
-        if len(set(told)) == len(told):
+        texts = [value(float(f"{x:.{digits}g}"), unit, digits) for x in amounts]
+        if len(set(texts)) == len(texts):
             break
-    return told
+    return texts

@@ -64,17 +64,17 @@ def board(
     return ax, (room[0] / len(contexts), room[1] / len(names))
 
 
-def fill(ax: Axes, at: tuple[int, int], own: Square, place: tuple[float, float]) -> None:
+def fill(ax: Axes, at: tuple[int, int], cell: Square, place: tuple[float, float]) -> None:
     """Draw a cell at its column and row, with its text if that fits into the place of a cell."""
     x, y = at
-    ground = {"facecolor": own.face or "none", "edgecolor": "none", "pad": 0.8}
+    ground = {"facecolor": cell.face or "none", "edgecolor": "none", "pad": 0.8}
     ax.add_patch(
-        Rectangle((x + 0.03, y + 0.04), 0.94, 0.92, facecolor=own.face or "none", hatch=own.hatch,
-                  edgecolor=own.edge, linewidth=0, alpha=1.0 if own.face else 0.55)
+        Rectangle((x + 0.03, y + 0.04), 0.94, 0.92, facecolor=cell.face or "none", hatch=cell.hatch,
+                  edgecolor=cell.edge, linewidth=0, alpha=1.0 if cell.face else 0.55)
     )  # fmt: skip
-    ax.text(x + 0.5, y + 0.5, style.fitting(own.text, own.size, place), ha="center", va="center",
-            fontsize=own.size, color="#1b1f24" if own.face else style.ink().text,
-            bbox=ground if own.face else None, linespacing=1.1)  # fmt: skip
+    ax.text(x + 0.5, y + 0.5, style.fitting(cell.text, cell.size, place), ha="center", va="center",
+            fontsize=cell.size, color="#1b1f24" if cell.face else style.ink().text,
+            bbox=ground if cell.face else None, linespacing=1.1)  # fmt: skip
 
 
 LOOKS = {"moe": MOE, "dense": DENSE[0]._replace(hatch="////")}

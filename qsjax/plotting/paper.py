@@ -48,7 +48,8 @@ def paper_table(
             ax.plot([printed, ours], [y, y], color=MOE.colour, linewidth=1.6, zorder=2)
             ax.plot(printed, y, "o", **ring, markeredgewidth=1.3, zorder=3)
             ax.plot(ours, y, "o", color=MOE.colour, markersize=5, zorder=4)
-            text = f"{printed:g} → {ours:.4g}  {_error(printed, ours)}"
+            error = f"({100 * (ours / printed - 1):+.1f} %)" if printed else ""
+            text = f"{printed:g} → {ours:.4g}  {error}"
         style.note(ax, text, (1.01, y), size=min(7.6, style.sizes(ax).tick), va="center",
                    xycoords=ax.get_yaxis_transform(), annotation_clip=False)  # fmt: skip
     style.name_rows(ax, range(len(cells)), names[::-1], 7.8)
@@ -79,10 +80,6 @@ def _gap(cell: Row) -> float:
     """How far our number is from the printed one [1]; 0 where either is missing."""
     printed, ours = cell.get("published"), cell.get("paper")
     return abs(ours / printed - 1) if printed and ours is not None else 0.0
-
-
-def _error(printed: float, ours: float) -> str:
-    return f"({100 * (ours / printed - 1):+.1f} %)" if printed else ""
 
 
 @style.styled

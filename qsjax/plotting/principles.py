@@ -180,7 +180,7 @@ def _models(ax: Axes, models: Sequence[Row], top: float) -> None:
     places: dict[tuple[float, float], list[str]] = {}
     for row in models:
         places.setdefault((float(row["s"]), float(row["q"])), []).append(str(row["model"]))
-    names = [Name(*at, "\n".join(found), style.ink().text) for at, found in places.items()]
+    names = [Name(*at, "\n".join(named), style.ink().text) for at, named in places.items()]
     line = np.geomspace(1.0, top, 40)
     borders = [(float(q ** (-1 / power)), float(q)) for power in (1, 2) for q in line]
     name_points(ax, names, borders, 8.5)

@@ -58,10 +58,10 @@ def _dims(data: "xr.Dataset") -> list[str]:
 def _row(data: "xr.Dataset", cell: tuple[int, ...]) -> dict[str, Any]:
     at = data.isel(dict(zip(_dims(data), cell, strict=True)))
     name = str(at["variant"].item())
-    found = re.fullmatch(r"(\w+) q=([\d.e+-]+)", name)
+    twin = re.fullmatch(r"(\w+) q=([\d.e+-]+)", name)
     row: dict[str, Any] = {
-        "variant": found[1] if found else name,
-        "q": float(found[2]) if found else None,
+        "variant": twin[1] if twin else name,
+        "q": float(twin[2]) if twin else None,
         "gpus": int(at["gpus"]),
         "context": float(at["context"]),
         "is_feasible": bool(at["is_feasible"]),

@@ -50,8 +50,8 @@ FEEDS: dict[str, Look] = {
 
 def parameter_look(name: str) -> Look:
     """Look of a parameter; grey for one that feeds no resource of its own."""
-    found = (look for key, look in FEEDS.items() if key == name or (len(key) > 1 and key in name))
-    return next(found, RESOURCES["overhead"])
+    looks = (look for key, look in FEEDS.items() if key == name or (len(key) > 1 and key in name))
+    return next(looks, RESOURCES["overhead"])
 
 
 def _called(metric: str) -> str:
@@ -74,7 +74,9 @@ def tornado(rows: Sequence[Row], ax: Axes | None = None, *, title: str | None = 
     """
     rows = [row for row in rows if is_finite(row["elasticity"])]
     by_parameter = grouped(rows, lambda row: row["parameter"])
-    size = {name: max(abs(r["elasticity"]) for r in found) for name, found in by_parameter.items()}
+    size = {
+        name: max(abs(r["elasticity"]) for r in members) for name, members in by_parameter.items()
+    }
     looks = {
         label: look if look == MOE else look._replace(hatch="////")
         for label, look in style.variant_looks(rows).items()
@@ -135,9 +137,11 @@ def elasticity_bands(
     ax = style.dressed(ax, (7.4, 4.6), "y")
     contexts = sorted({row["context"] for row in rows})
     values = {}
-    for name, found in grouped(rows, lambda row: row["parameter"]).items():
-        own = {row["context"]: row["elasticity"] for row in found}
-        values[name] = np.array([_number(own.get(context)) for context in contexts])
+    for name, members in grouped(rows, lambda row: row["parameter"]).items():
+        by_context = {
+            row["context"]: row["elasticity"] for row in members if is_finite(row["elasticity"])
+        }
+        values[name] = np.array([by_context.get(context, math.nan) for context in contexts])
     shown = _largest(values)
     for sign in (1.0, -1.0):
         base = np.zeros(len(contexts))
@@ -182,10 +186,6 @@ def _hatch_gaps(ax: Axes, contexts: Sequence[float], values: dict[str, np.ndarra
             right = contexts[min(len(contexts) - 1, members[-1] + 1)]
             ax.axvspan(left, right, facecolor="none", edgecolor=style.ink().quiet, hatch="////",
                        alpha=0.4, linewidth=0)  # fmt: skip
-
-
-def _number(value: Any) -> float:
-    return float(value) if is_finite(value) else math.nan
 
 
 def _band_handles(rows: Sequence[Row], names: Sequence[str]) -> list[Patch]:

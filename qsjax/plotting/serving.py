@@ -76,11 +76,11 @@ def _steps(ax: Axes, members: list[Row]) -> list[tuple[float, float]]:
     ]
     if not corners:
         return []
-    found = []
+    between = []
     for start, end in pairwise(ax.transData.transform(corners)):
         inner = int(np.abs(end - start).max() // _APART)
-        found += [start + (end - start) * k / (inner + 1) for k in range(1, inner + 1)]
-    places = ax.transData.inverted().transform(np.reshape(found, (-1, 2)))
+        between += [start + (end - start) * k / (inner + 1) for k in range(1, inner + 1)]
+    places = ax.transData.inverted().transform(np.reshape(between, (-1, 2)))
     return [(float(x), float(y)) for x, y in places]
 
 
@@ -109,7 +109,7 @@ def front_bands(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
     order = np.argsort([row["tokens_per_s_per_user"] for row in first])
     user = np.array([row["tokens_per_s_per_user"] for row in first])[order]
     gpu = np.array([row["tokens_per_s_per_gpu"] for row in first])[order]
-    slopes = {n: np.array([r["elasticity"] for r in own])[order] for n, own in table.items()}
+    slopes = {n: np.array([r["elasticity"] for r in line])[order] for n, line in table.items()}
     size = {name: np.abs(slope) for name, slope in slopes.items()}
     whole = np.sum(list(size.values()), axis=0)
     parts = {n: gpu * x / np.where(whole > 0, whole, 1.0) for n, x in size.items()}
@@ -183,8 +183,8 @@ def speculation_gain(
     names = list(dict.fromkeys(str(row["curve"]) for row in rows))
     ax.set(xscale="log")
     for name, look in style.category_looks(names).items():
-        own = sorted((row for row in rows if row["curve"] == name), key=lambda row: row["batch"])
-        ax.plot([row["batch"] for row in own], [row["gain"] for row in own], color=look.colour,
+        line = sorted((row for row in rows if row["curve"] == name), key=lambda row: row["batch"])
+        ax.plot([row["batch"] for row in line], [row["gain"] for row in line], color=look.colour,
                 linestyle=look.line, marker=look.marker, markersize=4.2, linewidth=1.6,
                 label=name)  # fmt: skip
     ax.axhline(1.0, color=style.INFEASIBLE.colour, linewidth=0.9, zorder=1)
@@ -230,9 +230,9 @@ def prefix_places(
         ax.plot(row["values"], row["seconds"], color=look.colour, linestyle=look.line,
                 linewidth=1.8, label=row["way"])  # fmt: skip
     for k, name in enumerate(designs[1:]):
-        own = [row for row in rows if row["design"] == name]
-        least = np.min([row["seconds"] for row in own], axis=0)
-        ax.plot(own[0]["values"], least, color=style.ink().quiet, linewidth=1.2,
+        lines = [row for row in rows if row["design"] == name]
+        least = np.min([row["seconds"] for row in lines], axis=0)
+        ax.plot(lines[0]["values"], least, color=style.ink().quiet, linewidth=1.2,
                 linestyle=(0, (1 + 2 * k, 1.5)), label=f"{name}: cheapest")  # fmt: skip
     top = max(float(np.max(r["seconds"])) for r in first)
     for root in first[0]["roots"]:

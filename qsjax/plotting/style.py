@@ -577,16 +577,16 @@ def nth(looks: Sequence[Look], k: int) -> Look:
 
 def family_looks(rows: Sequence[Row]) -> dict[str, Look]:
     """Looks of lines by their `label`: mixtures blue, dense twins orange, models by shade."""
-    found: dict[str, Look] = {}
+    looks: dict[str, Look] = {}
     counts = {"moe": 0, "dense": 0}
     for row in rows:
         name = str(row["label"])
-        if name not in found:
+        if name not in looks:
             kind = "moe" if row["variant"] == "moe" else "dense"
             look, k = (MOES, DENSE)[kind == "dense"], counts[kind]
-            found[name] = nth(look, k)
+            looks[name] = nth(look, k)
             counts[kind] += 1
-    return found
+    return looks
 
 
 def variant_label(row: Row) -> str:

@@ -254,10 +254,10 @@ def _mark_crossings(ax: Axes, lines: dict[Any, list[Row]], metric: str) -> None:
 
 def _along(rows: Sequence[Row], metric: str) -> list[tuple[float, float]]:
     """Points along the drawn line, for labels to keep clear of."""
-    found = [(row["context"], row[metric]) for row in rows if row["is_feasible"]]
-    if len(found) < 2:
-        return found
-    logs = np.log(np.array(sorted(found)))
+    points = [(row["context"], row[metric]) for row in rows if row["is_feasible"]]
+    if len(points) < 2:
+        return points
+    logs = np.log(np.array(sorted(points)))
     x = np.linspace(logs[0, 0], logs[-1, 0], 90)
     y = np.interp(x, logs[:, 0], logs[:, 1])
     return [(float(a), float(b)) for a, b in zip(np.exp(x), np.exp(y), strict=True)]

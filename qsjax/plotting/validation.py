@@ -81,20 +81,20 @@ def residuals(
         by: what the rows are.
         title: what the picture shows.
     """
-    found = grouped(
+    groups = grouped(
         [row for row in records if row.get("error_pct") is not None],
         lambda row: str(row.get(by, "other")),
     )
-    names = sorted(found, reverse=True)
+    names = sorted(groups, reverse=True)
     ax = style.dressed(ax, (7.4, 1.7 + 0.48 * len(names)), "x")
     for share, alpha in ((25.0, 0.10), (10.0, 0.16)):
         ax.axvspan(-share, share, color=style.ink().quiet, alpha=alpha, linewidth=0)
     ax.axvline(0, color=style.ink().text, linewidth=1.0)
     looks = style.category_looks(names[::-1])
     for y, name in enumerate(names):
-        errors = np.array([float(row["error_pct"]) for row in found[name]])
+        errors = np.array([float(row["error_pct"]) for row in groups[name]])
         _strip(ax, y, errors, looks[name])
-    style.name_rows(ax, range(len(names)), [f"{name}  (n={len(found[name])})" for name in names])
+    style.name_rows(ax, range(len(names)), [f"{name}  (n={len(groups[name])})" for name in names])
     ax.set_ylim(-0.6, len(names) - 0.4)
     # The medians stand at the right of all points.
     told = (style.text_width(_median(99.9), _size(ax)) + 0.1) / style.panel_width(ax)

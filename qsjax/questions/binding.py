@@ -41,13 +41,13 @@ from qsjax.records.fields import Rule
 HARDWARE = ("hbm_bw", "flops", "flops_exp", "link_bw", "latency", "overhead", "hbm_bytes")
 POINTS = 24
 HEADS = ("label", "tokens_per_s_per_user", "tokens_per_s_per_gpu", "batch", "limited_by")
-# From here on the slope in the batch is one of a smooth curve; below it stands for whole sequences.
+# From this batch on the slope in the batch is smooth; below it stands for whole sequences.
 SMOOTH = 10
-BELOW = 1e-7  # a point that just misses the rate that was asked for serves it too
+BELOW = 1e-7  # relative distance by which a point may miss the rate that was asked for
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Moved:
+class FrontSlopes:
     """One front with the slopes along it.
 
     Attributes:
@@ -79,10 +79,10 @@ def _thinned(front: Front, points: int) -> Front:
     )
 
 
-def _moved(front: Front, parameters: Sequence[Parameter], points: int) -> Moved:
+def _slopes_along(front: Front, parameters: Sequence[Parameter], points: int) -> FrontSlopes:
     thin = _thinned(front, points)
     is_full = thin.batch >= np.asarray(thin.step.capacity.max_batch)
-    return Moved(thin, is_full, slopes_at_rate(thin.winners, parameters, is_full))
+    return FrontSlopes(thin, is_full, slopes_at_rate(thin.winners, parameters, is_full))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -97,35 +97,35 @@ class Binding(Result):
 
     problem: Problem
     parameters: tuple[Parameter, ...]
-    fronts: tuple[Moved, ...]
+    fronts: tuple[FrontSlopes, ...]
 
     stem = "binding"
     index = ("label", "gpus", "context", "point", "parameter")
 
     def rows(self) -> list[Row]:
         """One row for each parameter at each point of each front."""
-        return [row for own in self.fronts for row in self._rows_of(own)]
+        return [row for line in self.fronts for row in self._rows_of(line)]
 
-    def _rows_of(self, own: Moved) -> list[Row]:
-        found: list[Row] = []
-        for k, point in enumerate(bounded_rows(own.front)):
+    def _rows_of(self, line: FrontSlopes) -> list[Row]:
+        rows: list[Row] = []
+        for k, point in enumerate(bounded_rows(line.front)):
             label = series_name(self.problem, point, "gpus", "context")
             head: Row = {"label": label, "point": k, **point}
-            head["limited_by"] = "memory" if own.is_full[k] else "interactivity"
-            head["amplification"] = float(own.slopes.amplification[k])
+            head["limited_by"] = "memory" if line.is_full[k] else "interactivity"
+            head["amplification"] = float(line.slopes.amplification[k])
             for p, parameter in enumerate(self.parameters):
-                gain = float(own.slopes.elasticity[p, k])
-                share = float(own.slopes.share[p, k])
+                gain = float(line.slopes.elasticity[p, k])
+                share = float(line.slopes.share[p, k])
                 row = {**head, "parameter": parameter.name, "share": share, "elasticity": gain}
                 for name, price in PRICES.items():
                     if name in point:
                         row[f"elasticity_{name}"] = float(parameter.name == price) - gain
-                found.append(row)
-        return found
+                rows.append(row)
+        return rows
 
     def bands(self) -> list[Row]:
         """By series and stretch of the front, the parameter that moves it most, and how much."""
-        found: list[Row] = []
+        bands: list[Row] = []
         points = groupby(self.rows(), lambda row: (row["label"], row["point"]))
         tops = [max(rows, key=lambda row: abs(row["elasticity"])) for _, rows in points]
         stretches = groupby(tops, lambda row: (row["label"], row["parameter"]))
@@ -136,19 +136,19 @@ class Binding(Result):
             band: Row = {"label": label, "parameter": parameter, "from": users[-1], "to": users[0]}
             band |= {"least": min(gains, default=None), "most": max(gains, default=None)}
             band["change"] = "more" if part[0]["elasticity"] > 0 else "less"
-            found.append(band)
-        return found
+            bands.append(band)
+        return bands
 
     def summary(self) -> str:
         """What binds where, and what was asked."""
         lines = []
-        for label, own in groupby(self.bands(), lambda band: band["label"]):
-            spans = _spans(list(own)[::-1])
+        for label, run in groupby(self.bands(), lambda band: band["label"]):
+            spans = _spans(list(run)[::-1])
             lines.append(f"{self._who(label)} is bound by {', then by '.join(spans)}.")
         if not lines:
             return f"{words.nothing(self.problem)}."
         stated = self.problem.stated
-        where = f"{listed(stated.gpus)} {words.joined(own.name for own in stated.accelerators)}"
+        where = f"{listed(stated.gpus)} {words.joined(run.name for run in stated.accelerators)}"
         lines[0] = f"On {where} at {words.places(stated.contexts)}, {lines[0]}"
         if any(row["batch"] < SMOOTH for row in self.rows()):  # there it is steps of one sequence
             lines[-1] += f" Gains are those at batches of {SMOOTH} or more."
@@ -177,7 +177,7 @@ class Binding(Result):
     def remarks(self) -> list[str]:
         """What was asked, what an error of the time comes to, and what its interval rests on."""
         lines = [f"{describe(self.problem)}."]
-        factors = [float(x) for own in self.fronts for x in own.slopes.amplification]
+        factors = [float(x) for line in self.fronts for x in line.slopes.amplification]
         if factors:
             of = _range("", min(factors), max(factors), 2)
             rate = "At the same tokens/s/user an error of 1 % in TPOT"
@@ -192,18 +192,18 @@ class Binding(Result):
         """Every front with its bands beneath."""
         from qsjax import plotting
 
-        found: dict[str, Drawing] = {}
+        drawn: dict[str, Drawing] = {}
         rows = self.rows()
         for k, label in enumerate(dict.fromkeys(row["label"] for row in rows)):
-            own = [row for row in rows if row["label"] == label]
+            series = [row for row in rows if row["label"] == label]
             end = f"-{k + 1}" if k else ""
-            found[f"bands{end}"] = partial(plotting.front_bands, own, title=self._title(label))
-        return found
+            drawn[f"bands{end}"] = partial(plotting.front_bands, series, title=self._title(label))
+        return drawn
 
     def _title(self, label: str) -> str:
-        own = [band for band in self.bands() if band["label"] == label]
-        names = [meaning_of(name).long_name for name in dict.fromkeys(b["parameter"] for b in own)]
-        known = [band for band in own if band["most"] is not None]
+        runs = [band for band in self.bands() if band["label"] == label]
+        names = [meaning_of(name).long_name for name in dict.fromkeys(b["parameter"] for b in runs)]
+        known = [band for band in runs if band["most"] is not None]
         more = ""
         if known:
             top = max(known, key=lambda band: band["most"])
@@ -216,10 +216,10 @@ class Binding(Result):
 
 def _spans(bands: Sequence[Row]) -> list[str]:
     """What binds where, and what one per cent of it gives: in full once, then in short."""
-    said: list[str] = []
+    spans: list[str] = []
     last = None
     for band in bands:
-        unit = "" if said else " tokens/s/user"
+        unit = "" if spans else " tokens/s/user"
         gain = "in steps of whole sequences"
         if band["most"] is not None:
             gain = f"{_range('', band['least'], band['most'], 2)} %"
@@ -229,8 +229,8 @@ def _spans(bands: Sequence[Row]) -> list[str]:
                 gain = f"1 % {band['change']}: {gain}"
             last = band["change"]
         where = _range("from", band["from"], band["to"], 3)
-        said.append(f"{meaning_of(band['parameter']).long_name} {where}{unit} ({gain})")
-    return said
+        spans.append(f"{meaning_of(band['parameter']).long_name} {where}{unit} ({gain})")
+    return spans
 
 
 def _range(before: str, low: float, high: float, digits: int) -> str:
@@ -273,10 +273,10 @@ def binding(
             "hardware's usable_fraction instead"
         )
     free, asked = any_batch(problem)
-    found = []
+    fronts = []
     for cells in blocks_of(free):
         for cell in range(cells.cells):
             front = front_of_cell(cells, cell, asked)
             if len(front.user):
-                found.append(_moved(front, chosen, int(points)))
-    return Binding(problem, chosen, tuple(found))
+                fronts.append(_slopes_along(front, chosen, int(points)))
+    return Binding(problem, chosen, tuple(fronts))

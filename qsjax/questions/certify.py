@@ -22,7 +22,7 @@ from qsjax.output.result import Drawing, Result, Row
 from qsjax.records import checks
 from qsjax.records.conversion import as_float64, names_of
 from qsjax.records.fields import COUNT, facts_of, near
-from qsjax.records.specs import HardwareSpec
+from qsjax.records.specs import FIELDS, HardwareSpec
 
 CLAIMS = ("winner", "partition", "bottleneck")
 PARTS = 2_000  # parts of a box that are judged before the rest is left undecided
@@ -95,32 +95,32 @@ class Certificates(Result):
 
     def rows(self) -> list[Row]:
         """One row for each claim; `largest` and `refuted_from` are over the box asked for."""
-        found = []
-        for own in self.certificates:
-            row = dataclasses.asdict(own)
+        rows = []
+        for certificate in self.certificates:
+            row = dataclasses.asdict(certificate)
             label, at = row.pop("label"), row.pop("at")
-            found.append(label | row | ({"at": at} if at else {}))
-        return found
+            rows.append(label | row | ({"at": at} if at else {}))
+        return rows
 
     def summary(self) -> str:
         """How many claims hold in the whole box, and what became of the first."""
         names = list(dict.fromkeys(name for ends in self.box.values() for name in ends))
         if not self.certificates:
             return f"Nothing runs on {describe(self.problem)}, so nothing was claimed."
-        said = f"It is {_said(self.certificates[0])}."
+        first = f"It is {_said(self.certificates[0])}."
         where = f"{words.count(len(names), 'number')} around {describe(self.problem)}"
         if len(self.certificates) == 1:
-            return f"{said} The box spans {where}."
+            return f"{first} The box spans {where}."
         claims = words.count(len(self.certificates), "claim")
-        return f"Of {claims} about a box of {where}, {self._verdicts()}. {said}"
+        return f"Of {claims} about a box of {where}, {self._verdicts()}. {first}"
 
     def _verdicts(self) -> str:
         """How many claims are proved, refuted and undecided."""
-        told = [own.verdict for own in self.certificates]
+        verdicts = [certificate.verdict for certificate in self.certificates]
         return words.joined(
-            f"{told.count(verdict)} {'is' if told.count(verdict) == 1 else 'are'} {verdict}"
+            f"{verdicts.count(verdict)} {'is' if verdicts.count(verdict) == 1 else 'are'} {verdict}"
             for verdict in ("proved", "refuted", "undecided")
-            if verdict in told
+            if verdict in verdicts
         )
 
     def remarks(self) -> list[str]:
@@ -130,13 +130,13 @@ class Certificates(Result):
             f"The box of {device}: {'; '.join(_ranges(ends, specs[device]))}."
             for device, ends in self.box.items()
         ]
-        for own in self.certificates:
-            if own.verdict == "refuted":
-                at = [_number(name, value) for name, value in own.at.items()]
+        for certificate in self.certificates:
+            if certificate.verdict == "refuted":
+                at = [_number(name, value) for name, value in certificate.at.items()]
                 rest = f" ({len(at) - _TOLD} more numbers: see `at`)" if len(at) > _TOLD else ""
-                instead = _found(own.claim, own.instead)
+                instead = _found(certificate.claim, certificate.instead)
                 where = words.joined(at[:_TOLD])
-                lines.append(f"Refuted {_what(own)}: at {where}{rest} {instead}.")
+                lines.append(f"Refuted {_what(certificate)}: at {where}{rest} {instead}.")
         return lines
 
     def drawings(self) -> dict[str, Drawing]:
@@ -190,7 +190,7 @@ def certify(
     if problem.batch is None:
         problem = dataclasses.replace(problem, batch="largest")
     stated = problem.stated
-    found: list[Certificate] = []
+    certificates: list[Certificate] = []
     boxes: dict[str, Ends] = {}
     for h, device in enumerate(stated.accelerators):
         models = [cells_of(problem, m, h) for m in range(len(stated.models))]
@@ -198,25 +198,21 @@ def certify(
             ends, parameters = _box_of(box, case[0].cells, case[0].cell)
             boxes.setdefault(device.name, {}).update(ends)
             for claim in claims:
-                found += _certified(case, claim, ends, parameters, parts, largest)
-    return Certificates(problem, boxes, tuple(found))
+                certificates += _certified(case, claim, ends, parameters, parts, largest)
+    return Certificates(problem, boxes, tuple(certificates))
 
 
 def _number(name: str, value: float) -> str:
     """A field and its value with its unit."""
-    return f"{name} {words.value(value, 'tokens' if name == 'context' else _unit(name))}"
-
-
-def _unit(name: str) -> str:
-    return facts_of(HardwareSpec)[name].unit
+    return f"{name} {words.value(value, FIELDS[name].unit)}"
 
 
 def _ranges(ends: Ends, spec: HardwareSpec) -> Iterator[str]:
     """How far numbers range: by shares those that do, by their ends the others."""
     shares: dict[str, list[str]] = {}
     for name, (low, high) in ends.items():
-        own = np.nan if name == "context" else float(np.asarray(getattr(spec, name)))
-        if np.isclose(low + high, 2 * own):
+        value = np.nan if name == "context" else float(np.asarray(getattr(spec, name)))
+        if np.isclose(low + high, 2 * value):
             shares.setdefault(f"{(high - low) / (high + low):.3g}", []).append(name)
         else:
             yield f"from {_number(name, low)} to {_number(name, high)}"
@@ -241,22 +237,24 @@ def _found(claim: str, says: str, of: str = "") -> str:
     return f"the best split{of} is {' '.join(degrees) or 'one GPU'}"
 
 
-def _what(own: Certificate) -> str:
+def _what(cert: Certificate) -> str:
     """A claim as a clause, with the contestant that it is about."""
-    q = own.label["q"]
-    of = f" of {own.label['model'] if q is None else _who(f'dense q={q:g}')}"
-    return f"that {_found(own.claim, own.says, of)}"
+    q = cert.label["q"]
+    of = f" of {cert.label['model'] if q is None else _who(f'dense q={q:g}')}"
+    return f"that {_found(cert.claim, cert.says, of)}"
 
 
-def _said(own: Certificate) -> str:
+def _said(cert: Certificate) -> str:
     """A verdict in words."""
-    if own.verdict == "proved":
-        return f"proved for the whole box {_what(own)}"
-    if own.verdict == "refuted":
-        return f"refuted {_what(own)}: at some points {_found(own.claim, own.instead)}"
-    if own.proved > 0:
-        return f"proved for {100 * own.proved:.0f} % of the box {_what(own)}; the rest is undecided"
-    return f"undecided {_what(own)}"
+    if cert.verdict == "proved":
+        return f"proved for the whole box {_what(cert)}"
+    if cert.verdict == "refuted":
+        return f"refuted {_what(cert)}: at some points {_found(cert.claim, cert.instead)}"
+    if cert.proved > 0:
+        return (
+            f"proved for {100 * cert.proved:.0f} % of the box {_what(cert)}; the rest is undecided"
+        )
+    return f"undecided {_what(cert)}"
 
 
 def _check(problem: Problem, claims: Sequence[str], parts: int) -> None:
@@ -340,8 +338,8 @@ def _box_of(box: Box, cells: Cells, cell: int) -> tuple[Ends, tuple[Parameter, .
             continue
         parameters.append(parameter)
         for field in parameter.members:
-            own = float(np.asarray(read(cells.inputs, field))[cell])
-            ends[field], problem = _range(name, field, value, own)
+            current = float(np.asarray(read(cells.inputs, field))[cell])
+            ends[field], problem = _range(name, field, value, current)
             if problem is not None:
                 wrong.append(f"box: {problem}")
     members = [field for parameter in parameters for field in parameter.members]
@@ -375,25 +373,27 @@ def _share(box: Any) -> float:
     return float(share)
 
 
-def _range(name: str, field: str, value: Any, own: float) -> tuple[tuple[float, float], str | None]:
+def _range(
+    name: str, field: str, value: Any, current: float
+) -> tuple[tuple[float, float], str | None]:
     """The ends of a field and what is wrong with them."""
     try:
         numbers = [float(x) for x in np.ravel(np.asarray(value, float))]
     except (TypeError, ValueError):
         numbers = []
     if len(numbers) == 1 and 0 < numbers[0] < 1:
-        pair = (own * (1 - numbers[0]), own * (1 + numbers[0]))
+        pair = (current * (1 - numbers[0]), current * (1 + numbers[0]))
     elif len(numbers) == 2 and name == field:
         pair = (numbers[0], numbers[1])
     else:
         form = "a share above 0 and below 1" + (", or both ends" if name == field else "")
-        return (own, own), f"{name}: {value!r} is not a range; give {form}"
-    if not (np.isfinite(pair).all() and pair[0] <= own <= pair[1]):
+        return (current, current), f"{name}: {value!r} is not a range; give {form}"
+    if not (np.isfinite(pair).all() and pair[0] <= current <= pair[1]):
         return pair, (
-            f"{name}: {pair[0]:g} to {pair[1]:g} does not hold the problem's own {own:g}; give "
+            f"{name}: {pair[0]:g} to {pair[1]:g} does not hold the problem's own {current:g}; give "
             "ends on both sides of it, or another problem"
         )
-    if _leaves(field, pair, own):
+    if _leaves(field, pair, current):
         least, most = bounds(field)
         allowed = f"above {least:g}" + (f" up to {most:g}" if np.isfinite(most) else "")
         return pair, (
@@ -403,29 +403,29 @@ def _range(name: str, field: str, value: Any, own: float) -> tuple[tuple[float, 
     return pair, None
 
 
-def _leaves(field: str, pair: tuple[float, float], own: float) -> bool:
+def _leaves(field: str, pair: tuple[float, float], current: float) -> bool:
     """Whether a range leaves the physical one of its field."""
     least, most = bounds(field)
-    return pair[0] < least or pair[1] > most or pair[0] <= 0 < own
+    return pair[0] < least or pair[1] > most or pair[0] <= 0 < current
 
 
 def _scaled(ends: Ends, inputs: Any, cell: int, scale: float) -> Ends | None:
     """The box enlarged about the point; None where it would leave the physical range."""
-    found = {}
+    wider = {}
     for field, (low, high) in ends.items():
-        own = float(np.asarray(read(inputs, field))[cell])
-        pair = own + scale * (low - own), own + scale * (high - own)
-        if _leaves(field, pair, own):
+        current = float(np.asarray(read(inputs, field))[cell])
+        pair = current + scale * (low - current), current + scale * (high - current)
+        if _leaves(field, pair, current):
             return None
-        found[field] = pair
-    return found
+        wider[field] = pair
+    return wider
 
 
 def _certified(
     case: _Case, claim: str, ends: Ends, parameters: Sequence[Parameter], parts: int, largest: bool
 ) -> list[Certificate]:
     """Certificates of one kind of claim in one cell."""
-    running = [k for k, own in enumerate(case) if own.best.feasible[own.cell]]
+    running = [k for k, contestant in enumerate(case) if contestant.best.feasible[contestant.cell]]
     if claim != "winner":
         alone = ([case[k]] for k in running)
         return [_certificate(one, 0, claim, ends, parameters, parts, largest) for one in alone]
@@ -455,8 +455,8 @@ def _certificate(
 
     def attempt(ends: Ends, most: int) -> tuple[Verdict, Arena]:
         arena = Arena([
-            Judge(own, row, region_of(own, row, parameters, ends), resource=resource)
-            for own, row, *_ in case
+            Judge(each, row, region_of(each, row, parameters, ends), resource=resource)
+            for each, row, *_ in case
         ])  # fmt: skip
         return arena.prove(Claim(k, position, resource), most), arena
 
@@ -489,7 +489,7 @@ def _certificate(
 
 def _contestant(case: _Case, k: int) -> str:
     """Name of a contestant: what sets it apart from the others."""
-    names, label = {own.label["model"] for own in case}, case[k].label
+    names, label = {contestant.label["model"] for contestant in case}, case[k].label
     return f"{label['model']} {variant_name(label)}" if len(names) > 1 else variant_name(label)
 
 
@@ -511,22 +511,22 @@ def _largest(
     refuted = [1.0] if first.refuted is not None else []
 
     def holds(scale: float) -> bool | None:
-        own = _scaled(ends, cells.inputs, cell, scale)
-        if own is None:
+        box = _scaled(ends, cells.inputs, cell, scale)
+        if box is None:
             return None
-        verdict: Verdict = attempt(own, PROBE)[0]
+        verdict: Verdict = attempt(box, PROBE)[0]
         if verdict.refuted is not None:
             refuted.append(scale)
         return verdict.holds
 
     last, tried = 1.0, _WIDER if first.holds else _NARROWER
     for scale in tried:
-        found = holds(scale)
-        if found != first.holds:
+        outcome = holds(scale)
+        if outcome != first.holds:
             break
         last = scale
     low, high = (last, scale) if first.holds else (scale, last)
-    if found == first.holds or found is None:  # no box that was tried is on the other side
+    if outcome == first.holds or outcome is None:  # no box that was tried is on the other side
         return (last if first.holds else 0.0), min(refuted, default=np.nan)
     for _ in range(_CUTS):
         middle = 0.5 * (low + high)
@@ -536,15 +536,15 @@ def _largest(
 
 def _instead(case: _Case, claim: str, arena: Arena, point: np.ndarray) -> str:
     """What the optimiser finds at the counter-example."""
-    found = []
-    for own, judge in zip(case, arena.judges, strict=True):
+    optima = []
+    for contestant, judge in zip(case, arena.judges, strict=True):
         inputs = judge.region.at(point[None])
-        found.append((inputs, best_of(own.cells, inputs)))
-    tops = [best.score[0] if best.feasible[0] else -np.inf for _, best in found]
+        optima.append((inputs, best_of(contestant.cells, inputs)))
+    tops = [best.score[0] if best.feasible[0] else -np.inf for _, best in optima]
     k = int(np.argmax(tops))
     if tops[k] == -np.inf:
         return "nothing runs"
-    cells, (inputs, best) = case[k].cells, found[k]
+    cells, (inputs, best) = case[k].cells, optima[k]
     if claim == "winner":
         return _contestant(case, k)
     if claim == "partition":

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from qsjax.cost.disaggregation import companion
 from qsjax.cost.ledger import resource_times
-from qsjax.cost.meanings import Meaning, meaning_of
+from qsjax.cost.meanings import Meaning
 from qsjax.cost.metrics import Economy, costs
 from qsjax.cost.prefix import cached_of, requests_of
 from qsjax.engines.schedulers import filling_of
@@ -24,10 +25,10 @@ from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.case import Case, best_case, design_record, gpu_time, sequences_of
 from qsjax.grid.cells import Cells, cells_of, of_variant, take
 from qsjax.grid.infeasibility import refusals
-from qsjax.grid.intervals import Lead, Names, Sided, bounds_of_case, lead_of, names_of
+from qsjax.grid.intervals import Lead, NamedCase, Names, bounds_of_case, lead_of, names_of
 from qsjax.grid.needs import least_gpus
-from qsjax.grid.optimum import Best, best_of
-from qsjax.grid.parameters import read, write
+from qsjax.grid.optimum import Best, best_of, least_hbm_bytes
+from qsjax.grid.parameters import write
 from qsjax.grid.problem import (
     Problem,
     base_name,
@@ -41,13 +42,13 @@ from qsjax.output import columns, words
 from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
 from qsjax.records.conversion import kind_of
-from qsjax.records.specs import CONVENTIONS, Convention, is_papers
+from qsjax.records.specs import Convention, is_papers
 
 # Relative width to which a turning point is found.
 TURN_WIDTH = 0.02
-# A share of the variance from which a measurement is worth naming.
+# Least share of the variance that a measurement must remove to be worth naming.
 WORTH = 0.05
-# A share of a gap above which parts that are larger than the gap cancel out, so no share says why.
+# Where one part is this many times the whole gap, parts cancel out and no share explains it.
 CANCELS = 2.0
 
 
@@ -144,7 +145,7 @@ class Ranking:
         places: contexts [tokens] and stated batches, along the second axis.
         cases: best designs; None where nothing runs.
         crossovers: where the order of two neighbours at the top changes, in order of context.
-        sides: of every subject, names of its accelerator and of its model.
+        names: of every subject, names of its accelerator and of its model.
         level: probability with which measured values lie in the intervals.
         is_real: whether the accounting is not the paper's, which no machine keeps.
         refusals: why nothing runs where it does not, a sentence each.
@@ -155,19 +156,19 @@ class Ranking:
     places: tuple[Place, ...]
     cases: tuple[tuple[Case | None, ...], ...]
     crossovers: tuple[Crossover, ...] = ()
-    sides: tuple[Names, ...] = ()
+    names: tuple[Names, ...] = ()
     level: float = LEVEL
     is_real: bool = True
     refusals: tuple[str, ...] = ()
 
-    def sided(self, subject: int, place: int) -> Sided | None:
+    def named_case(self, subject: int, place: int) -> NamedCase | None:
         """A cell's design under the names of its subject; None where nothing runs."""
         case = self.cases[subject][place]
-        return None if case is None else Sided(case, self.sides[subject])
+        return None if case is None else NamedCase(case, self.names[subject])
 
     def lead(self, first: int, second: int, place: int) -> Lead | None:
         """How sure one subject is to be ahead of another; None where one of them does not run."""
-        a, b = self.sided(first, place), self.sided(second, place)
+        a, b = self.named_case(first, place), self.named_case(second, place)
         return None if a is None or b is None else lead_of(a, b)
 
     def decision(self, place: int) -> Decision | None:
@@ -197,8 +198,8 @@ class Ranking:
 
     def decisions(self) -> list[Decision]:
         """The decision at every place where two subjects run."""
-        found = map(self.decision, range(len(self.places)))
-        return [decision for decision in found if decision is not None]
+        decisions = map(self.decision, range(len(self.places)))
+        return [decision for decision in decisions if decision is not None]
 
     def rate(self, subject: int, place: int) -> float:
         """Tokens/s/GPU of a cell; 0 where nothing runs."""
@@ -221,7 +222,7 @@ class Ranking:
             "is_feasible": case is not None,
             "is_winner": subject == self.winner(place),
         }
-        side = self.sided(subject, place)
+        side = self.named_case(subject, place)
         if case is not None and side is not None:
             row |= design_record(case) | bounds_of_case(side, self.level)
             row["is_moe"] = case.records.model.is_moe
@@ -250,8 +251,7 @@ class Comparison(Result):
     Attributes:
         problem: what was asked.
         subjects: by name.
-        own: under the problem's accounting.
-        beside: under the other one; None unless it was asked for.
+        sides: under the problem's accounting, and under the other one if it was asked for.
         economies: price and power of each subject's accelerator.
         requests: input and output tokens of a request, if they were given.
         cached: tokens of its prompt whose cache is there already.
@@ -259,13 +259,18 @@ class Comparison(Result):
 
     problem: Problem
     subjects: Mapping[str, Subject]
-    own: Ranking
-    beside: Ranking | None
+    sides: tuple[Ranking, ...]
     economies: tuple[Economy, ...]
     requests: tuple[float, float] | None
     cached: float
 
     stem = "compare"
+    meanings = MappingProxyType(
+        {
+            "margin": Meaning("factor from which the difference would be larger than the error"),
+            "factor": Meaning("throughput of each GPU over that of the first subject"),
+        }
+    )
 
     @property
     def index(self) -> tuple[str, ...]:  # type: ignore[override]  # depends on what was asked
@@ -273,18 +278,10 @@ class Comparison(Result):
         several = self.own.places[0].batch is not None
         return ("convention", "subject", "context", *(["batch"] if several else []))
 
-    def meaning(self, name: str) -> Meaning:
-        """What a column is, and its unit."""
-        own = {
-            "margin": "factor from which the difference would be larger than the error",
-            "factor": "throughput of each GPU over that of the first subject",
-        }
-        return Meaning(own[name]) if name in own else meaning_of(name)
-
     @property
-    def sides(self) -> list[Ranking]:
-        """The accountings that were asked for."""
-        return [self.own, *([] if self.beside is None else [self.beside])]
+    def own(self) -> Ranking:
+        """Under the problem's accounting."""
+        return self.sides[0]
 
     def rows(self) -> list[Row]:
         """One row for each subject at each place under each accounting, with its price."""
@@ -302,12 +299,12 @@ class Comparison(Result):
         row: Row = costs(case.rate, scalar(case.parts.step.busy), economy)
         if self.requests is not None:
             memory = scalar(case.records.hardware.hbm_bytes)
-            rules = filling_of("", memory, side.sides[subject][0])
-            found = companion(
+            rules = filling_of("", memory, side.names[subject][0])
+            prompts = companion(
                 case.records, case.parts.step, *self.requests, rules, cached=self.cached
             )
-            row |= {f"prefill_{name}": x for name, x in dataclasses.asdict(found).items()}
-            whole = costs(found.best_rate, found.best_busy, economy)["usd_per_million_tokens"]
+            row |= {f"prefill_{name}": x for name, x in dataclasses.asdict(prompts).items()}
+            whole = costs(prompts.best_rate, prompts.best_busy, economy)["usd_per_million_tokens"]
             row["usd_per_million_tokens_with_prompts"] = whole
         return {name: x for name, x in row.items() if x is not None}
 
@@ -324,26 +321,26 @@ class Comparison(Result):
 
     def remarks(self) -> list[str]:
         """How sure the winners are, what the intervals rest on, and what is left out."""
-        running, own = (
+        running, stated = (
             [row for row in rows if row["is_feasible"]]
             for rows in (self.rows(), self.rows_of(self.own))
         )
         sure = map(str, self.decisions())
         rests = words.rests_on(running, self.own.level)
         drafted = any(scalar(m.workload.tokens_per_step) > 1 for m in self.problem.stated.models)
-        told = ["The time of drafting is left out; qsjax speculate counts it."] if drafted else []
-        return [*sure, *words.open_limits(self.problem, own), *rests, *told, *self.own.refusals]
+        more = ["The time of drafting is left out; qsjax speculate counts it."] * drafted
+        return [*sure, *words.open_limits(self.problem, stated), *rests, *more, *self.own.refusals]
 
     def tables(self) -> list[Table]:
         """Every subject at every place, and the parts of its time as in the paper's table 5."""
-        found = []
+        tables = []
         for side in self.sides:
             end = f", {side.convention} convention" if len(self.sides) > 1 else ""
             end += f"; {words.count(self.problem.stated.gpus[0], 'GPU')}"
-            found.append(_main_table(self.rows_of(side), self.own.subjects[0], end))
-        if self.beside is not None:
-            found += [_parts_table(self.rows_of(side), side.convention) for side in self.sides]
-        return found
+            tables.append(_main_table(self.rows_of(side), self.own.subjects[0], end))
+        if len(self.sides) > 1:
+            tables += [_parts_table(self.rows_of(side), side.convention) for side in self.sides]
+        return tables
 
     def turns(self) -> list[Row]:
         """Where the lead changes, under both accountings."""
@@ -393,24 +390,24 @@ class Comparison(Result):
             turns = [turn._asdict() for turn in side.crossovers]
             plotting.lead_over_context(self.rows_of(side), ax, turns=turns, title=title)
 
-        found: dict[str, Drawing] = {"why": partial(self._panels, why, tall)}
+        drawings: dict[str, Drawing] = {"why": partial(self._panels, why, tall)}
         if (
             len(contexts) > 1
             and self.own.places[0].batch is None
             and all(any(row["is_feasible"] for row in side) for side in sides)
         ):
-            found["throughput"] = partial(self._panels, throughput, 4.6)
+            drawings["throughput"] = partial(self._panels, throughput, 4.6)
         judged = [row for row in sides[0] if "chance" in row]
         if judged and self.own.is_real:
             first = self.own.subjects[0]
-            found["sure"] = partial(plotting.sure_leads, judged, first=first, where=_where(self))
-        return found
+            drawings["sure"] = partial(plotting.sure_leads, judged, first=first, where=_where(self))
+        return drawings
 
     def _panels(self, draw: Any, tall: float, ax: Any = None) -> Any:
         """The accountings beside each other; on `ax`, if it is given, the problem's own."""
         from qsjax import plotting
 
-        sides = [self.own] if ax is not None else self.sides
+        sides = self.sides[:1] if ax is not None else self.sides
         size = (6.4 * len(sides), tall)
         axes = [ax] if ax is not None else plotting.figure(1, len(sides), size=size)[1][0]
         for panel, side in zip(axes, sides, strict=True):
@@ -436,49 +433,50 @@ def _leads(side: Ranking) -> list[str]:
     return [f"{named[0]} leads {where}."]
 
 
-def _answer(found: Comparison) -> list[str]:
+def _answer(comparison: Comparison) -> list[str]:
     """One to three sentences: the gaps to the first subject, prices, and where the lead changes."""
-    side, rows = found.own, found.rows()
+    side, rows = comparison.own, comparison.rows()
     several = len(side.subjects)
     parts = [rows[k * several : (k + 1) * several] for k in range(len(side.places))]
     shown = [k for k in range(len(parts)) if any(row["is_feasible"] for row in parts[k])]
     if not shown:
         where = words.joined(place.words for place in side.places)
-        return [f"{words.nothing(found.problem)} on {_where(found)} {where}."]
+        return [f"{words.nothing(comparison.problem)} on {_where(comparison)} {where}."]
     batched = side.places[0].batch is not None
     if not batched:
         near = words.nearest(side.places[k].context for k in shown)
         shown = [k for k in shown if side.places[k].context == near][:1]
-    where = _where(found)
-    said = [_gaps(parts[k], side.places[k], where if k == shown[0] else "") for k in shown]
+    where = _where(comparison)
+    sentences = [_gaps(parts[k], side.places[k], where if k == shown[0] else "") for k in shown]
     turns = [] if batched or len(parts) == 1 else [*_spread(parts), *_leads(side)]
-    prices = " ".join(filter(None, [_prices(found, parts[shown[0]]), _sure(side, shown[0])]))
-    return ["\n".join(said), "" if batched else prices, " ".join(turns)]
+    prices = " ".join(filter(None, [_prices(comparison, parts[shown[0]]), _sure(side, shown[0])]))
+    return ["\n".join(sentences), "" if batched else prices, " ".join(turns)]
 
 
 def _shortened(text: str, side: Ranking) -> str:
     """The text with all subjects but the first shortened to what sets them apart."""
     first, *others = side.subjects
-    device, model, _ = side.sides[0]
+    device, model, _ = side.names[0]
     short = {first: first}
     for name in others:
-        own = name.removeprefix(model)
-        short[name] = own.replace(f"@{device}", "", 1).lstrip(":@, ") or name
+        rest = name.removeprefix(model)
+        short[name] = rest.replace(f"@{device}", "", 1).lstrip(":@, ") or name
         if re.fullmatch(r"q=[\d.]+", short[name]):
             short[name] = f"the dense twin ({short[name]})"
     if len(set(short.values())) < len(short):
         return text
     longest = sorted(short, key=len, reverse=True)
-    said = re.sub("|".join(map(re.escape, longest)), lambda found: short[found[0]], text)
-    return re.sub(r"(^|[.\n] ?)the dense", r"\1The dense", said)
+    replaced = re.sub("|".join(map(re.escape, longest)), lambda match: short[match[0]], text)
+    return re.sub(r"(^|[.\n] ?)the dense", r"\1The dense", replaced)
 
 
 def _sure(side: Ranking, place: int) -> str:
     """How sure the winner is at one place."""
-    found = side.decision(place) if side.is_real else None
-    if found is None:
+    decision = side.decision(place) if side.is_real else None
+    if decision is None:
         return ""
-    return f"{found.claim}{'' if found.is_sure else ', so the difference is within the error'}."
+    unsure = "" if decision.is_sure else ", so the difference is within the error"
+    return f"{decision.claim}{unsure}."
 
 
 def _spread(parts: Sequence[Sequence[Row]]) -> list[str]:
@@ -500,15 +498,15 @@ def _spread(parts: Sequence[Sequence[Row]]) -> list[str]:
     return [f"{known[0]['subject']} goes from {low} at {first} to {high} at {last}."]
 
 
-def _where(found: Comparison) -> str:
+def _where(comparison: Comparison) -> str:
     """The GPUs of every side: `64 h100-sxm`, or `64 GPUs` where subjects name theirs."""
-    gpus = found.problem.stated.gpus[0]
-    device = found.own.sides[0][0]
-    first = found.own.subjects[0]
+    gpus = comparison.problem.stated.gpus[0]
+    device = comparison.own.names[0][0]
+    first = comparison.own.subjects[0]
     named = device in first or "@" in first
     where = words.count(gpus, "GPU") if named else f"{gpus:,.0f} {device}"
-    models = found.problem.stated.models
-    more = len(models) == 1 and base_name(models[0].name) not in found.own.subjects[0]
+    models = comparison.problem.stated.models
+    more = len(models) == 1 and base_name(models[0].name) not in comparison.own.subjects[0]
     return f"{where} with {models[0].name}" if more else where
 
 
@@ -543,27 +541,27 @@ def _why(row: Row) -> str:
     return f" (most of the gap is {words.RESOURCE_WORDS[most]})"
 
 
-def _prices(found: Comparison, rows: Sequence[Row]) -> str:
+def _prices(comparison: Comparison, rows: Sequence[Row]) -> str:
     """What a million output tokens costs, the cheapest first, and where no price is known."""
-    name = "usd_per_million_tokens" + ("_with_prompts" if found.requests else "")
+    name = "usd_per_million_tokens" + ("_with_prompts" if comparison.requests else "")
     known = sorted((row for row in rows if name in row), key=lambda row: row[name])
     if not known or (len({row[name] for row in known}) < 2 and len(known) == len(rows)):
         return ""
     one, *others = known
-    what = "A million output tokens" + (", prompts included," if found.requests else "")
+    what = "A million output tokens" + (", prompts included," if comparison.requests else "")
     listed = [f"{row[name]:,.2f} for {row['subject']}" for row in others]
     more = f", {words.joined(listed)}" if listed else ""
-    said = f"{what} costs {one[name]:,.2f} USD for {one['subject']}{more}."
+    sentence = f"{what} costs {one[name]:,.2f} USD for {one['subject']}{more}."
     at = [row["subject"] for row in rows].index(one["subject"])
-    price = scalar(found.economies[at].usd_per_hour)
+    price = scalar(comparison.economies[at].usd_per_hour)
     for row in rows:
         if row["is_feasible"] and name not in row:
             equal = price * _output_rate(row) / _output_rate(one)
-            said += (
+            sentence += (
                 f" No price of {row['subject']} is known: it is ahead per dollar if a GPU-hour "
                 f"costs less than {equal:.2f} USD ({one['subject']} costs {price:.2f})."
             )
-    return said
+    return sentence
 
 
 def _output_rate(row: Row) -> float:
@@ -609,8 +607,8 @@ def _shares(row: Row) -> str:
     return ", ".join(f"{name} {share:+.0%}" for name, share in shares if share)
 
 
-def _parts_table(found: Sequence[Row], convention: str) -> Table:
-    rows = [row for row in found if row["is_feasible"]]
+def _parts_table(every_row: Sequence[Row], convention: str) -> Table:
+    rows = [row for row in every_row if row["is_feasible"]]
     names = list(rows[0]["table_5"]) if rows else []
     cells = [
         [f"{row['context']:,}", row["subject"], *(text(row["table_5"][n]) for n in names)]
@@ -662,7 +660,7 @@ def _named(problem: Problem, subjects: Mapping[str, Subject] | None) -> dict[str
         raise ValueError(f"a comparison is over contexts, so give one value: {', '.join(several)}")
     if not isinstance(subjects, Mapping | None):
         raise ValueError(f'subjects: {kind_of(subjects)} was given; give {{"A": qsjax.Subject()}}')
-    found = dict(subjects or {})
+    named = dict(subjects or {})
     if subjects is None:
         for m, model in enumerate(stated.models):
             for h, device in enumerate(stated.accelerators):
@@ -670,8 +668,8 @@ def _named(problem: Problem, subjects: Mapping[str, Subject] | None) -> dict[str
                     row: Row = {name: values[0] for name, values in stated.kept.items()}
                     row |= {"model": model.name, "hardware": device.name}
                     row |= {"variant": variant.name, "q": variant.q}
-                    found[series_name(problem, row)] = Subject(m, h, variant.q)
-    for name, one in found.items():
+                    named[series_name(problem, row)] = Subject(m, h, variant.q)
+    for name, one in named.items():
         sizes = {"model": len(stated.models), "hardware": len(stated.accelerators)}
         wrong = [what for what, size in sizes.items() if getattr(one, what) not in range(size)]
         wrong += ["q"] if one.q not in (None, *stated.twins) else []
@@ -680,18 +678,13 @@ def _named(problem: Problem, subjects: Mapping[str, Subject] | None) -> dict[str
                 f"subjects: {name!r} is {one}, and the problem has no such {words.joined(wrong)}; "
                 "models and accelerators count from 0, and q is one of its twins"
             )
-    if len(found) < 2:
+    if len(named) < 2:
         raise ValueError(
             "a comparison needs at least two different subjects; given: "
             f"{stated.models[0].name} on {stated.accelerators[0].name}; give several models or "
             "accelerators, or twins of a mixture"
         )
-    return found
-
-
-def _cells(problem: Problem, subject: Subject, rules: Convention) -> Cells:
-    cells = cells_of(problem, subject.model, subject.hardware, rules)
-    return of_variant(cells, [variant.q for variant in cells.variants].index(subject.q))
+    return named
 
 
 def _turn(first: Cells, second: Cells, low: float, high: float) -> float:
@@ -709,21 +702,11 @@ def _turn(first: Cells, second: Cells, low: float, high: float) -> float:
     return high
 
 
-def _names(problem: Problem, subject: Subject) -> Names:
-    stated = problem.stated
-    device, model = stated.accelerators[subject.hardware].name, stated.models[subject.model].name
-    return names_of(device, model, subject.q)
-
-
 def _refusal(problem: Problem, cells: Cells, best: Best, cell: int) -> str:
     """What is in the way of all designs of a cell, and what would help."""
     if words.kept(problem) and cells.designs.batch is None:
         return refusals(cells, cell)[0].text
-    held, usable = (
-        float(np.asarray(read(cells.inputs, name))[cell])
-        for name in ("hbm_bytes", "usable_fraction")
-    )
-    hbm = held + float(best.shortfall[cell]) / usable
+    hbm = float(least_hbm_bytes(cells.inputs, best)[cell])
     gpus = least_gpus(cells, np.arange(cells.cells) == cell)[cell]
     return words.would_fit(hbm, gpus) or "no split is legal"
 
@@ -748,19 +731,25 @@ def _ranking(
     columns: list[list[Case | None]] = [[] for _ in subjects]
     refused: list[str] = []
     for one in each:
-        sides = [_cells(one, subject, rules) for subject in subjects.values()]
+        of_pairs = [cells_of(one, s.model, s.hardware, rules) for s in subjects.values()]
+        sides = [
+            of_variant(cells, [variant.q for variant in cells.variants].index(subject.q))
+            for cells, subject in zip(of_pairs, subjects.values(), strict=True)
+        ]
         for name, column, cells in zip(subjects, columns, sides, strict=True):
             best = best_of(cells)
-            found = [best_case(cells, k, best) for k in range(len(contexts))]
-            for k in [k for k, case in enumerate(found) if case is None]:
+            cases = [best_case(cells, k, best) for k in range(len(contexts))]
+            for k in [k for k, case in enumerate(cases) if case is None]:
                 where = places[len(column) + k].words
                 refused.append(
                     f"{name} has no design {where}: {_refusal(problem, cells, best, k)}."
                 )
-            column += found
+            column += cases
     ranking = Ranking(
         *(convention, tuple(subjects), places, tuple(map(tuple, columns))),
-        sides=tuple(_names(problem, subject) for subject in subjects.values()),
+        names=tuple(
+            names_of(cells.hardware.name, cells.model.name, cells.variants[0].q) for cells in sides
+        ),
         level=level,
         is_real=not is_papers(rules),
         refusals=tuple(refused),
@@ -812,15 +801,12 @@ def compare(
     cached = cached_of(requests, prefix_hit_rate)
     problem = of_requests(problem, requests)
     stated = problem.stated
-    other, beside = stated.other, None
     asked = dataclasses.replace(
         problem, objective="tokens_per_s_per_gpu", context=sorted(stated.contexts)
     )
     if stated.batches is None:
         asked = dataclasses.replace(asked, batch="best")
     named = _named(asked, subjects)
-    own = _ranking(asked, named, stated.convention, stated.rules, level)
-    if other is not None:
-        beside = _ranking(asked, named, other, CONVENTIONS[other], level)
+    sides = (_ranking(asked, named, *one, level) for one in stated.accountings.items())
     economies = tuple(economy_of(asked, stated.accelerators[s.hardware]) for s in named.values())
-    return Comparison(asked, named, own, beside, economies, requests, cached)
+    return Comparison(asked, named, tuple(sides), economies, requests, cached)

@@ -15,7 +15,7 @@ from qsjax.cost.metrics import METRICS, OF_TIME
 from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.case import best_case
 from qsjax.grid.cells import Cells
-from qsjax.grid.intervals import Sided, bounds_of, is_sure, lead_of, names_in
+from qsjax.grid.intervals import NamedCase, bounds_of, is_sure, lead_of, names_in
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, solve_all
@@ -25,7 +25,7 @@ from qsjax.output import columns, words
 from qsjax.output.labels import axis_value, series_name, split_name, variant_name, with_fields
 from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.records.rows import grouped
-from qsjax.records.specs import CONVENTIONS, is_papers
+from qsjax.records.specs import is_papers
 from qsjax.records.units import GIB, tokens
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Exploration(Result):
     Attributes:
         problem: what was asked.
         solutions: one for each model and accelerator.
-        beside: the same cells under the other accounting; None unless it was asked for.
+        beside: the same cells under the other accounting; none unless it was asked for.
         least_gpus: by solution, the fewest GPUs (a power of two) that hold each cell that does not
             fit; NaN where it fits or none do.
         level: probability with which measured values lie in the intervals.
@@ -52,7 +52,7 @@ class Exploration(Result):
 
     problem: Problem
     solutions: tuple[Solution, ...]
-    beside: tuple[Solution, ...] | None
+    beside: tuple[Solution, ...]
     least_gpus: tuple[np.ndarray, ...]
     level: float = LEVEL
 
@@ -60,49 +60,49 @@ class Exploration(Result):
 
     def rows(self) -> list[Row]:
         """One row for each cell: the winner, or why there is none and what it would need."""
-        found: list[Row] = []
-        for own, other, least in self._blocks():
-            gain, bounds = self._gains(own, other), bounds_of(own, self.level)
-            for cell, row in enumerate(rows_of(own)):
+        rows: list[Row] = []
+        for solution, other, least in self._blocks():
+            gain, bounds = self._gains(solution, other), bounds_of(solution, self.level)
+            for cell, row in enumerate(rows_of(solution)):
                 if row["is_feasible"]:
                     row |= {name: float(x[cell]) for name, x in gain.items()}
                     known = {name: x[cell].item() for name, x in bounds.items()}
                     row |= {name: x for name, x in known.items() if x == x}  # the MoE leads nobody
                 else:
                     row["least_gpus"] = float(least[cell])
-                found.append(row)
-        return found
+                rows.append(row)
+        return rows
 
     def _blocks(self) -> list[tuple[Solution, Solution | None, np.ndarray]]:
         beside = self.beside or [None] * len(self.solutions)
         return list(zip(self.solutions, beside, self.least_gpus, strict=True))
 
-    def _gains(self, own: Solution, other: Solution | None) -> Arrays:
+    def _gains(self, solution: Solution, other: Solution | None) -> Arrays:
         """Tokens/s/GPU over the first variant's, under each accounting; NaN where infeasible."""
-        if len(own.cells.variants) < 2:
+        if len(solution.cells.variants) < 2:
             return {}
-        found = {"speedup_over_moe": _gain(own)}
+        gains = {"speedup_over_moe": _gain(solution)}
         if other is not None:
-            found[f"speedup_over_moe_{self.problem.stated.other}"] = _gain(other)
-        return found
+            gains[f"speedup_over_moe_{self.problem.stated.other}"] = _gain(other)
+        return gains
 
-    def _bounds(self, own: Solution) -> Arrays:
-        bounds = bounds_of(own, self.level)
+    def _bounds(self, solution: Solution) -> Arrays:
+        bounds = bounds_of(solution, self.level)
         return {name: x for name, x in bounds.items() if np.issubdtype(x.dtype, np.floating)}
 
     @property
     def cells(self) -> int:
         """Designs decided: legal or not, of every cell."""
-        return sum(own.cells.cells * own.cells.enumerated for own in self.solutions)
+        return sum(solution.cells.cells * solution.cells.enumerated for solution in self.solutions)
 
     @property
     def feasible(self) -> int:
         """Designs that run and keep the limits."""
-        return sum(int(own.best.feasible.sum()) for own in self.solutions)
+        return sum(int(solution.best.feasible.sum()) for solution in self.solutions)
 
     def counts(self) -> Row:
         """Designs decided, feasible, and with each reason."""
-        total = sum(own.reasons.sum(axis=1) for own in self.solutions)
+        total = sum(solution.reasons.sum(axis=1) for solution in self.solutions)
         return {
             "convention": self.problem.stated.convention,
             "cells_evaluated": self.cells,
@@ -113,14 +113,16 @@ class Exploration(Result):
     def summary(self) -> str:
         """The fastest design, what its dense twins would gain, and what does not run."""
         rows = self.rows()
-        places = [(own, cell) for own in self.solutions for cell in range(own.cells.cells)]
+        places = [
+            (solution, cell) for solution in self.solutions for cell in range(solution.cells.cells)
+        ]
         of_row = {id(row): place for row, place in zip(rows, places, strict=True)}
 
-        def side(row: Row) -> Sided:
-            own, cell = of_row[id(row)]
-            case = best_case(own.cells, cell, own.best)
+        def side(row: Row) -> NamedCase:
+            solution, cell = of_row[id(row)]
+            case = best_case(solution.cells, cell, solution.best)
             assert case is not None  # it runs
-            return Sided(case, names_in(row))
+            return NamedCase(case, names_in(row))
 
         def sure(row: Row, best: Row) -> bool:
             ratio = row[objective] / best[objective]
@@ -132,18 +134,20 @@ class Exploration(Result):
 
     def tables(self) -> list[Table]:
         """The winners of every model and accelerator, by GPU count and context."""
-        rows, found = self.rows(), []
+        rows, tables = self.rows(), []
         stated = self.problem.stated
         for served in stated.models:
             for device in stated.accelerators:
-                own = [r for r in rows if (r["model"], r["hardware"]) == (served.name, device.name)]
+                of_pair = [
+                    r for r in rows if (r["model"], r["hardware"]) == (served.name, device.name)
+                ]
                 usable = scalar(on_host(usable_bytes)(served.spec, device.spec))
                 title = (
                     f"{served.name} on {device.name} ({usable / GIB:.0f} GiB usable), "
                     f"{stated.convention} convention"
                 )
-                found.append(_table(self.problem, own, title))
-        return found
+                tables.append(_table(self.problem, of_pair, title))
+        return tables
 
     def remarks(self) -> list[str]:
         """How many designs there are, and what cells without one would need."""
@@ -171,8 +175,8 @@ class Exploration(Result):
         by reason.
         """
         blocks = [
-            dataset_of(own, self._gains(own, other) | self._bounds(own))
-            for own, other, _ in self._blocks()
+            dataset_of(solution, self._gains(solution, other) | self._bounds(solution))
+            for solution, other, _ in self._blocks()
         ]
         attributes = {"objective": self.problem.objective, "level": self.level}
         return joined(self.problem, blocks, attributes)
@@ -192,15 +196,15 @@ class Exploration(Result):
         title = _rates(self.problem, rows)
         if twins and not _has_several(self.problem):
             says = finding(twins, _subject(self.problem))
-            found: dict[str, Drawing] = {
+            drawn: dict[str, Drawing] = {
                 "throughput": partial(_throughput, rows, twins, title, says)
             }
-            found["ratio"] = partial(plotting.ratio_vs_context, twins, title=says)
+            drawn["ratio"] = partial(plotting.ratio_vs_context, twins, title=says)
         else:
-            found = {"throughput": partial(plotting.throughput_vs_context, rows, title=title)}
+            drawn = {"throughput": partial(plotting.throughput_vs_context, rows, title=title)}
         if over:
             named = [row | {"label": series_name(self.problem, row, over)} for row in rows]
-            found["throughput"] = partial(
+            drawn["throughput"] = partial(
                 plotting.throughput_vs_context, named, over=over, title=_along(named, over)
             )
         for count in counts:
@@ -208,21 +212,21 @@ class Exploration(Result):
             running = [row for row in part if row["is_feasible"]]
             if running:
                 end = f"-{count}-gpus" if len(counts) > 1 else ""
-                own = [row for row in running if _line(row) == _line(running[0])]
-                head = _who(own[0], of_several=several)
-                found[f"partition{end}"] = partial(
+                line = [row for row in running if _line(row) == _line(running[0])]
+                head = _who(line[0], of_several=several)
+                drawn[f"partition{end}"] = partial(
                     plotting.best_partition_map,
                     part,
-                    title=f"{head}: best is {_course(own, split_name)}",
+                    title=f"{head}: best is {_course(line, split_name)}",
                 )
-                most = _course(own, lambda row: words.largest(row)[0])
-                found[f"time{end}"] = partial(
+                most = _course(line, lambda row: words.largest(row)[0])
+                drawn[f"time{end}"] = partial(
                     plotting.time_breakdown,
                     part,
                     share=True,
                     title=f"{head}: the largest part of the time is {most}",
                 )
-        return found
+        return drawn
 
 
 def _swept(problem: Problem) -> str:
@@ -339,8 +343,8 @@ def finding(twins: Sequence[Row], title: str) -> str:
     """What the ratio of a dense twin says, in a line."""
     q = _usual_twin(twins)["q"]
     same = [row for row in twins if row["q"] == q]
-    own = _ends(same)
-    ends = [f"{row['speedup_over_moe']:.2f}x {_place(row, same)}" for row in own]
+    both = _ends(same)
+    ends = [f"{row['speedup_over_moe']:.2f}x {_place(row, same)}" for row in both]
     if len(same) == 1:
         return f"{title}: the dense twin (q = {q:g}) has {ends[0]} of the MoE's throughput"
     rates = f"{ends[0]} and {ends[1]}"
@@ -352,9 +356,9 @@ def _has_several(problem: Problem) -> bool:
     return len(stated.models) > 1 or len(stated.accelerators) > 1 or bool(stated.kept)
 
 
-def _gain(found: Solution) -> np.ndarray:
-    rate = np.where(found.is_feasible, found.step.tokens_per_s_per_gpu, np.nan)
-    table = rate.reshape(found.cells.shape)
+def _gain(solution: Solution) -> np.ndarray:
+    rate = np.where(solution.is_feasible, solution.step.tokens_per_s_per_gpu, np.nan)
+    table = rate.reshape(solution.cells.shape)
     return (table / table[:1]).ravel()
 
 
@@ -362,8 +366,8 @@ def usual(rows: Sequence[Row], objective: str = RATE) -> Row:
     """The row shown first: the best at the context nearest to 32k."""
     near = words.nearest(row["context"] for row in rows)
     at = [row for row in rows if row["context"] == near]
-    own = [row for row in at if row["q"] is None] or at
-    return max(own, key=partial(_worth, objective))
+    models = [row for row in at if row["q"] is None] or at
+    return max(models, key=partial(_worth, objective))
 
 
 def _worth(objective: str, row: Row) -> float:
@@ -392,14 +396,14 @@ def answer(problem: Problem, rows: Sequence[Row], sure: IsSure | None = None) ->
     if len(set(map(_system, running))) > 1:
         lead += "\n" + _ranking(running, shown, problem.objective, sure)
     alike = [row for row in _compared(running) if _system(row) == _system(shown)]
-    said = [lead, _twins(alike, shown, problem, sure)]
+    sentences = [lead, _twins(alike, shown, problem, sure)]
     none = [row for row in rows if not row["is_feasible"]]
     if none:
         have = "has" if len(none) == 1 else "have"
-        said.append(
+        sentences.append(
             f"{len(none)} of {len(rows)} cells {have} no design. {missing(problem, none[0])}"
         )
-    return "\n".join(filter(None, said))
+    return "\n".join(filter(None, sentences))
 
 
 def _system(row: Row) -> tuple[str, str, float]:
@@ -417,8 +421,8 @@ def _lead(problem: Problem, row: Row) -> str:
     objective = problem.objective
     best = "fastest"
     if objective != "tokens_per_s_per_gpu":
-        told = "" if objective == "tpot" else f" ({words.number(row[objective])})"
-        best = f"best in {words.metric_name(objective)}{told}"
+        amount = "" if objective == "tpot" else f" ({words.number(row[objective])})"
+        best = f"best in {words.metric_name(objective)}{amount}"
     device = "of the paper's accelerators" if row["hardware"] == "paper-reference" else ""
     device = (
         f"{row['gpus']:,.0f} {device or row['hardware']}{with_fields(row, problem.stated.kept)}"
@@ -479,10 +483,10 @@ def _twins(rows: Sequence[Row], best: Row, problem: Problem, sure: IsSure | None
         return ""
     if problem.objective != RATE:
         there = [row for row in twins if row["context"] == best["context"]]
-        own = [row for row in there if all(row[k] == best[k] for k in problem.stated.kept)]
-        if not own or best["q"] is not None:
+        alike = [row for row in there if all(row[k] == best[k] for k in problem.stated.kept)]
+        if not alike or best["q"] is not None:
             return ""
-        row = _usual_twin(own)
+        row = _usual_twin(alike)
         gap = _difference(row, best, problem.objective, sure, ("be", "have"))
         at = words.length(best["context"])
         return f"A dense model of equal quality (q = {row['q']:g}) would {gap} at {at}."
@@ -544,7 +548,7 @@ def also_missing(problem: Problem, rows: Sequence[Row], told: str) -> list[str]:
         return _would_help(problem, row).partition(" ")[0], *(row[name] for name in axes)
 
     alike = grouped((row for row in rows if not row["is_feasible"]), kind)
-    lines = (missing(problem, *found) for found in alike.values())
+    lines = (missing(problem, *cells) for cells in alike.values())
     return [line for line in lines if line not in told]
 
 
@@ -554,11 +558,12 @@ def missing(problem: Problem, *rows: Row) -> str:
     where = row["model"]
     if row["variant"] == "dense" and row["q"] is not None:
         where = f"the dense twin of {row['model']} at q={row['q']:g}"
-    own = words.count(row["gpus"], row["hardware"] + " GPU") + with_fields(row, problem.stated.kept)
+    gpus = words.count(row["gpus"], f"{row['hardware']} GPU")
+    gpus += with_fields(row, problem.stated.kept)
     why = _would_help(problem, row)
     contexts = list(dict.fromkeys(words.length(one["context"]) for one in rows))
     at = f"at {contexts[-1]} " if len(contexts) > 1 else ""
-    return f"No design for {where} at {words.joined(contexts)} on {own}: {at}{why}."
+    return f"No design for {where} at {words.joined(contexts)} on {gpus}: {at}{why}."
 
 
 def _fits(problem: Problem, row: Row) -> bool:
@@ -609,7 +614,6 @@ def explore(problem: Problem, *, level: float = LEVEL) -> Exploration:
     1
     """
     check_level(level)
-    solutions, other = solve_all(problem), problem.stated.other
-    beside = None if other is None else solve_all(problem, CONVENTIONS[other])
-    least = tuple(_needs(own) for own in solutions)
-    return Exploration(problem, solutions, beside, least, level)
+    solutions, *others = (solve_all(problem, each) for each in problem.stated.accountings.values())
+    least = tuple(_needs(each) for each in solutions)
+    return Exploration(problem, solutions, sum(others, ()), least, level)

@@ -31,11 +31,11 @@ TPOTS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
 # The two multipliers of section 3.4, 3.67 and 5.31, lie about one deviation from the 5 used.
 Q = lognormal(5.0, 0.25)
 NODES = 9  # quality factors at which the twins are searched
-# Probability that the nodes leave out at each end of the distribution.
+# Probability at each end of the distribution that lies beyond the nodes.
 TAIL = 0.005
 SIDES = ("moe", "dense", "neither")
-USUAL = next(iter(CONVENTIONS))  # the accounting that is not named
-MOST_LOG = 50.0  # a logarithm of a ratio that stands for "the other cannot"
+USUAL = next(iter(CONVENTIONS))  # the default accounting, which titles leave out
+MOST_LOG = 50.0  # log ratio that stands for a side that cannot serve at all
 
 
 def chance(log_q: np.ndarray, gain: np.ndarray, given: Distribution) -> float:
@@ -130,14 +130,14 @@ def _contest(
     lines = [tuple(fronts[k : k + per]) for k in range(0, len(fronts), per)]
     drop = ("variant", "q")
     labels = [{k: v for k, v in front.label.items() if k not in drop} for front in lines[0]]
-    own = (name, is_papers(rules), tuple(labels), np.log(nodes))
-    return Contest(*own, lines[0], tuple(lines[1:]))
+    head = (name, is_papers(rules), tuple(labels), np.log(nodes))
+    return Contest(*head, lines[0], tuple(lines[1:]))
 
 
-def _gains(own: Contest, cell: int, tpots: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def _gains(contest: Contest, cell: int, tpots: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """Rates of the MoE (limit) and log ratios of the twins over it (node, limit)."""
-    moe = _rates(own.moe[cell], tpots)
-    twins = np.stack([_rates(line[cell], tpots) for line in own.twins])
+    moe = _rates(contest.moe[cell], tpots)
+    twins = np.stack([_rates(line[cell], tpots) for line in contest.twins])
     with np.errstate(divide="ignore", invalid="ignore"):
         return moe, np.where(twins > 0, np.log(twins) - np.log(moe), -np.inf)
 
@@ -171,18 +171,18 @@ class MoeOrDense(Result):
         """
         return [row for _, rows in self.by_system() for row in rows]
 
-    def _rows_of(self, own: Contest, cell: int, label: Row) -> list[Row]:
-        moe, gains = _gains(own, cell, self.tpots)
+    def _rows_of(self, contest: Contest, cell: int, label: Row) -> list[Row]:
+        moe, gains = _gains(contest, cell, self.tpots)
         levels = np.log(frozen("q", self.q).ppf([0.5, 0.95, 0.05]))
         return [
-            {"convention": own.convention, **label, "tpot_limit": tpot}
-            | self._verdict(own, cell, tpot, moe=float(moe[k]), gain=gains[:, k], levels=levels)
+            {"convention": contest.convention, **label, "tpot_limit": tpot}
+            | self._verdict(contest, cell, tpot, moe=float(moe[k]), gain=gains[:, k], levels=levels)
             for k, tpot in enumerate(self.tpots)
         ]
 
     def _verdict(
         self,
-        own: Contest,
+        contest: Contest,
         cell: int,
         tpot: float,
         *,
@@ -193,38 +193,38 @@ class MoeOrDense(Result):
         if moe == 0.0 and not (gain > -np.inf).any():
             nobody = {"p_dense_wins": 0.0, "p_moe_wins": 0.0}
             return {"winner": "neither", "is_feasible": False} | nobody
-        p_dense = chance(own.log_q, gain, self.q)
+        p_dense = chance(contest.log_q, gain, self.q)
         row: Row = {
             "is_feasible": True,
             "tokens_per_s_per_gpu_moe": moe,
             "p_dense_wins": p_dense,
             "p_moe_wins": 1.0 - p_dense if moe > 0.0 else 0.0,
-            "break_even_q": break_even(own.log_q, gain),
+            "break_even_q": break_even(contest.log_q, gain),
         }
         row["winner"] = max(SIDES, key=lambda side: _odds(row, side))
         if moe > 0.0:
             names = ("speedup_over_moe", "speedup_low", "speedup_high")
-            speeds = (speedup_at(own.log_q, gain, level) for level in levels)
+            speeds = (speedup_at(contest.log_q, gain, level) for level in levels)
             row |= dict(zip(names, speeds, strict=True))
-        half = len(own.twins) // 2  # the median
-        fronts = {"moe": own.moe[cell], "dense": own.twins[half][cell]}
+        half = len(contest.twins) // 2  # the median
+        fronts = {"moe": contest.moe[cell], "dense": contest.twins[half][cell]}
         for name, front in fronts.items():
             place = front.within(tpot)
             if place is not None:
                 row[name] = front.rows()[place]
-        lead = None if own.is_papers else lead_at_rate(fronts["dense"], fronts["moe"], tpot)
+        lead = None if contest.is_papers else lead_at_rate(fronts["dense"], fronts["moe"], tpot)
         return row | ({} if lead is None else {"chance_over_moe": lead.chance})
 
     def by_system(self) -> list[tuple[Row, list[Row]]]:
         """The rows of each convention, model, accelerator and further coordinate, with those."""
-        found: dict[tuple[Any, ...], tuple[Row, list[Row]]] = {}
-        for own in self.contests:
-            for cell, label in enumerate(own.labels):
-                head = {"convention": own.convention}
+        systems: dict[tuple[Any, ...], tuple[Row, list[Row]]] = {}
+        for contest in self.contests:
+            for cell, label in enumerate(contest.labels):
+                head = {"convention": contest.convention}
                 head |= {k: v for k, v in label.items() if k != "context"}
-                rows = found.setdefault(tuple(head.values()), (head, []))[1]
-                rows += self._rows_of(own, cell, label)
-        return list(found.values())
+                rows = systems.setdefault(tuple(head.values()), (head, []))[1]
+                rows += self._rows_of(contest, cell, label)
+        return list(systems.values())
 
     def findings(self) -> list[str]:
         """Who wins where, a sentence for each convention, model and accelerator."""
@@ -243,7 +243,7 @@ class MoeOrDense(Result):
 
     def tables(self) -> list[Table]:
         """A map of each system and accounting: winner, lead, probability by limit and context."""
-        found = []
+        tables = []
         for head, rows in self.by_system():
             contexts = sorted({row["context"] for row in rows})
             at = {(row["tpot_limit"], row["context"]): _verdict_words(row) for row in rows}
@@ -253,8 +253,8 @@ class MoeOrDense(Result):
             ]
             heads = ["TPOT ms", *map(words.length, contexts)]
             title = f"{self._where(head)}: winner within each TPOT, its lead and how sure that is"
-            found.append(Table(title, heads, lines))
-        return found
+            tables.append(Table(title, heads, lines))
+        return tables
 
     def remarks(self) -> list[str]:
         """What was asked, and what the lead and its probability are."""
@@ -277,16 +277,16 @@ class MoeOrDense(Result):
         """Maps over context and limit: the speed-up and its probability, by convention."""
         from qsjax import plotting
 
-        found: dict[str, Drawing] = {}
+        drawings: dict[str, Drawing] = {}
         for head, rows in self.by_system():
             if any(row["is_feasible"] for row in rows):
                 name = head["convention"]
-                copies = sum(key.startswith(name) for key in found)
-                said = "; ".join(_verdicts(rows)) or _finding(rows)
-                title = f"{self._where(head)}: {said}"
+                copies = sum(key.startswith(name) for key in drawings)
+                verdict = "; ".join(_verdicts(rows)) or _finding(rows)
+                title = f"{self._where(head)}: {verdict}"
                 key = f"{name}-{copies + 1}" if copies else name
-                found[key] = partial(plotting.contest_map, rows, title=title)
-        return found
+                drawings[key] = partial(plotting.contest_map, rows, title=title)
+        return drawings
 
 
 def _verdict_words(row: Row) -> str:
@@ -321,17 +321,17 @@ def _finding(rows: Sequence[Row]) -> str:
     runs = [row for row in rows if row["is_feasible"]]
     if not runs:
         return "neither serves within any limit"
-    said = _verdicts(rows)
+    clauses = _verdicts(rows)
     unsure = sum(max(_odds(row, side) for side in SIDES) < SURE for row in runs)
-    if not said:
+    if not clauses:
         return "which of them wins depends on q in every case"
     if unsure:
         verb = "depends" if unsure == 1 else "depend"
-        said.append(f"{unsure} of {words.count(len(runs), 'case')} {verb} on q")
+        clauses.append(f"{unsure} of {words.count(len(runs), 'case')} {verb} on q")
     if within := sum(map(_is_open, runs)):
         verb = "lead is" if within == 1 else "leads are"
-        said.append(f"{within} of {len(runs)} {verb} within the error of the time model")
-    return "; ".join(said)
+        clauses.append(f"{within} of {len(runs)} {verb} within the error of the time model")
+    return "; ".join(clauses)
 
 
 def _verdicts(rows: Sequence[Row]) -> list[str]:
@@ -435,13 +435,9 @@ def moe_or_dense(
     below = np.linspace(ends[0], ends[1], half)
     above = np.linspace(ends[1], ends[2], int(nodes) - half + 1)[1:]
     nodes_of_q = np.exp(np.concatenate([below, above]))
-    stated = problem.stated
-    rules = {stated.convention: stated.rules}
-    if stated.other:
-        rules[stated.other] = CONVENTIONS[stated.other]
     contests = [
-        _contest(problem, nodes_of_q, m, h, own, name)
-        for name, own in rules.items()
+        _contest(problem, nodes_of_q, m, h, rules, name)
+        for name, rules in problem.stated.accountings.items()
         for m, h in pairs_of(problem)
     ]
     return MoeOrDense(problem, limits, q, tuple(contests))

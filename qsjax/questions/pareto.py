@@ -62,13 +62,13 @@ class Pareto(Result):
 
     def rows(self) -> list[Row]:
         """One row for each point of each front, with the name of its line and its interval."""
-        found = [
+        points = [
             {"point": point, **row}
             for front in self.fronts
             for point, row in enumerate(bounded_rows(front))
         ]
         axes = ("gpus", "context")
-        return [{"label": series_name(self.problem, row, *axes), **row} for row in found]
+        return [{"label": series_name(self.problem, row, *axes), **row} for row in points]
 
     def counts(self) -> Row:
         """Designs decided and evaluated, and what the batches left out lose at most."""
@@ -87,11 +87,11 @@ class Pareto(Result):
         fronts = self._by_front(rows)
         full = self._best()[-1]
         split = words.split(full, full["variant"] == "moe")
-        said = [f"{self._reach()[:-1]} with {split} and {words.batch_of(full)}."]
+        sentences = [f"{self._reach()[:-1]} with {split} and {words.batch_of(full)}."]
         if len(fronts) > 1:
-            said.append(_leaders(self.leads(), fronts))
-        said += [_refusal(item) for item in self.refused[:1]]
-        return "\n".join(filter(None, said))
+            sentences.append(_leaders(self.leads(), fronts))
+        sentences += [_refusal(item) for item in self.refused[:1]]
+        return "\n".join(filter(None, sentences))
 
     def _best(self) -> list[Row]:
         """The front that reaches the most throughput, from the fastest design to the fullest.
@@ -130,8 +130,8 @@ class Pareto(Result):
         idle = [rate for rate in rates if rate <= slowest]
         wanted = [*idle[-1:], *(rate for rate in rates if rate > slowest)]
         is_real = not is_papers(self.problem.stated.rules)
-        found = (_lead_at(rate, fronts, is_real=is_real) for rate in wanted)
-        return [lead for lead in found if lead]
+        leads = (_lead_at(rate, fronts, is_real=is_real) for rate in wanted)
+        return [lead for lead in leads if lead]
 
     def tables(self) -> list[Table]:
         """Every front, thinned to POINTS with its ends kept."""
@@ -226,7 +226,7 @@ def _lead_at(wanted: float, fronts: Mapping[Key, Front], *, is_real: bool) -> Ro
 
 def _leaders(leads: Sequence[Row], fronts: Mapping[Key, Any]) -> str:
     """Which front has the most tokens/s/GPU at the rates that each user may want."""
-    said: list[str] = []
+    clauses: list[str] = []
     last = None  # the leader and the next, named once for as long as they stay
     for lead in leads:
         names = [_named(lead[side], fronts) for side in SIDES if lead[side]]
@@ -238,9 +238,9 @@ def _leaders(leads: Sequence[Row], fronts: Mapping[Key, Any]) -> str:
             text = f"{words.gap(lead['factor'], 'more', 'less')} at {wanted:g}"
         else:
             text += f" makes {words.against(lead['factor'], names[1])} on each GPU"
-        said.append(text + ("" if lead["is_sure"] else " (within the error)"))
+        clauses.append(text + ("" if lead["is_sure"] else " (within the error)"))
         last = names
-    line = ", ".join(said)
+    line = ", ".join(clauses)
     return f"{line[0].upper()}{line[1:]}." if line else ""
 
 
@@ -249,9 +249,9 @@ def _named(key: Key | None, fronts: Mapping[Key, Any]) -> str:
         return ""
     label, context, gpus = key
     name = _series(str(label))
-    if len({own[1] for own in fronts}) > 1:
+    if len({one[1] for one in fronts}) > 1:
         name += f" at {words.length(context)}"
-    return name + (f" on {words.count(gpus, 'GPU')}" if len({own[2] for own in fronts}) > 1 else "")
+    return name + (f" on {words.count(gpus, 'GPU')}" if len({one[2] for one in fronts}) > 1 else "")
 
 
 def _series(label: str) -> str:
@@ -265,8 +265,8 @@ def _series(label: str) -> str:
     parts = label.split(", ")
     names = [part for part in parts if " " not in part and part not in ("MoE", "dense")]
     # Counts and contexts are named beside it, where there are several.
-    told = ("dense q=", " GPU", " tokens")
-    others = [part for part in parts if " " in part and not any(end in part for end in told)]
+    elsewhere = ("dense q=", " GPU", " tokens")
+    others = [part for part in parts if " " in part and not any(end in part for end in elsewhere)]
     twin = next((part[8:] for part in parts if part.startswith("dense q=")), None)
     if not names:
         alone = "the dense model" if "dense" in parts else "the MoE"
@@ -278,11 +278,11 @@ def _series(label: str) -> str:
 
 def _refusal(item: Refused) -> str:
     """A cell without a design in a sentence: what is in the way, and what would help."""
-    found = item.would_help
+    remedy = item.would_help
     changes = (
-        (found.context, f"a context of {found.context:,.0f} tokens"),
-        (found.gpus, words.count(found.gpus, "GPU")),
-        (found.speed, f"an accelerator {found.speed:.2f} times as fast in everything"),
+        (remedy.context, f"a context of {remedy.context:,.0f} tokens"),
+        (remedy.gpus, words.count(remedy.gpus, "GPU")),
+        (remedy.speed, f"an accelerator {remedy.speed:.2f} times as fast in everything"),
     )
     known = [text for value, text in changes if value == value]  # not NaN
     helps = f"it would be possible with {', or with '.join(known)}"

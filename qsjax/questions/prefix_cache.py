@@ -31,7 +31,7 @@ from qsjax.records.specs import DEGREES, Partition
 from qsjax.records.units import MIB, MS
 
 CURVE_POINTS = 121
-ASKED = Reuse()  # requests where nothing is said of them
+ASKED = Reuse()  # default requests
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -40,7 +40,7 @@ class PrefixCaching(Result):
 
     Attributes:
         problem: what was asked; its contexts are not looked at.
-        reuse: the requests.
+        requests: what of their prompts was seen before, and when.
         designs: one for each model, accelerator and variant that runs.
         turns: by design and parameter (`reuse_interval`, `prefix_hit_rate`), where another place
             becomes the best.
@@ -48,17 +48,18 @@ class PrefixCaching(Result):
     """
 
     problem: Problem
-    reuse: Reuse
+    requests: Reuse
     designs: tuple[Design, ...]
     turns: tuple[Mapping[str, Turns], ...]
     found: tuple[Row, ...]
 
     stem = "prefix-cache"
     index = ("model", "hardware", "variant", "place")
+    given = ("requests",)
 
     def lengths(self) -> list[float]:
         """Tokens of a request."""
-        return [scalar(self.reuse.isl) + scalar(self.reuse.osl)]
+        return [scalar(self.requests.isl) + scalar(self.requests.osl)]
 
     def rows(self) -> list[Row]:
         """One row for each place of each design, in SI units."""
@@ -118,24 +119,24 @@ class PrefixCaching(Result):
 
     def remarks(self) -> list[str]:
         """What the requests are, and where the hit rate turns the choice."""
-        reuse = self.reuse
+        reuse = self.requests
         asked = (
             f"Requests: {words.length(scalar(reuse.isl))} in, {scalar(reuse.osl):,.0f} out, "
             f"{100 * scalar(reuse.prefix_hit_rate):g} % of a prompt seen before, "
             f"{words.value(scalar(reuse.reuse_interval), 's')} ago."
         )
-        said = []
+        turning = []
         for design, turned in zip(self.designs, self.turns, strict=True):
             along = turned["prefix_hit_rate"]
             if along.roots:
-                said.append(f"{_series(design)}. {_along(along, 'hit rate', '1')}")
+                turning.append(f"{_series(design)}. {_along(along, 'hit rate', '1')}")
         note = "* most tokens/s, and so the least money. TTFT is without a queue."
-        return [asked, *said, note, *prices_of(self.problem)]
+        return [asked, *turning, note, *prices_of(self.problem)]
 
     def record(self) -> Row:
         """Rows, requests and turning points."""
         return Result.record(self) | {
-            "requests": plain(self.reuse),
+            "requests": plain(self.requests),
             "turns": [
                 {name: {"roots": [r.value for r in one.roots], "sides": list(one.sides)}
                  for name, one in turned.items()}
@@ -143,21 +144,17 @@ class PrefixCaching(Result):
             ],
         }  # fmt: skip
 
-    def inputs(self) -> Row:
-        """The problem and the requests."""
-        return Result.inputs(self) | {"requests": plain(self.reuse)}
-
     def curves(self, parameter: str) -> list[Row]:
         """GPU time of a request in every place along a parameter, and where the best one turns."""
         spaced = np.geomspace if parameter == "reuse_interval" else np.linspace
         values = spaced(*RANGES[parameter], CURVE_POINTS)
-        found = []
+        curves = []
         for design, turned in zip(self.designs, self.turns, strict=True):
             part = design.records.partition
             name = f"{_series(design)} on {design.cells.hardware.name}"
             gpus = scalar(part.tp) * scalar(part.pp) * scalar(part.kvp)
             for place, column in columns(design, {parameter: values}).items():
-                found.append(
+                curves.append(
                     {
                         "design": name,
                         "place": place,
@@ -167,13 +164,13 @@ class PrefixCaching(Result):
                         "roots": [root.value for root in turned[parameter].roots],
                     }
                 )
-        return found
+        return curves
 
     def drawings(self) -> dict[str, Drawing]:
         """GPU time of a request against the reuse interval, and against the hit rate."""
         from qsjax import plotting
 
-        lengths = (words.length(scalar(x)) for x in (self.reuse.isl, self.reuse.osl))
+        lengths = (words.length(scalar(x)) for x in (self.requests.isl, self.requests.osl))
         title = "{} in, {} out".format(*lengths)
         names = {"reuse_interval": "interval", "prefix_hit_rate": "hit-rate"}
         return {
@@ -221,14 +218,14 @@ def _rows(design: Design) -> list[Row]:
     degrees = {name: int(scalar(getattr(design.records.partition, name))) for name in DEGREES}
     label: Row = design_label(design) | {"variant": cells.variants[0].label} | degrees
     economy = take(cells.economy, 0)
-    found = columns(design)
-    rates = {name: float(x["tokens_per_s_per_gpu"][0]) for name, x in found.items()}
+    by_place = columns(design)
+    rates = {name: float(x["tokens_per_s_per_gpu"][0]) for name, x in by_place.items()}
     best = max(rates, key=rates.__getitem__)
     reuse = design.reuse
     lengths = scalar(reuse.isl), scalar(reuse.osl)
     cached = cached_of(lengths, scalar(reuse.prefix_hit_rate))
     rows = []
-    for name, column in found.items():
+    for name, column in by_place.items():
         at = {key: float(x[0]) for key, x in column.items()}
         rows.append(
             label

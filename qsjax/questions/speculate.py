@@ -30,16 +30,17 @@ class Speculation(Result):
 
     Attributes:
         problem: what was asked.
-        asked: acceptance, drafts, method and parameters of the head, as they were given.
+        speculation: acceptance, drafts, method and parameters of the head, as they were given.
         found: one row for each model, accelerator, variant and batch.
     """
 
     problem: Problem
-    asked: Row
+    speculation: Row
     found: tuple[Row, ...]
 
     stem = "speculate"
     index = ("model", "hardware", "variant", "batch")
+    given = ("speculation",)
 
     def rows(self) -> list[Row]:
         """One row for each batch of each variant; times in s."""
@@ -47,8 +48,9 @@ class Speculation(Result):
 
     def summary(self) -> str:
         """The gain at the smallest and the largest batch, and where it ends."""
-        lines: list[str] = []
-        chance = f"if {100 * self.asked['acceptance']:g} % of the drafts are accepted"
+        lines, stated = list[str](), self.problem.stated
+        place = {"gpus": stated.gpus[0], "context": stated.contexts[0]}
+        chance = f"if {100 * self.speculation['acceptance']:g} % of the drafts are accepted"
         for rows in self._curves():
             first, last = rows[0], rows[-1]
             lost = next((row for row in rows if row["gain"] < 1.0), None)
@@ -60,17 +62,13 @@ class Speculation(Result):
             if len(rows) > 1:
                 at += f", {last['gain']:.2f} at {last['batch']:,.0f}; {end}"
             lines.append(
-                f"{self._placed(first)}, {chance}: {at}. "
+                f"{words.cell(first | place)}, {chance}: {at}. "
                 f"Drafts take {drafting} of a step at a batch of {first['batch']:,.0f}."
             )
-        if lines and self.asked["method"] == "mtp":
+        if lines and self.speculation["method"] == "mtp":
             bare = [one.name for one in self.problem.stated.models if not one.mtp_layers]
             lines += [f"Note: {NO_HEAD.format(name)} (--method)." for name in bare]
         return "\n".join(lines) or f"{describe(self.problem)}: nothing runs."
-
-    def _placed(self, row: Row) -> str:
-        stated = self.problem.stated
-        return words.cell(row | {"gpus": stated.gpus[0], "context": stated.contexts[0]})
 
     def tables(self) -> list[Table]:
         """Every batch of every design, times in ms."""
@@ -94,11 +92,7 @@ class Speculation(Result):
 
     def record(self) -> Row:
         """Rows, and what was asked."""
-        return Result.record(self) | {"speculation": self.asked}
-
-    def inputs(self) -> Row:
-        """The problem and the speculation."""
-        return Result.inputs(self) | {"speculation": self.asked}
+        return Result.record(self) | {"speculation": self.speculation}
 
     def drawings(self) -> dict[str, Drawing]:
         """Gain against batch."""
@@ -110,7 +104,7 @@ class Speculation(Result):
             for curve in self._curves()[:1]
             for said, row in zip(what, (*curve[:1], *curve[1:][-1:]), strict=False)
         ]
-        how = f"{self.asked['method']}, {words.count(self.asked['drafts'], 'draft')}"
+        how = f"{self.speculation['method']}, {words.count(self.speculation['drafts'], 'draft')}"
         title = ": ".join(filter(None, [f"{describe(self.problem)}, {how}", words.joined(ends)]))
         rows = [row | {"curve": words.subject(row, counted=False)} for row in self.found]
         return {"speculation": partial(plotting.speculation_gain, rows, title=title)}
@@ -122,8 +116,8 @@ def _steps(
     method: Method,
 ) -> tuple[StepCost, StepCost, Any]:  # fmt: skip
     design = speculated(records, convention, method, acceptance, drafts, head_params)
-    own = decode_step(records, convention)
-    return own, decode_step(design, convention), design.workload.draft_time
+    plain_step = decode_step(records, convention)
+    return plain_step, decode_step(design, convention), design.workload.draft_time
 
 
 def _rows(
@@ -140,25 +134,25 @@ def _rows(
         work = dataclasses.replace(
             records.workload, query_tokens=1.0, tokens_per_step=1.0, batch=counts
         )
-        own = records._replace(workload=work)
-        return _steps(own, *numbers, convention=rules, method=asked["method"])
+        batched = records._replace(workload=work)
+        return _steps(batched, *numbers, convention=rules, method=asked["method"])
 
-    own, fast, _ = at(np.ones(1))
-    most = min(scalar(np.ravel(x.capacity.max_batch)[0]) for x in (own, fast))
+    alone, fast, _ = at(np.ones(1))
+    most = min(scalar(np.ravel(x.capacity.max_batch)[0]) for x in (alone, fast))
     if most < 1:
         return []
     counts = 2.0 ** np.arange(np.floor(np.log2(most)) + 1) if batches is None else np.array(batches)
     counts = counts[counts <= most]
-    own, fast, drafting = at(counts)
+    alone, fast, drafting = at(counts)
     part = {name: int(scalar(getattr(partition, name))) for name in DEGREES}
-    kept = (np.asarray(own.reasons) == 0) & (np.asarray(fast.reasons) == 0)
+    kept = (np.asarray(alone.reasons) == 0) & (np.asarray(fast.reasons) == 0)
     columns = {
         "batch": counts,
-        "tpot": own.tpot,
+        "tpot": alone.tpot,
         "tpot_speculated": fast.tpot,
         "draft_time": drafting,
         "tokens_per_s_per_gpu": fast.tokens_per_s_per_gpu,
-        "gain": np.asarray(own.tpot) / np.asarray(fast.tpot),
+        "gain": np.asarray(alone.tpot) / np.asarray(fast.tpot),
     }
     full = {name: np.broadcast_to(np.asarray(x), counts.shape) for name, x in columns.items()}
     label = label_of(cells) | {"variant": cells.variants[0].label, **part}
@@ -241,7 +235,7 @@ def speculate(
     if batches is not None:
         batches = list(checks.check_positive("batches", batches, "sequences"))
     alone = variants_alone(problem)
-    rows = [row for own in alone for row in _rows(own, partition, batches, asked, stated.rules)]
+    rows = [row for cells in alone for row in _rows(cells, partition, batches, asked, stated.rules)]
     return Speculation(problem, plain(asked), tuple(rows))
 
 

@@ -19,6 +19,7 @@ from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import is_traced
 from qsjax.records import checks
 from qsjax.records.specs import Convention, Partition, Records, Workload, named_convention
+from qsjax.records.units import MS
 
 
 @trees.record
@@ -65,7 +66,7 @@ class Decode:
         if (short := _short(self, "tpot")) is not None:
             return short
         return (
-            f"Decode(tpot={float(self.tpot) * 1e3:.4g} ms, "
+            f"Decode(tpot={float(self.tpot) / MS:.4g} ms, "
             f"{float(self.tokens_per_s_per_gpu):,.1f} tokens/s/GPU, "
             f"{float(self.tokens_per_s_per_user):,.1f} tokens/s/user, "
             f"batch {float(self.batch):,.0f} of {float(self.max_batch):,.0f})"
@@ -102,7 +103,7 @@ class Prefill:
         if (short := _short(self, "ttft")) is not None:
             return short
         rate = f"{float(self.tokens_per_s_per_gpu):,.1f} prompt tokens/s/GPU"
-        return f"Prefill(ttft={float(self.ttft) * 1e3:.4g} ms, {rate})"
+        return f"Prefill(ttft={float(self.ttft) / MS:.4g} ms, {rate})"
 
 
 def _reasons(reason_bits: Any) -> Any:
@@ -115,10 +116,10 @@ def _reasons(reason_bits: Any) -> Any:
     bits = np.asarray(reason_bits)
     if bits.ndim == 0:
         return tuple(reason_names(int(bits)))
-    found = np.empty(bits.shape, object)
+    names = np.empty(bits.shape, object)
     for at in np.ndindex(bits.shape):
-        found[at] = tuple(reason_names(int(bits[at])))
-    return found
+        names[at] = tuple(reason_names(int(bits[at])))
+    return names
 
 
 def _short(step: Decode | Prefill, first: str) -> str | None:
@@ -155,11 +156,9 @@ def _decode(records: Records, convention: Convention, is_out: ArrayLike) -> Deco
     fits = bits == 0
     # A product, since a selected constant would have the slope 0 and not NaN.
     known = xp.where(fits, 1.0, xp.nan)
+    rates = ("tpot", "tokens_per_s_per_gpu", "tokens_per_s_per_user", "tokens_per_s")
     return Decode(
-        tpot=step.tpot * known,
-        tokens_per_s_per_gpu=step.tokens_per_s_per_gpu * known,
-        tokens_per_s_per_user=step.tokens_per_s_per_user * known,
-        tokens_per_s=step.tokens_per_s * known,
+        **{name: getattr(step, name) * known for name in rates},
         batch=step.capacity.batch * known,
         max_batch=step.capacity.max_batch,
         gpus=step.gpus,
@@ -173,19 +172,15 @@ def _decode(records: Records, convention: Convention, is_out: ArrayLike) -> Deco
 _decode_anywhere = host_unless_traced(_decode)
 
 
-def _answer(found: Any, is_wide: bool) -> Any:
+def _answer(result: Any, is_wide: bool) -> Any:
     """Floats as the user's process has them: 64 bits, or 32 where a transformation asks."""
     if is_wide:
-        return found
+        return result
 
     def narrow(leaf: Any) -> Any:
         return leaf.astype(xp.float32) if leaf.dtype == xp.float64 else leaf
 
-    return trees.map(narrow, found)
-
-
-def _rules(convention: str | Convention) -> Convention:
-    return convention if isinstance(convention, Convention) else named_convention(convention)
+    return trees.map(narrow, result)
 
 
 # The field whose bounds an argument of another name has.
@@ -264,14 +259,15 @@ def decode(
     >>> decode("deepseek-v3", "h200-sxm", context=8192).reasons
     ('weights do not fit',)
     """
-    partition, rules = partition or Partition(), _rules(convention)
+    partition = partition or Partition()
+    rules = convention if isinstance(convention, Convention) else named_convention(convention)
     changes = {"context": context, "batch": batch}
     records = _records(model, hardware, partition, workload, changes)
     is_wide = _is_wide() or not is_traced((records, rules))
     with jax.enable_x64(True):
         records, rules = _checked(records, rules)
-        found = _decode_anywhere(records, rules, _out_of_range(*records[:4], rules))
-        answer: Decode = _answer(found, is_wide)
+        step = _decode_anywhere(records, rules, _out_of_range(*records[:4], rules))
+        answer: Decode = _answer(step, is_wide)
     return answer
 
 
@@ -342,10 +338,10 @@ def prefill(
     is_wide = _is_wide() or not is_traced((records, prompt, prompts))
     rules = named_convention("physical")
     with jax.enable_x64(True):
-        own, rules, length, count = _checked(records, rules, prompt=prompt, prompts=prompts)
-        work = dataclasses.replace(own.workload, context=length)
-        own = own._replace(workload=work)
-        is_out = _out_of_range(*own[:3], dataclasses.replace(work, batch=count))
-        found = _prefill_anywhere(own, rules, count, is_out, context_parallel=context_parallel)
-        answer: Prefill = _answer(found, is_wide)
+        records, rules, length, count = _checked(records, rules, prompt=prompt, prompts=prompts)
+        work = dataclasses.replace(records.workload, context=length)
+        records = records._replace(workload=work)
+        is_out = _out_of_range(*records[:3], dataclasses.replace(work, batch=count))
+        step = _prefill_anywhere(records, rules, count, is_out, context_parallel=context_parallel)
+        answer: Prefill = _answer(step, is_wide)
     return answer

@@ -107,7 +107,7 @@ def _numbers(kind: type, values: Values) -> tuple[dict[str, Any], dict[str, str]
 
 def traced_out_of_range(record: Any) -> Any:
     """Where a traced number of a record is out of its bounds, NaN too; False if none is traced."""
-    found: Any = False
+    is_out: Any = False
     for name, facts in facts_of(type(record)).items():
         value = getattr(record, name)
         if not is_tracer(value):
@@ -117,9 +117,9 @@ def traced_out_of_range(record: Any) -> Any:
         sound &= value <= min(rule.high, LARGEST)
         if rule.whole:
             sound &= xp.equal(value, xp.floor(value))
-        found |= ~sound
+        is_out |= ~sound
     precision = getattr(record, "precision", None)
-    return found if precision is None else found | traced_out_of_range(precision)
+    return is_out if precision is None else is_out | traced_out_of_range(precision)
 
 
 def _show(value: Any) -> str:
@@ -164,42 +164,43 @@ _GOES_WITH: dict[str, str] = {
 
 
 def _model_relations(v: Values) -> dict[str, str]:
-    found: dict[str, str] = {}
+    problems: dict[str, str] = {}
     if _fails(np.less_equal, v, "top_k experts"):
-        found["top_k"] = f"{_show(v['top_k'])} exceeds the {_show(v['experts'])} experts; lower it"
+        experts = _show(v["experts"])
+        problems["top_k"] = f"{_show(v['top_k'])} exceeds the {experts} experts; lower it"
     if _fails(lambda h, n, c: (c > 0) | (h % n == 0), v, "heads kv_heads kv_latent"):
         heads = _show(v["heads"])
-        found["kv_heads"] = (
+        problems["kv_heads"] = (
             f"{_show(v['kv_heads'])} does not divide {heads} query heads; "
             f"choose a divisor of {heads}: {listed_divisors(v['heads'])}"
         )
     if _fails(lambda dense, bare, n: dense + bare <= n, v, "dense_layers bare_layers layers"):
         bare = _show(v["bare_layers"])
-        found["bare_layers"] = (
+        problems["bare_layers"] = (
             f"{_show(v['dense_layers'])} dense layers and {bare} without a network exceed the "
             f"{_show(v['layers'])} layers; lower one"
         )
     if _fails(np.less_equal, v, "dense_layers layers"):
-        found.pop("bare_layers", None)
+        problems.pop("bare_layers", None)
         dense = _show(v["dense_layers"])
-        found["dense_layers"] = f"{dense} exceeds the {_show(v['layers'])} layers; lower it"
+        problems["dense_layers"] = f"{dense} exceeds the {_show(v['layers'])} layers; lower it"
     if _fails(lambda w, linear, n: w + linear <= n, v, "window_layers linear_layers layers"):
         window, linear, layers = (_show(v[f"{kind}layers"]) for kind in ("window_", "linear_", ""))
         both = f"{window} with a window and {linear} linear ones"
-        found["window_layers"] = f"{both} exceed the {layers} layers; lower one"
+        problems["window_layers"] = f"{both} exceed the {layers} layers; lower one"
     beside = "index_layers pooled_layers entry_tokens window_layers"
     if _fails(lambda i, pool, of, n: pool + np.where(of > 0, i, 0) <= n, v, beside):
-        found["pooled_layers"] = (
+        problems["pooled_layers"] = (
             f"layers with entries exceed the {_show(v['window_layers'])} with a window; lower them"
         )
     for count, size in _GOES_WITH.items():
         if _fails(lambda n, width: (n == 0) | (width > 0), v, f"{count} {size}"):
             given = f"{count} = {_show(v[count])}"
-            found[size] = f"0 is not allowed with {given}; give a number above 0"
+            problems[size] = f"0 is not allowed with {given}; give a number above 0"
     whole = "layers dense_layers bare_layers expert_ff"
     if _fails(lambda n, d, bare, width: (n <= d + bare) | (width > 0), v, whole):
-        found["expert_ff"] = "0 leaves layers without a feed-forward network; give its width"
-    return found
+        problems["expert_ff"] = "0 leaves layers without a feed-forward network; give its width"
+    return problems
 
 
 def _hardware_relations(v: Values) -> dict[str, str]:
@@ -211,7 +212,7 @@ def _hardware_relations(v: Values) -> dict[str, str]:
 
 
 def _partition_relations(given: Values) -> dict[str, str]:
-    found: dict[str, str] = {}
+    problems: dict[str, str] = {}
     v = dict(given)
     if v.keys() >= {"experts", "redundant_experts"}:
         experts = np.asarray(v["experts"], dtype=float)
@@ -219,13 +220,13 @@ def _partition_relations(given: Values) -> dict[str, str]:
     for degree, whole, what in (("tp", "heads", "query heads"), ("ep", "experts", "experts")):
         if _fails(lambda part, total: total % part == 0, v, f"{degree} {whole}"):
             part, total = _show(v[degree]), _show(v[whole])
-            found[degree] = (
+            problems[degree] = (
                 f"{degree}={part} does not divide {total} {what}; "
                 f"choose a divisor of {total}: {listed_divisors(v[whole])}"
             )
     if _fails(np.less_equal, v, "pp layers"):
-        found["pp"] = f"pp={_show(v['pp'])} exceeds the {_show(v['layers'])} layers; lower it"
-    return found
+        problems["pp"] = f"pp={_show(v['pp'])} exceeds the {_show(v['layers'])} layers; lower it"
+    return problems
 
 
 def _workload_relations(v: Values) -> dict[str, str]:

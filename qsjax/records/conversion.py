@@ -9,14 +9,13 @@ import numpy as np
 from qsjax.numerics.loading import is_tracer
 from qsjax.numerics.namespace import xp
 from qsjax.records.fields import Facts
-from qsjax.records.units import HOUR, KIB, MIB, MS, US
+from qsjax.records.units import KIB, MIB, TIMES
 
 # A mistyped range shall not fill the memory; axes are shorter by far.
 LONGEST = 1_000_000
 _SUFFIXES = {"k": KIB, "m": MIB}
 # Units of what is counted: only counts may end in k or M.
 _COUNTED = ("1", "tokens", "sequences")
-_TIMES = {"us": US, "\u00b5s": US, "ms": MS, "s": 1.0, "min": 60.0, "h": HOUR}
 _TIME = re.compile(r"\s*([0-9.eE+-]+)\s*([a-zA-Z\u00b5]+)\s*")
 _SHORT = 60  # characters of a value that a message shows
 # Numbers with commas for thousands: "131,072" is no list, "16,384" seldom one of lengths.
@@ -62,9 +61,9 @@ def seconds_of_text(text: str) -> float | None:
     >>> seconds_of_text("50 ms"), seconds_of_text("2min"), seconds_of_text("50")
     (0.05, 120.0, None)
     """
-    found = _TIME.fullmatch(text)
+    match = _TIME.fullmatch(text)
     try:
-        return float(found[1]) * _TIMES[found[2]] if found else None
+        return float(match[1]) * TIMES[match[2].replace("\u00b5", "u")] if match else None
     except (ValueError, KeyError):
         return None
 
@@ -103,11 +102,11 @@ def listed_of_text(text: str) -> list[float | str]:
     >>> listed_of_text("1k,8..64")
     ['1k', 8.0, 16.0, 32.0, 64.0]
     """
-    found: list[float | str] = []
+    values: list[float | str] = []
     for part in text.split(","):
         first, dots, last = part.partition("..")
         if not dots:
-            found.append(part)
+            values.append(part)
             continue
         try:
             low, high = number_of_text(first), number_of_text(last)
@@ -118,9 +117,9 @@ def listed_of_text(text: str) -> list[float | str]:
                 f"{part.strip()!r} is not a range; write it from low to high, as 8..64"
             )
         while low <= high:
-            found.append(low)
+            values.append(low)
             low *= 2.0
-    return found
+    return values
 
 
 def _of_text(text: str, unit: str) -> float:
@@ -141,8 +140,8 @@ def _of_array(value: Any) -> Any:
         raise NoNumberError(f"{_shown(value)} is not a number")
     if is_tracer(value):
         return value.astype(xp.result_type(float))
-    found = np.asarray(value).astype(np.float64)
-    return found if found.ndim else float(found)
+    numbers = np.asarray(value).astype(np.float64)
+    return numbers if numbers.ndim else float(numbers)
 
 
 def _of_list(value: list[Any] | tuple[Any, ...] | range, unit: str) -> Any:

@@ -146,9 +146,9 @@ def defaults_of(record: type) -> Mapping[str, Any]:
 
 def groups_of(*records: type) -> Mapping[str, tuple[str, ...]]:
     """Name and members of every group of fields that are scaled together."""
-    found: dict[str, tuple[str, ...]] = {}
+    groups: dict[str, tuple[str, ...]] = {}
     for record in records:
         for name, facts in facts_of(record).items():
             if facts.group:
-                found[facts.group] = (*found.get(facts.group, ()), name)
-    return MappingProxyType(found)
+                groups[facts.group] = (*groups.get(facts.group, ()), name)
+    return MappingProxyType(groups)

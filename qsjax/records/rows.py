@@ -12,10 +12,10 @@ def grouped(items: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, list
     >>> grouped([1, 2, 3], lambda x: x % 2)
     {1: [1, 3], 0: [2]}
     """
-    found: dict[Any, list[Item]] = {}
+    groups: dict[Any, list[Item]] = {}
     for item in items:
-        found.setdefault(key(item), []).append(item)
-    return found
+        groups.setdefault(key(item), []).append(item)
+    return groups
 
 
 def leaves(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

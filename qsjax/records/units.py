@@ -9,6 +9,8 @@ TFLOP, PFLOP = 1e12, 1e15
 US, MS = 1e-6, 1e-3
 HOUR = 3600.0
 BITS_PER_BYTE = 8
+# Seconds of a unit of time, as people and files write it.
+TIMES = {"ns": 1e-9, "us": US, "ms": MS, "s": 1.0, "min": 60.0, "h": HOUR}
 
 
 class Dimension(NamedTuple):
@@ -25,7 +27,7 @@ DIMENSIONS: dict[str, Dimension] = {
         "bandwidth", {"gb_per_s": GB, "tb_per_s": TB, "gbit_per_s": GB / BITS_PER_BYTE}
     ),
     "FLOP/s": Dimension("compute rate", {"tflop_per_s": TFLOP, "pflop_per_s": PFLOP}),
-    "s": Dimension("time", {"us": US, "ms": MS}),
+    "s": Dimension("time", {unit: TIMES[unit] for unit in ("us", "ms")}),
     "USD/h": Dimension("price", {"usd_per_hour": 1.0}),
     "W": Dimension("power", {"watts": 1.0}),
 }

@@ -8,6 +8,7 @@ import numpy as np
 
 from qsjax.cost.feasibility import REASONS
 from qsjax.grid.cells import GPU_DEGREES, concatenated, take
+from qsjax.grid.fronts import undominated
 from qsjax.grid.scoring import TIE_TOLERANCE, Reduced, lowest, tolerance
 from qsjax.streaming.engine import Engine
 from qsjax.streaming.kernels import BINS, bin_edges, detail_one, survivors_one
@@ -51,12 +52,8 @@ def front(designs: Designs) -> Designs:
 
     Of designs equal in both the first stays, by the order of `top`.
     """
-    order = np.lexsort(
-        (designs.position, designs.cell, designs.gpus, -designs.speed, -designs.rate)
-    )
-    ordered: Designs = take(designs, order)
-    before = np.append(-np.inf, np.maximum.accumulate(ordered.speed)[:-1])
-    return take(ordered, ordered.speed > before)
+    ties = designs.gpus, designs.cell, designs.position
+    return take(designs, undominated(designs.rate, designs.speed, *ties))
 
 
 @dataclasses.dataclass(slots=True)
@@ -126,14 +123,14 @@ def summed(wins: np.ndarray) -> np.ndarray:
     return np.stack([keys, counts])
 
 
-def add_wins(tally: Tally, plan: Plan, blocks: np.ndarray, found: Reduced) -> None:
+def add_wins(tally: Tally, plan: Plan, blocks: np.ndarray, reduced: Reduced) -> None:
     """Count the kept cells that each design wins."""
     inner = math.prod(plan.kept[plan.stacked :])
     starts, sizes = plan.ranges(blocks)
     parts = [tally.wins]
     for at, (start, size) in enumerate(zip(starts, sizes, strict=True)):
         position, feasible = (
-            np.asarray(x[at]).reshape(-1)[:size] for x in (found.best.position, found.feasible)
+            np.asarray(x[at]).reshape(-1)[:size] for x in (reduced.best.position, reduced.feasible)
         )
         key = (start + np.arange(size)) // inner * len(plan.designs) + position
         parts.append(np.stack(np.unique(key[feasible > 0], return_counts=True)))
@@ -151,17 +148,17 @@ def quantiles(tally: Tally, metric: int, shares: np.ndarray) -> np.ndarray:
     return np.clip(middle, tally.low[metric], tally.high[metric])
 
 
-def add_sums(tally: Tally, plan: Plan, blocks: np.ndarray, found: Reduced) -> None:
+def add_sums(tally: Tally, plan: Plan, blocks: np.ndarray, reduced: Reduced) -> None:
     """Count the blocks of a call."""
     _, counts = plan.ranges(blocks)
     for at, count in enumerate(counts):
-        flat = found.reasons[at].reshape(len(REASONS), -1)[:, :count]
+        flat = reduced.reasons[at].reshape(len(REASONS), -1)[:, :count]
         tally.reasons += flat.sum(axis=1, dtype=np.int64)
-        tally.feasible += int(found.feasible[at].reshape(-1)[:count].sum())
+        tally.feasible += int(reduced.feasible[at].reshape(-1)[:count].sum())
         tally.computed += int(count) * len(plan.designs)
         few = plan.designs if plan.few is None else plan.few.at
         tally.evaluated += int(count) * len(few)
-    for k, spread in enumerate(found.spread):
+    for k, spread in enumerate(reduced.spread):
         tally.low[k] = min(tally.low[k], spread.low.min())
         tally.high[k] = max(tally.high[k], spread.high.max())
         tally.bins[k] += spread.bins.sum(axis=0, dtype=np.int64)
@@ -180,8 +177,8 @@ def _scores_of(engine: Engine, block: int) -> tuple[int, _Scores]:
     start, count = (int(x[0]) for x in engine.plan.ranges(np.array([block])))
     parts = engine.one(block, detail_one)
     designs = len(engine.plan.designs)
-    own = (np.asarray(x, np.float64).reshape(-1, designs)[:count] for x in parts)
-    return start, _Scores(*own)
+    real = (np.asarray(x, np.float64).reshape(-1, designs)[:count] for x in parts)
+    return start, _Scores(*real)
 
 
 def _designs_at(
@@ -202,21 +199,23 @@ def _threshold(best: np.ndarray, known: Designs, count: int, near: float) -> flo
         count: how many are wanted.
         near: relative difference up to which scores count as equal.
     """
-    found = []
+    limits = []
     if len(best) >= count:
-        found.append(np.partition(best, -count)[-count])
+        limits.append(np.partition(best, -count)[-count])
     if len(known.score) == count:
-        found.append(known.score[-1])
-    least = max(found, default=-np.inf)
+        limits.append(known.score[-1])
+    least = max(limits, default=-np.inf)
     # Twice as wide as a tie: the winner of a cell may score a tie less than its best design.
     return float(least - 2.0 * near * abs(least)) if np.isfinite(least) else -np.inf
 
 
-def add_best(tally: Tally, engine: Engine, blocks: np.ndarray, found: Reduced, count: int) -> None:
+def add_best(
+    tally: Tally, engine: Engine, blocks: np.ndarray, reduced: Reduced, count: int
+) -> None:
     """Merge the blocks' designs into the top `count`, evaluating only blocks that may hold some."""
-    best = found.best.score.reshape(len(blocks), -1).astype(np.float64)
+    best = reduced.best.score.reshape(len(blocks), -1).astype(np.float64)
     sizes = engine.plan.ranges(blocks)[1]
-    none, near = lowest(found.best.score.dtype), tolerance(found.best.score.dtype)
+    none, near = lowest(reduced.best.score.dtype), tolerance(reduced.best.score.dtype)
     real = np.concatenate([own[:size] for own, size in zip(best, sizes, strict=True)])
     least = _threshold(real[real > none], tally.best, count, near)
     highest = best.max(axis=1)

@@ -106,8 +106,8 @@ def problems_of(options: Options) -> Iterator[tuple[str, str]]:
     if not isinstance(given, list | tuple):
         yield "statistics", f"{given!r} is not allowed; give a list of {', '.join(METRICS)}"
     else:
-        told = (checks.choice_problem(metric, METRICS) for metric in given)
-        if problem := next(filter(None, told), repeated(given)):
+        strange = (checks.choice_problem(metric, METRICS) for metric in given)
+        if problem := next(filter(None, strange), repeated(given)):
             yield "statistics", problem
     yield from _bound_problems(options.bounds)
 
@@ -159,14 +159,14 @@ def _unswept(problem: Problem, options: Options) -> Iterator[tuple[str, str]]:
 def _precisions_apart(models: Sequence[Served]) -> Iterator[tuple[str, str]]:
     """Models that multiply in different dtypes, where a sweep has one for all."""
     for field in choices_of(Workload):
-        found: dict[str, str] = {}
+        models_of: dict[str, str] = {}
         for model in models:
-            found.setdefault(getattr(model.workload, field), model.name)
-        if len(found) > 1:
-            said = ", ".join(f"{name} in {dtype}" for dtype, name in found.items())
+            models_of.setdefault(getattr(model.workload, field), model.name)
+        if len(models_of) > 1:
+            listed = ", ".join(f"{name} in {dtype}" for dtype, name in models_of.items())
             yield (
                 "model",
-                f"model: they are published in different precisions ({said}), and a sweep "
+                f"model: they are published in different precisions ({listed}), and a sweep "
                 f"has one {field}; set weights to one of them, or sweep them apart",
             )
             return

@@ -84,19 +84,19 @@ def check(job: Job, axes: Axes) -> None:
     # The twins of an axis q are made of these models and have no problems of their own.
     arrays = {name: x for name, x in axis_arrays(axes).items() if name != "q"}
     placed = place(job.records, arrays, job.convention)
-    said: list[str] = []
+    lines: list[str] = []
     for name, record in (
         ("models", placed.model),
         ("hardware", placed.hardware),
         ("workload", placed.workload),
     ):
         values = numbers_of(record)
-        found = checks.problems_of(type(record), values)
-        if found:
+        problems = checks.problems_of(type(record), values)
+        if problems:
             met = ", where the values of the axes meet" if any(f in arrays for f in values) else ""
-            said += [f"{name}{met}:", *(f"  {k}: {v}" for k, v in found.items())]
-    if said:
-        raise ValueError("\n".join(said))
+            lines += [f"{name}{met}:", *(f"  {k}: {v}" for k, v in problems.items())]
+    if lines:
+        raise ValueError("\n".join(lines))
 
 
 def prepare(

@@ -192,14 +192,14 @@ class Engine:
 
     def one(self, block: int, kernel: Any) -> Any:
         """Results of `kernel` for one block."""
-        found = self._start(self._one, self._one[1].moving(np.array([block])), kernel)
-        return jax.tree.map(lambda x: np.asarray(x)[0], found)
+        scores = self._start(self._one, self._one[1].moving(np.array([block])), kernel)
+        return jax.tree.map(lambda x: np.asarray(x)[0], scores)
 
     def call(self, blocks: np.ndarray, kernel: Any, **limits: Any) -> Any:
         """Results of `kernel` for the blocks of a call, which come along the first axis."""
         moving = self._all[1].moving(self._padded(blocks))
-        found = self._start(self._all, moving, kernel, **limits)
-        return _fetched(found, len(blocks))
+        counts = self._start(self._all, moving, kernel, **limits)
+        return _fetched(counts, len(blocks))
 
     def stream(self, blocks: np.ndarray) -> Iterator[tuple[np.ndarray, Reduced]]:
         """Reductions of the blocks, in order, a call at a time; the next call runs meanwhile."""
@@ -217,7 +217,7 @@ class Engine:
         # One call at a time: two on one CPU device take turns and are slower than one.
         coming = start(0)
         for at, call in enumerate(calls):
-            found: Reduced = _fetched(coming, len(call))
+            reduced: Reduced = _fetched(coming, len(call))
             if at + 1 < len(calls):
                 coming = start(at + 1)
-            yield call, found
+            yield call, reduced

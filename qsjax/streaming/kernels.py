@@ -101,11 +101,11 @@ def reduce_one(
         return tuple(_spread(values, counted) for values in metrics)
 
     arguments = (records, convention, dict(bounds), is_real)
-    found, spread = reduce_tiles(scorer, arguments, wanted.shape, extra=spreads)
+    reduced, spread = reduce_tiles(scorer, arguments, wanted.shape, extra=spreads)
     spread = tuple(
         Spread(x.low.min(), x.high.max(), x.bins.reshape(-1, BINS).sum(0)) for x in spread
     )
-    return found._replace(spread=spread)
+    return reduced._replace(spread=spread)
 
 
 def detail_one(
@@ -121,8 +121,8 @@ def detail_one(
         scored = _scored(own, rules, limits, wanted.objective, _FRONT)
         return scored.score, *scored.metrics
 
-    found = evaluate(scorer, (records, convention, dict(bounds)))
-    return tuple(jnp.broadcast_to(x, wanted.shape) for x in found)
+    scores = evaluate(scorer, (records, convention, dict(bounds)))
+    return tuple(jnp.broadcast_to(x, wanted.shape) for x in scores)
 
 
 def survivors_one(

@@ -131,11 +131,11 @@ def legal_designs(records: Records, axes: Axes, convention: Convention) -> np.nd
     length = math.prod(len(axis.values) for axis in axes.searched)
     allowed = np.atleast_1d(illegality(placed, convention) == 0)
     is_legal = np.broadcast_to(allowed.any(axis=tuple(range(allowed.ndim - 1))), length)
-    found = np.flatnonzero(is_legal)
+    legal = np.flatnonzero(is_legal)
     # Filled up with others to a number that is cut into equal tiles; the mask holds for them too.
     # Where nothing is legal they are a block of such others: its counts say so.
-    missing = -max(1, len(found)) % min(MULTIPLE, length) + (len(found) == 0)
-    return np.sort(np.append(found, np.flatnonzero(~is_legal)[:missing]))
+    missing = -max(1, len(legal)) % min(MULTIPLE, length) + (len(legal) == 0)
+    return np.sort(np.append(legal, np.flatnonzero(~is_legal)[:missing]))
 
 
 def _step(length: int, longest: int, rows: int, devices: int) -> int:

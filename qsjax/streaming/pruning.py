@@ -279,11 +279,11 @@ class Place:
         places = [np.minimum(x, high - 1) for x, high in zip(places, boxes.high, strict=True)]
         wide, shape = self._wide(boxes.at), (len(boxes.at), *sizes, len(boxes.number))
         records = self._records(self._placed(places), wide)
-        found = _values_at(records, self._job.convention, metrics=self._metrics)
-        score = np.broadcast_to(self._sign * found[0], shape)
+        values = _values_at(records, self._job.convention, metrics=self._metrics)
+        score = np.broadcast_to(self._sign * values[0], shape)
         allowed = np.broadcast_to(self._wide(boxes.is_real), shape)
         near = np.zeros(shape[1:], bool)
-        for value, pair in zip(found[1:], self._job.bounds.values(), strict=True):
+        for value, pair in zip(values[1:], self._job.bounds.values(), strict=True):
             allowed = allowed & (value >= pair[0]) & (value <= pair[1])
             for end in pair:
                 near = near | np.any(np.abs(value - end) <= DOUBTFUL * np.abs(end), axis=0)
@@ -307,43 +307,42 @@ class Place:
 
     def decide(self) -> Found:
         """Who wins how many kept cells."""
-        found = Found(np.zeros(self.count, np.int64), np.zeros(self.count, bool))
+        decided = Found(np.zeros(self.count, np.int64), np.zeros(self.count, bool))
         # Levels of boxes, the smallest last: so many at a time that memory does not grow.
         levels = [_alike([self.start()])]
         while levels:
             level, later = _apart(levels.pop(), MOST_BOXES)
             if later:
                 levels.append(later)
-            parts = [part for boxes in level for part in self._advance(boxes, found)]
+            parts = [part for boxes in level for part in self._advance(boxes, decided)]
             if parts:
                 levels.append(_alike(parts))
-        return found
+        return decided
 
-    def _advance(self, boxes: Boxes, found: Found) -> list[Boxes]:
+    def _advance(self, boxes: Boxes, decided: Found) -> list[Boxes]:
         """Settle boxes that one design wins, evaluate small ones, cut the others; those left."""
         cells = boxes.cells
         is_settled = (boxes.number == 0) | (boxes.number == 1) & (not self._job.bounds)
         for count in (0, 1):
-            own = is_settled & (boxes.number == count)
+            settled = is_settled & (boxes.number == count)
             if count:
-                np.add.at(found.wins, boxes.at[0, own], cells[own])
+                np.add.at(decided.wins, boxes.at[0, settled], cells[settled])
             else:
-                found.nobody += int(cells[own].sum())
+                decided.nobody += int(cells[settled].sum())
         is_small = ~is_settled & (cells <= SMALL)
-        own = boxes.take(is_small)
-        for part in _pieces(own, int(cells[is_small].max(initial=1))):
-            self._tell(self.pick(part), part, found)
-        own = boxes.take(~is_settled & ~is_small)
-        return [self.cut(part) for part in _pieces(own, 2 ** len(self._names))]
+        for part in _pieces(boxes.take(is_small), int(cells[is_small].max(initial=1))):
+            self._tell(self.pick(part), part, decided)
+        large = boxes.take(~is_settled & ~is_small)
+        return [self.cut(part) for part in _pieces(large, 2 ** len(self._names))]
 
-    def _tell(self, picked: Picked, boxes: Boxes, found: Found) -> None:
+    def _tell(self, picked: Picked, boxes: Boxes, decided: Found) -> None:
         winners = picked.winner[picked.real]
         counts = np.bincount(winners + 1, minlength=self.count + 1)
-        found.nobody += int(counts[0])
-        found.wins += counts[1:]
-        found.tied[picked.tied] = True
-        found.evaluated += int((boxes.cells * boxes.number).sum())
-        found.doubtful += int(picked.doubtful.sum())
+        decided.nobody += int(counts[0])
+        decided.wins += counts[1:]
+        decided.tied[picked.tied] = True
+        decided.evaluated += int((boxes.cells * boxes.number).sum())
+        decided.doubtful += int(picked.doubtful.sum())
 
 
 def _pieces(boxes: Boxes, each: int) -> Iterator[Boxes]:
@@ -363,19 +362,19 @@ def _apart(level: Sequence[Boxes], most: int) -> tuple[list[Boxes], list[Boxes]]
     return [x for x in now if len(x.number)], [x for x in later if len(x.number)]
 
 
-def _alike(boxes: Sequence[Boxes]) -> list[Boxes]:
+def _alike(parts: Sequence[Boxes]) -> list[Boxes]:
     """The boxes grouped by their number of designs, padded to few sizes."""
     groups: dict[int, list[Boxes]] = {}
-    for own in boxes:
-        sizes = np.array([_size(n) for n in range(len(own.at) + 1)])[own.number]
+    for boxes in parts:
+        sizes = np.array([_size(n) for n in range(len(boxes.at) + 1)])[boxes.number]
         for size in np.unique(sizes):
-            part = own.take(sizes == size)
+            part = boxes.take(sizes == size)
             missing = max(0, int(size) - len(part.at))
             at = np.pad(part.at[:size], ((0, missing), (0, 0)))
             groups.setdefault(int(size), []).append(part._replace(at=at))
     return [
-        Boxes(*(np.concatenate(x, axis=-1) for x in zip(*parts, strict=True)))
-        for _, parts in sorted(groups.items())
+        Boxes(*(np.concatenate(x, axis=-1) for x in zip(*group, strict=True)))
+        for _, group in sorted(groups.items())
     ]
 
 
@@ -445,8 +444,8 @@ def _hindrance(job: Job, wanted: "Outputs") -> str | None:
         "precision float32": job.precision != "float64",
         "constraints beside winners and top_k": bool(job.bounds) and _needs_scores(wanted),
     }
-    found = [name for name, is_asked in asked.items() if is_asked]
-    return f"leave out {', '.join(found)}" if found else None
+    hindrances = [name for name, is_asked in asked.items() if is_asked]
+    return f"leave out {', '.join(hindrances)}" if hindrances else None
 
 
 def _needs_scores(wanted: "Outputs") -> bool:
@@ -513,10 +512,10 @@ def _at_places(job: Job, plan: Plan, grid: _Grid) -> Iterator[tuple[int, list[in
 def few_of(job: Job, plan: Plan, grid: _Grid) -> Few | None:
     """The designs that win or tie anywhere; None where rounding may decide a tie."""
     is_kept, feasible, reasons = np.zeros(len(plan.designs), bool), [], []
-    for runs, counts, found in _at_places(job, plan, grid):
-        if found.doubtful:
+    for runs, counts, decided in _at_places(job, plan, grid):
+        if decided.doubtful:
             return None
-        is_kept |= found.tied | (found.wins > 0)
+        is_kept |= decided.tied | (decided.wins > 0)
         feasible.append(runs)
         reasons.append(counts)
     missing = min(-max(1, int(is_kept.sum())) % LEFT, int((~is_kept).sum()))
@@ -534,14 +533,14 @@ def decide(job: Job, plan: Plan, chunk: int, report: Callable[[int], None]) -> T
     grid = _grid_of(plan, inner_axes(job, plan), chunk)
     tally, designs = new_tally(0), len(plan.designs)
     stack = chunk_range(plan, chunk)[0] // math.prod(plan.kept[plan.stacked :])
-    for runs, counts, found in _at_places(job, plan, grid):
+    for runs, counts, decided in _at_places(job, plan, grid):
         tally.feasible += runs * grid.cells
         tally.reasons += np.array(counts, np.int64) * grid.cells
         tally.computed += designs * grid.cells
-        tally.evaluated += found.evaluated
-        tally.doubtful += found.doubtful
-        at = np.flatnonzero(found.wins)
-        own = np.stack([stack * designs + at, found.wins[at]])
+        tally.evaluated += decided.evaluated
+        tally.doubtful += decided.doubtful
+        at = np.flatnonzero(decided.wins)
+        own = np.stack([stack * designs + at, decided.wins[at]])
         tally.wins = summed(np.concatenate([tally.wins, own], axis=1))
         report(designs * grid.cells)
     return tally

@@ -75,15 +75,15 @@ class Sweep(Result):
         """The best design of all, where it was kept, and how many there are and fit."""
         counts = self.counts
         compared, evaluated = counts["designs_computed"], counts["designs_evaluated"]
-        said = f"{compared:,} designs computed of {counts['designs_in_grid']:,} in the grid"
+        sentence = f"{compared:,} designs computed of {counts['designs_in_grid']:,} in the grid"
         if evaluated < compared:
-            said = (
+            sentence = (
                 f"{compared:,} designs decided of {counts['designs_in_grid']:,} in the grid, "
                 f"{1 - evaluated / compared:.3%} of them by bounds without evaluation"
             )
         if counts["designs_feasible"] is not None:
-            said += f", {counts['designs_feasible']:,} feasible"
-        return f"{self._best()}{said}."
+            sentence += f", {counts['designs_feasible']:,} feasible"
+        return f"{self._best()}{sentence}."
 
     def _best(self) -> str:
         """The first of the top designs in a sentence; nothing where none were kept."""
@@ -140,11 +140,11 @@ class Sweep(Result):
     def save(self, folder: str | Path, asked: Mapping[str, Any] | None = None) -> list[Path]:
         """Copies of the files of the result; its own folder has them already."""
         out = Path(folder)
-        found = [path for path in sorted(self.folder.iterdir()) if path.suffix in results.KINDS]
+        paths = [path for path in sorted(self.folder.iterdir()) if path.suffix in results.KINDS]
         if out.resolve() == self.folder.resolve():
-            return found
+            return paths
         results.make(out)
-        return [Path(shutil.copy2(path, out / path.name)) for path in found]
+        return [Path(shutil.copy2(path, out / path.name)) for path in paths]
 
 
 def _named(name: str, value: Any) -> str:
@@ -251,8 +251,8 @@ def _counted(
         def prepare() -> campaign.SweepRun:
             if me.rank == 0:
                 held.enter_context(store.claim(folder))
-            own = given | {"memory": given["memory"] or _memory(me)}
-            return campaign.prepare(question, folder, **own, is_first=me.rank == 0)
+            settings = given | {"memory": given["memory"] or _memory(me)}
+            return campaign.prepare(question, folder, **settings, is_first=me.rank == 0)
 
         return campaign.execute(_in_turn(prepare, me, folder), me)
 

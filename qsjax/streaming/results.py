@@ -92,7 +92,7 @@ def columns(job: Job, plan: Plan, cells: np.ndarray, positions: np.ndarray) -> C
     if len(cells) == 0:  # the columns of a table without rows are those of any design
         some = columns(job, plan, np.zeros(1, int), np.zeros(1, int))
         return {name: column[:0] for name, column in some.items()}
-    found: dict[str, list[np.ndarray]] = {}
+    parts_of: dict[str, list[np.ndarray]] = {}
     axes = (*plan.axes.kept, *plan.axes.searched)
     for start in range(0, len(cells), ROWS):
         part, at = cells[start : start + ROWS], positions[start : start + ROWS]
@@ -104,8 +104,8 @@ def columns(job: Job, plan: Plan, cells: np.ndarray, positions: np.ndarray) -> C
         if "batch" not in values:
             values["batch"] = np.asarray(step.capacity.batch, np.float64)
         for name, column in values.items():
-            found.setdefault(name, []).append(np.broadcast_to(column, len(part)))
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+            parts_of.setdefault(name, []).append(np.broadcast_to(column, len(part)))
+    return {name: np.concatenate(parts) for name, parts in parts_of.items()}
 
 
 def csv_bytes(table: Mapping[str, np.ndarray]) -> bytes:
@@ -139,8 +139,8 @@ def wins_table(plan: Plan, tally: Tally) -> Columns:
     stack, position, counts = stack[order], position[order], counts[order]
     own, searched = plan.axes.kept[: plan.stacked], plan.axes.searched
     at = coordinates(own, stack) | coordinates(searched, plan.designs[position])
-    found = {axis.name: _names(axis, at[axis.name]) for axis in (*own, *searched)}
-    return found | {"wins": counts, "share": counts / math.prod(plan.kept[plan.stacked :])}
+    table = {axis.name: _names(axis, at[axis.name]) for axis in (*own, *searched)}
+    return table | {"wins": counts, "share": counts / math.prod(plan.kept[plan.stacked :])}
 
 
 def summary(job: Job, plan: Plan, tally: Tally) -> dict[str, Any]:
@@ -219,10 +219,10 @@ def _write(job: Job, plan: Plan, wanted: Outputs, folder: Path) -> dict[str, Any
         store.write(folder / "wins.csv", csv_bytes(wins_table(plan, tally)))
     if wanted.pareto:
         store.write(folder / "front.csv", csv_bytes(_of(job, plan, tally.edge)))
-    found = summary(job, plan, tally)
-    text = json.dumps(found, indent=1, allow_nan=False)
+    counts = summary(job, plan, tally)
+    text = json.dumps(counts, indent=1, allow_nan=False)
     store.write(folder / "summary.json", text.encode())
-    return found
+    return counts
 
 
 class Spool:

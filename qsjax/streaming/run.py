@@ -50,13 +50,13 @@ def _own(designs: Designs, first: int, last: int) -> Designs:
     return take(designs, (designs.cell >= first) & (designs.cell < last))
 
 
-def _of_all(plan: Plan, few: Few, call: np.ndarray, found: Reduced) -> Reduced:
+def _of_all(plan: Plan, few: Few, call: np.ndarray, reduced: Reduced) -> Reduced:
     """Results of few designs as those of all."""
-    position, score = (np.asarray(x) for x in found.best)
+    position, score = (np.asarray(x) for x in reduced.best)
     own: Any = np.where(score > -np.inf, few.at[position], 0).astype(position.dtype)
     counts: list[Any] = [counts_of(plan, x, call) for x in (few.feasible, few.reasons)]
     return Reduced(
-        found.best._replace(position=own),
+        reduced.best._replace(position=own),
         counts[0].reshape(position.shape).astype(np.int32),
         np.moveaxis(counts[1], 0, 1).reshape(len(call), -1, *plan.inner),
     )
@@ -81,20 +81,20 @@ def run_chunk(
     if few is not None:
         left = dataclasses.replace(plan, designs=plan.designs[few.at])
         source = Engine(engine.job, left, engine.devices)
-    for call, found in source.stream(blocks):
+    for call, reduced in source.stream(blocks):
         if few is not None:
-            found = _of_all(plan, few, call, found)
-        add_sums(tally, plan, call, found)
+            reduced = _of_all(plan, few, call, reduced)
+        add_sums(tally, plan, call, reduced)
         if wanted.top_k:
-            add_best(tally, engine, call, found, wanted.top_k)
+            add_best(tally, engine, call, reduced, wanted.top_k)
         if wanted.wins:
-            add_wins(tally, plan, call, found)
+            add_wins(tally, plan, call, reduced)
         if wanted.pareto:
             add_front(tally, engine, call)
         sizes = plan.ranges(call)[1]
         if wanted.winners:
-            best = found.best
-            pick = [np.asarray(x) for x in (best.position, best.score, found.feasible)]
+            best = reduced.best
+            pick = [np.asarray(x) for x in (best.position, best.score, reduced.feasible)]
             parts += [tuple(x[k].reshape(-1)[:size] for x in pick) for k, size in enumerate(sizes)]
         report(int(sizes.sum()) * len(plan.designs))
     tally.best, tally.edge = _own(tally.best, first, last), _own(tally.edge, first, last)

@@ -115,23 +115,23 @@ def _tables(document: Document) -> dict[str, dict[str, Any]]:
     for table in document.table:
         if table not in KEYS:
             complain(document, table, f"unknown table; {hint(table, KEYS)}")
-    found = {name: document.table.get(name, {}) for name in KEYS}
-    for table, content in found.items():
+    tables = {name: document.table.get(name, {}) for name in KEYS}
+    for table, content in tables.items():
         if not isinstance(content, dict):
             complain(document, table, f"is not a table; write [{table}] and its keys below")
-            found[table] = {}
+            tables[table] = {}
             continue
         for key in content if table != "axes" else ():
             if key not in KEYS[table]:
                 complain(document, f"{table}.{key}", f"unknown key; {hint(key, KEYS[table])}")
         known = {key: x for key, x in content.items() if table == "axes" or key in KEYS[table]}
-        found[table] = _floats(known)
-    return found
+        tables[table] = _floats(known)
+    return tables
 
 
 def _named(document: Document, tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Values by name of axis, with those of the workload and the twins that may be lists too."""
-    found: dict[str, Any] = {}
+    named: dict[str, Any] = {}
     for table, names in (("sweep", ("twins",)), ("workload", _ARGUMENTS), ("axes", None)):
         for name in tables[table] if names is None else names:
             if name in tables[table]:
@@ -142,14 +142,14 @@ def _named(document: Document, tables: Mapping[str, Mapping[str, Any]]) -> dict[
                     values = 1.0
                 if values is None and "gpus" not in tables["axes"]:
                     complain(document, f"{table}.{name}", '"divisors" needs the axis gpus')
-                found |= {} if values is None else {name: values}
+                named |= {} if values is None else {name: values}
     for name in set(tables["axes"]) & set(tables["workload"]):
         complain(document, f"workload.{name}", "is an axis too; keep one of the two")
-    if "context" not in found:
+    if "context" not in named:
         complain(document, "", f"[axes] context is missing; {_HELP}")
-    if not found.keys() & {"gpus", *DEGREES}:
+    if not named.keys() & {"gpus", *DEGREES}:
         complain(document, "", "[axes] gpus is missing; give GPU counts, or the degrees themselves")
-    return found
+    return named
 
 
 def _list(document: Document, key: str, names: Any) -> list[str]:

@@ -123,9 +123,9 @@ def _off_replica(ctx: Context) -> Cost:
     ep = xp.asarray(part.ep)
     replica_ranks = xp.asarray(part.kvp) * part.tp
     # The replicas that share a pool hold equal parts of it, so each finds 1/replicas at home.
-    own = xp.maximum(1.0, ep / ctx.lay.pool_replicas)
+    at_home = xp.maximum(1.0, ep / ctx.lay.pool_replicas)
     ranks = collectives.group(ep, ctx.lay.expert_tp, hardware, ctx.convention)
-    near = xp.maximum(ranks.inner, own)
+    near = xp.maximum(ranks.inner, at_home)
     # Every rank of an expert's tensor-parallel group needs the tokens; across replicas it is the
     # layout transition that gathers them.
     receivers = xp.minimum(ctx.lay.expert_tp, replica_ranks)
@@ -134,12 +134,14 @@ def _off_replica(ctx: Context) -> Cost:
     per_expert_rank = (
         elements * (xp.asarray(ctx.workload.bytes_dispatch) + ctx.workload.bytes_act) / ep
     )
-    inside = per_expert_rank * (near - own) / collectives.inside_bw(ranks.inner, hardware)
+    inside = per_expert_rank * (near - at_home) / collectives.inside_bw(ranks.inner, hardware)
     outside = per_expert_rank * (ep - near) / hardware.inter_bw
     # Exchange kernels synchronise all ranks, which takes longer than a start-up of the fabric;
     # between islands it is part of the measured latency.
     inside_latency = xp.asarray(hardware.intra_latency) + hardware.exchange_overhead
-    latency = xp.where(ep > near, hardware.inter_latency, xp.where(near > own, inside_latency, 0.0))
+    latency = xp.where(
+        ep > near, hardware.inter_latency, xp.where(near > at_home, inside_latency, 0.0)
+    )
     return Cost(latency, xp.maximum(inside, outside) / hardware.eff_link)
 
 

@@ -138,16 +138,16 @@ def attention_params(model: ModelSpec) -> Array:
     nope, v_dim = _arrays(model.qk_nope_dim, model.v_head_dim)
     query = xp.where(q_rank > 0, q_rank, d) * h * (nope + rope)
     latent_up = latent * h * (nope + v_dim) + h * v_dim * d
-    own = xp.where(latent > 0, query + latent_up, 2.0 * d * h * head_dim)
-    return own + replicated_attention_params(model) + xp.asarray(model.attn_extra_params)
+    split = xp.where(latent > 0, query + latent_up, 2.0 * d * h * head_dim)
+    return split + replicated_attention_params(model) + xp.asarray(model.attn_extra_params)
 
 
 def all_attention_params(model: ModelSpec) -> Array:
     """Attention parameters of the whole model, softmax and linear layers [parameters]."""
     linear, per_linear = _arrays(model.linear_layers, model.linear_params)
-    window, own = _arrays(model.window_layers, model.window_params)
+    window, per_window = _arrays(model.window_layers, model.window_params)
     per_layer = attention_params(model)
-    windowed = window * xp.where(own > 0, own, per_layer)
+    windowed = window * xp.where(per_window > 0, per_window, per_layer)
     return full_layers(model) * per_layer + windowed + linear * per_linear
 
 

@@ -26,7 +26,7 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.checks import LARGEST
 from qsjax.records.specs import PHYSICAL, Convention, Records, Workload
-from qsjax.records.units import GIB, MS, US
+from qsjax.records.units import GIB, MS, TIMES
 
 Kind = (
     Literal["tpot", "served_tpot", "ttft", "throughput", "served_throughput", "static"]
@@ -101,7 +101,6 @@ _NEVER = {
     "helix_simulated": "simulated, not measured",
     "capacity_fact": "a size by definition, not a deployment",
 }
-_TIMES = {"s": 1.0, "ms": MS, "us": US}
 _KINDS: dict[str, tuple[Kind, float]] = {
     "TPOT": ("tpot", MS),
     "median_ITL": ("tpot", MS),
@@ -174,9 +173,9 @@ def _throughput(record: Mapping[str, Any]) -> tuple[Kind, float] | None:
 def _time_unit(text: str) -> float:
     """Seconds of a unit such as "ms" or "us/token"."""
     name = text.split("/")[0].strip()
-    if name not in _TIMES:
-        raise UnusableError(f"unit {text!r} is not a time; known: {', '.join(_TIMES)}")
-    return _TIMES[name]
+    if name not in TIMES:
+        raise UnusableError(f"unit {text!r} is not a time; known: {', '.join(TIMES)}")
+    return TIMES[name]
 
 
 def _kind(record: Mapping[str, Any]) -> tuple[Kind, float]:
@@ -269,12 +268,6 @@ def _publication(record: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(record.get(name)) for name in ("source", "model", "gpu", "n_gpus"))
 
 
-def _running(one: OperatingPoint, found: Mapping[str, float]) -> OperatingPoint:
-    """The deployment with the sequences that run, which are not all of those in flight."""
-    work = dataclasses.replace(one.workload, batch=running(one, found))
-    return dataclasses.replace(one, workload=work)
-
-
 @on_host
 def _draft_seconds(records: Records, *, convention: Convention) -> Array:
     return draft_seconds(draft_model(records.model, "mtp"), records, convention)
@@ -302,7 +295,9 @@ def _timed(
     if (kind == "static" and not one.prompt) or (kind in SERVED and not one.output):
         raise UnusableError("unknown lengths of prompt and output")
     if kind in ("served_tpot", "served_throughput") and not record.get("mean_concurrency"):
-        deployments = tuple(_running(one, found) for one in deployments)
+        works = (dataclasses.replace(x.workload, batch=running(x, found)) for x in deployments)
+        pairs = zip(deployments, works, strict=True)  # not all of those in flight run
+        deployments = tuple(dataclasses.replace(one, workload=work) for one, work in pairs)
     return tuple(map(_drafting, deployments))
 
 

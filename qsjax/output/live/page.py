@@ -82,27 +82,27 @@ def _controls(problem: Problem, start: Setting) -> dict[str, Any]:
         return Slider(name, title, options, getattr(start, name))
 
     names = live.accelerators(problem)
-    found: dict[str, Any] = {
+    controls: dict[str, Any] = {
         "hardware": pn.widgets.Select(
             label="accelerator", options=names, value=start.hardware, css_classes=["hardware"],
             **STYLED,
         )
     }  # fmt: skip
-    found |= {name: slider(name, title, STEPS) for name, title in live.FACTORS.items()}
+    controls |= {name: slider(name, title, STEPS) for name, title in live.FACTORS.items()}
     gpus = _options(GPUS, start.gpus, lambda x: f"{x:,.0f}")
     gpus |= {f"{x:,.0f}": x for x in problem.stated.gpus}
-    found["gpus"] = slider("gpus", "GPUs", dict(sorted(gpus.items(), key=lambda item: item[1])))
+    controls["gpus"] = slider("gpus", "GPUs", dict(sorted(gpus.items(), key=lambda item: item[1])))
     lengths = _options(live.contexts(problem), start.context, words.length)
-    found["context"] = slider("context", "context", lengths)
+    controls["context"] = slider("context", "context", lengths)
     if live.is_moe(problem):
         own = _options((*QS, *problem.stated.twins), start.q, lambda x: f"q = {x:g}", 0.0)
-        found["q"] = slider("q", "dense twin of equal quality", own)
+        controls["q"] = slider("q", "dense twin of equal quality", own)
     times = [x * MS for x in TPOTS]
     longest = _options(times, start.max_tpot, lambda x: f"{x / MS:g} ms", math.inf)
-    found["max_tpot"] = slider("max_tpot", "time of a token at most", longest)
+    controls["max_tpot"] = slider("max_tpot", "time of a token at most", longest)
     rates = _options(USER_RATES, start.min_user_rate, lambda x: f"{x:g}", 0.0)
-    found["min_user_rate"] = slider("min_user_rate", "tokens/s/user at least", rates)
-    return found
+    controls["min_user_rate"] = slider("min_user_rate", "tokens/s/user at least", rates)
+    return controls
 
 
 class Page:
@@ -140,26 +140,26 @@ class Page:
     def view(self, setting: Setting) -> View:
         """The answer of a setting; moves of the context explore nothing anew."""
         elsewhere = dataclasses.replace(setting, context=0.0)
-        found = self.explored.pop(elsewhere, None) or live.explored(self.problem, setting)
-        self.explored[elsewhere] = found
+        explored = self.explored.pop(elsewhere, None) or live.explored(self.problem, setting)
+        self.explored[elsewhere] = explored
         if len(self.explored) > KEPT:
             del self.explored[next(iter(self.explored))]
-        return live.view(self.problem, setting, found)
+        return live.view(self.problem, setting, explored)
 
     def update(self) -> None:
         """Answer the setting, and draw it."""
         setting = self.setting
         try:
-            found = self.view(setting)
+            view = self.view(setting)
         except ValueError as error:  # what of the problem does not fit this accelerator
             lines = str(error).splitlines()
-            found = View("\n".join(["This cannot be answered.", *lines]), [], [], [])
+            view = View("\n".join(["This cannot be answered.", *lines]), [], [], [])
         elsewhere = dataclasses.replace(setting, context=0.0)
         with pn.io.hold():  # one message, and one painting
-            self.draw(found, setting)
-            if found.rows and elsewhere != self.drawn:
+            self.draw(view, setting)
+            if view.rows and elsewhere != self.drawn:
                 self.drawn = elsewhere
-                self.show(found.curve, setting)
+                self.show(view.curve, setting)
 
     def show(self, rows: Sequence[Row], setting: Setting) -> None:
         """Draw the curves, and keep the first ones as those of the start."""
@@ -168,18 +168,18 @@ class Page:
             self.is_first = False
             self.curves.remember()
 
-    def draw(self, found: View, setting: Setting) -> None:
+    def draw(self, view: View, setting: Setting) -> None:
         """Show an answer with its bars."""
-        lead, *more = (html.escape(line) for line in found.answer.splitlines())
+        lead, *more = (html.escape(line) for line in view.answer.splitlines())
         self.answer.object = f"<p class=lead>{lead}</p>" + "".join(f"<p>{x}</p>" for x in more)
-        if found.rows:
+        if view.rows:
             self.device.object = f"<p class=quiet>{_device(self.problem, setting)}</p>"
         where = f"at {words.length(setting.context)}"
-        shown = [(style.variant_label(one.row), one) for one in found.shown]
+        shown = [(style.variant_label(one.row), one) for one in view.shown]
         self.time.show({name: _scaled(one.time, MS) for name, one in shown}, where)
         self.memory.show({name: _scaled(one.memory, GIB) for name, one in shown}, where)
         self.curves.marker.location = setting.context
-        if not found.rows:
+        if not view.rows:
             self.drawn = None
             self.curves.show([], setting.context)
 
@@ -193,8 +193,8 @@ class Page:
         shown: list[Any] = []
         for title, names in groups.items():
             shown.append(pn.pane.HTML(f"<h2>{title}</h2>", **STRETCH))
-            own = [self.controls[name] for name in names if name in self.controls]
-            shown += [getattr(widget, "body", widget) for widget in own]
+            widgets = [self.controls[name] for name in names if name in self.controls]
+            shown += [getattr(widget, "body", widget) for widget in widgets]
             shown += [self.device] if title == "Hardware" else []
         name = self.problem.stated.models[0].name
         page = pn.Template(asset("live/assets/page.html"))

@@ -115,8 +115,8 @@ def check(problem: Problem) -> None:
 
 def accelerators(problem: Problem) -> list[str]:
     """Names to choose from: those of the problem, then those of the catalogue."""
-    own = [device.name for device in problem.stated.accelerators]
-    return list(dict.fromkeys([*own, *catalog.hardware_names()]))
+    names = [device.name for device in problem.stated.accelerators]
+    return list(dict.fromkeys([*names, *catalog.hardware_names()]))
 
 
 def contexts(problem: Problem) -> tuple[float, ...]:
@@ -148,8 +148,8 @@ def first(problem: Problem) -> Setting:
 
 def accelerator(problem: Problem, setting: Setting) -> Accelerator:
     """The accelerator of a setting, scaled; its name says by how much."""
-    own = {device.name: device for device in problem.stated.accelerators}
-    device = own.get(setting.hardware) or as_accelerator(setting.hardware)
+    by_name = {device.name: device for device in problem.stated.accelerators}
+    device = by_name.get(setting.hardware) or as_accelerator(setting.hardware)
     factors = {name: getattr(setting, name) for name in FACTORS if getattr(setting, name) != 1.0}
     if not factors:
         return device
@@ -158,8 +158,8 @@ def accelerator(problem: Problem, setting: Setting) -> Accelerator:
         for name, factor in factors.items()
         for member in resolve([name])[0].members
     }
-    told = [f"{factor:g}x {FACTORS[name]}" for name, factor in factors.items()]
-    return as_accelerator(device.spec.replace(**changes, label=", ".join([device.name, *told])))
+    changed = [f"{factor:g}x {FACTORS[name]}" for name, factor in factors.items()]
+    return as_accelerator(device.spec.replace(**changes, label=", ".join([device.name, *changed])))
 
 
 def problem_at(problem: Problem, setting: Setting, at: Sequence[float] = ()) -> Problem:

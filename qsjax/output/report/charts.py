@@ -29,15 +29,15 @@ def charts(tables: dict[str, list[dict[str, Any]]], convention: str, tag: str) -
         convention: the accounting of the folder's results.
         tag: tells folders apart in titles; empty if there is one.
     """
-    found: list[Chart] = []
+    drawn: list[Chart] = []
     for rows in ([in_ms(row) for row in table] for table in tables.values()):
         for fits, draw in _KINDS:
             usable = [row for row in rows if fits(row)]
             if usable and len(usable) >= len(rows) // 2:
-                found += [chart for chart in draw(rows, convention) if _is_figure(chart)]
-    for chart in found:
+                drawn += [chart for chart in draw(rows, convention) if _is_figure(chart)]
+    for chart in drawn:
         chart["title"] += f" ({tag})" if tag else ""
-    return found
+    return drawn
 
 
 def _is_figure(chart: Chart) -> bool:
@@ -117,7 +117,7 @@ def _looks(rows: Sequence[Row]) -> dict[str, style.Look]:
 
 
 def _over_context(rows: Sequence[Row], convention: str) -> list[Chart]:
-    looks, found = _looks(rows), []
+    looks, lines = _looks(rows), []
     counts = sorted({row.get("gpus") or 0 for row in rows})
     for (label, gpus), members in grouped(rows, lambda r: (_label(r), r.get("gpus"))).items():
         points = []
@@ -134,8 +134,8 @@ def _over_context(rows: Sequence[Row], convention: str) -> list[Chart]:
         if len(counts) > 1:
             look["dash"] = _DASHES[counts.index(gpus or 0) % len(_DASHES)]
             name = f"{label}, {gpus} GPUs"
-        found.append(_line(name, convention, points, look, label))
-    return [_chart("Throughput of the best design over context", "line", found, CONTEXT, RATE)]
+        lines.append(_line(name, convention, points, look, label))
+    return [_chart("Throughput of the best design over context", "line", lines, CONTEXT, RATE)]
 
 
 def _subjects(rows: Sequence[Row], convention: str) -> list[Chart]:
@@ -154,7 +154,7 @@ def _is_factor(row: Row) -> bool:
 
 
 def _speedups(rows: Sequence[Row], convention: str) -> list[Chart]:
-    looks, found = _looks(rows), []
+    looks, lines = _looks(rows), []
     head = "speedup_over_moe"
     keys = {
         key: key.removeprefix(head).lstrip("_") or convention
@@ -172,9 +172,9 @@ def _speedups(rows: Sequence[Row], convention: str) -> list[Chart]:
             ]  # fmt: skip
             text = f"{label}, {gpus} GPUs, {name}" if several else f"{label}, {name}"
             look = _look(looks, label) | {"dash": CONVENTION_DASH.get(name, "2 2")}
-            found.append(_line(text, name, points, look, label))
+            lines.append(_line(text, name, points, look, label))
     over = (METRICS[head], "log")
-    return [_chart("Dense twin over MoE", "line", found, CONTEXT, over, reference=1.0)]
+    return [_chart("Dense twin over MoE", "line", lines, CONTEXT, over, reference=1.0)]
 
 
 def _breakdown(rows: Sequence[Row], convention: str) -> list[Chart]:
@@ -192,10 +192,10 @@ def _breakdown(rows: Sequence[Row], convention: str) -> list[Chart]:
     hatches = {name: look.hatch[:1] for name, look in style.RESOURCES.items()}
     plain = {"colour": "#888", "mark": "", "dash": ""}
     by_label = grouped(bars, lambda bar: bar["variant"])
-    found = [_line(label, convention, points, plain) for label, points in by_label.items()]
+    lines = [_line(label, convention, points, plain) for label, points in by_label.items()]
     axes = (CONTEXT[0], "category"), (METRICS["tpot_ms"], "linear")
     title = "Where the time of a token goes"
-    return [_chart(title, "stack", found, *axes, parts=colours, hatches=hatches)]
+    return [_chart(title, "stack", lines, *axes, parts=colours, hatches=hatches)]
 
 
 def _is_design(row: Row) -> bool:
@@ -209,7 +209,7 @@ def _front(rows: Sequence[Row], convention: str) -> list[Chart]:
     groups = grouped(rows, lambda row: (_label(row), row.get("context"), row.get("gpus")))
     if max(len(members) for members in groups.values()) < 2:
         return []
-    looks, found = _looks(rows), []
+    looks, lines = _looks(rows), []
     several = len({row.get("context") for row in rows}) > 1
     for (label, context, _), members in groups.items():
         points = [
@@ -217,9 +217,9 @@ def _front(rows: Sequence[Row], convention: str) -> list[Chart]:
             for row in sorted(members, key=lambda r: r["tokens_per_s_per_user"])
         ]
         name = f"{label}, {tokens(context)}" if several and context else label
-        found.append(_line(name, convention, points, _look(looks, label), label))
+        lines.append(_line(name, convention, points, _look(looks, label), label))
     user = (METRICS["tokens_per_s_per_user"], "log")
-    return [_chart("Throughput against interactivity", "step", found, user, RATE)]
+    return [_chart("Throughput against interactivity", "step", lines, user, RATE)]
 
 
 def _is_slope(row: Row) -> bool:
@@ -230,23 +230,26 @@ def _is_slope(row: Row) -> bool:
 def _elasticities(rows: Sequence[Row], convention: str) -> list[Chart]:
     """A figure for each metric and number of GPUs."""
     parts = grouped(rows, lambda row: (row.get("metric"), row.get("gpus")))
-    found = []
+    drawn = []
     for (metric, gpus), cells in parts.items():
         title = "Elasticities over context"
         if len(parts) > 1:
             title += "".join(f", {text}" for text in (metric, gpus and f"{gpus:g} GPUs") if text)
         lines = _of_one_metric(cells, convention)
         y = (f"elasticity of {metric or 'the metric'} [1]", "linear")
-        found.append(_chart(title, "line", lines, CONTEXT, y, reference=0.0))
-    return found
+        drawn.append(_chart(title, "line", lines, CONTEXT, y, reference=0.0))
+    return drawn
 
 
 def _of_one_metric(rows: Sequence[Row], convention: str) -> list[Chart]:
     """Lines of the parameters that move a metric most; colours tell variants apart, marks these."""
-    looks, found = style.variant_looks(rows), []
+    looks, lines = style.variant_looks(rows), []
     usable = [row for row in rows if row["elasticity"] is not None]
     groups = grouped(usable, lambda row: row["parameter"])
-    size = {name: max(abs(row["elasticity"]) for row in own) for name, own in groups.items()}
+    size = {
+        name: max(abs(row["elasticity"]) for row in accounting)
+        for name, accounting in groups.items()
+    }
     # As many as there are marks; the table has them all.
     most = sorted((name for name in size if size[name] >= 5e-3), key=lambda n: -size[n])
     most = most[: len(_MARKS)]
@@ -263,9 +266,9 @@ def _of_one_metric(rows: Sequence[Row], convention: str) -> list[Chart]:
         ]  # fmt: skip
         at = most.index(parameter)
         look = {"colour": looks[label].colour, "mark": _MARKS[at], "dash": _DASHES[at]}
-        own = members[0].get("convention") or convention
-        found.append(_line(f"{label}: {parameter}", own, points, look, label))
-    return found
+        accounting = members[0].get("convention") or convention
+        lines.append(_line(f"{label}: {parameter}", accounting, points, look, label))
+    return lines
 
 
 def _parity(rows: Sequence[Row], convention: str) -> list[Chart]:
@@ -274,7 +277,7 @@ def _parity(rows: Sequence[Row], convention: str) -> list[Chart]:
     groups = grouped(usable, lambda row: str(row.get(key)))
     looks = style.category_looks(sorted(groups))
     shown = ("id", "model", "gpu", "category", "error_pct", "measured", "predicted")
-    found = [
+    lines = [
         _line(f"{name} ({len(groups[name])})", convention, [
              {"x": row["measured"], "y": row["predicted"],
               "tip": [(k, _text(row[k])) for k in shown if row.get(k) is not None]}
@@ -283,7 +286,7 @@ def _parity(rows: Sequence[Row], convention: str) -> list[Chart]:
         for name in looks
     ]  # fmt: skip
     axes = ("measured (in each record's unit)", "log"), ("predicted (in the same unit)", "log")
-    return [_chart("Predicted against measured", "points", found, *axes, parity=True)]
+    return [_chart("Predicted against measured", "points", lines, *axes, parity=True)]
 
 
 def _is_cell(row: Row) -> bool:
@@ -307,7 +310,7 @@ def _over_axis(rows: Sequence[Row], convention: str) -> list[Chart]:
     lines = grouped(rows, lambda row: _cell_label(row, others))
     if len(lines) > MOST_LINES:
         lines = dict(list(lines.items())[:: -(-len(lines) // MOST_LINES)])
-    looks, found = style.category_looks(list(lines)), []
+    looks, drawn = style.category_looks(list(lines)), []
     for label, members in lines.items():
         points = [
             {"x": row[longest], "y": row["tokens_per_s_per_gpu"],
@@ -315,11 +318,11 @@ def _over_axis(rows: Sequence[Row], convention: str) -> list[Chart]:
             for row in sorted(members, key=lambda row: row[longest])
             if row.get("tokens_per_s_per_gpu") is not None
         ]  # fmt: skip
-        found.append(_line(label, convention, points, _look(looks, label)))
+        drawn.append(_line(label, convention, points, _look(looks, label)))
     meaning = meaning_of(longest)
     scale = "tokens" if longest == "context" else "log"
     title, x = f"Throughput of the best design over {meaning.long_name}", meaning.long_name
-    return [_chart(title, "line", found, (f"{x} [{meaning.units}]", scale), RATE)]
+    return [_chart(title, "line", drawn, (f"{x} [{meaning.units}]", scale), RATE)]
 
 
 def _cell_label(row: Row, axes: Sequence[str]) -> str:

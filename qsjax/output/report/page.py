@@ -17,11 +17,6 @@ from qsjax.records.specs import CONVENTIONS
 _TITLE = b"<title>qsjax report</title>"
 
 
-def _convention(folder: Folder) -> str:
-    named = folder.summary.get("convention") or folder.inputs.get("flags", {}).get("convention")
-    return str(named or next(iter(CONVENTIONS)))
-
-
 def _unit(column: str) -> str:
     """Unit of a column; "" where there is none to speak of."""
     head, _, term = column.partition(".")
@@ -74,7 +69,8 @@ def payload(folders: Sequence[Folder]) -> dict[str, Any]:
         "tables": [],
     }
     for folder in folders:
-        convention = _convention(folder)
+        named = folder.summary.get("convention") or folder.inputs.get("flags", {}).get("convention")
+        convention = str(named or next(iter(CONVENTIONS)))
         words = " ".join(map(str, folder.inputs.get("command", [])))
         command = folder.inputs.get("repeat") or (f"qsjax {words}" if words else "")
         content["folders"].append(
@@ -113,10 +109,10 @@ def write(folders: Sequence[Path], out: Path) -> Path:
         ValueError: a folder cannot be read, or the file there is not a page of qsjax; the message
             lists all problems.
     """
-    found, problems = [], []
+    read_folders, problems = [], []
     for folder in folders:
         try:
-            found.append(read(folder))
+            read_folders.append(read(folder))
         except ValueError as error:
             problems.append(str(error))
     target = out / "report.html"
@@ -124,5 +120,5 @@ def write(folders: Sequence[Path], out: Path) -> Path:
         problems.append(f"{target} was not written by qsjax; move it, or choose another --out")
     if problems:
         raise ValueError("\n".join(problems))
-    write_atomically(target, html(found))
+    write_atomically(target, html(read_folders))
     return target

@@ -91,14 +91,14 @@ class Architectures(Result):
 
     def rows(self) -> list[Row]:
         """One row for each architecture, accelerator and cell, the reference first."""
-        found: list[Row] = []
+        rows: list[Row] = []
         first: dict[tuple[Any, ...], float] = {}
         each = _repeated(self.candidates, self.problem)
-        for own, solution, slopes in zip(each, self.solutions, self.slopes, strict=True):
-            total, active = (float(x) for x in _totals(own.spec))
-            shown = {name: scalar(getattr(own.spec, name)) for name in SHOWN}
-            head = {"architecture": own.name, "law": self.law, **shown}
-            head |= {"total_params": total, "active_params": active, "quality": own.quality}
+        for candidate, solution, slopes in zip(each, self.solutions, self.slopes, strict=True):
+            total, active = (float(x) for x in _totals(candidate.spec))
+            shown = {name: scalar(getattr(candidate.spec, name)) for name in SHOWN}
+            head = {"architecture": candidate.name, "law": self.law, **shown}
+            head |= {"total_params": total, "active_params": active, "quality": candidate.quality}
             place = ("hardware", "q", *(axis.name for axis in solution.cells.axes))
             for k, row in enumerate(rows_of(solution)):
                 key = tuple(row[name] for name in place)
@@ -107,8 +107,8 @@ class Architectures(Result):
                 own_slopes = {name: float(x[k]) for name, x in slopes.items()}
                 more = {"gain": rate / first[key], "slopes": own_slopes}
                 kept = {n: v for n, v in row.items() if n not in ("model", "variant", "q")}
-                found.append({**head, **kept, **more})
-        return found
+                rows.append({**head, **kept, **more})
+        return rows
 
     def best(self) -> list[Row]:
         """The row of the architecture that serves best in every cell of every accelerator."""
@@ -139,7 +139,7 @@ class Architectures(Result):
 
     def summary(self) -> str:
         """Which architecture serves best at equal quality, on every accelerator."""
-        far = any(own.outside for own in self.candidates)
+        far = any(candidate.outside for candidate in self.candidates)
         blind = unseen(LAWS[self.law], self.varied)
         line = f"Equal by the {self.law} law"
         line += ", far outside of what it was fitted to" if far else ""
@@ -167,8 +167,8 @@ class Architectures(Result):
         seen = f"{self.tokens / 1e12:g} trillion training tokens"
         lines = [f"Equal under the {law.title} ({law.source}), {seen}."]
         far: dict[str, list[float]] = {}
-        for own in self.candidates:
-            for name, value in own.outside.items():
+        for candidate in self.candidates:
+            for name, value in candidate.outside.items():
                 far.setdefault(name, []).append(value)
         if far:
             parts = [
@@ -186,10 +186,10 @@ class Architectures(Result):
     def record(self) -> Row:
         """Rows, the law and what was left out."""
         law = LAWS[self.law]
-        told = {"title": law.title, "source": law.source, "unit": law.unit, "fitted": law.fitted}
+        about = {"title": law.title, "source": law.source, "unit": law.unit, "fitted": law.fitted}
         dropped = [{"architecture": n, "why": why} for n, why in self.dropped]
-        outside_ = {own.name: own.outside for own in self.candidates}
-        return {"law": told, "rows": self.rows(), "dropped": dropped, "outside": outside_}
+        outside_ = {candidate.name: candidate.outside for candidate in self.candidates}
+        return {"law": about, "rows": self.rows(), "dropped": dropped, "outside": outside_}
 
     def drawings(self) -> dict[str, Drawing]:
         """What every architecture gains over the reference, on each accelerator."""
@@ -199,7 +199,7 @@ class Architectures(Result):
         if not rows:
             return {}
         first = rows[0]
-        own = [r for r in rows if all(r[n] == first[n] for n in ("gpus", "context"))]
+        of_cell = [r for r in rows if all(r[n] == first[n] for n in ("gpus", "context"))]
         best = [r for r in self.best() if all(r[n] == first[n] for n in ("gpus", "context"))]
         names: dict[str, list[str]] = {}
         for row in best:
@@ -208,12 +208,12 @@ class Architectures(Result):
         where = "; ".join(f"{name} on {', '.join(on)}" for name, on in names.items())
         name = self.problem.stated.models[0].name
         title = f"{name}: of equal quality by the {self.law} law, fastest is {where}"
-        return {"gains": partial(plotting.architecture_gains, own, title=title)}
+        return {"gains": partial(plotting.architecture_gains, of_cell, title=title)}
 
 
 def _repeated(candidates: Sequence[Candidate], problem: Problem) -> list[Candidate]:
     """The candidate of every solution."""
-    return [own for own in candidates for _ in problem.stated.accelerators]
+    return [candidate for candidate in candidates for _ in problem.stated.accelerators]
 
 
 def _name(values: shapes.Values) -> str:
@@ -237,23 +237,23 @@ def _candidates(
         else:
             dropped.append((_name(values), why))
     label = reference.label or MODEL
-    found = [_candidate(label, reference, law, tokens)]
+    candidates = [_candidate(label, reference, law, tokens)]
     if not models:
-        return found, dropped
+        return candidates, dropped
     solved = shapes.widths([model for _, model in models], ratio, target, law, tokens)
     for (name, model), width in zip(models, solved, strict=True):
         if np.isnan(width):
             dropped.append((name, "no width of its experts makes it as good"))
             continue
         whole = MULTIPLE * np.ceil(width / MULTIPLE - 1e-9)
-        own = shapes.with_width(model, whole, ratio)
+        built = shapes.with_width(model, whole, ratio)
         shared = (
-            scalar(own.shared_ff) if scalar(own.shared_experts) else scalar(reference.shared_ff)
+            scalar(built.shared_ff) if scalar(built.shared_experts) else scalar(reference.shared_ff)
         )
-        own = dataclasses.replace(own, expert_ff=float(whole), shared_ff=shared, label=name)
-        if not _is_same(own, reference):
-            found.append(_candidate(name, own, law, tokens))
-    return found, dropped
+        built = dataclasses.replace(built, expert_ff=float(whole), shared_ff=shared, label=name)
+        if not _is_same(built, reference):
+            candidates.append(_candidate(name, built, law, tokens))
+    return candidates, dropped
 
 
 def _is_same(model: ModelSpec, reference: ModelSpec) -> bool:
@@ -267,24 +267,24 @@ def _candidate(name: str, model: ModelSpec, law: str, tokens: float) -> Candidat
     )
 
 
-def _slopes(own: Candidate, solution: Solution, law: str, tokens: float) -> dict[str, np.ndarray]:
+def _slopes(one: Candidate, solution: Solution, law: str, tokens: float) -> dict[str, np.ndarray]:
     """d ln (tokens/s/GPU) / d ln x at the same quality, by the experts' width, and user rate.
 
     With w the width, the same quality asks for d ln w / d ln x = -(dQ/d ln x) / (dQ/d ln w).
     """
     names = (*SLOPES, *WIDTHS)
-    of_quality = shapes.quality_slopes(own.spec, tokens, law=law, names=names)
+    of_quality = shapes.quality_slopes(one.spec, tokens, law=law, names=names)
     held = solution.winners
     batch = np.asarray(solution.step.capacity.batch)
     held = held._replace(designs=held.designs._replace(batch=batch))
     is_full = batch >= np.asarray(solution.step.capacity.max_batch)
-    found = dict(zip(names, slopes_at_rate(held, resolve(names), is_full).elasticity, strict=True))
+    slopes = dict(zip(names, slopes_at_rate(held, resolve(names), is_full).elasticity, strict=True))
     in_width = sum(scalar(of_quality[name]) for name in WIDTHS)
-    by_width = sum(found[name] for name in WIDTHS)
+    by_width = sum(slopes[name] for name in WIDTHS)
     return {
         name: np.where(
             solution.is_feasible,
-            found[name] - by_width * scalar(of_quality[name]) / in_width,
+            slopes[name] - by_width * scalar(of_quality[name]) / in_width,
             np.nan,
         )
         for name in SLOPES
@@ -348,13 +348,13 @@ def architecture(
     """
     _checked(problem, law, tokens)
     served = problem.stated.models[0]
-    found, dropped = _candidates(served.spec, vary, law, float(tokens))
-    if len(found) == 1 and dropped:
+    kept, dropped = _candidates(served.spec, vary, law, float(tokens))
+    if len(kept) == 1 and dropped:
         reasons = "\n".join(f"  {name}: {why}" for name, why in dropped)
         raise ValueError(f"vary: no variant can be built:\n{reasons}")
     asked = dataclasses.replace(
         problem,
-        model=[own.spec for own in found],
+        model=[candidate.spec for candidate in kept],
         workload=served.workload,
         weights=None,
         kv=None,
@@ -362,9 +362,16 @@ def architecture(
     )
     solutions = solve_all(asked)
     slopes = tuple(
-        _slopes(own, solution, law, float(tokens))
-        for own, solution in zip(_repeated(found, problem), solutions, strict=True)
+        _slopes(candidate, solution, law, float(tokens))
+        for candidate, solution in zip(_repeated(kept, problem), solutions, strict=True)
     )
     return Architectures(
-        problem, tuple(vary), law, float(tokens), tuple(found), tuple(dropped), solutions, slopes
+        problem,
+        tuple(vary),
+        law,
+        float(tokens),
+        tuple(kept),
+        tuple(dropped),
+        solutions,
+        slopes,
     )

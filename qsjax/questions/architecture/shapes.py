@@ -65,24 +65,25 @@ def variants_of(vary: Mapping[str, Any]) -> list[Values]:
 
 def built(reference: ModelSpec, values: Values) -> tuple[ModelSpec, str | None]:
     """The reference with these values, still as wide as it was, and why it cannot be built."""
-    own: dict[str, Any] = dict(values)
-    split = own.pop("granularity", 1.0)
-    experts = own.get("experts", scalar(reference.experts)) * split
-    own |= {"experts": experts, "top_k": own.get("top_k", scalar(reference.top_k)) * split}
-    if own.get("shared_experts", 0.0) > 0 and scalar(reference.shared_experts) == 0:
-        own["shared_ff"] = reference.expert_ff
-    if "kv_heads" in own and scalar(reference.kv_latent) > 0:
+    fields: dict[str, Any] = dict(values)
+    split = fields.pop("granularity", 1.0)
+    experts = fields.get("experts", scalar(reference.experts)) * split
+    fields |= {"experts": experts, "top_k": fields.get("top_k", scalar(reference.top_k)) * split}
+    if fields.get("shared_experts", 0.0) > 0 and scalar(reference.shared_experts) == 0:
+        fields["shared_ff"] = reference.expert_ff
+    if "kv_heads" in fields and scalar(reference.kv_latent) > 0:
         return reference, "kv_heads: the model has latent attention; vary kv_latent"
-    if "kv_latent" in own and scalar(reference.kv_latent) == 0:
+    if "kv_latent" in fields and scalar(reference.kv_latent) == 0:
         return reference, "kv_latent: the model has no latent attention; vary kv_heads"
-    if "layers" in own:
-        factor = own["layers"] / scalar(reference.layers)
-        own |= {kind: factor * scalar(getattr(reference, kind)) for kind in KINDS}
-        if any(own[kind] != np.floor(own[kind]) for kind in KINDS):
-            return reference, f"layers {own['layers']:g}: kinds of layers do not keep their shares"
-    model = dataclasses.replace(reference, **own)
-    if own["top_k"] > own["experts"]:
-        return model, f"top_k {own['top_k']:g} of {own['experts']:g} experts"
+    if "layers" in fields:
+        factor = fields["layers"] / scalar(reference.layers)
+        fields |= {kind: factor * scalar(getattr(reference, kind)) for kind in KINDS}
+        if any(fields[kind] != np.floor(fields[kind]) for kind in KINDS):
+            layers = f"{fields['layers']:g}"
+            return reference, f"layers {layers}: kinds of layers do not keep their shares"
+    model = dataclasses.replace(reference, **fields)
+    if fields["top_k"] > fields["experts"]:
+        return model, f"top_k {fields['top_k']:g} of {fields['experts']:g} experts"
     if scalar(model.heads) % scalar(model.kv_heads):
         return model, f"kv_heads {scalar(model.kv_heads):g} do not divide {scalar(model.heads):g}"
     try:
@@ -101,8 +102,8 @@ def with_width(model: ModelSpec, width: Any, shared_ratio: float) -> ModelSpec:
 @on_host
 def quality_of(model: ModelSpec, tokens: ArrayLike, *, law: str) -> Array:
     """Quality of models under a law."""
-    found = LAWS[law]
-    return found.quality(found.sees(model, xp.asarray(tokens)))
+    rule = LAWS[law]
+    return rule.quality(rule.sees(model, xp.asarray(tokens)))
 
 
 @on_host
@@ -117,9 +118,9 @@ def quality_slopes(model: ModelSpec, tokens: ArrayLike, *, law: str, names: tupl
     values = {name: xp.asarray(getattr(model, name)) for name in names}
 
     def quality(at: dict[str, Array]) -> Array:
-        found = LAWS[law]
+        rule = LAWS[law]
         fields: dict[str, Any] = dict(at)
-        return found.quality(found.sees(dataclasses.replace(model, **fields), xp.asarray(tokens)))
+        return rule.quality(rule.sees(dataclasses.replace(model, **fields), xp.asarray(tokens)))
 
     slopes = jax.grad(quality)(values)
     return {name: slopes[name] * values[name] for name in names}
@@ -130,13 +131,13 @@ def widths(
 ) -> np.ndarray:
     """Width of the experts of each model at which its quality is the target's; NaN without one."""
     whole = stack([dataclasses.replace(model, precision=None, label="") for model in models])
-    found: Law = LAWS[law]
-    sign = -1.0 if found.less_is_better else 1.0
+    rule: Law = LAWS[law]
+    sign = -1.0 if rule.less_is_better else 1.0
 
     def lead(log_width: np.ndarray, row: np.ndarray) -> np.ndarray:
         """How much better than the target, relative."""
-        own = with_width(take(whole, row.astype(int)), np.exp(log_width), ratio)
-        quality = np.asarray(quality_of(own, tokens, law=law))
+        widened = with_width(take(whole, row.astype(int)), np.exp(log_width), ratio)
+        quality = np.asarray(quality_of(widened, tokens, law=law))
         return np.asarray(sign * (quality / target - 1.0))
 
     rows = np.arange(len(models))

@@ -61,7 +61,7 @@ def _why(row: Row) -> str:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
-class Turning(Result):
+class TurningPoints(Result):
     """Base of both answers.
 
     Attributes:
@@ -173,7 +173,7 @@ class Turning(Result):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
-class Crossings(Turning):
+class Crossings(TurningPoints):
     """Every value of a continuous parameter at which an order changes.
 
     Attributes:
@@ -202,7 +202,7 @@ class Crossings(Turning):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
-class LeastGpus(Turning):
+class LeastGpus(TurningPoints):
     """The fewest GPUs that meet a target.
 
     Attributes:

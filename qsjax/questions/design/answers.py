@@ -86,47 +86,47 @@ class HardwareDesign(Result):
     def rows(self) -> list[Row]:
         """One row for each quantity: over the reference, and what 1 % more cost of it gains."""
         rows = []
-        for found in self.answers:
-            head = {name: found.labels[0][name] for name in ("model", "hardware", "variant", "q")}
-            for name, factor in found.factors.items():
-                own = {field: found.hardware[field] for field in members(name)}
+        for design in self.answers:
+            head = {name: design.labels[0][name] for name in ("model", "hardware", "variant", "q")}
+            for name, factor in design.factors.items():
+                fields = {field: design.hardware[field] for field in members(name)}
                 rows.append(
                     {
                         **head,
                         "quantity": name,
                         "factor": factor,
-                        "marginal": found.marginal[name],
-                        "at_bound": name in found.at_bound,
-                        "fields": own,
+                        "marginal": design.marginal[name],
+                        "at_bound": name in design.at_bound,
+                        "fields": fields,
                     }
                 )
         return rows
 
     def summary(self) -> str:
         """The hardware, what it reaches against the reference, and why marginal gains differ."""
-        return "\n".join(line for found in self.answers for line in self._said(found))
+        return "\n".join(line for design in self.answers for line in self._said(design))
 
-    def _said(self, found: Design) -> list[str]:
-        first, objective = found.labels[0], self.problem.objective
+    def _said(self, design: Design) -> list[str]:
+        first, objective = design.labels[0], self.problem.objective
         twin = words.twin(first["q"])
         fields = [
-            f"{factor:.2g} times the {_called(name)}" for name, factor in found.factors.items()
+            f"{factor:.2g} times the {_called(name)}" for name, factor in design.factors.items()
         ]
         unit = METRICS[objective].unit
-        gain = found.objective / found.reference
+        gain = design.objective / design.reference
         ahead = ""
         if not np.isnan(gain):
             whole = f"{first['hardware']} scaled as a whole to the same cost"
             ahead = f", {words.against(gain, whole)}"
         lines = [
-            f"For {first['model']}{twin}, hardware at a cost of {found.cost:.4g} should have "
+            f"For {first['model']}{twin}, hardware at a cost of {design.cost:.4g} should have "
             f"{words.joined(fields)} of {first['hardware']}.",
-            f"It reaches {words.value(found.objective, unit)}{ahead}.",
+            f"It reaches {words.value(design.objective, unit)}{ahead}.",
         ]
-        gains = found.marginal
+        gains = design.marginal
         low, high = min(gains, key=gains.__getitem__), max(gains, key=gains.__getitem__)
         if len(gains) > 1 and gains[high] - gains[low] > EVEN:
-            edge = [_called(name) for name in found.at_bound]
+            edge = [_called(name) for name in design.at_bound]
             why = (
                 f"{words.joined(edge)} stopped at the edge of the range that was searched"
                 if edge
@@ -157,8 +157,10 @@ class HardwareDesign(Result):
         unit = METRICS[self.problem.objective].unit
         reached = [
             [cell_name(label), words.value(value, unit), split_name({**label, **NO_COPY, **split})]
-            for found in self.answers
-            for label, value, split in zip(found.labels, found.metrics, found.designs, strict=True)
+            for design in self.answers
+            for label, value, split in zip(
+                design.labels, design.metrics, design.designs, strict=True
+            )
         ]
         return [
             Table("", heads, lines, len(heads) - 4),
@@ -172,18 +174,18 @@ class HardwareDesign(Result):
         unit = METRICS[self.problem.objective].unit
         return [
             "No hardware in the range is better"
-            f"{f' by more than {found.gap:.2%}' if found.gap else ''}, with any split: proved."
-            for found in self.answers
-            if np.isfinite(found.gap)
+            f"{f' by more than {design.gap:.2%}' if design.gap else ''}, with any split: proved."
+            for design in self.answers
+            if np.isfinite(design.gap)
         ] + [
-            f"With fractional batches {words.value(found.relaxed, unit)}: whole batches cost "
-            f"{100 * abs(found.objective / found.relaxed - 1):.1f} %."
-            for found in self.answers
+            f"With fractional batches {words.value(design.relaxed, unit)}: whole batches cost "
+            f"{100 * abs(design.objective / design.relaxed - 1):.1f} %."
+            for design in self.answers
         ]
 
     def record(self) -> Row:
         """The first design's fields, and all of them."""
-        answers = [plain(found) for found in self.answers]
+        answers = [plain(design) for design in self.answers]
         head = {"convention": self.problem.stated.convention, "metric": self.problem.objective}
         return {**head, **answers[0], "answers": answers}
 
@@ -191,7 +193,7 @@ class HardwareDesign(Result):
         """The accelerator of each answer, quantity by quantity."""
         from qsjax import plotting
 
-        found: dict[str, Drawing] = {}
+        drawings: dict[str, Drawing] = {}
         per = len(self.cost.prices)
         rows = [_shown(row) for row in self.rows()]
         for n, answer in enumerate(self.answers):
@@ -200,9 +202,9 @@ class HardwareDesign(Result):
                 f"{answer.labels[0]['model']}: {words.number(answer.objective)} "
                 f"{METRICS[self.problem.objective].unit} at a cost of {answer.cost:.4g}"
             )
-            own = rows[n * per : (n + 1) * per]
-            found[name] = partial(plotting.chosen_hardware, own, title=title)
-        return found
+            of_answer = rows[n * per : (n + 1) * per]
+            drawings[name] = partial(plotting.chosen_hardware, of_answer, title=title)
+        return drawings
 
 
 def _shown(row: Row) -> Row:

@@ -50,37 +50,41 @@ def check_cost(model: CostModel, budget: float | None = None) -> None:
             f"cost: {kind_of(model)} is not a CostModel; give for example "
             'qsjax.CostModel({"hbm_bw": qsjax.Price(3.0)})'
         )
-    found = []
+    problems = []
     known = [*HARDWARE_PARAMETERS, "flops", "link_bw"]
     for name, price in model.prices.items():
         if not isinstance(price, Price):
-            found.append(f"{name}: {price!r} is not a Price; give for example qsjax.Price(3.0)")
+            problems.append(f"{name}: {price!r} is not a Price; give for example qsjax.Price(3.0)")
         elif name not in known or any(m not in HARDWARE_PARAMETERS for m in members(name)):
             close = near(name, known) or known[:4]
-            found.append(f"{name}: not a hardware quantity; nearest names: {', '.join(close)}")
+            problems.append(f"{name}: not a hardware quantity; nearest names: {', '.join(close)}")
         elif bounds(members(name)[0])[1] <= 1.0:
-            found.append(f"{name}: a share between 0 and 1 is not bought; choose capacity or rates")
+            problems.append(
+                f"{name}: a share between 0 and 1 is not bought; choose capacity or rates"
+            )
         elif name.endswith(("latency", "overhead")) or "reserve" in name:
-            found.append(f"{name}: less of it is better: a cost that grows with it limits nothing")
+            problems.append(
+                f"{name}: less of it is better: a cost that grows with it limits nothing"
+            )
         elif not (np.isfinite(price.cost) and price.cost > 0):
-            found.append(
+            problems.append(
                 f"{name}: cost {price.cost:g} allows infinite hardware; give a number above 0"
             )
         elif not (np.isfinite(price.exponent) and price.exponent > 0):
-            found.append(
+            problems.append(
                 f"{name}: exponent {price.exponent:g} allows infinite hardware, as its cost does "
                 "not grow; give an exponent above 0"
             )
     scaled = [m for name in model.prices for m in members(name)]
     twice = sorted({m for m in scaled if scaled.count(m) > 1})
     if twice:
-        found.append(f"{', '.join(twice)}: priced twice; price the group or its members")
+        problems.append(f"{', '.join(twice)}: priced twice; price the group or its members")
     if not model.prices:
-        found.append("no quantity has a price; give for example hbm_bw=1")
+        problems.append("no quantity has a price; give for example hbm_bw=1")
     if budget is not None and not budget > model.base:
-        found.append(f"budget {budget:g} does not exceed the base cost {model.base:g}")
-    if found:
-        raise ValueError("cost model:\n" + "\n".join(f"  {line}" for line in found))
+        problems.append(f"budget {budget:g} does not exceed the base cost {model.base:g}")
+    if problems:
+        raise ValueError("cost model:\n" + "\n".join(f"  {line}" for line in problems))
 
 
 def cost_of(model: CostModel, factors: np.ndarray) -> np.ndarray:
@@ -98,11 +102,11 @@ def cost_slopes(model: CostModel, factors: np.ndarray) -> np.ndarray:
 def affordable(model: CostModel, factors: np.ndarray, budget: float) -> np.ndarray:
     """`factors` scaled together so that they cost exactly the budget."""
 
-    def excess(log_scale: np.ndarray, *own: np.ndarray) -> np.ndarray:
-        return cost_of(model, np.stack(own, axis=-1) * np.exp(log_scale)[..., None]) - budget
+    def excess(log_scale: np.ndarray, *quantities: np.ndarray) -> np.ndarray:
+        return cost_of(model, np.stack(quantities, axis=-1) * np.exp(log_scale)[..., None]) - budget
 
     edge = np.full(factors.shape[:-1], LOG_SCALE)
     exact = {"xatol": 1e-15, "xrtol": 1e-15, "fatol": 0.0, "frtol": 0.0}
     columns = tuple(np.moveaxis(factors, -1, 0))
-    found = elementwise.find_root(excess, (-edge, edge), args=columns, tolerances=exact)
-    return factors * np.exp(found.x)[..., None]
+    solved = elementwise.find_root(excess, (-edge, edge), args=columns, tolerances=exact)
+    return factors * np.exp(solved.x)[..., None]

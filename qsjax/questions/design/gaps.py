@@ -71,12 +71,12 @@ class Search:
         parameters = resolve(task.quantities)
         self.judges = []
         for cell in range(cells.cells):
-            own = {
+            reference = {
                 field: float(np.asarray(read(cells.inputs, field))[cell])
                 for name in task.quantities
                 for field in members(name)
             }
-            ends = {field: (x / SPAN, x * SPAN) for field, x in own.items()}
+            ends = {field: (x / SPAN, x * SPAN) for field, x in reference.items()}
             self.judges.append(Judge(cells, cell, region_of(cells, cell, parameters, ends)))
 
     def factors(self, unit: np.ndarray) -> np.ndarray:
@@ -106,12 +106,12 @@ class Search:
                 break
             order = np.argsort(-queue.bound, kind="stable")
             together = max(1, min(TOGETHER, ELEMENTS // max(1, self._designs(queue, order))))
-            own, queue = (take(queue, at) for at in np.split(order, [together]))
-            boxes += len(own.bound)
-            own, axis = self._judged(own, merit)
-            answer, merit = self._tried(own, answer, merit)
-            own_open = own.bound > merit + PROVEN
-            queue = concatenated(queue, halved(take(own, own_open), axis[own_open]))
+            head, queue = (take(queue, at) for at in np.split(order, [together]))
+            boxes += len(head.bound)
+            head, axis = self._judged(head, merit)
+            answer, merit = self._tried(head, answer, merit)
+            is_open = head.bound > merit + PROVEN
+            queue = concatenated(queue, halved(take(head, is_open), axis[is_open]))
             queue = take(queue, queue.bound > merit + PROVEN)
             done = max(merit, float(queue.bound.max(initial=-np.inf)))
         return Gap(answer, float(np.expm1(max(0.0, done - merit))), boxes)
@@ -128,10 +128,10 @@ class Search:
         best = np.argsort(-queue.bound)[:2]
         middle = self.factors(queue.boxes.middle[best])
         factors = np.clip(affordable(task.cost, middle, task.budget), 1 / SPAN, SPAN)
-        found = task.exact(task.search(factors))
-        found = np.where(cost_of(task.cost, factors) <= task.budget * (1 + 1e-9), found, -np.inf)
-        k = int(np.argmax(found))
-        return (factors[k], float(found[k])) if found[k] > merit else (answer, merit)
+        merits = task.exact(task.search(factors))
+        merits = np.where(cost_of(task.cost, factors) <= task.budget * (1 + 1e-9), merits, -np.inf)
+        k = int(np.argmax(merits))
+        return (factors[k], float(merits[k])) if merits[k] > merit else (answer, merit)
 
     def _judged(self, queue: _Queue, merit: float) -> tuple[_Queue, np.ndarray]:
         """Bounds of boxes, the designs that still matter there, and where to cut."""
@@ -155,8 +155,8 @@ class Search:
         rows = np.flatnonzero(queue.bound > merit + PROVEN)
         if len(rows):
             part: _Queue = take(queue, rows)
-            own, cut = self._sloped(part, merit)
-            queue.bound[rows] = np.minimum(queue.bound[rows], own)
+            sloped, cut = self._sloped(part, merit)
+            queue.bound[rows] = np.minimum(queue.bound[rows], sloped)
             axis[rows] = cut
             for mask, left in zip(queue.active, part.active, strict=True):
                 mask[rows] = left
@@ -167,7 +167,7 @@ class Search:
     ) -> tuple[np.ndarray, list[np.ndarray]]:
         """Bounds from the best each workload can have, and what a design of it must reach."""
         task = self.task
-        top = np.stack([own.max(axis=1, initial=-np.inf) for own in tops], axis=-1)
+        top = np.stack([score.max(axis=1, initial=-np.inf) for score in tops], axis=-1)
         least_cost = self.costs(queue.boxes.low)
         if task.targets is None:
             with np.errstate(all="ignore"):
@@ -196,15 +196,16 @@ class Search:
         sides = []
         for judge, mask in zip(self.judges, queue.active, strict=True):
             at = np.flatnonzero(mask.any(axis=0))
-            found = judge.bound(boxes, at)
-            runs = mask[:, at] & found.may_run
-            steps = runs & (found.batch[1] - found.batch[0] == 1.0)
+            bounds = judge.bound(boxes, at)
+            runs = mask[:, at] & bounds.may_run
+            steps = runs & (bounds.batch[1] - bounds.batch[0] == 1.0)
             if not steps.any():
-                sides.append(_side(found, runs, self.sign))
+                sides.append(_side(bounds, runs, self.sign))
                 continue
-            forms = judge.by_batch(boxes, at, found)
+            forms = judge.by_batch(boxes, at, bounds)
             both = [
-                _side(form, own, self.sign) for form, own in zip(forms, (runs, steps), strict=True)
+                _side(form, is_run, self.sign)
+                for form, is_run in zip(forms, (runs, steps), strict=True)
             ]
             sides.append(_Side(*(np.concatenate(x, axis=1) for x in zip(*both, strict=True))))
         if self.task.targets is None:
@@ -220,8 +221,8 @@ class Search:
                 kept = top > least[:, None]
                 sides[k] = sides[k]._replace(centre=np.where(kept, sides[k].centre, -np.inf))
                 mask[:, at] &= kept.reshape(len(kept), -1, len(at)).any(axis=1)
-            own, axis = _most(self.task, sides, steep, money)
-            return np.minimum(own, bound), axis
+            mixed, axis = _most(self.task, sides, steep, money)
+            return np.minimum(mixed, bound), axis
         return _least(sides, self.wanted, steep, spent)
 
 
@@ -249,17 +250,17 @@ class _Side(NamedTuple):
         return np.nan_to_num(self.radius + share * self.rest[..., None], posinf=1e9)
 
 
-def _side(found: Bounds, runs: np.ndarray, sign: float) -> _Side:
-    own = sign * np.log(found.at_centre)
-    ends = np.stack([np.stack(slope) for slope in found.slopes])
+def _side(bounds: Bounds, runs: np.ndarray, sign: float) -> _Side:
+    centre = sign * np.log(bounds.at_centre)
+    ends = np.stack([np.stack(slope) for slope in bounds.slopes])
     size = np.abs(ends).max(axis=1)
-    shared = ends[: found.shared]
+    shared = ends[: bounds.shared]
     return _Side(
-        centre=np.where(runs, own, -np.inf),
+        centre=np.where(runs, centre, -np.inf),
         slope=np.moveaxis(0.5 * sign * shared.sum(axis=1), 0, -1),
         radius=np.moveaxis(0.5 * (shared[:, 1] - shared[:, 0]), 0, -1),
-        rest=size[found.shared :].sum(axis=0),
-        moves=np.moveaxis(np.abs(np.stack([s[1] for s in found.batch_slopes])), 0, -1),
+        rest=size[bounds.shared :].sum(axis=0),
+        moves=np.moveaxis(np.abs(np.stack([s[1] for s in bounds.batch_slopes])), 0, -1),
     )
 
 
@@ -271,17 +272,13 @@ def _most(
     bound, axis = np.full(rows, np.inf), np.zeros(rows, int)
     for row in range(rows):
         at = [np.flatnonzero(side.centre[row] > -np.inf) for side in sides]
-        own = [_row(side, row, places) for side, places in zip(sides, at, strict=True)]
+        within = [_Side(*(x[row][k] for x in side)) for side, k in zip(sides, at, strict=True)]
         if np.prod([len(places) for places in at], dtype=float) <= COMBINATIONS:
-            bound[row], axis[row] = _combined(task, own, steep[row], money[row])
+            bound[row], axis[row] = _combined(task, within, steep[row], money[row])
         else:
-            parts = [np.median(side.parts() + np.abs(side.slope), axis=0) for side in own]
+            parts = [np.median(side.parts() + np.abs(side.slope), axis=0) for side in within]
             axis[row] = np.sum(parts, axis=0).argmax()
     return bound, axis
-
-
-def _row(side: _Side, row: int, at: np.ndarray) -> _Side:
-    return _Side(*(x[row][at] for x in side))
 
 
 def _combined(task: Task, sides: list[_Side], steep: np.ndarray, money: float) -> tuple[float, int]:
@@ -328,9 +325,9 @@ def _least(
         reach = np.abs(side.slope).sum(axis=-1)
         cost = np.where((side.centre > -np.inf) & (need <= reach), cost, np.inf)
         at = cost.argmin(axis=1)
-        own = spent + cost[rows, at]
-        is_more = own > least
-        least = np.where(is_more, own, least)
+        cost_here = spent + cost[rows, at]
+        is_more = cost_here > least
+        least = np.where(is_more, cost_here, least)
         value = worth[rows, at]
         left = np.abs(steep - value * side.slope[rows, at]) + value * side.parts()[rows, at]
         cut = np.where(is_more[:, None], left, cut)

@@ -92,26 +92,26 @@ def design(
             raise ValueError(
                 f"variant={variant}: {cells.model.name} has {len(cells.variants)}; give twins"
             )
-        own = of_variant(cells, variant)
+        workloads = of_variant(cells, variant)
         if budget is not None:
-            answers.append(_best(Task(own, cost, weights, budget, None), seed, parts))
+            answers.append(_best(Task(workloads, cost, weights, budget, None), seed, parts))
         else:
-            answers.append(_cheapest(own, cost, next(iter(targets.values())), seed, parts))
+            answers.append(_cheapest(workloads, cost, next(iter(targets.values())), seed, parts))
     return HardwareDesign(problem, cost, tuple(answers))
 
 
 def _best(task: Task, seed: int, parts: int) -> Design:
     cost, budget = task.cost, task.budget or 0.0
     sample = affordable(cost, _sample(task, seed), budget)
-    found = task.search(sample)
-    merit = task.exact(found)
+    of_sample = task.search(sample)
+    merit = task.exact(of_sample)
     if not np.isfinite(merit).any():
         fitted = _scaled_to_targets(task, _sample(task, seed))
         raise ValueError(
             f"budget {budget:g} buys no hardware that holds the workloads; "
             + (f"about {cost_of(cost, fitted).min():g} would" if len(fitted) else "no budget would")
         )
-    return _proved(task, *_improve(task, sample, found, merit), parts)
+    return _proved(task, *_improve(task, sample, of_sample, merit), parts)
 
 
 def _cheapest(
@@ -168,25 +168,25 @@ def _scaled_to_targets(task: Task, factors: np.ndarray) -> np.ndarray:
     return good * np.exp(high)[:, None]
 
 
-def _merit(task: Task, factors: np.ndarray, found: Best) -> np.ndarray:
+def _merit(task: Task, factors: np.ndarray, best: Best) -> np.ndarray:
     """What is maximised, exactly; -inf where limits are broken."""
     spent = cost_of(task.cost, factors)
     if task.budget is None:
-        return np.where(task.misses(found), -np.inf, -spent)
-    return np.where(spent <= task.budget * (1 + 1e-9), task.exact(found), -np.inf)
+        return np.where(task.misses(best), -np.inf, -spent)
+    return np.where(spent <= task.budget * (1 + 1e-9), task.exact(best), -np.inf)
 
 
-def _splits(task: Task, found: Best) -> list[tuple[int, ...]]:
+def _splits(task: Task, best: Best) -> list[tuple[int, ...]]:
     """Best split of every workload, by hardware, and the batches where these are searched."""
-    numbers = [found.position, *([found.batch] if task.stated.any_batch else [])]
+    numbers = [best.position, *([best.batch] if task.stated.any_batch else [])]
     return [tuple(int(x) for x in row) for row in np.concatenate(numbers, axis=-1)]
 
 
 def _improve(
-    task: Task, sample: np.ndarray, found: Best, merit: np.ndarray
+    task: Task, sample: np.ndarray, of_sample: Best, merit: np.ndarray
 ) -> tuple[np.ndarray, int]:
     """Best factors of the sample and of what SLSQP makes of its best splits, and the starts."""
-    pool, splits = [sample], _splits(task, found)
+    pool, splits = [sample], _splits(task, of_sample)
     tried: dict[tuple[int, ...], np.ndarray] = {}
     for k in np.argsort(-merit):
         split = splits[k]
@@ -221,13 +221,13 @@ def _improve(
 
 def _answer(task: Task, factors: np.ndarray, starts: int, gap: Gap) -> Design:
     stated, cost = task.stated, task.cost
-    found = task.search(factors[None])
-    position = np.asarray(found.position)[0]
+    chosen = task.search(factors[None])
+    position = np.asarray(chosen.position)[0]
     spent = float(cost_of(cost, factors))
     same_cost = affordable(cost, np.ones((1, len(factors))), spent)
     designs = take(stated.designs, position)
     if stated.any_batch:
-        designs = designs._replace(batch=found.batch[0])
+        designs = designs._replace(batch=chosen.batch[0])
     relaxed = Winners(with_rounding(stated.inputs, "relaxed"), designs)
     x = np.log(factors)
     logs = np.asarray(log_metrics(relaxed, stated.economy, x, task.quantities, task.metric)[0])
@@ -248,14 +248,14 @@ def _answer(task: Task, factors: np.ndarray, starts: int, gap: Gap) -> Design:
             for field in members(name)
         },
         cost=spent,
-        objective=plain(task.exact(found)[0]),
+        objective=plain(task.exact(chosen)[0]),
         relaxed=plain(task.mix(logs)),
         reference_cost=float(cost_of(cost, np.ones(len(factors)))),
         reference=plain(task.exact(task.search(same_cost))[0]),
-        metrics=[float(abs(score)) for score in np.asarray(found.score)[0]],
+        metrics=[float(abs(score)) for score in np.asarray(chosen.score)[0]],
         designs=[
             design_label(stated, int(p)) | {"batch": int(b)}
-            for p, b in zip(position, found.batch[0], strict=True)
+            for p, b in zip(position, chosen.batch[0], strict=True)
         ],
         labels=cell_labels(stated),
         marginal=dict(zip(names, map(float, marginal), strict=True)),

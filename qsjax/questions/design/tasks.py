@@ -1,7 +1,7 @@
 """One inverse problem, its exact search and its smooth refinement."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -120,23 +120,26 @@ def refine(
     designs = take(task.stated.designs, position)
     if batch is not None:
         designs = designs._replace(batch=batch)
-    smooth = _Smooth(task, Winners(with_rounding(task.stated.inputs, "relaxed"), designs))
-    if task.targets is None:
-        goal, *limits = smooth.within(task.budget or np.inf)
-    else:
-        goal, *limits = smooth.reaching(task.targets)
+    winners = Winners(with_rounding(task.stated.inputs, "relaxed"), designs)
+    logs, slopes = _laws_at(task, winners)
+    goal, limit = _goal_and_limit(task, logs, slopes)
+    # All batches fit.
+    room = _Law(lambda x: logs(x)[1] - WHOLE, lambda x: slopes(x)[1])
     edge = np.log(SPAN)
     found = minimize(
         goal.value,
         start,
         jac=goal.slope,
         bounds=[(-edge, edge)] * len(start),
-        constraints=[{"type": "ineq", "fun": own.value, "jac": own.slope} for own in limits],
+        constraints=[{"type": "ineq", "fun": own.value, "jac": own.slope} for own in (room, limit)],
         method="SLSQP",
         options={"maxiter": 300, "ftol": 1e-12},
     )
     held = designs.batch if designs.batch is not None else 1.0
-    return found.x, np.exp(smooth.logs(found.x)[1]) * np.asarray(held)
+    return found.x, np.exp(logs(found.x)[1]) * np.asarray(held)
+
+
+Pair = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # of metric and room
 
 
 class _Law(NamedTuple):
@@ -146,56 +149,39 @@ class _Law(NamedTuple):
     slope: Callable[[np.ndarray], Any]
 
 
-class _Smooth:
-    """Goal and limits at fixed splits."""
+def _laws_at(task: Task, winners: Winners) -> tuple[Pair, Pair]:
+    """Log metric and log room of every workload at log factors, and the slopes of both."""
+    # Handing over some hundred numbers of NumPy took longer than the laws themselves.
+    given = jax.device_put((winners, task.stated.economy))
 
-    def __init__(self, task: Task, winners: Winners) -> None:
-        self.task = task
-        # Handing over some hundred numbers of NumPy took longer than the laws themselves.
-        self._given = jax.device_put((winners, task.stated.economy))
-        self._last: dict[Any, tuple[bytes, tuple[np.ndarray, np.ndarray]]] = {}
-        # All batches fit.
-        self.room = _Law(lambda x: self.logs(x)[1] - WHOLE, lambda x: self.slopes(x)[1])
+    def of(law: Any) -> Pair:
+        @lru_cache(maxsize=1)  # goal and limits ask for the same point one after the other
+        def at(point: bytes) -> tuple[np.ndarray, np.ndarray]:
+            first, second = law(*given, np.frombuffer(point), task.quantities, task.metric)
+            return np.asarray(first), np.asarray(second)
 
-    def logs(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Log metric and log room of every workload."""
-        return self._at(log_metrics, x)
+        return lambda x: at(x.tobytes())
 
-    def slopes(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Slopes of both."""
-        return self._at(log_slopes, x)
+    return of(log_metrics), of(log_slopes)
 
-    def _at(self, law: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What the law says at x; goal and limits ask for the same point one after the other."""
-        at = x.tobytes()
-        if law not in self._last or self._last[law][0] != at:
-            first, second = law(*self._given, x, self.task.quantities, self.task.metric)
-            self._last[law] = at, (np.asarray(first), np.asarray(second))
-        return self._last[law][1]
 
-    def _loss(self, x: np.ndarray) -> float:
-        """Minus the log of the mix."""
-        return -float(self.task.mix(self.logs(x)[0]))
+def _goal_and_limit(task: Task, logs: Pair, slopes: Pair) -> tuple[_Law, _Law]:
+    """The best mix within a budget, or the least cost that reaches the targets."""
 
-    def _loss_slope(self, x: np.ndarray) -> Any:
-        share = self.task.weights * np.exp(-self.logs(x)[0])
-        return -(share / share.sum()) @ self.slopes(x)[0]
+    def mix_slope(x: np.ndarray) -> Any:
+        share = task.weights * np.exp(-logs(x)[0])
+        return (share / share.sum()) @ slopes(x)[0]
 
-    def _log_cost(self, x: np.ndarray) -> float:
-        """Log of what the hardware costs."""
-        return float(np.log(cost_of(self.task.cost, np.exp(x))))
+    def log_cost(x: np.ndarray) -> float:
+        return float(np.log(cost_of(task.cost, np.exp(x))))
 
-    def _log_cost_slope(self, x: np.ndarray) -> Any:
-        return cost_slopes(self.task.cost, np.exp(x)) / np.exp(self._log_cost(x))
+    def cost_slope(x: np.ndarray) -> Any:
+        return cost_slopes(task.cost, np.exp(x)) / np.exp(log_cost(x))
 
-    def within(self, budget: float) -> list[_Law]:
-        """The best mix for a budget: goal and limits."""
-        ceiling = np.log(budget)
-        saved = _Law(lambda x: ceiling - self._log_cost(x), lambda x: -self._log_cost_slope(x))
-        return [_Law(self._loss, self._loss_slope), self.room, saved]
-
-    def reaching(self, targets: np.ndarray) -> list[_Law]:
-        """The least cost that meets targets: goal and limits."""
-        wanted = self.task.sign * np.log(targets)
-        excess = _Law(lambda x: self.logs(x)[0] - wanted, lambda x: self.slopes(x)[0])
-        return [_Law(self._log_cost, self._log_cost_slope), self.room, excess]
+    if task.targets is None:
+        ceiling = np.log(task.budget or np.inf)
+        loss = _Law(lambda x: -float(task.mix(logs(x)[0])), lambda x: -mix_slope(x))
+        return loss, _Law(lambda x: ceiling - log_cost(x), lambda x: -cost_slope(x))
+    wanted = task.sign * np.log(task.targets)
+    excess = _Law(lambda x: logs(x)[0] - wanted, lambda x: slopes(x)[0])
+    return _Law(log_cost, cost_slope), excess

@@ -15,11 +15,11 @@ from qsjax.engines.spread import LEVEL, check_level, nearest_engine
 from qsjax.grid.case import Case, best_case, case_at, case_record
 from qsjax.grid.cells import Cells, numbers_at, one_cell
 from qsjax.grid.diagnosis import remarks
-from qsjax.grid.intervals import Names, Sided, bounds_of_case, lead_of
+from qsjax.grid.intervals import NamedCase, Names, bounds_of_case, lead_of
 from qsjax.grid.limits import LIMITS, Limits, violations
 from qsjax.grid.limits import describe as describe_limit
 from qsjax.grid.needs import least_gpus
-from qsjax.grid.optimum import any_batch
+from qsjax.grid.optimum import any_batch, best_of, least_hbm_bytes
 from qsjax.grid.problem import (
     Accelerator,
     Problem,
@@ -28,7 +28,6 @@ from qsjax.grid.problem import (
     prices_of,
     question,
 )
-from qsjax.grid.solution import solve
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import columns, words
@@ -36,7 +35,7 @@ from qsjax.output.labels import split_name
 from qsjax.output.result import Drawing, Result, Row, Table, plain
 from qsjax.records import checks
 from qsjax.records.rows import grouped
-from qsjax.records.specs import CONVENTIONS, Convention, Partition, is_papers
+from qsjax.records.specs import Convention, Partition, is_papers
 from qsjax.records.units import GIB, MS, TFLOP
 
 # Share of a whole below which a part is not told: it reads as 0.0 %.
@@ -97,13 +96,12 @@ class Explanation(Result):
 
     Attributes:
         problem: what was asked.
-        own: under the problem's accounting.
-        beside: under the other one; None unless it was asked for.
+        sides: under the problem's accounting, and under the other one if it was asked for.
         economy: price and power.
         requests: input and output tokens of a request, if they were given.
         companions: what prompts cost beside each design that runs, by its name; none unless
             requests were given.
-        notes: what is legal about it, but dear, and what else is to be said.
+        notes: warnings about a legal but costly design, and other remarks.
         more: further facts of the designs, by their name, such as flags of engines.
         engine: what serves it, of those that were measured; "" where that is not stated.
         level: probability with which measured values lie in the intervals.
@@ -112,8 +110,7 @@ class Explanation(Result):
     """
 
     problem: Problem
-    own: Side
-    beside: Side | None
+    sides: tuple[Side, ...]
     economy: Economy
     requests: tuple[float, float] | None
     companions: Mapping[str, Companion]
@@ -126,6 +123,11 @@ class Explanation(Result):
 
     stem = "explain"
     index = ("convention", "design")
+
+    @property
+    def own(self) -> Side:
+        """Under the problem's accounting."""
+        return self.sides[0]
 
     @property
     def stated(self) -> Case:
@@ -142,11 +144,6 @@ class Explanation(Result):
         """Whether what is served has experts."""
         return self.stated.records.model.is_moe
 
-    @property
-    def sides(self) -> list[Side]:
-        """The accountings that were asked for."""
-        return [self.own, *([] if self.beside is None else [self.beside])]
-
     def rows(self) -> list[Row]:
         """One row for each design under each accounting."""
         names = ("roofline", "shortcomings", "memory_bytes", "hidden")
@@ -160,11 +157,11 @@ class Explanation(Result):
 
     def bounds(self, case: Case) -> Row:
         """Ends of the interval of a design's TPOT and throughput, and what it rests on."""
-        return bounds_of_case(self._sided(case), self.level)
+        return bounds_of_case(self._named_case(case), self.level)
 
-    def _sided(self, case: Case) -> Sided:
+    def _named_case(self, case: Case) -> NamedCase:
         accelerator = self.problem.stated.accelerators[0].name
-        return Sided(case, Names(accelerator, self.own_name, self.engine))
+        return NamedCase(case, Names(accelerator, self.own_name, self.engine))
 
     def summary(self) -> str:
         """Whether it runs, how many requests fit, what is better, and how prompts are served."""
@@ -175,7 +172,7 @@ class Explanation(Result):
         context = words.length(stated.contexts[0])
         if not case.is_feasible:
             lacks = " ".join(f"{_begun(item.text)}." for item in case.shortcomings)
-            said = [f"No, {where} does not run at {context}.", lacks, self._would_help()]
+            lines = [f"No, {where} does not run at {context}.", lacks, self._would_help()]
         else:
             fits = int(row["max_batch"]) * int(row["users"]) // int(row["batch"])
             first = (
@@ -183,8 +180,8 @@ class Explanation(Result):
                 f"{words.number(row['tokens_per_s_per_gpu'])} tokens/s on each GPU, "
                 f"{words.time_of(row)}."
             )
-            said = [first, self.refusal, self._breaks(), self._better(), self._prompts()]
-        return "\n".join(filter(None, said))
+            lines = [first, self.refusal, self._breaks(), self._better(), self._prompts()]
+        return "\n".join(filter(None, lines))
 
     @property
     def own_name(self) -> str:
@@ -196,20 +193,20 @@ class Explanation(Result):
         """The limits that the stated design does not keep."""
         case, limits = self.stated, self.problem.limits
         records = case.records
-        found = on_host(violations)(
+        bits = on_host(violations)(
             limits, records.partition, records.hardware, case.parts.step, self.economy
         )
-        broken = [describe_limit(limits, name) for name, bit in LIMITS.items() if int(found) & bit]
+        broken = [describe_limit(limits, name) for name, bit in LIMITS.items() if int(bits) & bit]
         return f"It does not keep {words.joined(broken)}." if broken else ""
 
     def _better(self) -> str:
-        best, own = self.own.best, self.stated.rate * (1.0 + words.EQUAL)
+        best, rate = self.own.best, self.stated.rate * (1.0 + words.EQUAL)
         if best is None and (kept := words.kept(self.problem)):
             return f"No design on as many GPUs keeps {kept}."
-        if best is None or best.rate <= own:
+        if best is None or best.rate <= rate:
             return "No design on as many GPUs has more throughput."
         fast = self.own.best_as_fast
-        better = fast if fast is not None and fast.rate > own else best
+        better = fast if fast is not None and fast.rate > rate else best
         row = case_record(better)
         if better is best:
             gain = f"at {words.milliseconds(row['tpot'])} a token; as fast as it is, none has more"
@@ -218,7 +215,7 @@ class Explanation(Result):
             if best.rate > better.rate * (1.0 + words.EQUAL):
                 gain += f"; {best.rate / self.stated.rate:.1f} times if a token may take longer"
         # What no machine keeps, the paper's accounting, has no error.
-        sides = map(self._sided, (better, self.stated))
+        sides = map(self._named_case, (better, self.stated))
         unsure = "" if is_papers(better.rules) or lead_of(*sides).is_sure else ", within the error"
         more = words.gap(better.rate / self.stated.rate, "more", "less")
         return (
@@ -233,17 +230,17 @@ class Explanation(Result):
         return "" if needs is None else _takes(needs, " with another split")
 
     def _prompts(self) -> str:
-        found = self.prefill
-        if found is None or self.requests is None:
+        prompts = self.prefill
+        if prompts is None or self.requests is None:
             return ""
-        apart = found.tokens_per_s_per_gpu_disaggregated
-        shared = found.tokens_per_s_per_gpu_aggregated
+        apart = prompts.tokens_per_s_per_gpu_disaggregated
+        shared = prompts.tokens_per_s_per_gpu_aggregated
         pays = "pays" if apart > shared else "does not pay"
         if abs(apart / shared - 1.0) < POOLS_ERROR:
             pays = "makes no difference beyond the error"
         isl, osl = (words.length(x) for x in self.requests)
         isl += f" ({self.cached:,.0f} of it cached)" if self.cached else ""
-        need = found.prefill_gpus_per_decode_gpu
+        need = prompts.prefill_gpus_per_decode_gpu
         ratio = f"{need:.2g}" if need < 100 else words.number(need)
         return (
             f"Requests of {isl} in and {osl} out need {ratio} "
@@ -285,15 +282,15 @@ class Explanation(Result):
 
     def record(self) -> Row:
         """Both conventions, prices, prefill and notes; None for what is missing."""
-        stated = self.problem.stated
-        found: Row = {
+        stated, (first, *others) = self.problem.stated, map(self._side_record, self.sides)
+        record: Row = {
             "model": stated.models[0].name,
             "hardware": stated.accelerators[0].name,
             "is_moe": self.is_moe,
             "context": stated.contexts[0],
             "level": self.level,
-            **self._side_record(self.own),
-            "beside": None if self.beside is None else self._side_record(self.beside),
+            **first,
+            "beside": others[0] if others else None,
             "prefill": None if self.prefill is None else dataclasses.asdict(self.prefill),
             "notes": list(self.notes),
             "cost_elasticities": elasticities(
@@ -301,16 +298,16 @@ class Explanation(Result):
             ),
         }
         for name, case in self.own.cases().items():
-            found[name] |= {"costs": self.costs_of(name, case), **self.more.get(name, {})}
-        return found
+            record[name] |= {"costs": self.costs_of(name, case), **self.more.get(name, {})}
+        return record
 
     def _side_record(self, side: Side) -> Row:
-        found: Row = {"convention": side.convention, "best": None, "best_as_fast": None}
+        record: Row = {"convention": side.convention, "best": None, "best_as_fast": None}
         for name, case in side.cases().items():
-            found[name] = case_record(case) | self.bounds(case)
+            record[name] = case_record(case) | self.bounds(case)
             if name != "stated" and side.stated.is_feasible:
-                found[name]["gain"] = case.rate / side.stated.rate
-        return found | {"needs": None if side.needs is None else side.needs._asdict()}
+                record[name]["gain"] = case.rate / side.stated.rate
+        return record | {"needs": None if side.needs is None else side.needs._asdict()}
 
     def _rate_and_load(self, name: str, case: Case) -> tuple[float, float]:
         """Output tokens/s/GPU and load of one of the designs, with prompts if there are any."""
@@ -321,12 +318,12 @@ class Explanation(Result):
 
     def costs_of(self, name: str, case: Case) -> Row:
         """Price, energy and power of one of the designs, its prompts included if there are any."""
-        found = costs(*self._rate_and_load(name, case), self.economy)
+        prices = costs(*self._rate_and_load(name, case), self.economy)
         beside = self.companions.get(name)
         where = (
             None if beside is None else "GPUs of their own" if beside.is_apart else "the same GPUs"
         )
-        return found | {"prompts_on": where, "power_is_measured": follows_load(self.economy)}
+        return prices | {"prompts_on": where, "power_is_measured": follows_load(self.economy)}
 
     def inputs(self) -> Row:
         """The problem's records, and the design, as plain numbers."""
@@ -356,7 +353,7 @@ class Explanation(Result):
             for bound, own in by_bound.items()
         ]
         ran = "" if self.stated.is_feasible else "if it ran, "
-        found: dict[str, Drawing] = {
+        drawings: dict[str, Drawing] = {
             "roofline": partial(
                 plotting.roofline, points, roofs, title=f"{title}: {ran}{words.joined(bounds)}"
             )
@@ -375,13 +372,13 @@ class Explanation(Result):
         head = f"{title}: the cache fills {cache:.0f} % of the memory"
         if short:
             head = f"{title}: {short:,.1f} GiB are missing on each GPU"
-        found["memory"] = partial(plotting.memory_ledger, ledgers, title=head)
-        return found
+        drawings["memory"] = partial(plotting.memory_ledger, ledgers, title=head)
+        return drawings
 
 
 def _needs(cells: Cells) -> Needs:
     whole = dataclasses.replace(cells, limits=Limits())
-    hbm = float(solve(whole).least_hbm_bytes[0])
+    hbm = float(least_hbm_bytes(whole.inputs, best_of(whole))[0])
     return Needs(hbm, float(least_gpus(cells, np.ones(1, bool))[0]))
 
 
@@ -468,25 +465,25 @@ def _ledgers(case: Row, is_moe: bool) -> list[Table]:
     ]
 
 
-def _cost_line(name: str, found: Mapping[str, Any]) -> str:
-    usd, joules = found["usd_per_million_tokens"], found["joules_per_token"]
+def _cost_line(name: str, prices: Mapping[str, Any]) -> str:
+    usd, joules = prices["usd_per_million_tokens"], prices["joules_per_token"]
     price = "no price known" if usd is None else f"{usd:,.3f} USD per million output tokens"
     energy = "no power known"
     if joules is not None:
-        power = words.power(found["watts_per_gpu"], is_measured=found["power_is_measured"])
+        power = words.power(prices["watts_per_gpu"], is_measured=prices["power_is_measured"])
         energy = f"{joules:,.3f} J per output token ({power})"
-    where = found["prompts_on"]
+    where = prices["prompts_on"]
     what = "decoding alone" if where is None else f"prompts on {where} included"
     return f"Cost of the {name} design, {what}: {price}, {energy}."
 
 
-def _prefill_line(found: Companion) -> str:
+def _prefill_line(prompts: Companion) -> str:
     return (
-        f"Prefill on the same design: first token after {found.ttft / MS:,.0f} ms, "
-        f"{found.prompt_tokens_per_s_per_gpu:,.0f} prompt tokens/s/GPU. Where the same GPUs do "
-        f"both, {found.decoding_aggregated:,.0f} of the batch decode at a time, TPOT is "
-        f"{found.tpot_aggregated / MS:,.2f} ms, and the first token comes after "
-        f"{found.ttft_aggregated / MS:,.0f} ms."
+        f"Prefill on the same design: first token after {prompts.ttft / MS:,.0f} ms, "
+        f"{prompts.prompt_tokens_per_s_per_gpu:,.0f} prompt tokens/s/GPU. Where the same GPUs do "
+        f"both, {prompts.decoding_aggregated:,.0f} of the batch decode at a time, TPOT is "
+        f"{prompts.tpot_aggregated / MS:,.2f} ms, and the first token comes after "
+        f"{prompts.ttft_aggregated / MS:,.0f} ms."
     )
 
 
@@ -508,9 +505,9 @@ def _side(
         needs = _needs(cells)
         return Side(convention, stated, best_case(free, 0), None, needs)
     # A hair more than its own TPOT, so that rounding does not exclude the design itself.
-    own = scalar(stated.parts.step.tpot) * (1.0 + 1e-9)
+    tpot = scalar(stated.parts.step.tpot) * (1.0 + 1e-9)
     limits = problem.limits
-    fast = dataclasses.replace(limits, max_tpot=min(own, scalar(limits.max_tpot)))
+    fast = dataclasses.replace(limits, max_tpot=min(tpot, scalar(limits.max_tpot)))
     as_fast = best_case(dataclasses.replace(free, limits=fast), 0)
     return Side(convention, stated, best_case(free, 0), as_fast, None)
 
@@ -574,22 +571,21 @@ def explain(
     problem, cached = of_requests(problem, requests), cached_of(requests, prefix_hit_rate)
     stated = problem.stated
     partition = checks.one_partition(partition)
-    own = _side(problem, partition, stated.convention, stated.rules)
+    side = _side(problem, partition, stated.convention, stated.rules)
     if partition is None:
-        partition = own.stated.records.partition
-        batch = scalar(own.stated.parts.step.capacity.batch)
+        partition = side.stated.records.partition
+        batch = scalar(side.stated.parts.step.capacity.batch)
         problem = dataclasses.replace(any_batch(problem)[0], batch=[batch])
-    other, beside = stated.other, None
-    if other is not None:
-        beside = _side(problem, partition, other, CONVENTIONS[other])
+    others = list(stated.accountings.items())[1:]
+    sides = (side, *(_side(problem, partition, *other) for other in others))
     economy = numbers_at(one_cell(problem).economy, 0)
-    case = own.stated
+    case = side.stated
     engine, nearest = nearest_engine(engine)
-    prompts = _companions(own, requests, cached, engine, stated.accelerators[0])
+    prompts = _companions(side, requests, cached, engine, stated.accelerators[0])
     notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
     notes += (nearest,) if nearest else ()
     return Explanation(
-        *(problem, own, beside, economy, requests, prompts, notes),
+        *(problem, sides, economy, requests, prompts, notes),
         engine=engine,
         level=level,
         cached=cached,

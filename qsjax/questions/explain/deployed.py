@@ -21,7 +21,7 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Row
 from qsjax.questions.explain.answers import Explanation, explain
-from qsjax.questions.explain.stated import STATED, Asked, Own, Stated, stated_by
+from qsjax.questions.explain.stated import STATED, Asked, EngineMemory, Stated, stated_by
 from qsjax.records.conversion import kind_of
 from qsjax.records.specs import DEGREES, Records
 
@@ -29,13 +29,13 @@ from qsjax.records.specs import DEGREES, Records
 _ENGINES: dict[WrittenEngine, str] = {"vllm": "usable_fraction", "sglang": "static_fraction"}
 
 
-def _shares(records: Records, own: Own) -> dict[str, float | None]:
+def _shares(records: Records, memory: EngineMemory) -> dict[str, float | None]:
     """The memory of a design as each engine's share; None where it would be above 1."""
     # On the host: nothing is compiled for a number.
-    room = scalar(on_host(usable_bytes)(records.model, records.hardware)) + own.beside
+    room = scalar(on_host(usable_bytes)(records.model, records.hardware)) + memory.beside
     shares = {
-        "usable_fraction": (room + own.kept) / own.visible,
-        "static_fraction": room / static_base(scalar(records.hardware.hbm_bytes), own.ranks),
+        "usable_fraction": (room + memory.kept) / memory.visible,
+        "static_fraction": room / static_base(scalar(records.hardware.hbm_bytes), memory.ranks),
     }
     return {name: share if share <= 1 else None for name, share in shares.items()}
 
@@ -44,7 +44,7 @@ def _engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
     """A design as flags of both engines."""
     part, step, deployment = case.records.partition, case.parts.step, stated.deployment
     degrees: dict[str, Any] = {n: scalar(getattr(part, n)) for n in (*DEGREES, "kv_mode")}
-    degrees |= _shares(case.records, stated.own)
+    degrees |= _shares(case.records, stated.memory)
     copies = scalar(step.replicas)
     if not is_moe and case.rules.dense_replicas == "whole":
         copies, degrees["dp"] = copies * degrees["dp"], 1.0
@@ -56,7 +56,7 @@ def _engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
         context=stated.longest,
         bytes_kv=scalar(case.records.workload.bytes_kv),
     )
-    found: Row = {}
+    by_engine: Row = {}
     for engine, share in _ENGINES.items():
         # vLLM's data parallelism of a mixture shares the experts; SGLang's does beside its own.
         is_apart = is_moe and (engine == "vllm" or degrees["dp"] > 1)
@@ -70,8 +70,8 @@ def _engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
         if getattr(design, share) is None:
             notes.append(f"{engine} keeps more memory for itself than this design leaves it")
         notes += broken_blocks(case.records.model, part, stated.block)
-        found[engine] = {"flags": written.command, "notes": notes}
-    return found
+        by_engine[engine] = {"flags": written.command, "notes": notes}
+    return by_engine
 
 
 def _refusal(case: Case, stated: Stated, longest: int) -> str:
@@ -93,23 +93,23 @@ def _refusal(case: Case, stated: Stated, longest: int) -> str:
     )
 
 
-def _with_engines(found: Explanation, stated: Stated) -> Explanation:
+def _with_engines(answer: Explanation, stated: Stated) -> Explanation:
     """The explanation with what engines make of it: flags, notes, and splits that they refuse."""
-    deployment, case = stated.deployment, found.stated
+    deployment, case = stated.deployment, answer.stated
     broken = broken_blocks(case.records.model, case.records.partition, stated.block)
-    notes = [*deployment.notes, *found.notes]
+    notes = [*deployment.notes, *answer.notes]
     if deployment.engine in REFUSING:
         lacks = [Shortcoming("the engine refuses the split", 0.0, text) for text in broken]
         case = dataclasses.replace(case, shortcomings=(*case.shortcomings, *lacks))
     else:
         notes = [*broken, *notes]
-    context = found.problem.stated.contexts[0]
+    context = answer.problem.stated.contexts[0]
     if deployment.context == context:
         notes.append(
             f"every sequence counts as long as the engine's limit of {context:,.0f} tokens; "
             "--context, or --isl and --osl, say how long they are"
         )
-    longest = found.problem.stated.models[0].max_context
+    longest = answer.problem.stated.models[0].max_context
     if deployment.context and deployment.context > longest > 0:
         notes.append(
             f"engines refuse a limit of {deployment.context:,.0f} tokens for a model of "
@@ -117,12 +117,12 @@ def _with_engines(found: Explanation, stated: Stated) -> Explanation:
             "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN) is 1"
         )
     more = {
-        name: {"engine_flags": _engine_flags(own, stated, found.is_moe)}
-        for name, own in found.own.cases().items()
+        name: {"engine_flags": _engine_flags(named, stated, answer.is_moe)}
+        for name, named in answer.own.cases().items()
     }
-    side = dataclasses.replace(found.own, stated=case)
+    sides = (dataclasses.replace(answer.own, stated=case), *answer.sides[1:])
     refusal = _refusal(case, stated, longest)
-    return dataclasses.replace(found, own=side, notes=tuple(notes), more=more, refusal=refusal)
+    return dataclasses.replace(answer, sides=sides, notes=tuple(notes), more=more, refusal=refusal)
 
 
 def _explained(stated: Stated, beside: Mapping[str, Any]) -> Explanation:
@@ -132,25 +132,25 @@ def _explained(stated: Stated, beside: Mapping[str, Any]) -> Explanation:
     """
     asked: Any = partial(explain, engine=stated.deployment.engine or "", **beside)
     problem, partition = stated.problem, stated.partition
-    limit, most, context = stated.deployment.batch, stated.own.most, problem.stated.contexts[0]
-    found, notes = asked(problem, partition), tuple[str, ...]()
-    lacks = {one.reason for one in found.stated.shortcomings}
+    limit, most, context = stated.deployment.batch, stated.memory.most, problem.stated.contexts[0]
+    answer, notes = asked(problem, partition), tuple[str, ...]()
+    lacks = {one.reason for one in answer.stated.shortcomings}
     if stated.is_limit and lacks == {"batch does not fit"}:
-        found = asked(dataclasses.replace(problem, batch=None), partition)
-        fits = scalar(found.stated.parts.step.capacity.batch)
+        answer = asked(dataclasses.replace(problem, batch=None), partition)
+        fits = scalar(answer.stated.parts.step.capacity.batch)
         notes = (
             f"the engine takes up to {limit:,.0f} sequences, of which {fits:,.0f} of "
             f"{context:,.0f} tokens fit at once; the others wait",
         )
-    fits = scalar(found.stated.parts.step.capacity.batch)
+    fits = scalar(answer.stated.parts.step.capacity.batch)
     if (limit is None or stated.is_limit) and partition is not None and 1.0 <= most < fits:
-        found = asked(dataclasses.replace(problem, batch=most), partition)
+        answer = asked(dataclasses.replace(problem, batch=most), partition)
         why = "where no flag says more" if limit is None else "by its pool of recurrent states"
         notes = (
             f"{NAMES[stated.deployment.engine or '']} runs {most:,.0f} sequences of a replica at "
             f"once {why}, of {fits:,.0f} of {context:,.0f} tokens that fit",
         )
-    return dataclasses.replace(found, notes=(*notes, *found.notes))
+    return dataclasses.replace(answer, notes=(*notes, *answer.notes))
 
 
 @entry
@@ -199,6 +199,6 @@ def explain_command(
     words = tuple(filter(None, [command] if isinstance(command, str) else command))
     requests = requests_of(requests)
     said = Asked(words, hardware, design or {}, requests, acceptance, **stated)
-    found = stated_by(said)
+    deployed = stated_by(said)
     beside = {"requests": requests, "prefix_hit_rate": prefix_hit_rate, "level": level}
-    return _with_engines(_explained(found, beside), found)
+    return _with_engines(_explained(deployed, beside), deployed)

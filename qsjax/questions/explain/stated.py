@@ -161,15 +161,15 @@ def _about_model(name: str, served: str | None) -> tuple[str, ...]:
 
 def _deployment(asked: Asked, is_moe: bool) -> Deployment:
     """What the engine's flags say, overridden by the user's own words."""
-    own: dict[str, Any] = {n: value for n, value in asked.design.items() if value is not None}
-    check_names("design", sorted(own), DESIGN)
-    mode = own.get("kv_mode")
+    stated: dict[str, Any] = {n: value for n, value in asked.design.items() if value is not None}
+    check_names("design", sorted(stated), DESIGN)
+    mode = stated.get("kv_mode")
     if mode is not None and mode not in KV_MODES:
         raise ValueError(f"kv_mode: {mode!r} is not one mode; give {', '.join(KV_MODES)}")
-    for name, value in own.items():
-        own[name] = KV_MODES[value] if name == "kv_mode" else _one(name, value)
+    for name, value in stated.items():
+        stated[name] = KV_MODES[value] if name == "kv_mode" else _one(name, value)
     read = engines.read(asked.words, is_moe=is_moe) if asked.words else Deployment()
-    return dataclasses.replace(read, **own)
+    return dataclasses.replace(read, **stated)
 
 
 def _one(name: str, value: Any) -> float:
@@ -184,13 +184,13 @@ def _one(name: str, value: Any) -> float:
     return float(values[0])
 
 
-class Own(NamedTuple):
-    """What engines' shares of the memory hold besides the weights and cache of the laws [B].
+class EngineMemory(NamedTuple):
+    """What an engine's share of the memory holds besides the weights and cache of the laws [B].
 
     Attributes:
-        beside: weights.
-        kept: vLLM's own buffers, in its share.
-        visible: what vLLM's share is one of.
+        beside: held beside the weights.
+        kept: vLLM's buffers, within its share.
+        visible: the memory of which vLLM's share is a part.
         ranks: GPUs of the design.
         most: sequences of a replica that the engine of the command line runs at once [1].
     """
@@ -227,7 +227,7 @@ def _held(
     partition: Partition,
     work: Workload,
     asked: Asked,
-) -> tuple[HardwareSpec, Workload, Own, tuple[str, ...]]:
+) -> tuple[HardwareSpec, Workload, EngineMemory, tuple[str, ...]]:
     """Accelerator and workload as the engine of the command line holds them, or as they are."""
     hardware = asked.hardware
     if not isinstance(hardware, catalog.HardwareEntry):
@@ -237,12 +237,12 @@ def _held(
         kept = scalar(on_host(reserve_bytes)(entry.spec, hardware.spec))
         is_small = capacity < load_engines()["vllm"]["large"] * GIB
         notes = (_SMALL,) if is_small and "reserve" not in hardware.given else ()
-        return hardware.spec, work, Own(0.0, kept, capacity, ranks), notes
+        return hardware.spec, work, EngineMemory(0.0, kept, capacity, ranks), notes
     is_given = deployment.bytes_kv is not None or asked.kv is not None
     found = held(deployment, entry, hardware, partition, work, is_cache_given=is_given)
     most = found.most if asked.words else math.inf
-    own = Own(found.beside, found.kept, visible_bytes(capacity), ranks, most)
-    return found.hardware, found.workload, own, found.notes
+    memory = EngineMemory(found.beside, found.kept, visible_bytes(capacity), ranks, most)
+    return found.hardware, found.workload, memory, found.notes
 
 
 class Stated(NamedTuple):
@@ -252,7 +252,7 @@ class Stated(NamedTuple):
         problem: its one cell.
         partition: its degrees; None where the best of so many GPUs is asked for.
         deployment: what the engine's flags say, with notes.
-        own: what engines' shares of the memory hold besides.
+        memory: what the engine's share of the memory holds besides.
         block: elements of a block of quantised weights; 0 without.
         longest: tokens of the longest request, prompt and answer.
         is_limit: whether the batch is only a limit of the engine's.
@@ -261,7 +261,7 @@ class Stated(NamedTuple):
     problem: Problem
     partition: Partition | None
     deployment: Deployment
-    own: Own
+    memory: EngineMemory
     block: int
     longest: float
     is_limit: bool
@@ -342,7 +342,7 @@ def stated_by(asked: Asked) -> Stated:
     if bits is not None and not asked.weights:
         work = stored_in(work, bits / 8.0)
     partition, work = _inputs(deployment, work, asked)
-    hardware, work, own, more = _held(deployment, entry, partition, work, asked)
+    hardware, work, memory, more = _held(deployment, entry, partition, work, asked)
     records = Records(entry.spec, hardware, partition, work, None)
     hardware, work, drafted = _speculating(records, deployment, asked.convention, asked.acceptance)
     if deployment.drafter == "mtp" and not entry.mtp_layers:
@@ -365,7 +365,7 @@ def stated_by(asked: Asked) -> Stated:
         problem,
         partition if states_design or asked.gpus is None else None,
         deployment,
-        own,
+        memory,
         # A twin, or other weights, have no blocks.
         block=entry.weight_block if asked.twin is None and not stored else 0,
         longest=max(length, deployment.context or 0.0),

@@ -6,12 +6,13 @@ With shares w_i of the output tokens and rates r_i, the whole makes 1 / sum(w_i 
 
 import dataclasses
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from qsjax.cost.decode import StepCost
-from qsjax.cost.meanings import Meaning, meaning_of
+from qsjax.cost.meanings import Meaning
 from qsjax.grid.cells import Cells, Designs, Winners, blocks_of, step_on_host, take
 from qsjax.grid.optimum import any_batch, candidates_of
 from qsjax.grid.pairs import score_candidates
@@ -33,21 +34,30 @@ class ClassResult(NamedTuple):
     """One class under the common design and under its own best one.
 
     Attributes:
-        request: the class; `tokens` is its share.
-        rate: tokens/s/GPU with the common design; `batch` its batch there.
-        own_rate: tokens/s/GPU with the best design for this class alone.
+        context: of the class [tokens].
+        share: of it in the output tokens.
+        batch: with the common design.
+        tokens_per_s_per_gpu: likewise.
+        own_tokens_per_s_per_gpu: with the best design for this class alone.
         own_design: that design; empty if none runs.
     """
 
-    request: Request
-    rate: float
-    batch: float
-    own_rate: float
+    context: float
+    share: float
+    batch: int
+    tokens_per_s_per_gpu: float
+    own_tokens_per_s_per_gpu: float
     own_design: Row
+
+    def row(self) -> Row:
+        """The class as plain numbers, with the share of its throughput that the design costs."""
+        alone = self.own_tokens_per_s_per_gpu
+        loss = 1.0 - self.tokens_per_s_per_gpu / alone if alone else None
+        return self._asdict() | {"loss": loss}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Together:
+class OneBatch:
     """The best split for one batch of all requests.
 
     Attributes:
@@ -81,50 +91,35 @@ class Mixture:
     rate: float
     rate_of_own: float
     classes: tuple[ClassResult, ...]
-    together: Together | None
+    together: OneBatch | None
 
     @property
     def loss(self) -> float:
         """Share of the throughput that one common split costs, against a split for each class."""
         return 1.0 - self.rate / self.rate_of_own if self.rate_of_own > 0 else 0.0
 
-    def class_rows(self) -> list[Row]:
-        """One row for each class."""
-        return [
-            {
-                "context": one.request.context,
-                "share": one.request.tokens,
-                "batch": int(one.batch),
-                "tokens_per_s_per_gpu": one.rate,
-                "own_tokens_per_s_per_gpu": one.own_rate,
-                "own_design": one.own_design,
-                "loss": 1.0 - one.rate / one.own_rate if one.own_rate else None,
-            }
-            for one in self.classes
-        ]
-
     def record(self) -> Row:
         """The mixture as plain numbers."""
-        found = {
+        record = {
             **self.label,
             "is_feasible": bool(self.design),
             "design": self.design,
             "tokens_per_s_per_gpu": self.rate,
             "tokens_per_s_per_gpu_of_own": self.rate_of_own,
             "loss": self.loss,
-            "classes": self.class_rows(),
+            "classes": [one.row() for one in self.classes],
         }
-        return found if self.together is None else found | {"together": _one_batch(self.together)}
+        return record if self.together is None else record | {"together": _one_batch(self.together)}
 
 
-def _one_batch(found: Together) -> Row:
-    step = found.step
+def _one_batch(together: OneBatch) -> Row:
+    step = together.step
     rates = ("tpot", "tokens_per_s_per_user", "tokens_per_s_per_gpu")
     return {
         "is_feasible": step is not None,
-        "mean_context": found.context,
-        "design": found.design,
-        "batch": int(found.batch),
+        "mean_context": together.context,
+        "design": together.design,
+        "batch": int(together.batch),
         **{name: None if step is None else scalar(getattr(step, name)) for name in rates},
     }
 
@@ -146,10 +141,7 @@ class Mix(Result):
     stem = "mix"
     index = ("cell",)
     given = ("requests",)
-
-    def meaning(self, name: str) -> Meaning:
-        """What a column is, and its unit."""
-        return Meaning("share of the output tokens") if name == "share" else meaning_of(name)
+    meanings = MappingProxyType({"share": Meaning("share of the output tokens")})
 
     def lengths(self) -> list[float]:
         """The longest of the mean contexts [tokens]."""
@@ -158,9 +150,9 @@ class Mix(Result):
     def rows(self) -> list[Row]:
         """One row for each class of each cell."""
         return [
-            {**one.label, "design": split_name(one.design) if one.design else "", **row}
+            {**one.label, "design": split_name(one.design) if one.design else "", **each.row()}
             for one in self.mixtures
-            for row in one.class_rows()
+            for each in one.classes
         ]
 
     def summary(self) -> str:
@@ -169,11 +161,11 @@ class Mix(Result):
         if not running:
             return self._nothing(self.mixtures[0])
         best = max(running, key=lambda one: (one.label["q"] is None, one.rate))
-        low, high = best.classes[0].request.context, best.classes[-1].request.context
+        low, high = best.classes[0].context, best.classes[-1].context
         label = best.label
         device = f"{label['hardware']}{with_fields(label, self.problem.stated.kept)}"
         split = words.split(best.design, label["variant"] == "moe")
-        said = [
+        sentences = [
             f"For requests of {words.places([low, high])} on {label['gpus']:,.0f} {device}, "
             f"{label['model']} is fastest with {split}: {words.number(best.rate)} "
             "tokens/s on each GPU.",
@@ -184,8 +176,8 @@ class Mix(Result):
         twins = [one for one in running if one is not best and one.label.items() >= same.items()]
         if twins:
             gaps = [f"q = {one.label['q']:g} {words.gap(one.rate / best.rate)}" for one in twins]
-            said.append(f"Dense models of equal quality: {words.joined(gaps)}.")
-        return "\n".join(said)
+            sentences.append(f"Dense models of equal quality: {words.joined(gaps)}.")
+        return "\n".join(sentences)
 
     def tables(self) -> list[Table]:
         """The classes of every cell."""
@@ -195,7 +187,7 @@ class Mix(Result):
         return cell_name(one.label, self.problem.stated.kept)
 
     def _nothing(self, one: Mixture) -> str:
-        missing = [f"{c.request.context:,.0f}" for c in one.classes if not c.own_design]
+        missing = [f"{c.context:,.0f}" for c in one.classes if not c.own_design]
         where = f"requests of {words.joined(missing)} tokens" if missing else "all classes at once"
         limits = words.kept(self.problem)
         where += f" within {limits}" if limits else ""
@@ -219,13 +211,13 @@ class Mix(Result):
         return {"convention": convention, "mixes": [one.record() for one in self.mixtures]}
 
 
-def _together(found: Together) -> str:
-    if found.step is None:
+def _together(together: OneBatch) -> str:
+    if together.step is None:
         return "all lengths in one batch: no split holds the longest within the limits."
-    tpot, rate = scalar(found.step.tpot), scalar(found.step.tokens_per_s_per_gpu)
+    tpot, rate = scalar(together.step.tpot), scalar(together.step.tokens_per_s_per_gpu)
     return (
-        f"all lengths in one batch (mean context {found.context:,.0f}): "
-        f"{split_name(found.design)}, batch {found.batch:,.0f}, TPOT {tpot / MS:,.2f} ms, "
+        f"all lengths in one batch (mean context {together.context:,.0f}): "
+        f"{split_name(together.design)}, batch {together.batch:,.0f}, TPOT {tpot / MS:,.2f} ms, "
         f"{rate:,.1f} tokens/s/GPU."
     )
 
@@ -241,7 +233,7 @@ def _classes_table(one: Mixture, name: str) -> Table:
             f"{c['loss']:.1%}",
             split_name(c["own_design"]),
         ]
-        for c in one.class_rows()
+        for c in (each.row() for each in one.classes)
     ]
     heads = ["context", "share", "batch", "tok/s/GPU", "own best", "loss", "own best split"]
     return Table(f"Classes of requests: {name}", heads, cells)
@@ -257,20 +249,20 @@ def _harmonic(shares: np.ndarray, rates: np.ndarray) -> np.ndarray:
 def _design(cells: Cells, cell: int, position: int) -> Row:
     """Degrees of a design, and its copies."""
     label = design_label(cells, position)
-    own = label["tp"] * label["pp"] * label["dp"] * label["kvp"]
-    return label | {"replicas": int(scalar(cells.inputs.gpus[cell])) // own}
+    gpus = label["tp"] * label["pp"] * label["dp"] * label["kvp"]
+    return label | {"replicas": int(scalar(cells.inputs.gpus[cell])) // gpus}
 
 
 def _scores(
     cells: Cells, cell: int, row: Inputs, batch: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tokens/s/GPU of every design in one row at its best batch (0 where none), and that batch."""
-    found, _ = candidates_of(cells, row, take(cells.economy, [cell]))
+    candidates, _ = candidates_of(cells, row, take(cells.economy, [cell]))
     given = None if batch is None else np.array([batch])
-    scores = score_candidates(found, cells.limits, batches=given)
+    scores = score_candidates(candidates, cells.limits, batches=given)
     rates, batches = np.zeros((2, cells.count))
-    rates[found.position] = np.maximum(scores.score, 0.0)
-    batches[found.position] = scores.batch
+    rates[candidates.position] = np.maximum(scores.score, 0.0)
+    batches[candidates.position] = scores.batch
     return rates, batches
 
 
@@ -279,12 +271,12 @@ def _best(rates: np.ndarray) -> int:
 
 
 def best_for_classes(
-    cells: Cells, cell: int, classes: Sequence[Request], one_batch: Together | None = None
+    cells: Cells, cell: int, classes: Sequence[Request], one_batch: OneBatch | None = None
 ) -> Mixture:
     """The split of a cell with the most tokens/s/GPU over all classes, each at its own batch."""
-    own: Inputs = take(cells.inputs, [cell])
+    inputs: Inputs = take(cells.inputs, [cell])
     tables = [
-        _scores(cells, cell, write(own, {"context": np.full(1, one.context)}), one.batch)
+        _scores(cells, cell, write(inputs, {"context": np.full(1, one.context)}), one.batch)
         for one in classes
     ]
     rates, batches = (np.stack(column) for column in zip(*tables, strict=True))
@@ -300,9 +292,10 @@ def best_for_classes(
         rate_of_own=float(_harmonic(shares, rates.max(axis=1, keepdims=True))[0]),
         classes=tuple(
             ClassResult(
-                one,
+                one.context,
+                one.tokens,
+                int(batches[k, best]) if runs else 0,
                 float(rates[k, best]) if runs else 0.0,
-                float(batches[k, best]) if runs else 0.0,
                 float(rates[k, alone[k]]),
                 _design(cells, cell, alone[k]) if possible[k] else {},
             )
@@ -328,7 +321,7 @@ def _one_size(requests: Sequence[Request]) -> float | None:
     return asked[0] if asked else None
 
 
-def best_together(cells: Cells, cell: int, requests: Sequence[Request]) -> Together:
+def best_together(cells: Cells, cell: int, requests: Sequence[Request]) -> OneBatch:
     """The split and batch of a cell with the most tokens/s/GPU for one batch of all requests.
 
     The batch is taken to be large enough to hold its mean: with few sequences the cache that is
@@ -338,20 +331,20 @@ def best_together(cells: Cells, cell: int, requests: Sequence[Request]) -> Toget
     Raises:
         ValueError: the requests ask for batches of several sizes.
     """
-    size, own = _one_size(requests), take(cells.inputs, [cell])
-    row = averaged(own, requests)
+    size, inputs = _one_size(requests), take(cells.inputs, [cell])
+    row = averaged(inputs, requests)
     context = float(np.asarray(row.workload.context)[0])
     rates, batches = _scores(cells, cell, row, size)
     # The mean may fit where the longest sequence alone does not.
-    longest = write(own, {"context": np.full(1, spans(requests)[2].max())})
+    longest = write(inputs, {"context": np.full(1, spans(requests)[2].max())})
     alone, _ = candidates_of(cells, longest, take(cells.economy, [cell]))
     rates[~np.isin(np.arange(cells.count), alone.position)] = 0.0
     best = _best(rates)
     if rates[best] == 0:
-        return Together(context, {}, 0.0, None)
+        return OneBatch(context, {}, 0.0, None)
     designs = Designs(take(cells.designs.partition, [best]), batches[[best]])
     step = step_on_host(Winners(row, designs))
-    return Together(
+    return OneBatch(
         context=context,
         design=_design(cells, cell, best),
         batch=float(batches[best]),
@@ -390,5 +383,5 @@ def mix(problem: Problem, requests: Any, *, together: bool = False) -> Mix:
         for cell in range(cells.cells):
             one = best_together(cells, cell, read) if together else None
             mixtures.append(best_for_classes(cells, cell, classes, one))
-    told = dataclasses.replace(free, context=sorted({one.context for one in classes}))
-    return Mix(told, tuple(read), tuple(mixtures))
+    asked = dataclasses.replace(free, context=sorted({one.context for one in classes}))
+    return Mix(asked, tuple(read), tuple(mixtures))

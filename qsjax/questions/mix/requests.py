@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from qsjax.output import files, sheets
+from qsjax.output import sheets
 from qsjax.records.conversion import kind_of
 
 # Accepted headings of each column.
@@ -97,12 +96,8 @@ def requests_of(given: Any) -> list[Request]:
     Raises:
         ValueError: with the number of every bad row.
     """
-    if isinstance(given, Path) or (isinstance(given, str) and "\n" not in given):
-        return read_requests(files.content_of(Path(given)), Path(given).name)
-    if isinstance(given, str):
-        return read_requests(given)
-    if hasattr(given, "to_dict"):  # a data frame of any library that has pandas's methods
-        return read_requests(files.csv_text(given.to_dict("records")))
+    if (table := sheets.text_of(given, "requests")) is not None:
+        return read_requests(*table)
 
     def request(item: Any) -> Request:
         if isinstance(item, Request):

@@ -54,22 +54,20 @@ class Sensitivity(Result):
 
     def rows(self) -> list[Row]:
         """One row for each (metric, parameter, cell); None where a cell is infeasible."""
-        return [row for own, found in self._pairs() for row in slope_rows(own, found)]
-
-    def _pairs(self) -> list[tuple[CellSlopes, Switches | None]]:
         switches = self.switches or [None] * len(self.blocks)
-        return list(zip(self.blocks, switches, strict=True))
+        pairs = zip(self.blocks, switches, strict=True)
+        return [row for slopes, changes in pairs for row in slope_rows(slopes, changes)]
 
     def summary(self) -> str:
         """What moves the optimum most, and how far that holds."""
         kept = self.problem.stated.kept
         cells = list(grouped(self._shown(), partial(cell_name, fields=kept)).values())
-        said = [
-            _strongest(own, words.cell(own[0]) + with_fields(own[0], kept)) for own in cells[:2]
+        sentences = [
+            _strongest(rows, words.cell(rows[0]) + with_fields(rows[0], kept)) for rows in cells[:2]
         ]
         if self.uncertainty is not None:
-            said.append(self.uncertainty.summary())
-        return "\n".join(said)
+            sentences.append(self.uncertainty.summary())
+        return "\n".join(sentences)
 
     def _shown(self) -> list[Row]:
         """Rows of the first metric at the context nearest to 32k, of the first GPU count."""
@@ -88,22 +86,22 @@ class Sensitivity(Result):
         more = f"; {left} cells more with --out or --format csv" if left else ""
         by_metric = grouped(at, lambda row: row["metric"])
         return [
-            _slope_table(own, name, f"{words.metric_name(metric)}{more}")
-            for metric, own in by_metric.items()
+            _slope_table(of_metric, name, f"{words.metric_name(metric)}{more}")
+            for metric, of_metric in by_metric.items()
         ]
 
     def record(self) -> Row:
         """Optima, slopes, and the spread of uncertain inputs."""
-        optima = [row for own in self.blocks for row in rows_of(own.solution)]
-        found: Row = {
+        optima = [row for block in self.blocks for row in rows_of(block.solution)]
+        record: Row = {
             "convention": self.problem.stated.convention,
             "rounding": self.blocks[0].rounding,
             "optima": optima,
             "cells": self.rows(),
         }
         if self.uncertainty is not None:
-            found["uncertainty"] = self.uncertainty.rows()
-        return found
+            record["uncertainty"] = self.uncertainty.rows()
+        return record
 
     @property
     def dataset(self) -> "xr.Dataset":
@@ -112,7 +110,7 @@ class Sensitivity(Result):
         NaN where a cell is infeasible.
         """
         attributes = {"rounding": self.blocks[0].rounding, "objective": self.problem.objective}
-        data = joined(self.problem, [_dataset(own) for own in self.blocks], attributes)
+        data = joined(self.problem, [_dataset(block) for block in self.blocks], attributes)
         for name, meaning in MEANINGS.items():
             data[name].attrs |= {"units": meaning[0], "long_name": meaning[1]}
         return data
@@ -122,12 +120,12 @@ class Sensitivity(Result):
         rows = self.rows()
         same = ("model", "hardware", "metric", "gpus")
         first = [row for row in rows if all(row[name] == rows[0][name] for name in same)]
-        found = _slope_drawings(first, self.span)
+        drawings = _slope_drawings(first, self.span)
         context = words.nearest((row["context"] for row in first), FIGURE_CONTEXT)
-        found["iso-throughput"] = partial(
+        drawings["iso-throughput"] = partial(
             _draw_map, dataclasses.replace(self.problem, context=context)
         )
-        return found | (self.uncertainty.drawings() if self.uncertainty is not None else {})
+        return drawings | (self.uncertainty.drawings() if self.uncertainty is not None else {})
 
 
 def _strongest(rows: Sequence[Row], cell: str) -> str:
@@ -153,15 +151,15 @@ def _strongest(rows: Sequence[Row], cell: str) -> str:
 def _then(what: str) -> str:
     """What follows a switch, in words: `then compute binds`, `then tp=2 dp=4 is best`."""
     kinds = {"resource": "{} binds", "partition": "{} is best", "winner": "{} is ahead"}
-    said = []
+    clauses = []
     for part in what.split(" and "):
         kind, _, to = part.partition(" to ")
         if to == "infeasible":
-            said.append("nothing runs")
+            clauses.append("nothing runs")
             continue
-        degrees = [own for own in to.split(" ") if not own.endswith(("=1", "=none"))]
-        said.append(kinds.get(kind, f"{kind} {{}}").format(" ".join(degrees) or "one GPU"))
-    return f"then {words.joined(said)}"
+        degrees = [degree for degree in to.split(" ") if not degree.endswith(("=1", "=none"))]
+        clauses.append(kinds.get(kind, f"{kind} {{}}").format(" ".join(degrees) or "one GPU"))
+    return f"then {words.joined(clauses)}"
 
 
 def _slope(row: Row | None) -> str:
@@ -185,13 +183,13 @@ def _slope_table(rows: Sequence[Row], name_of: Callable[[Row], str], title: str)
     has_range = any(row.get("switch_down") or row.get("switch_up") for row in rows)
     lines = []
     for name in shown:
-        own = [by.get((name, cell)) for cell in cells]
-        first = own[0] or {}
+        slopes = [by.get((name, cell)) for cell in cells]
+        first = slopes[0] or {}
         ends = [
             "-" if first.get(end) is None else f"x{first[end]:.3g}: {_then(first[f'{end}_what'])}"
             for end in ("switch_down", "switch_up")
         ]
-        lines.append([name, *map(_slope, own), *(ends if has_range else [])])
+        lines.append([name, *map(_slope, slopes), *(ends if has_range else [])])
     bound = {cell: by[names[0], cell]["bound_by"] for cell in cells}
     where = [f"{c}, {f'bound by {what}' if what else 'does not run'}" for c, what in bound.items()]
     heads = ["parameter", *where, *(["below", "above"] if has_range else [])]
@@ -238,7 +236,7 @@ def _dataset(result: CellSlopes) -> "xr.Dataset":
 def _slope_drawings(rows: list[Row], span: float | None) -> dict[str, Drawing]:
     from qsjax import plotting
 
-    found: dict[str, Drawing] = {}
+    drawn: dict[str, Drawing] = {}
     contexts = sorted({row["context"] for row in rows})
     context = words.nearest(contexts, FIGURE_CONTEXT)
     at, model = [row for row in rows if row["context"] == context], rows[0]["model"]
@@ -249,21 +247,21 @@ def _slope_drawings(rows: list[Row], span: float | None) -> dict[str, Drawing]:
         says = (
             f"{title}: 1 % more {top['parameter']} changes {words.metric_name(top['metric'])} most"
         )
-        found["tornado"] = partial(
+        drawn["tornado"] = partial(
             plotting.tornado, at, title=f"{says}, by {top['elasticity']:+.2f} %"
         )
     if moving := _moving(at):
         reach = span or SPAN
         says = f"{title}: {_first_turn(moving)}"
-        found["stability"] = partial(plotting.stability_intervals, moving, reach=reach, title=says)
+        drawn["stability"] = partial(plotting.stability_intervals, moving, reach=reach, title=says)
     for label, part in grouped(rows, variant_name).items():
-        own = _stackable(part)
-        if len(contexts) > 1 and any(row["elasticity"] for row in own):
+        bands = _stackable(part)
+        if len(contexts) > 1 and any(row["elasticity"] for row in bands):
             name = f"elasticities-{label.replace(' ', '-').replace('=', '')}"
-            found[name] = partial(
-                plotting.elasticity_bands, own, title=f"{model}, {label}: {_course(own)}"
+            drawn[name] = partial(
+                plotting.elasticity_bands, bands, title=f"{model}, {label}: {_course(bands)}"
             )
-    return found
+    return drawn
 
 
 def _moving(rows: Sequence[Row]) -> list[Row]:
@@ -329,8 +327,8 @@ def _draw_map(problem: Problem, ax: Any = None) -> Any:
 
 def _stackable(rows: list[Row]) -> list[Row]:
     """Rows of hardware and q without shares of another field, which would count it twice."""
-    own = [*HARDWARE_PARAMETERS, "q", "flops", "link_bw", "latency"]
-    names = [n for n in own if not n.startswith("eff_") and n != "usable_fraction"]
+    fields = [*HARDWARE_PARAMETERS, "q", "flops", "link_bw", "latency"]
+    names = [n for n in fields if not n.startswith("eff_") and n != "usable_fraction"]
     kept = [row for row in rows if row["parameter"] in names]
     return kept or rows
 
@@ -370,12 +368,13 @@ def sensitivity(
         check_span(span)
     solutions = solve_all(problem)
     blocks = tuple(
-        slopes_of(own, parameters, metrics, rounding, one_sided=one_sided) for own in solutions
+        slopes_of(solution, parameters, metrics, rounding, one_sided=one_sided)
+        for solution in solutions
     )
-    found = None
+    changes = None
     if span is not None:
-        found = tuple(switches(own, parameters, span) for own in solutions)
-    return Sensitivity(problem, blocks, found, span)
+        changes = tuple(switches(solution, parameters, span) for solution in solutions)
+    return Sensitivity(problem, blocks, changes, span)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -400,10 +399,10 @@ class Switching(Result):
     def rows(self) -> list[Row]:
         """One row for each (parameter, cell): the nearest factors, of any kind and of each."""
         rows = []
-        for found in self.blocks:
-            cells = found.solution.cells
-            labels, columns = cell_labels(cells), switch_columns(found)
-            for parameter, column in zip(found.parameters, columns, strict=True):
+        for block in self.blocks:
+            cells = block.solution.cells
+            labels, columns = cell_labels(cells), switch_columns(block)
+            for parameter, column in zip(block.parameters, columns, strict=True):
                 for label, row in zip(labels, column, strict=True):
                     rows.append({**label, "parameter": parameter.name, **row})
         return rows
@@ -428,15 +427,15 @@ class Switching(Result):
         """The factors of each cell between which nothing changes."""
         from qsjax import plotting
 
-        found: dict[str, Drawing] = {}
+        drawings: dict[str, Drawing] = {}
         name_of = partial(cell_name, fields=self.problem.stated.kept)
         cells = grouped(_moving(self.rows()), name_of)
-        for n, (name, own) in enumerate(cells.items()):
+        for n, (name, moved) in enumerate(cells.items()):
             end = f"-{n + 1}" if len(cells) > 1 else ""
-            found[f"stability{end}"] = partial(
-                plotting.stability_intervals, own, title=f"{name}: {_first_turn(own)}"
+            drawings[f"stability{end}"] = partial(
+                plotting.stability_intervals, moved, title=f"{name}: {_first_turn(moved)}"
             )
-        return found
+        return drawings
 
 
 @question
@@ -455,7 +454,7 @@ def switching(
     """
     resolve(parameters)
     check_span(span)
-    blocks = tuple(switches(own, parameters, span) for own in solve_all(problem))
+    blocks = tuple(switches(solution, parameters, span) for solution in solve_all(problem))
     return Switching(problem, blocks)
 
 

@@ -101,11 +101,11 @@ def _indices(
         return np.where(undefined[-1][:, None], 0.0, outputs)
 
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = stats.sobol_indices(
+        sobol = stats.sobol_indices(
             func=both, n=draws, dists=list(distributions), rng=np.random.default_rng(seed)
         )
     # SciPy drops the axis of a single input or output.
-    first = np.reshape(found.first_order, (-1, len(distributions))).T
+    first = np.reshape(sobol.first_order, (-1, len(distributions))).T
     # A cell that is infeasible in any draw has no variance to share out.
     is_defined = np.isfinite(first) & ~np.any(undefined, axis=0)
     first = np.where(is_defined, first, np.nan)
@@ -165,10 +165,10 @@ def _draw(shapes: Sequence[Any], draws: int, seed: int) -> np.ndarray:
 
 def _quantiles(x: np.ndarray, quantiles: Sequence[float]) -> np.ndarray:
     """Quantiles over the draws that are not NaN, shape (quantile, cell)."""
-    found = np.full((len(quantiles), len(x)), np.nan)
+    table = np.full((len(quantiles), len(x)), np.nan)
     known = np.isfinite(x).any(axis=1)
-    found[:, known] = np.nanquantile(x[known], quantiles, axis=1)
-    return found
+    table[:, known] = np.nanquantile(x[known], quantiles, axis=1)
+    return table
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -243,8 +243,8 @@ class Uncertainty(Result):
         objective, ends = self.problem.objective, list(row["objective"].items())
         name, unit = words.metric_name(objective), METRICS[objective].unit
         shown = "1" if unit == name else unit
-        said = [f"{words.value(x, shown)} ({level})" for level, x in (ends[0], ends[-1])]
-        what = f"{name} is {' to '.join(said)}" if row["p_feasible"] else "nothing runs"
+        values = [f"{words.value(x, shown)} ({level})" for level, x in (ends[0], ends[-1])]
+        what = f"{name} is {' to '.join(values)}" if row["p_feasible"] else "nothing runs"
         if 0 < row["p_feasible"] < 1:
             what += f", and a design runs with a probability of {words.chance(row['p_feasible'])}"
         cell = cell_name(row, self.problem.stated.kept)
@@ -289,7 +289,7 @@ class Uncertainty(Result):
         """The spread of the verdict over context, for every twin of the first model."""
         from qsjax import plotting
 
-        found: dict[str, Drawing] = {}
+        drawings: dict[str, Drawing] = {}
         outcome, name = self.outcomes[0], self.problem.stated.models[0].name
         head = f"{name}, {words.joined(self.distributions)} uncertain"
         labels, first = outcome.labels, outcome.labels[0]
@@ -302,16 +302,16 @@ class Uncertainty(Result):
                 and np.isfinite(outcome.speedup[:, k]).all()
             ]
             if len(cells) > 1:
-                own, chances = [labels[k] for k in cells], outcome.p_dense_wins[cells]
+                shown, chances = [labels[k] for k in cells], outcome.p_dense_wins[cells]
                 of = "" if _draws_q(self.distributions) else f" (q = {q:g})"
-                found[f"verdict-q{q:g}"] = partial(
+                drawings[f"verdict-q{q:g}"] = partial(
                     plotting.verdict_fan,
-                    [label["context"] for label in own],
+                    [label["context"] for label in shown],
                     dict(zip(self.quantiles, outcome.speedup[:, cells].tolist(), strict=True)),
                     probability=chances.tolist(),
-                    title=f"{head}: the twin{of} {_verdict(own, chances)}",
+                    title=f"{head}: the twin{of} {_verdict(shown, chances)}",
                 )
-        return found
+        return drawings
 
 
 def _verdict(labels: Sequence[Row], chances: np.ndarray) -> str:

@@ -25,7 +25,7 @@ from qsjax.records.specs import Convention, HardwareSpec, Records
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
-class Apart(Result):
+class PoolSizes(Result):
     """The fewest GPUs of each of two pools.
 
     Attributes:
@@ -60,16 +60,16 @@ class Apart(Result):
     def totals(self) -> Row:
         """GPUs, price and energy of both pools for each output token; None where not known."""
         rows = self.rows()
-        found: Row = {"gpus": None, "transfer": self.transfer}
+        totals: Row = {"gpus": None, "transfer": self.transfer}
         served = all(row["gpus"] is not None for row in rows)
         if served:
-            found["gpus"] = sum(row["gpus"] for row in rows)
+            totals["gpus"] = sum(row["gpus"] for row in rows)
         for name in ("usd_per_million_tokens", "joules_per_token"):
             known = served and all(row[name] is not None for row in rows)
             # A prompt's pool makes one token of each answer; all are paid by those of decode.
             spent = sum(row[name] * row["tokens_per_s"] for row in rows) if known else 0.0
-            found[name] = spent / rows[1]["tokens_per_s"] if known else None
-        return found
+            totals[name] = spent / rows[1]["tokens_per_s"] if known else None
+        return totals
 
     def summary(self) -> str:
         """How many GPUs of each pool serve, and what all of them cost."""
@@ -135,10 +135,10 @@ def _reading(problem: Problem, prefill: Any) -> Problem:
     if len(stated.models) * len(stated.accelerators) != 1:
         raise ValueError("pools are sized for one model on one accelerator each; give one of each")
     device = stated.accelerators[0].spec if prefill is None else prefill
-    found = dataclasses.replace(problem, hardware=device)
-    if len(found.stated.accelerators) != 1:
+    reading = dataclasses.replace(problem, hardware=device)
+    if len(reading.stated.accelerators) != 1:
         raise ValueError("prefill: give one accelerator")
-    return found
+    return reading
 
 
 @fixed_question("looks for the fewest GPUs")
@@ -156,7 +156,7 @@ def size_apart(
     seed: int = 0,
     engine: Engine = "vllm",
     scheduler: Mapping[str, ArrayLike] | None = None,
-) -> Apart:
+) -> PoolSizes:
     """The fewest GPUs that serve a rate of requests with prefill and decode on GPUs of their own.
 
     The prefill pool must keep TTFT less the time of the transfer, the decode pool TPOT. Both are
@@ -192,13 +192,13 @@ def size_apart(
     }
     rules = dict(scheduler or {})
     # The request has passed the front end when its cache arrives, all but its last token's.
-    own = {"frontend": 0.0, **rules}
-    decode = size(problem, osl=osl, tpot=tpot, prefix_hit_rate=1.0, scheduler=own, **shared)
+    received = {"frontend": 0.0, **rules}
+    decode = size(problem, osl=osl, tpot=tpot, prefix_hit_rate=1.0, scheduler=received, **shared)
     moved = _moved(decode, reading, isl or 1)
     if moved >= ttft:
         raise ValueError(
             f"ttft: {ttft:g} s is over before the cache of a prompt has moved, which takes "
             f"{moved:.3g} s; give a longer one, or accelerators with a faster network"
         )
-    found = size(reading, osl=1, ttft=ttft - moved, scheduler=rules, **shared)
-    return Apart(problem, found, decode, moved)
+    reading_pool = size(reading, osl=1, ttft=ttft - moved, scheduler=rules, **shared)
+    return PoolSizes(problem, reading_pool, decode, moved)

@@ -24,7 +24,7 @@ from qsjax.questions.simulation.steps import (
 from qsjax.questions.simulation.traffic import Traffic
 
 MOST = 2**31 - 1  # no index of a request is as large
-NEVER = jnp.inf  # a slot that does not decode finishes never
+NEVER = jnp.inf  # finish of a slot that does not decode
 
 
 class Lane(NamedTuple):
@@ -38,7 +38,7 @@ class Lane(NamedTuple):
 class Slots(NamedTuple):
     """Admitted requests, shape (slots,): index or -1, tick of the last token, context then.
 
-    An evicted one keeps its slot: it finishes never, and `rest` tokens are still to be made.
+    An evicted one keeps its slot without a finish, and `rest` tokens are still to be made.
     """
 
     request: Array
@@ -225,7 +225,7 @@ def _left(state: State, lane: Lane) -> Array:
 def _next_arrival(state: State, lane: Lane) -> Array:
     """When the next request that was not admitted yet reaches the engine [s]; NEVER for none.
 
-    Requests whose time of arrival is NEVER fill up a shape: they come in a closed loop neither.
+    Requests that arrive NEVER fill up a shape; they do not come in a closed loop either.
     """
     work = lane.traffic
     by_clock = work.arrival[jnp.minimum(state.head, work.arrival.shape[0] - 1)]
@@ -393,10 +393,8 @@ def _advance(state: State, lane: Lane, run: _Run, runs: Array, idles: Array) -> 
     grown = jnp.where(runs, run.decoding * run.steps * table.tokens_per_step, 0.0)
     ready = jnp.where(runs, fill.ready, 0.0)
     ticked = ticks > 0
-
-    def emptied(x: Array) -> Array:
-        return jnp.where(runs, 0.0, x)
-
+    of_step = ("chunk", "attention", "ready", "lasting", "context")
+    emptied: Any = {name: jnp.where(runs, 0.0, getattr(fill, name)) for name in of_step}
     return state._replace(
         now=now,
         tick=state.tick + ticks,
@@ -407,13 +405,7 @@ def _advance(state: State, lane: Lane, run: _Run, runs: Array, idles: Array) -> 
         last_tick=jnp.where(ticked, now, state.last_tick),
         late=jnp.where(runs, rules.stream_steps * run.pace, state.late),
         new=jnp.where(ticked, 0.0, state.new + jnp.where(runs, fill.lasting, 0.0)),
-        filling=fill._replace(
-            chunk=emptied(fill.chunk),
-            attention=emptied(fill.attention),
-            ready=emptied(fill.ready),
-            lasting=emptied(fill.lasting),
-            context=emptied(fill.context),
-        ),
+        filling=fill._replace(**emptied),
     )
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from qsjax.grid.problem import Accelerator, Problem, fixed_question, pairs_of, w
 from qsjax.grid.solution import degrees_of
 from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import scalar
-from qsjax.output import files, words
+from qsjax.output import files, sheets, words
 from qsjax.output.labels import split_name
 from qsjax.output.result import Drawing, Result, Row, Table, flat, plain
 from qsjax.questions.simulation.outcomes import Outcome, row_of
@@ -106,17 +105,17 @@ class Simulation(Result):
 
     def lengths(self) -> list[float]:
         """The longest request [tokens]."""
-        return [max(one.outcome.longest for own in self.served for one in own.loads)]
+        return [max(one.outcome.longest for served in self.served for one in served.loads)]
 
     def remarks(self) -> list[str]:
         """Loads that a design does not sustain, and what would."""
         return [
-            f"{one.load:g} requests/s are more than the {own.largest_rate:.3g} that this design "
+            f"{one.load:g} requests/s are more than the {served.largest_rate:.3g} that this design "
             "sustains: the queue grows without end, and its times say how long the run was; "
-            f"{math.ceil(one.load / own.largest_rate)} of it would do."
-            for own in self.served
-            for one in own.loads
-            if self.unit == "req/s" and own.largest_rate < one.load < math.inf
+            f"{math.ceil(one.load / served.largest_rate)} of it would do."
+            for served in self.served
+            for one in served.loads
+            if self.unit == "req/s" and served.largest_rate < one.load < math.inf
         ]
 
     def tables(self) -> list[Table]:
@@ -146,11 +145,11 @@ class Simulation(Result):
         """One row for each load of each design; times in s, None where a quantile is not told."""
         limits = {name: self.asked[name] for name in ("ttft", "tpot")}
         return [
-            own.label
+            served.label
             | {"load": one.load, "load_unit": self.unit}
-            | row_of(one.outcome, replicas=own.replicas, gpus=own.gpus, **limits)
-            for own in self.served
-            for one in own.loads
+            | row_of(one.outcome, replicas=served.replicas, gpus=served.gpus, **limits)
+            for served in self.served
+            for one in served.loads
         ]
 
     @property
@@ -158,7 +157,7 @@ class Simulation(Result):
         """One row for each simulated request of each load; times in s."""
         return [
             {
-                **{name: own.label[name] for name in ("model", "hardware")},
+                **{name: served.label[name] for name in ("model", "hardware")},
                 "load": one.load,
                 "arrival": float(seen.arrival[at]),
                 "isl": float(seen.traffic.prompt[at]),
@@ -167,8 +166,8 @@ class Simulation(Result):
                 "finish": float(seen.finish[at]),
                 "is_measured": bool(seen.measured[at]),
             }
-            for own in self.served
-            for one in own.loads
+            for served in self.served
+            for one in served.loads
             for seen in [one.outcome]
             for at in range(len(seen.arrival))
         ]
@@ -176,17 +175,17 @@ class Simulation(Result):
     def summary(self) -> str:
         """What each design does at its lowest and its highest load."""
         lines = []
-        for own in self.served:
-            ends = sorted(own.loads, key=lambda one: one.load)
+        for served in self.served:
+            ends = sorted(served.loads, key=lambda one: one.load)
             for one in ends[:1] + ends[1:][-1:]:
                 shares, tpot = one.outcome.shares, one.outcome.mean("tpot")
                 unit = "user" if (one.load, self.unit) == (1.0, "users") else self.unit
                 load = f"at {one.load:g} {unit}" if one.load < math.inf else "with all at once"
                 then = "" if math.isnan(tpot) else f", then one every {_ms(tpot)}"
-                rate = own.replicas * one.outcome.requests_per_s
+                rate = served.replicas * one.outcome.requests_per_s
                 lines.append(
-                    f"{own.name} {load}: first token after {_ms(one.outcome.mean('ttft'))}{then} "
-                    f"on average; {words.number(rate)} requests/s; time: "
+                    f"{served.name} {load}: first token after {_ms(one.outcome.mean('ttft'))}"
+                    f"{then} on average; {words.number(rate)} requests/s; time: "
                     f"{shares['prompts']:.0%} in steps with prompts, {shares['decode']:.0%} in "
                     f"decode steps, {shares['idle']:.0%} idle."
                 )
@@ -194,12 +193,8 @@ class Simulation(Result):
 
     def record(self) -> Row:
         """Rows, and what each design sustains."""
-        largest = [{**own.label, "largest_rate": own.largest_rate} for own in self.served]
+        largest = [{**served.label, "largest_rate": served.largest_rate} for served in self.served]
         return {"notes": self.remarks(), "loads": self.rows(), "sustained": largest}
-
-    def inputs(self) -> Row:
-        """The problem and the requests."""
-        return Result.inputs(self) | self.asked
 
     def drawings(self) -> dict[str, Drawing]:
         """Latency against load of each design; none of a single load."""
@@ -208,15 +203,15 @@ class Simulation(Result):
         from qsjax import plotting
 
         several = len(self.served) > 1
-        found: dict[str, Drawing] = {}
-        for own in self.served:
-            part = [row for row in self.rows() if own.label.items() <= row.items()]
+        drawings: dict[str, Drawing] = {}
+        for served in self.served:
+            part = [row for row in self.rows() if served.label.items() <= row.items()]
             if len(part) > 1:
-                place = f"-{own.label['model']}-{own.label['hardware']}" if several else ""
-                title = f"{own.name} sustains {own.largest_rate:.3g} requests/s"
+                place = f"-{served.label['model']}-{served.label['hardware']}" if several else ""
+                title = f"{served.name} sustains {served.largest_rate:.3g} requests/s"
                 draw = partial(plotting.latency_against_load, part, title=title)
-                found[f"latency_against_load{place}"] = draw
-        return found
+                drawings[f"latency_against_load{place}"] = draw
+        return drawings
 
     def more_files(self) -> dict[str, str]:
         """The requests one by one."""
@@ -263,33 +258,24 @@ def scheduler_of(
     Raises:
         ValueError: with every rule that is unknown or out of its range.
     """
-    if isinstance(scheduler, Scheduler):
-        rules = scheduler
-    else:
-        if not isinstance(scheduler, Mapping | None):
-            kind = type(scheduler).__name__
-            raise ValueError(
-                f'scheduler: a {kind} was given; give rules by name: {{"budget": 4096}}'
-            )
-        rules = default_scheduler(engine, scalar(device.spec.hbm_bytes), device.name)
+    if not isinstance(scheduler, Scheduler | Mapping | None):
+        kind = kind_of(scheduler)
+        raise ValueError(f'scheduler: {kind} was given; give rules by name: {{"budget": 4096}}')
+    if not isinstance(scheduler, Scheduler):
         given: dict[str, Any] = dict(scheduler or {})
-        known = [field.name for field in dataclasses.fields(Scheduler)]
-        if unknown := [name for name in given if name not in known]:
-            raise ValueError(
-                f"scheduler: {', '.join(map(str, unknown))} is not a rule; give some of "
-                f"{', '.join(known)}"
-            )
-        rules = dataclasses.replace(rules, **given)
-    check_scheduler(rules)
-    return rules
+        checks.check_names("scheduler", given, [f.name for f in dataclasses.fields(Scheduler)])
+        shipped = default_scheduler(engine, scalar(device.spec.hbm_bytes), device.name)
+        scheduler = dataclasses.replace(shipped, **given)
+    check_scheduler(scheduler)
+    return scheduler
 
 
 def _records(cells: Cells, partition: Partition | None) -> Records:
     """The design of a cell, the best one if none is stated."""
     if partition := checks.one_partition(partition):
-        found = records_at(cells, 0, partition)
-        checks.check_partition(partition, found.model)
-        return found
+        records = records_at(cells, 0, partition)
+        checks.check_partition(partition, records.model)
+        return records
     best = best_partition(cells)
     if best is None:
         raise ValueError(
@@ -314,14 +300,14 @@ def number_of(
         ValueError: it is none, or another one.
     """
     try:
-        found = as_float64(given, unit)
+        number = as_float64(given, unit)
     except NoNumberError as error:
         raise ValueError(f"{name}: {error}; give a number") from error
-    if np.ndim(found) or not least <= found <= most or (whole and found % 1 != 0):
+    if np.ndim(number) or not least <= number <= most or (whole and number % 1 != 0):
         end = f" to {most:g}" if most < math.inf else " on"
         kind = "whole number" if whole else "number"
         raise ValueError(f"{name}: {given} is not allowed; give one {kind} from {least:g}{end}")
-    return float(found)
+    return float(number)
 
 
 def loads_of(name: str, given: Any) -> list[float]:
@@ -331,30 +317,26 @@ def loads_of(name: str, given: Any) -> list[float]:
         ValueError: one is no number above 0.
     """
     try:
-        found = [float(x) for x in np.ravel(as_float64(given))]
+        loads = [float(x) for x in np.ravel(as_float64(given))]
     except NoNumberError as error:
         raise ValueError(f"{name}: {error}; give a number above 0, or several") from error
-    wrong = [x for x in found if not 0 < x < math.inf or (name == "users" and x != int(x))]
-    if wrong or not found:
+    wrong = [x for x in loads if not 0 < x < math.inf or (name == "users" and x != int(x))]
+    if wrong or not loads:
         shown = ", ".join(f"{x:g}" for x in wrong) or "nothing"
         kind = "whole numbers" if name == "users" else "numbers"
         raise ValueError(f"{name}: {shown} is not allowed; give {kind} above 0")
-    return found
+    return loads
 
 
 def _trace(given: Any) -> Traffic:
     if isinstance(given, Traffic):
         return given
-    if isinstance(given, str) and "\n" in given:
-        return read_trace(given)
-    if hasattr(given, "to_dict"):  # a data frame of any library that has pandas's methods
-        return read_trace(files.csv_text(given.to_dict("records")))
-    if not isinstance(given, str | Path):
+    if (table := sheets.text_of(given, "trace")) is None:
         raise ValueError(
             f"trace: {kind_of(given)} was given; give a CSV file, its text or a data frame with "
             "the columns arrival [s], isl and osl"
         )
-    return read_trace(files.content_of(Path(given)), Path(given).name)
+    return read_trace(*table)
 
 
 class _Work(NamedTuple):

@@ -82,17 +82,12 @@ class Outcome:
         came = self.arrival[self.measured]
         return float(came.min()), float(came.max())
 
-    def _per_s(self, amounts: np.ndarray) -> float:
-        """An amount of each request, by the time that it takes to serve them [1/s].
-
-        Of a short rush most answers end after the last arrival: there the measured requests count,
-        until the last of their answers.
-        """
-        steady, whole = self._rates(amounts)
-        return max(steady, whole)
-
     def _rates(self, amounts: np.ndarray) -> tuple[float, float]:
-        """Amounts of all answers within the window, and of a rush until its last one [1/s]."""
+        """Two readings of an amount of each request a second [1/s], of which the larger counts.
+
+        Of all answers within the window, and of the measured ones until the last of them: most
+        answers of a short rush end after the last arrival.
+        """
         begin, end = self.window
         inside = (self.finish > begin) & (self.finish <= end)
         steady = float(amounts[inside].sum()) / (end - begin) if end > begin else 0.0
@@ -159,12 +154,12 @@ class Outcome:
     @property
     def requests_per_s(self) -> float:
         """Answers a second."""
-        return self._per_s(np.ones(len(self.finish)))
+        return max(self._rates(np.ones(len(self.finish))))
 
     @property
     def tokens_per_s(self) -> float:
         """Output tokens a second."""
-        return self._per_s(self.traffic.output)
+        return max(self._rates(self.traffic.output))
 
     def goodput(self, ttft: float = math.inf, tpot: float = math.inf) -> float:
         """Answers a second that keep both limits."""

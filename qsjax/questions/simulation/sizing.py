@@ -45,14 +45,14 @@ REPLICA_GPUS = (1, 2, 4, 8, 16)
 # Designs simulated at a time, numbers of replicas of each in a round, and rounds at most.
 DESIGNS, LEVELS, ROUNDS = 12, 8, 6
 MOST_REPLICAS = 1_000_000
-# The screening is trusted this far: fewer GPUs than this share of what it says are not looked for.
+# Share of the GPUs that the screening asks for below which no fewer are tried.
 TRUST = 0.9
-# Prompts that one waits for at most, before its own, where the batch is not full.
+# Most prompts that queue ahead of a request's own while the batch is not full.
 QUEUE = 4.0
-# Measured requests at least where they arrive by chance, and of what was found: in 400, TPOT is 1
-# to 4 % less than in the long run.
+# Least measured requests where arrivals are random, in the search and for its winner: with 400,
+# TPOT comes out 1 to 4 % below that of a long run.
 ARRIVALS, OF_FOUND = 400, 2000
-# The quantile that the search tells; of what was found the requests tell the one that is asked for.
+# The search simulates enough requests for this quantile, its winner for the one asked for.
 SEARCHED = 0.99
 
 
@@ -153,7 +153,7 @@ class Sized:
 
     def row(self, target: Target) -> Row:
         """What was found, with the numbers of `row_of`; times in s."""
-        found: Row = {
+        row: Row = {
             **self.label,
             "gpus": self.gpus,
             "binds": list(self.binds),
@@ -164,9 +164,9 @@ class Sized:
             "designs_simulated": self.simulated,
         }
         if self.option is None or self.outcome is None:
-            return found
+            return row
         design = self.option.design | {"replicas": self.replicas}
-        own = row_of(
+        numbers = row_of(
             self.outcome,
             replicas=self.replicas * int(scalar(self.option.records.partition.dp)),
             gpus=float(self.replicas * self.option.gpus),
@@ -174,15 +174,15 @@ class Sized:
             tpot=target.tpot,
         )
         if target.rate:
-            own |= _served(target.rate, self.outcome, self.replicas * self.option.gpus)
-            own["goodput_per_s"] = target.rate * self.outcome.attained(target.ttft, target.tpot)
+            numbers |= _served(target.rate, self.outcome, self.replicas * self.option.gpus)
+            numbers["goodput_per_s"] = target.rate * self.outcome.attained(target.ttft, target.tpot)
         at = {f"{n}_at_quantile": self.outcome.quantile(n, target.quantile)
               for n in ("ttft", "tpot")}  # fmt: skip
         # Everything is counted: prompts and answers run on these GPUs.
-        price = costs(float(own["tokens_per_s_per_gpu"] or 0.0), self.busy, self.economy)
+        price = costs(float(numbers["tokens_per_s_per_gpu"] or 0.0), self.busy, self.economy)
         more = {"busy": self.busy, "power_is_measured": follows_load(self.economy)}
         more["is_moe"] = scalar(self.option.records.model.experts) > 1
-        return found | {"replica_gpus": self.option.gpus, **design} | at | own | price | more
+        return row | {"replica_gpus": self.option.gpus, **design} | at | numbers | price | more
 
 
 def _served(rate: float, outcome: Outcome, gpus: int) -> Row:
@@ -285,6 +285,7 @@ class Sizing(Result):
     sized: tuple[Sized, ...]
 
     stem = "size"
+    given = ("target",)
     columns = (
         *("model", "hardware", "gpus", "replicas", "replica_gpus"),
         *("tp", "ep", "pp", "dp", "kvp", "ttft_at_quantile", "tpot_at_quantile"),
@@ -327,10 +328,6 @@ class Sizing(Result):
         """Rows and target."""
         return Result.record(self) | {"target": self.target._asdict()}
 
-    def inputs(self) -> Row:
-        """The problem, the requests and the target."""
-        return Result.inputs(self) | self.asked | {"target": self.target._asdict()}
-
 
 class _Usual(NamedTuple):
     """Mean lengths of the requests [tokens]."""
@@ -370,8 +367,8 @@ def _best_case(table: StepTable, asked: Asked, mean: _Usual) -> tuple[float, flo
     alone += scalar(rules.stream_steps) * float(column[0])
     held = context + scalar(table.cache_each)
     most = scalar(rules.budget) * stages / scalar(table.query_tokens)
-    own = min(scalar(rules.sequences), scalar(table.states))
-    fits = max(1.0, min(own, scalar(table.cache) / held, most))
+    slots = min(scalar(rules.sequences), scalar(table.states))
+    fits = max(1.0, min(slots, scalar(table.cache) / held, most))
     batches = np.append(ladder(math.floor(fits)), fits)
     steps = np.interp(batches, TOKEN_KNOTS, column)
     needed = max(mean.output - 1.0, 0.0) / accepted / batches
@@ -399,7 +396,7 @@ def options(
     some = traffic_of(asked.demand, users=1.0)
     lengths = lengths_of(some)
     mean = _Usual(*(float(np.mean(x)) for x in (some.prompt, some.output, some.cached)))
-    found = []
+    kept = []
     for count in replica_gpus:
         cells = _replica(problem, at, count, lengths[1])
         legal, _ = candidates_of(cells, cells.inputs, cells.economy)
@@ -418,8 +415,8 @@ def options(
             dp = scalar(records.partition.dp)
             ttft, tpot, rate, users = _best_case(table, _of_replica(asked, records), mean)
             design = design_label(cells, int(position))
-            found.append(Option(count, design, records, table, ttft, tpot, rate * dp, users * dp))
-    return found
+            kept.append(Option(count, design, records, table, ttft, tpot, rate * dp, users * dp))
+    return kept
 
 
 def _replica(problem: Problem, at: tuple[int, int], gpus: int, context: float) -> Cells:
@@ -452,14 +449,14 @@ def _deployment(option: Option, asked: Asked, replicas: int) -> Lane:
 def broken(outcome: Outcome, target: Target) -> tuple[str, ...]:
     """Limits that more than the allowed share of the requests misses."""
     limits = {"ttft": target.ttft, "tpot": target.tpot}
-    found = [
+    missed = [
         name
         for name, limit in limits.items()
         if outcome.quantile(name, target.quantile) > limit * (1.0 + 1e-12)
     ]
     if target.rate is not None and _falls_behind(outcome):
-        found.append("rate")
-    return tuple(found)
+        missed.append("rate")
+    return tuple(missed)
 
 
 def _falls_behind(outcome: Outcome) -> bool:
@@ -517,7 +514,7 @@ def _most(option: Option, target: Target) -> int:
     return int(min(MOST_REPLICAS, max(1.0, 64.0 * least_replicas(option, target))))
 
 
-def _search(found: list[Option], asked: Asked) -> tuple[Option | None, int, int]:
+def _search(candidates: list[Option], asked: Asked) -> tuple[Option | None, int, int]:
     """The option and replicas with the fewest GPUs, and how many options were simulated."""
     target = asked.target
 
@@ -527,7 +524,7 @@ def _search(found: list[Option], asked: Asked) -> tuple[Option | None, int, int]
     def at_best(option: Option) -> float:
         return option.gpus * math.ceil(TRUST * least_replicas(option, target))
 
-    order = sorted((x for x in found if math.isfinite(screened(x))),
+    order = sorted((x for x in candidates if math.isfinite(screened(x))),
                    key=lambda x: (screened(x), x.gpus, x.ttft))  # fmt: skip
     best: float = math.inf
     winner, replicas, simulated = None, 0, 0
@@ -665,10 +662,10 @@ def _sized(
     replica_gpus: Sequence[int],
 ) -> Sized:
     asked = Asked(scheduler_of(*rules_of, problem.stated.accelerators[at[1]]), demand, target)
-    found = options(problem, at, asked, replica_gpus)
+    candidates = options(problem, at, asked, replica_gpus)
     by_chance = bool(target.rate)  # their rate itself then varies by the root of their number
     few = max(needed_for(min(target.quantile, SEARCHED)), ARRIVALS * by_chance)
-    option, replicas, simulated = _search(found, asked._replace(measured=few))
+    option, replicas, simulated = _search(candidates, asked._replace(measured=few))
     outcome, binds, busy = None, tuple[str, ...](), 0.0
     if option is not None:
         many = max(needed_for(target.quantile), OF_FOUND * by_chance)
@@ -677,7 +674,7 @@ def _sized(
         each = replicas * scalar(option.records.partition.dp)
         rate = target.rate / each if target.rate else outcome.requests_per_s
         busy = busy_of(option.records, problem.stated.rules, outcome, rate)
-    least = min((x.gpus * least_replicas(x, target) for x in found), default=math.inf)
+    least = min((x.gpus * least_replicas(x, target) for x in candidates), default=math.inf)
     one = _replica(problem, at, replica_gpus[0], 1.0)
     return Sized(
         label=label_of(one),
@@ -688,9 +685,9 @@ def _sized(
         busy=busy,
         binds=binds,
         least=int(least) if math.isfinite(least) else 0,
-        best_ttft=min((x.ttft for x in found), default=math.nan),
-        best_tpot=min((x.tpot for x in found), default=math.nan),
-        screened=len(found),
+        best_ttft=min((x.ttft for x in candidates), default=math.nan),
+        best_tpot=min((x.tpot for x in candidates), default=math.nan),
+        screened=len(candidates),
         simulated=simulated,
     )
 

@@ -11,10 +11,8 @@ import numpy as np
 
 from qsjax.output import sheets
 from qsjax.records.conversion import number_of_text
-from qsjax.records.units import MS
+from qsjax.records.units import MS, TIMES, US
 
-# Seconds of a unit, by how headings write it.
-_UNITS = {"s": 1.0, "ms": MS, "us": 1e-6, "ns": 1e-9}
 _ARRIVALS = (
     *("arrival", "arrived_at", "timestamp", "time", "arrival_timestamp", "arrival_time"),
     *("start_time", "starttime", "request_time", "created_at", "created", "ts", "tstamp"),
@@ -22,14 +20,14 @@ _ARRIVALS = (
 )
 # Accepted headings of each column of a trace.
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "arrival": (*_ARRIVALS, *(f"{name}_{unit}" for name in _ARRIVALS for unit in _UNITS)),
+    "arrival": (*_ARRIVALS, *(f"{name}_{unit}" for name in _ARRIVALS for unit in TIMES)),
     **sheets.LENGTHS,
     "cached": ("cached", "cached_tokens"),
     "delay": ("delay", "delay_ms"),  # aiperf's, from an answer to the next turn
 }
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 # Above these a number of seconds since 1970 is one of milliseconds and so on: 1e11 s are in 5138.
-_EPOCHS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, MS))
+_EPOCHS = ((1e17, TIMES["ns"]), (1e14, US), (1e11, MS))
 
 
 class Traffic(NamedTuple):
@@ -237,7 +235,7 @@ def _scale(header: Sequence[str], columns: Mapping[str, int], arrival: np.ndarra
     https://github.com/alibaba-edu/qwen-bailian-usagetraces-anon.
     """
     heading = sheets.plain(header[columns["arrival"]])
-    stated = _UNITS.get(heading.rpartition("_")[2])
+    stated = TIMES.get(heading.rpartition("_")[2])
     if stated:
         return stated
     is_aibrix = {"prompt", "prompt_length"} <= {*header}
