@@ -264,6 +264,45 @@ COATS = {
     "    engine_kwargs=dict(\n        tensor_parallel_size=4,\n        max_model_len=8192,\n"
     "        reasoning_parser='deepseek_r1'\n        ### hf_token=os.environ['HF_TOKEN'],\n"
     "    ),\n)",
+    # Tests of https://github.com/sgl-project/sglang, and of vLLM
+    "SGLang's helper of tests": "class T(U):\n    @classmethod\n    def setUpClass(cls):\n"
+    "        cls.model = 'org/m'\n        cls.other_args = ['--tp-size', 4, '--context-length']\n"
+    "        cls.other_args += ['8192']\n        cls.process = popen_launch_server(cls.model,\n"
+    "            URL, timeout=T, other_args=cls.other_args)\n",
+    "SGLang's helper with parts": "class T(U):\n    model = 'org/m'\n    base = ['--tp', '4']\n"
+    "    def setUp(self):\n        popen_launch_server(self.model, URL, other_args=self.base +\n"
+    "            ['--context-length', '8192'])\n",
+    "vLLM's helper of tests": "M = 'org/m'\nARGS = ['--max-model-len', '8192']\ndef f():\n"
+    "    args = list(ARGS)\n    args.extend(['-tp', '4'])\n"
+    "    with RemoteOpenAIServer(M, args, max_wait_seconds=None) as server:\n        pass\n",
+    "SGLang's arguments in Python": "M = 'org/m'\nargs = f'--model {M} --tp-size 4 "
+    "--context-length 8192'.split()\nrun_server(prepare_server_args(args))",
+    "RunPod in Python": "M = 'org/m'\npod = runpod.create_pod(name='v', gpu_count=4,\n"
+    "    image_name='vllm/vllm-openai:v0.6.3',\n"
+    "    docker_args=f'--model {M} -tp 4 --max-model-len 8192')",
+    "Docker in Python": "client.containers.run('vllm/vllm-openai:latest', detach=True,\n"
+    f"    command={['--model', *ARGUMENTS]})",
+    "a program that has a name": "vllm_bin = '/opt/bin/vllm'\ndef f(port):\n    cmd = [\n"
+    "        vllm_bin, 'serve', 'org/m', '-tp', '4', '--max-model-len', '8192', '--port', port,\n"
+    "    ]\n    return Popen(cmd)",
+    "a text behind a keyword": f"ensure(backend=B.VLLM, command='{LINE}')",
+    "keywords in Python that are added later": "args = {'model': 'org/m'}\n"
+    "more = {'max_model_len': 8192}\nargs.update(more)\nargs['tensor_parallel_size'] = 4  # GPUs\n"
+    "llm = LLM(**args)",
+    "launchd": "<plist version='1.0'><dict>\n<key>EnvironmentVariables</key><dict><key>N</key>"
+    "<string>4</string></dict>\n<key>ProgramArguments</key>\n<array>\n"
+    + "".join(
+        f"  <string>{word}</string>\n"
+        for word in ("/opt/bin/vllm", "serve", "org/m", "-tp", "${N}", "--max-model-len=8192")
+    )
+    + "</array>\n<key>RunAtLoad</key>\n<true/>\n</dict></plist>\n",
+    # https://github.com/hiyouga/LLaMA-Factory, examples/inference
+    "LLaMA-Factory": "model_name_or_path: org/m\ntemplate: qwen\ninfer_backend: vllm  # of three\n"
+    "vllm_maxlen: 8192\nvllm_config:\n  tensor_parallel_size: 4\n",
+    "LLaMA-Factory's command": "llamafactory-cli api --model_name_or_path org/m "
+    "--infer_backend vllm --vllm_maxlen 8192 --vllm_config.tensor_parallel_size 4 > log",
+    "Cerebrium": "[cerebrium.dependencies.pip]\nvllm = '==0.9.1'\n[cerebrium.runtime.custom]\n"
+    f"entrypoint = {['vllm', 'serve', *ARGUMENTS]}\nport = 8080\n".replace("'", '"'),
     # Tools that start an engine by arguments of their own
     "another module of the engine": 'docker run vllm/vllm-openai:nightly -c "set -e; python3 -m '
     f'vllm.patches.apply_all ; exec {LINE}"',

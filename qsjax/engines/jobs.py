@@ -229,6 +229,44 @@ def _options(text: str) -> Held | None:
     return Held(started("vllm", found.get("model-id", ""), flags), "", (note,))
 
 
+# Names of LLaMA-Factory's that are other than the engine's, and the longest context without one
+# (hiyouga/LLaMA-Factory, src/llamafactory/hparams/model_args.py).
+_FACTORY = {
+    "maxlen": {"vllm": "max-model-len", "sglang": "context-length"},
+    "gpu-util": {"vllm": "gpu-memory-utilization"},
+    "mem-fraction": {"sglang": "mem-fraction-static"},
+}
+
+
+def factory(told: dict[str, str]) -> str:
+    """The command of the engine that LLaMA-Factory starts with these settings, "" for none."""
+    engine = told.get("infer_backend", "")
+    if engine not in PROGRAMS:
+        return ""
+    flags = {"maxlen": "4096"}
+    for name, value in told.items():
+        if name.startswith(f"{engine}_"):
+            own = name.removeprefix(f"{engine}_").removeprefix("config.").replace("_", "-")
+            flags[own] = value
+    renamed = {_FACTORY.get(name, {}).get(engine, name): value for name, value in flags.items()}
+    known = spelled(engine)
+    words = [x for name, given in renamed.items() if name in known for x in as_flag(name, given)]
+    return started(engine, told.get("model_name_or_path", ""), words)
+
+
+def _factory(text: str) -> Held | None:
+    """The server that a settings file of LLaMA-Factory describes."""
+    if not re.search(r"^infer_backend:", text, re.MULTILINE):
+        return None
+    flags = (flag[2:].partition("=") for flag in settings.read("the settings", text))
+    command = factory({name: value for name, _, value in flags})
+    note = (
+        "LLaMA-Factory splits a model over all GPUs that it sees unless its settings say a degree; "
+        "write it behind the command"
+    )
+    return Held(command, "", (note,)) if command else None
+
+
 def _passed(text: str, head: re.Match[str]) -> list[str]:
     """The words of a list or a text of YAML behind its key."""
     rest, lines = head["rest"].strip(), list[str]()
@@ -359,5 +397,5 @@ def described(text: str) -> Held | None:
     """
     readers = [_sagemaker, _runpod, _options]
     if "\n" in text.strip():
-        readers += [_env_file, _service, _job, _modelservice, _chart, _stack, _settings]
+        readers += [_env_file, _factory, _service, _job, _modelservice, _chart, _stack, _settings]
     return next((found for read in readers if (found := read(text))), None)

@@ -29,6 +29,7 @@ _CONSTANT = re.compile(
 # What vLLM and SGLang say of their flags when they start; SGLang names every one that it has.
 _LOGGED = re.compile(r"(non-default args: (?=\{)|server_args=ServerArgs(?=\())")
 _OBJECT = re.compile(r"<[\w.]+:? ?([^<>]*)>")  # `<Mode.FAST: 3>`
+_DEEP = 5  # names within names
 _MODEL = ("model_source", "model_id", "model_path", "model")
 # Ray's `engine_kwargs`, and `vllmConfig` of the production stack's chart, which writes camelCase.
 _MAPPING = re.compile(
@@ -65,7 +66,9 @@ def _call_at(text: str, start: int) -> str:
 
 def _value(node: ast.expr, names: dict[str, Any]) -> Any:
     """What an expression holds: a constant, a dict of its keywords, or `$NAME` where unknown."""
-    if isinstance(node, ast.Call):
+    if isinstance(node, ast.Call) and (node.keywords or not node.args):
+        if not node.keywords:
+            return f"${ast.unparse(node.func).split('.')[-1]}"
         return {one.arg: _value(one.value, names) for one in node.keywords if one.arg}
     if isinstance(node, ast.Dict):
         keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
@@ -125,18 +128,40 @@ def _in_log(text: str) -> str:
     return _command(engine, model, given)
 
 
+def _parsed(text: str) -> ast.expr | None:
+    """A text as an expression of Python, None where it is none."""
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        return None
+
+
+def _named(named: str, text: str, names: dict[str, Any], depth: int = 0) -> dict[str, Any]:
+    """The dict of this name in a text, with what is put into it later."""
+    found: dict[str, Any] = {}
+    word = rf"(?m)^[ \t]*{re.escape(named)}\b"
+    for how in re.finditer(
+        rf"{word}(?:(?P<to>[^=\n\[.]*=(?!=)|\.update)|\[(['\"])(\w+)\2\]\s*=)", text
+    ):
+        if how[3]:
+            line = text[how.end() :].partition("\n")[0].partition(" #")[0]
+            node = _parsed(line)
+            found |= {how[3]: _value(node, names)} if node is not None else {}
+            continue
+        node = _parsed(_call_at(text, how.end()))
+        if how["to"] == ".update" and isinstance(node, ast.Name) and depth < _DEEP:
+            found |= _named(node.id, text, names, depth + 1)
+        held = _value(node, names) if isinstance(node, ast.Dict | ast.Call) else {}
+        found |= held if isinstance(held, dict) else {}
+    return found
+
+
 def _spread(call: ast.Call, text: str, names: dict[str, Any]) -> dict[str, Any]:
     """The keywords of `**NAME`, where the text sets that name to a dict."""
     found: dict[str, Any] = {}
     for one in call.keywords:
-        named = ast.unparse(one.value) if one.arg is None else ""
-        start = re.search(rf"(?m)^[ \t]*{re.escape(named)}\b[^=\n]*=\s*", text) if named else None
-        try:
-            held = ast.parse(_call_at(text, start.end()), mode="eval").body if start else None
-        except SyntaxError:
-            continue
-        given = _value(held, names) if isinstance(held, ast.Dict | ast.Call) else {}
-        found |= given
+        if one.arg is None:
+            found |= _named(ast.unparse(one.value), text, names)
     return found
 
 
