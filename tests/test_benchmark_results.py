@@ -453,6 +453,47 @@ def test_several_printed_results(tmp_path):
     assert (second["value"], second["concurrency"]) == (15.9, pytest.approx(30.92))
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (PRINTED, {"model": "qwen3-32b", "hardware": "H200", "tp": "4"}),
+        # The command stands in front.
+        (
+            f"$ vllm bench serve --model Qwen/Qwen3-32B --num-prompts 9\n{PRINTED}",
+            {"hardware": "H200", "tp": "4"},
+        ),
+        (
+            json.dumps({"mean_tpot_ms": 13.9, "max_concurrency": 32, "model_id": "qwen3-32b"}),
+            {"hardware": "H200", "tp": "4", "isl": "1024", "osl": "512"},
+        ),
+        (
+            "concurrency;isl;osl;tpot_ms\n32;1024;512;13.9\n",
+            {"model": "qwen3-32b", "hardware": "H200", "tp": "4"},
+        ),
+        (
+            "| concurrency | input tokens | output tokens | Output tokens/s | TPOT (ms) |\n"
+            "|---|---|---|---|---|\n| 32 | 1024 | 512 | 2302 | 13.9 |\n",
+            {"model": "qwen3-32b", "hardware": "H200", "tp": "4"},
+        ),
+    ],
+)
+def test_what_a_file_does_not_say_stands_behind_it(tmp_path, text, told):
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(ValueError, match=r"hardware"):
+        read_records(tmp_path / "a.txt")
+    (record,) = read_records(tmp_path / "a.txt", told)
+    found = deployment_of(record)
+    assert (found.model_name, found.hardware_name) == ("qwen3-32b", "h200-sxm")
+    assert (found.partition.tp, found.workload.batch, found.output) == (4, 32, 512)
+
+
+def test_gpus_that_nothing_tells_are_told(tmp_path):
+    run = {"mean_tpot_ms": 9, "model": "qwen3-32b", "gpu": "H200", "concurrency": 8, "isl": 9}
+    (tmp_path / "a.json").write_text(json.dumps(run | {"osl": 9}))
+    with pytest.warns(UserWarning, match=r"1 of 1 runs do not say .* behind the file: tp=8"):
+        read_records(tmp_path / "a.json")
+
+
 def test_sglang_s_mean_in_flight(tmp_path):
     """SGLang prints both; the limit is not what ran."""
     text = PRINTED.replace("Mean TPOT", "Concurrency:                             28.50\nMean TPOT")
@@ -460,7 +501,9 @@ def test_sglang_s_mean_in_flight(tmp_path):
     (record,) = read_records(tmp_path / "a.txt")
     assert (record["mean_concurrency"], record["concurrency"]) == (28.5, 32)
     run = {"mean_tpot_ms": 9.0, "concurrency": 28.5, "max_concurrency": 32}
-    (tmp_path / "a.json").write_text(json.dumps(run | {"model": "qwen3-32b", "gpu": "H200"}))
+    (tmp_path / "a.json").write_text(
+        json.dumps(run | {"model": "qwen3-32b", "gpu": "H200", "tp": 1})
+    )
     (record,) = read_records(tmp_path / "a.json")
     assert (record["mean_concurrency"], record["concurrency"]) == (28.5, 32)
 

@@ -20,6 +20,8 @@ _BESIDE = re.compile(
     # What was seen beside it and changes no time: power, loads, errors, how it ended.
     r"|(?:gpu_)?(?:power|util|mem_used)_(?:mean|avg|max|p\d+)\w*|energy\w*|error\w*|status"
     r"|(?:ok|err)_req\w*|(?:completed|total)_requests|gen_tok\w*|\w+_id"
+    r"|\w*version|driver|serving|source|report|data_?type|timestamp|(?:num_)?warmups?|notes?"
+    r"|timeouts?\w*|wall_time\w*|requests_completed|tokens_(?:in|out)|comments?|remarks?"
     r"|rps|qps|qpm|tps|results_\w+|(?:\w+_)?duration|elapsed\w*|success\w*|total_(?:generated|input|output)_tokens"
 )
 # `tpot_mean` and `tpot_ms_mean` for `mean_tpot`
@@ -62,6 +64,8 @@ def column_of(heading: str) -> tuple[str, str, str]:
     elif behind := _BEHIND.fullmatch(name):
         which = "median" if behind[3] == "med" else behind[3]
         name, unit = f"{which}_{behind[1]}", unit or behind[2] or ""
+    if unit and COLUMNS.get(name) in COUNTS:  # "Output tokens/s" is a rate, no length
+        return "", name, unit
     if name in COLUMNS:
         return COLUMNS[name], name, unit
     if _BESIDE.fullmatch(name):
