@@ -528,7 +528,7 @@ def test_a_trace_is_sorted_and_begins_at_zero():
         '{"timestamp": 0, "requests": [{"prompt": "a", "prompt_length": 374, '
         '"output_length": 44}]}\n{"timestamp": 4314.579, "requests": [{"prompt": "b", '
         '"prompt_length": 396, "output_length": 109}]}',
-        # https://github.com/casys-kaist/LLMServingSim, dataset; ServeGen; requests that come at once
+        # https://github.com/casys-kaist/LLMServingSim, dataset; ServeGen; agents' plays
         '{"input_toks": 374, "output_toks": 44, "arrival_time_ns": 4059740, "input_ids": [1]}\n'
         '{"input_toks": 396, "output_toks": 109, "arrival_time_ns": 4318638740}',
         '{"t": 0.0, "in": 374, "out": 44}\n{"t": 4.314579, "in": 396, "out": 109}',

@@ -108,6 +108,8 @@ class _Reader:
             name = ast.unparse(node.func)
             if name in ("os.environ.get", "os.getenv") and len(node.args) > 1:
                 yield from self._words(node.args[1])
+            elif name.endswith(".get"):  # of a dict that comes from elsewhere
+                yield f"${''.join(self._words(node.args[0]))}"
             else:
                 yield from self._words(node.args[0])
         else:

@@ -531,12 +531,12 @@ def _code(text: str) -> str:
     code = []
     for block in blocks:
         try:
-            shlex.split(block)
+            shlex.split(block, comments=True)
         except ValueError:
             continue
         code.append(block)
     whole = "\n".join(code)
-    return whole if SERVER.search(whole) else text
+    return whole if SERVER.search(whole) or "vllm/vllm-openai" in whole else text
 
 
 def as_typed(text: str) -> str:
