@@ -870,6 +870,14 @@ def test_the_language_model_may_be_anywhere(write, inner):
     assert catalog.load_hf(write(omni)).spec.hidden == 512
 
 
+@pytest.mark.parametrize("kind", ["llama", "glm4", "qwen2"])
+@pytest.mark.parametrize("key", ["num_kv_heads", "n_head_kv", "multi_query_group_num"])
+def test_other_names_of_kv_heads_and_of_their_width_hold(write, kind, key):
+    """Of types that read neither, each query head was taken for one of keys."""
+    spec = catalog.load_hf(write(LLAMA | {"model_type": kind, key: 2, "kv_channels": 96})).spec
+    assert (spec.kv_heads, spec.head_dim) == (2, 96)
+
+
 @pytest.mark.parametrize("given", [0, [], False, "fp8", {}])
 @pytest.mark.parametrize("key", ["quantization_config", "compression_config"])
 def test_a_quantisation_that_is_none_is_told(write, key, given):

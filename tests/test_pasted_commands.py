@@ -280,9 +280,10 @@ COATS = {
     "RunPod in Python": "M = 'org/m'\npod = runpod.create_pod(name='v', gpu_count=4,\n"
     "    image_name='vllm/vllm-openai:v0.6.3',\n"
     "    docker_args=f'--model {M} -tp 4 --max-model-len 8192')",
-    "RunPod in Python in prose": "Use the `vllm/vllm-openai` image, don't build one:\n```python\n"
+    "RunPod in Python in prose": "Use `vllm/vllm-openai`, don't build one:\n```python\n"
     "runpod.create_pod(\n    image_name='vllm/vllm-openai:latest',  # or what's there\n"
-    "    docker_args=(\n        '--model org/m '\n        '-tp 4 --max-model-len 8192'\n    ),\n)\n```\n",
+    "    docker_args=(\n        '--model org/m '\n        '-tp 4 --max-model-len 8192'\n    )\n)\n"
+    "```\n",
     "Docker in Python": "client.containers.run('vllm/vllm-openai:latest', detach=True,\n"
     f"    command={['--model', *ARGUMENTS]})",
     "a program that has a name": "vllm_bin = '/opt/bin/vllm'\ndef f(port):\n    cmd = [\n"
