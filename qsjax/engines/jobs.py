@@ -5,6 +5,7 @@ measured; KServe's LLMInferenceService; variables of SageMaker's and RunPod's co
 AWS's; values of charts; and a settings file of an engine by itself.
 """
 
+import itertools
 import json
 import re
 import shlex
@@ -77,19 +78,20 @@ class Held(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+def below(text: str, indent: int) -> str:
+    """The lines of a text that are indented more, up to the first that is not; dedented."""
+    lines = (one for one in text.splitlines() if one.strip() and one.lstrip()[0] != "#")
+    inside = itertools.takewhile(lambda one: len(one) - len(one.lstrip()) > indent, lines)
+    return textwrap.dedent("\n".join(inside)) + "\n"
+
+
 def under(text: str, *path: str) -> str:
     """What stands below nested keys of YAML, without its indentation; "" where one is missing."""
     for key in path:
         head = re.search(rf"^['\"]?{key}['\"]?:[ \t]*(?:#.*)?\n", text, re.MULTILINE)
         if head is None:
             return ""
-        lines = []
-        for line in text[head.end() :].splitlines():
-            if line.strip() and not line.lstrip().startswith("#"):
-                if not line.startswith((" ", "\t")):
-                    break
-                lines.append(line)
-        text = textwrap.dedent("\n".join(lines)) + "\n"
+        text = below(text[head.end() :], 0)
     return text
 
 

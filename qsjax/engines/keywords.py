@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from qsjax.engines import jobs, settings
 from qsjax.engines.jobs import engine_of_keys, spelled, started
 
 # Calls whose keywords are an engine's flags: vLLM's, SGLang's, TensorRT-LLM's, Ray's.
@@ -37,9 +38,7 @@ _MAPPING = re.compile(
     re.M,
 )
 _SERVED = re.compile(r"^[ \t-]*(model_source|model_id|modelURL)\s*:\s*['\"]?([^\s'\"#]+)", re.M)
-_ENTRY = re.compile(
-    r"(?P<lead>[ \t]*)(?P<item>-[ \t]+)?(?:(?P<key>[\w.-]+)\s*:)?[ \t]*(?P<value>.*)"
-)
+_CAMEL = re.compile(r"(?<=[a-z0-9])[A-Z]")
 
 
 def _call_at(text: str, start: int) -> str:
@@ -200,48 +199,19 @@ def _in_python(text: str) -> str:
     return ""
 
 
-def _plain(text: str) -> Any:
-    """A value of YAML on one line."""
-    bare = text if text[:1] in "'\"[{" else re.sub(r"\s+#.*$", "", text).strip()
-    known = {"true": True, "false": False, "null": None, "~": None, "": None}
-    if bare.lower() in known:
-        return known[bare.lower()]
-    try:
-        return json.loads(bare)
-    except ValueError:
-        return bare.strip("'\"")
-
-
 def _in_mapping(text: str) -> str:
     found = _MAPPING.search(text)
-    if not found:
+    given = settings.mapping(jobs.below(text[found.end() :], len(found["indent"]))) if found else {}
+    if not found or not given:
         return ""
-    inner, given, more = -1, dict[str, Any](), list[str]()
-    last = ""
-    for line in text[found.end() :].splitlines():
-        entry = _ENTRY.match(line)
-        if not line.strip() or line.lstrip().startswith("#") or entry is None:
-            continue
-        depth = len(entry["lead"])
-        if depth <= len(found["indent"]) or depth < inner:
-            break
-        inner = depth if inner < 0 else inner
-        if entry["item"]:
-            more.append(str(_plain(line.strip().removeprefix("- "))))
-        elif depth == inner and entry["key"]:
-            last = re.sub(r"(?<=[a-z0-9])([A-Z])", lambda one: f"-{one[1].lower()}", entry["key"])
-            given[last] = _plain(entry["value"].strip())
-        elif entry["key"]:
-            held = given[last] if isinstance(given.get(last), dict) else {}
-            given[last] = {**held, entry["key"]: _plain(entry["value"].strip())}
+    given = {_CAMEL.sub(r"-\g<0>", key).lower(): value for key, value in given.items()}
     listed = given.pop("extra-args", None)
-    more += [str(one) for one in listed] if isinstance(listed, list) else []
     served = dict(reversed(_SERVED.findall(text)))
     model = served.get("modelURL") or served.get("model_source") or served.get("model_id")
     if model is None and "engine_kwargs" not in found[0] and "model" not in given:
         return ""  # of a template that says the model and its split elsewhere
     command = _command("sglang" if "sglang:" in text else "vllm", model, given)
-    return " ".join([command, *map(shlex.quote, more)])
+    return " ".join([command, *map(shlex.quote, map(str, listed or ()))])
 
 
 def _in_object(text: str) -> str:
