@@ -685,6 +685,13 @@ def test_what_one_branch_alone_changes_stays_as_it_was():
     assert got.tp == 8
 
 
+def test_a_model_alone_in_python_and_a_switch_that_is_not_known():
+    assert read("from vllm import LLM\nllm = LLM('org/m')\n").model == "org/m"
+    got = read("llm = LLM('org/m', enable_expert_parallel=args.ep, max_model_len=cut())")
+    assert got.model == "org/m"
+    assert any("--max-model-len" in note and "no value is known" in note for note in got.notes)
+
+
 def test_keywords_that_take_tables_keep_them():
     """What a keyword of Ray's says as a table is JSON to the engine; a variable stays unknown."""
     got = read(

@@ -65,10 +65,8 @@ def _call_at(text: str, start: int) -> str:
 
 def _value(node: ast.expr, names: dict[str, Any]) -> Any:
     """What an expression holds: a constant, a dict of its keywords, or `$NAME` where unknown."""
-    if isinstance(node, ast.Call) and (node.keywords or not node.args):
-        if not node.keywords:
-            return f"${ast.unparse(node.func).split('.')[-1]}"
-        return {one.arg: _value(one.value, names) for one in node.keywords if one.arg}
+    if isinstance(node, ast.Call) and node.keywords:
+        return _keywords(node, names)
     if isinstance(node, ast.Dict):
         keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
         pairs = zip(keys, node.values, strict=True)
@@ -79,8 +77,13 @@ def _value(node: ast.expr, names: dict[str, Any]) -> Any:
         held = ast.literal_eval(node)
         json.dumps(held)  # `...`, a set and the like are no values of flags
     except (ValueError, TypeError):
-        return f"${ast.unparse(node).split('.')[-1].split('[')[0] or '_'}"
+        name = re.split(r"[\[(]", ast.unparse(node).split(".")[-1])[0]
+        return f"${name or '_'}"
     return held
+
+
+def _keywords(node: ast.Call, names: dict[str, Any]) -> dict[str, Any]:
+    return {one.arg: _value(one.value, names) for one in node.keywords if one.arg}
 
 
 def _words(key: str, value: Any, nested: bool) -> Iterator[str]:
@@ -93,6 +96,8 @@ def _words(key: str, value: Any, nested: bool) -> Iterator[str]:
             yield from (flag, json.dumps(value))
         for name, one in value.items() if nested else ():
             yield from _words(f"{key}.{name}", one, nested)
+    elif isinstance(value, str) and value.startswith("$"):
+        yield f"{flag}={value}"  # of a switch too, whose value would stand alone
     elif value is not None and value is not False:
         yield from (flag, value if isinstance(value, str) else json.dumps(value))
 
@@ -184,7 +189,7 @@ def _in_python(text: str) -> str:
             continue
         if found[1] == "LLM" and "tensorrt_llm" in text:
             engine = "trtllm"
-        given = {**_spread(node, text, names), **_value(node, names)}
+        given = _spread(node, text, names) | _keywords(node, names)
         outer = {**given, **(given.get("model_loading_config") or {})}
         model = next((outer[name] for name in _MODEL if isinstance(outer.get(name), str)), None)
         if found[1] in ("LLMConfig", "vLLMEngineProcessorConfig"):

@@ -536,7 +536,9 @@ def _code(text: str) -> str:
             continue
         code.append(block)
     whole = "\n".join(code)
-    return whole if SERVER.search(whole) or "vllm/vllm-openai" in whole else text
+    if SERVER.search(whole):
+        return whole
+    return next((block for block in code if lists.launched(block)), text)
 
 
 def as_typed(text: str) -> str:
