@@ -487,6 +487,31 @@ def test_what_a_file_does_not_say_stands_behind_it(tmp_path, text, told):
     assert (found.partition.tp, found.workload.batch, found.output) == (4, 32, 512)
 
 
+def test_tokens_of_a_step_in_a_table(tmp_path):
+    """A column of them was read over, and rows with drafts were predicted without."""
+    (tmp_path / "a.md").write_text(
+        "model: qwen3-32b\nhardware: H200\ntp: 4\n\n"
+        "| 并发 | 输入 | 输出 | med TPOT (ms) | Accept length |\n|---|---|---|---|---|\n"
+        "| 8 | 3.5K | 1K | 9.9 | — |\n| 8 | 3.5K | 1K | 4.7 | 3.16 |\n"
+    )
+    plain, drafted = (deployment_of(one) for one in read_records(tmp_path / "a.md"))
+    assert (plain.prompt, plain.output, plain.workload.batch) == (3584, 1024, 8)
+    assert (plain.workload.tokens_per_step, drafted.workload.tokens_per_step) == (1, 3.16)
+    assert float(drafted.workload.query_tokens) > 1
+
+
+def test_gpus_that_aiperf_saw(tmp_path):
+    gpus = {"endpoints": {"http://x": {"gpus": {"0": {"gpu_name": "NVIDIA H200"}}}}}
+    run = {
+        "input_config": {"phases": [{"concurrency": 4}], "models": [{"name": "qwen3-8b"}]},
+        "model": "qwen3-8b",
+        "inter_token_latency": {"unit": "ms", "avg": 12.5}, "telemetry_data": gpus, "tp": 1,
+        "input_sequence_length": {"avg": 1024}, "output_sequence_length": {"avg": 100},
+    }  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    assert deployment_of(read_records(tmp_path / "a.json")[0]).hardware_name == "h200-sxm"
+
+
 def test_gpus_that_nothing_tells_are_told(tmp_path):
     run = {"mean_tpot_ms": 9, "model": "qwen3-32b", "gpu": "H200", "concurrency": 8, "isl": 9}
     (tmp_path / "a.json").write_text(json.dumps(run | {"osl": 9}))

@@ -146,7 +146,16 @@ def _aiperf(given: Mapping[str, Any]) -> Iterator[Run]:
             _over(_first(given, "request_latency.avg"), 1e3),
         ),
         model=_first(given, "input_config.models.items.0.name", "input_config.models.0"),
+        hardware=next(_gpus(given), None),
     )
+
+
+def _gpus(given: Mapping[str, Any]) -> Iterator[str]:
+    """The names of the GPUs of which aiperf has telemetry."""
+    for endpoint in (value_at(given, "telemetry_data.endpoints") or {}).values():
+        for one in (value_at(endpoint, "gpus") or {}).values():
+            if isinstance(name := _first(one, "gpu_name"), str):
+                yield name
 
 
 def runs_of(given: Mapping[str, Any]) -> list[Run]:

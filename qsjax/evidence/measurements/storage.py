@@ -444,6 +444,9 @@ def _csv_row(
     record = _csv_record(number, cells, values)
     if time is not None:
         record |= {"metric": columns.time_metric(time.own), "unit": time.unit}
+    if re.fullmatch(r"\d+(?:\.\d+)?", accepted := cells.get("accepted", "")):
+        phase = f"{record.get('phase') or ''} EAGLE".strip()
+        record |= {"accepted": float(accepted), "phase": phase}
     return record, problems
 
 
