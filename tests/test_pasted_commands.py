@@ -305,6 +305,15 @@ COATS = {
     "vllm_maxlen: 8192\nvllm_config:\n  tensor_parallel_size: 4\n",
     "LLaMA-Factory's command": "llamafactory-cli api --model_name_or_path org/m "
     "--infer_backend vllm --vllm_maxlen 8192 --vllm_config.tensor_parallel_size 4 > log",
+    # https://docs.baseten.co/engines, both of its schemas
+    "Truss": "resources:\n  accelerator: H100:4\ntrt_llm:\n  build:\n    base_model: decoder\n"
+    "    checkpoint_repository:\n      repo: org/m\n      source: HF\n    max_input_len: 8000\n"
+    "    max_output_len: 192\n    num_builder_gpus: 2\n    tensor_parallel_count: 4\n",
+    "Truss of today": "trt_llm:\n  inference_stack: v2\n  build:\n    checkpoint_repository:\n"
+    "      repo: org/m\n    quantization_type: no_quant\n  runtime:\n    max_seq_len: 8192\n"
+    "    tensor_parallel_size: 4\n    served_model_name: x\n",
+    "SGLang for TPUs": "python3 -u -m sgl_jax.launch_server --model-path org/m --tp-size=4 "
+    "--device=tpu --context-length 8192",
     "Cerebrium": "[cerebrium.dependencies.pip]\nvllm = '==0.9.1'\n[cerebrium.runtime.custom]\n"
     f"entrypoint = {['vllm', 'serve', *ARGUMENTS]}\nport = 8080\n".replace("'", '"'),
     # Tools that start an engine by arguments of their own
@@ -407,6 +416,38 @@ def test_one_command_in_many_coats(coat):
 def test_tools_that_start_another_engine_are_none_of_these(text):
     with pytest.raises(ValueError, match=r"not an engine whose flags|sets variables"):
         read(text)
+
+
+TRUSS = "trt_llm:\n  build:\n    checkpoint_repository:\n      repo: org/m\n    quantization_type: "
+
+
+@pytest.mark.parametrize(
+    ("text", "weights", "cache"),
+    [
+        (TRUSS + "no_quant\n", None, None),
+        (TRUSS + "fp8\n", "fp8", None),
+        (TRUSS + "fp8_kv\n", "fp8", 1),
+        (TRUSS + "fp4_kv\n", "fp4", 1),
+        (TRUSS + "weights_int4\n", "fp4", None),
+        (TRUSS + "weights_kv_int8\n", "fp8", 1),
+        (
+            "max_batch_size: 4\nmax_seq_len: 8\nquant_config:\n  quant_algo: W4A16_AWQ\n"
+            "  kv_cache_quant_algo: FP8\n",
+            "fp4",
+            1,
+        ),
+    ],
+)
+def test_quantisations_of_tensorrt_llm(text, weights, cache):
+    got = read(text)
+    assert (got.engine, got.weights, got.bytes_kv) == ("trtllm", weights, cache)
+
+
+def test_what_truss_says_beyond_the_engine():
+    got = read(TRUSS + "fp4_mlp_only\n    speculator:\n      num_draft_tokens: 9\n")
+    assert "not read: quantization_type: fp4_mlp_only, speculator" in got.notes[-1]
+    with pytest.raises(ValueError, match="YAML without the command"):
+        read(TRUSS + "fp8\n    base_model: encoder_bert\n")
 
 
 @pytest.mark.parametrize("line", ["vllm serve org/m \\\n", "docker run \\\n"])
