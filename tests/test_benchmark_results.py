@@ -453,6 +453,72 @@ def test_several_printed_results(tmp_path):
     assert (second["value"], second["concurrency"]) == (15.9, pytest.approx(30.92))
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (PRINTED, {"model": "qwen3-32b", "hardware": "H200", "tp": "4"}),
+        # The command stands in front.
+        (
+            f"$ vllm bench serve --model Qwen/Qwen3-32B --num-prompts 9\n{PRINTED}",
+            {"hardware": "H200", "tp": "4"},
+        ),
+        (
+            json.dumps({"mean_tpot_ms": 13.9, "max_concurrency": 32, "model_id": "qwen3-32b"}),
+            {"hardware": "H200", "tp": "4", "isl": "1024", "osl": "512"},
+        ),
+        (
+            "concurrency;isl;osl;tpot_ms\n32;1024;512;13.9\n",
+            {"model": "qwen3-32b", "hardware": "H200", "tp": "4"},
+        ),
+        (
+            "| concurrency | input tokens | output tokens | Output tokens/s | TPOT (ms) |\n"
+            "|---|---|---|---|---|\n| 32 | 1024 | 512 | 2302 | 13.9 |\n",
+            {"model": "qwen3-32b", "hardware": "H200", "tp": "4"},
+        ),
+    ],
+)
+def test_what_a_file_does_not_say_stands_behind_it(tmp_path, text, told):
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(ValueError, match=r"hardware"):
+        read_records(tmp_path / "a.txt")
+    (record,) = read_records(tmp_path / "a.txt", told)
+    found = deployment_of(record)
+    assert (found.model_name, found.hardware_name) == ("qwen3-32b", "h200-sxm")
+    assert (found.partition.tp, found.workload.batch, found.output) == (4, 32, 512)
+
+
+def test_tokens_of_a_step_in_a_table(tmp_path):
+    """A column of them was read over, and rows with drafts were predicted without."""
+    (tmp_path / "a.md").write_text(
+        "model: qwen3-32b\nhardware: H200\ntp: 4\n\n"
+        "| 并发 | 输入 | 输出 | med TPOT (ms) | Accept length |\n|---|---|---|---|---|\n"
+        "| 8 | 3.5K | 1K | 9.9 | — |\n| 8 | 3.5K | 1K | 4.7 | 3.16 |\n"
+    )
+    plain, drafted = (deployment_of(one) for one in read_records(tmp_path / "a.md"))
+    assert (plain.prompt, plain.output, plain.workload.batch) == (3584, 1024, 8)
+    assert (plain.workload.tokens_per_step, drafted.workload.tokens_per_step) == (1, 3.16)
+    assert float(drafted.workload.query_tokens) > 1
+
+
+def test_gpus_that_aiperf_saw(tmp_path):
+    gpus = {"endpoints": {"http://x": {"gpus": {"0": {"gpu_name": "NVIDIA H200"}}}}}
+    run = {
+        "input_config": {"phases": [{"concurrency": 4}], "models": [{"name": "qwen3-8b"}]},
+        "model": "qwen3-8b",
+        "inter_token_latency": {"unit": "ms", "avg": 12.5}, "telemetry_data": gpus, "tp": 1,
+        "input_sequence_length": {"avg": 1024}, "output_sequence_length": {"avg": 100},
+    }  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    assert deployment_of(read_records(tmp_path / "a.json")[0]).hardware_name == "h200-sxm"
+
+
+def test_gpus_that_nothing_tells_are_told(tmp_path):
+    run = {"mean_tpot_ms": 9, "model": "qwen3-32b", "gpu": "H200", "concurrency": 8, "isl": 9}
+    (tmp_path / "a.json").write_text(json.dumps(run | {"osl": 9}))
+    with pytest.warns(UserWarning, match=r"1 of 1 runs do not say .* behind the file: tp=8"):
+        read_records(tmp_path / "a.json")
+
+
 def test_sglang_s_mean_in_flight(tmp_path):
     """SGLang prints both; the limit is not what ran."""
     text = PRINTED.replace("Mean TPOT", "Concurrency:                             28.50\nMean TPOT")
@@ -460,7 +526,9 @@ def test_sglang_s_mean_in_flight(tmp_path):
     (record,) = read_records(tmp_path / "a.txt")
     assert (record["mean_concurrency"], record["concurrency"]) == (28.5, 32)
     run = {"mean_tpot_ms": 9.0, "concurrency": 28.5, "max_concurrency": 32}
-    (tmp_path / "a.json").write_text(json.dumps(run | {"model": "qwen3-32b", "gpu": "H200"}))
+    (tmp_path / "a.json").write_text(
+        json.dumps(run | {"model": "qwen3-32b", "gpu": "H200", "tp": 1})
+    )
     (record,) = read_records(tmp_path / "a.json")
     assert (record["mean_concurrency"], record["concurrency"]) == (28.5, 32)
 

@@ -25,9 +25,12 @@ from qsjax.numerics.intervals import (
 )
 from qsjax.numerics.namespace import xp
 from qsjax.numerics.safe import at_least, blend, ceil, floor
+from qsjax.records.fields import numbers_of
 from qsjax.records.specs import CONVENTIONS
 
-MODELS = sorted(qs.model_names())
+# One model of each kind: those with the same fields differ in numbers alone.
+KINDS = {tuple(numbers_of(qs.model(name)).values()): name for name in qs.model_names()}
+MODELS = sorted({tuple(map(bool, values)): name for values, name in KINDS.items()}.values())
 MOST = 40  # designs of a model that are sampled
 SAMPLES = 240
 

@@ -146,6 +146,18 @@ def test_no_two_entries_share_a_spelling(kind):
         ("stepfun-ai/Step-3.7-Flash", "step-3.5-flash"),
         ("switch-c", "switch-c-2048"),
         ("1.3B+MoE-128", "deepspeed-moe-1.3b-128e"),
+        # The point of a size counts: it was taken for opt-13b.
+        ("facebook/opt-1.3b", "opt-1.3b"),
+        ("facebook/opt-13b", "opt-13b"),
+        ("CohereForAI/c4ai-command-r-plus", "command-r-plus"),
+        ("microsoft/Phi-4-mini-instruct", "phi-4-mini"),
+        ("THUDM/GLM-4-32B-0414", "glm-4-32b"),
+        ("Qwen/Qwen2.5-VL-7B-Instruct", "qwen2.5-7b"),
+        # Fine-tunes whose names hold that of their base.
+        ("NousResearch/Hermes-3-Llama-3.1-405B", "llama-3.1-405b"),
+        ("NousResearch/Nous-Hermes-2-Mixtral-8x7B-DPO", "mixtral-8x7b"),
+        ("cognitivecomputations/dolphin-2.9-llama3-8b", "llama-3.1-8b"),
+        ("huihui-ai/Qwen2.5-72B-Instruct-abliterated", "qwen2.5-72b"),
     ],
 )
 def test_model_is_found_by(given, name):
@@ -183,6 +195,12 @@ def test_model_is_found_by(given, name):
         ("granite-4.0-h-small", 4 * 2 * 8 * 128 * 2),
         ("lfm2.5-8b-a1b", 6 * 2 * 8 * 64 * 2),
         ("jamba-1.5-mini", 4 * 2 * 8 * 128 * 2),
+        ("glm-4-32b", 61 * 2 * 2 * 128 * 2),
+        ("command-r", 40 * 2 * 64 * 128 * 2),
+        ("command-a", 16 * 2 * 8 * 128 * 2),
+        ("moonlight-16b-a3b", 27 * (512 + 64) * 2),
+        ("falcon-7b", 32 * 2 * 64 * 2),
+        ("olmo-3-32b", 16 * 2 * 8 * 128 * 2),
     ],
 )
 def test_cache_of_a_further_token_by_hand(name, size):
@@ -223,6 +241,7 @@ def test_cache_of_a_further_token_by_hand(name, size):
         ("amd/DeepSeek-R1-MXFP4", "deepseek-v3", "fp4", "bf16", 0.53125, None),
         ("nvidia/Kimi-K2.7-Code-NVFP4", "kimi-k2.5", "fp4", "bf16", 0.5625, None),
         ("unsloth/gpt-oss-20b-BF16", "gpt-oss-20b", "bf16", "bf16", 2.0, None),
+        ("someone/Hermes-2-Pro-Llama-3-8B-AWQ", "llama-3.1-8b", "fp4", "fp4", 0.515625, "bf16"),
         # Published so already.
         ("deepseek-ai/DeepSeek-V3-FP8", "deepseek-v3", "fp8", "fp8", 1.0, None),
     ],
@@ -254,6 +273,23 @@ def test_the_address_of_a_config_names_its_model():
 def test_formats_of_weights_are_told_of_models_alone():
     with pytest.raises(ValueError, match="unknown accelerator 'h100-fp8'"):
         catalog.hardware("h100-fp8")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        # Parts of a model, models made of it, and formats that are not read.
+        "RedHatAI/Qwen3-8B-speculator.eagle3",
+        "nvidia/gpt-oss-120b-Eagle3",
+        "cerebras/Qwen3-Coder-480B-A35B-REAP-246B-A35B",
+        "neuralmagic/Sparse-Llama-3.1-8B-2of4",
+        "LoneStriker/Mixtral-8x7B-Instruct-v0.1-4.0bpw-h6-exl2",
+        "intfloat/e5-mistral-7b-instruct",
+    ],
+)
+def test_a_name_that_only_holds_that_of_a_model_is_refused(given):
+    with pytest.raises(ValueError, match=r"unknown model .*did you mean"):
+        catalog.model_entry(given)
 
 
 @pytest.mark.parametrize("given", ["qwen3-236b", "Qwen/Qwen3-236B-A22B"])

@@ -420,6 +420,10 @@ def test_a_settings_file_gives_way_to_the_line(tmp_path):
     assert got.model == "m"
     assert "--async-scheduling, --compilation-config" in got.notes[-1]
     assert read(f"vllm serve other --config={path}").tp == 4
+    # A map over several lines was left out.
+    path.write_text("kv_cache_config: {\n  dtype: fp8,\n  free_gpu_memory_fraction: 0.85}\n")
+    got = read(f"trtllm-serve m --extra_llm_api_options {path}")
+    assert (got.bytes_kv, got.free_fraction) == (1, 0.85)
     path.write_text("tensor-parallel-size 4\n", encoding="utf-8")
     with pytest.raises(ValueError, match="line 1: 'tensor-parallel-size 4' is not `key: value`"):
         read(f"vllm serve m --config {path}")

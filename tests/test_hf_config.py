@@ -870,6 +870,14 @@ def test_the_language_model_may_be_anywhere(write, inner):
     assert catalog.load_hf(write(omni)).spec.hidden == 512
 
 
+@pytest.mark.parametrize("kind", ["llama", "glm4", "qwen2"])
+@pytest.mark.parametrize("key", ["num_kv_heads", "n_head_kv", "multi_query_group_num"])
+def test_other_names_of_kv_heads_and_of_their_width_hold(write, kind, key):
+    """Of types that read neither, each query head was taken for one of keys."""
+    spec = catalog.load_hf(write(LLAMA | {"model_type": kind, key: 2, "kv_channels": 96})).spec
+    assert (spec.kv_heads, spec.head_dim) == (2, 96)
+
+
 @pytest.mark.parametrize("given", [0, [], False, "fp8", {}])
 @pytest.mark.parametrize("key", ["quantization_config", "compression_config"])
 def test_a_quantisation_that_is_none_is_told(write, key, given):
@@ -1261,6 +1269,16 @@ def test_experts_that_stay_whole_weigh_so():
          0.5625, "bf16"),
         ({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp8_e4m3"},
           "input_tensors": {"dtype": "fp8_e4m3"}}}, "fp8", 1, "fp8"),
+        # Bits in the mean, with scales; and names under which engines load a method.
+        ({"quant_method": "exl2", "bits": 4.65, "head_bits": 6}, "fp8", 4.65 / 8, "bf16"),
+        ({"quant_method": "exl3", "bits": 3.5, "out_scales": "auto"}, "fp4", 3.5 / 8, "bf16"),
+        ({"quant_method": "auto_awq", "bits": 4, "group_size": 128}, "fp4", 66.5 / 128, "bf16"),
+        ({"quant_method": "marlin", "bits": 4, "group_size": 128}, "fp4", 66.5 / 128, "bf16"),
+        ({"quant_method": "QuantizationMethod.GPTQ", "bits": 4, "group_size": 128}, "fp4",
+         66.5 / 128, "bf16"),
+        ({"quant_method": "gpt_oss_mxfp4"}, "fp4", 0.53125, "fp4"),
+        ({"quant_method": "smooth_quant", "quant_dtype": "int8"}, "fp8", 1, "fp8"),
+        ({"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, "fp4", 0.5625, "bf16"),
     ],
 )  # fmt: skip
 def test_formats(write, table, dtype, stored, multiply):

@@ -264,6 +264,58 @@ COATS = {
     "    engine_kwargs=dict(\n        tensor_parallel_size=4,\n        max_model_len=8192,\n"
     "        reasoning_parser='deepseek_r1'\n        ### hf_token=os.environ['HF_TOKEN'],\n"
     "    ),\n)",
+    # Tests of https://github.com/sgl-project/sglang, and of vLLM
+    "SGLang's helper of tests": "class T(U):\n    @classmethod\n    def setUpClass(cls):\n"
+    "        cls.model = 'org/m'\n        cls.other_args = ['--tp-size', 4, '--context-length']\n"
+    "        cls.other_args += ['8192']\n        cls.process = popen_launch_server(cls.model,\n"
+    "            URL, timeout=T, other_args=cls.other_args)\n",
+    "SGLang's helper with parts": "class T(U):\n    model = 'org/m'\n    base = ['--tp', '4']\n"
+    "    def setUp(self):\n        popen_launch_server(self.model, URL, other_args=self.base +\n"
+    "            ['--context-length', '8192'])\n",
+    "vLLM's helper of tests": "M = 'org/m'\nARGS = ['--max-model-len', '8192']\ndef f():\n"
+    "    args = list(ARGS)\n    args.extend(['-tp', '4'])\n"
+    "    with RemoteOpenAIServer(M, args, max_wait_seconds=None) as server:\n        pass\n",
+    "SGLang's arguments in Python": "M = 'org/m'\nargs = f'--model {M} --tp-size 4 "
+    "--context-length 8192'.split()\nrun_server(prepare_server_args(args))",
+    "RunPod in Python": "M = 'org/m'\npod = runpod.create_pod(name='v', gpu_count=4,\n"
+    "    image_name='vllm/vllm-openai:v0.6.3',\n"
+    "    docker_args=f'--model {M} -tp 4 --max-model-len 8192')",
+    "RunPod in Python in prose": "Use `vllm/vllm-openai`, don't build one:\n```python\n"
+    "runpod.create_pod(\n    image_name='vllm/vllm-openai:latest',  # or what's there\n"
+    "    docker_args=(\n        '--model org/m '\n        '-tp 4 --max-model-len 8192'\n    )\n)\n"
+    "```\n",
+    "Docker in Python": "client.containers.run('vllm/vllm-openai:latest', detach=True,\n"
+    f"    command={['--model', *ARGUMENTS]})",
+    "a program that has a name": "vllm_bin = '/opt/bin/vllm'\ndef f(port):\n    cmd = [\n"
+    "        vllm_bin, 'serve', 'org/m', '-tp', '4', '--max-model-len', '8192', '--port', port,\n"
+    "    ]\n    return Popen(cmd)",
+    "a text behind a keyword": f"ensure(backend=B.VLLM, command='{LINE}')",
+    "keywords in Python that are added later": "args = {'model': 'org/m'}\n"
+    "more = {'max_model_len': 8192}\nargs.update(more)\nargs['tensor_parallel_size'] = 4  # GPUs\n"
+    "llm = LLM(**args)",
+    "launchd": "<plist version='1.0'><dict>\n<key>EnvironmentVariables</key><dict><key>N</key>"
+    "<string>4</string></dict>\n<key>ProgramArguments</key>\n<array>\n"
+    + "".join(
+        f"  <string>{word}</string>\n"
+        for word in ("/opt/bin/vllm", "serve", "org/m", "-tp", "${N}", "--max-model-len=8192")
+    )
+    + "</array>\n<key>RunAtLoad</key>\n<true/>\n</dict></plist>\n",
+    # https://github.com/hiyouga/LLaMA-Factory, examples/inference
+    "LLaMA-Factory": "model_name_or_path: org/m\ntemplate: qwen\ninfer_backend: vllm  # of three\n"
+    "vllm_maxlen: 8192\nvllm_config:\n  tensor_parallel_size: 4\n",
+    "LLaMA-Factory's command": "llamafactory-cli api --model_name_or_path org/m "
+    "--infer_backend vllm --vllm_maxlen 8192 --vllm_config.tensor_parallel_size 4 > log",
+    # https://docs.baseten.co/engines, both of its schemas
+    "Truss": "resources:\n  accelerator: H100:4\ntrt_llm:\n  build:\n    base_model: decoder\n"
+    "    checkpoint_repository:\n      repo: org/m\n      source: HF\n    max_input_len: 8000\n"
+    "    max_output_len: 192\n    num_builder_gpus: 2\n    tensor_parallel_count: 4\n",
+    "Truss of today": "trt_llm:\n  inference_stack: v2\n  build:\n    checkpoint_repository:\n"
+    "      repo: org/m\n    quantization_type: no_quant\n  runtime:\n    max_seq_len: 8192\n"
+    "    tensor_parallel_size: 4\n    served_model_name: x\n",
+    "SGLang for TPUs": "python3 -u -m sgl_jax.launch_server --model-path org/m --tp-size=4 "
+    "--device=tpu --context-length 8192",
+    "Cerebrium": "[cerebrium.dependencies.pip]\nvllm = '==0.9.1'\n[cerebrium.runtime.custom]\n"
+    f"entrypoint = {['vllm', 'serve', *ARGUMENTS]}\nport = 8080\n".replace("'", '"'),
     # Tools that start an engine by arguments of their own
     "another module of the engine": 'docker run vllm/vllm-openai:nightly -c "set -e; python3 -m '
     f'vllm.patches.apply_all ; exec {LINE}"',
@@ -364,6 +416,38 @@ def test_one_command_in_many_coats(coat):
 def test_tools_that_start_another_engine_are_none_of_these(text):
     with pytest.raises(ValueError, match=r"not an engine whose flags|sets variables"):
         read(text)
+
+
+TRUSS = "trt_llm:\n  build:\n    checkpoint_repository:\n      repo: org/m\n    quantization_type: "
+
+
+@pytest.mark.parametrize(
+    ("text", "weights", "cache"),
+    [
+        (TRUSS + "no_quant\n", None, None),
+        (TRUSS + "fp8\n", "fp8", None),
+        (TRUSS + "fp8_kv\n", "fp8", 1),
+        (TRUSS + "fp4_kv\n", "fp4", 1),
+        (TRUSS + "weights_int4\n", "fp4", None),
+        (TRUSS + "weights_kv_int8\n", "fp8", 1),
+        (
+            "max_batch_size: 4\nmax_seq_len: 8\nquant_config:\n  quant_algo: W4A16_AWQ\n"
+            "  kv_cache_quant_algo: FP8\n",
+            "fp4",
+            1,
+        ),
+    ],
+)
+def test_quantisations_of_tensorrt_llm(text, weights, cache):
+    got = read(text)
+    assert (got.engine, got.weights, got.bytes_kv) == ("trtllm", weights, cache)
+
+
+def test_what_truss_says_beyond_the_engine():
+    got = read(TRUSS + "fp4_mlp_only\n    speculator:\n      num_draft_tokens: 9\n")
+    assert "not read: quantization_type: fp4_mlp_only, speculator" in got.notes[-1]
+    with pytest.raises(ValueError, match="YAML without the command"):
+        read(TRUSS + "fp8\n    base_model: encoder_bert\n")
 
 
 @pytest.mark.parametrize("line", ["vllm serve org/m \\\n", "docker run \\\n"])
@@ -640,6 +724,13 @@ def test_what_one_branch_alone_changes_stays_as_it_was():
     assert any("starts 2 servers" in note for note in got.notes)
     got = read('TP=8\nif [ "$MODE" = "small" ]; then TP=2; fi\nvllm serve org/m -tp $TP')
     assert got.tp == 8
+
+
+def test_a_model_alone_in_python_and_a_switch_that_is_not_known():
+    assert read("from vllm import LLM\nllm = LLM('org/m')\n").model == "org/m"
+    got = read("llm = LLM('org/m', enable_expert_parallel=args.ep, max_model_len=cut())")
+    assert got.model == "org/m"
+    assert any("--max-model-len" in note and "no value is known" in note for note in got.notes)
 
 
 def test_keywords_that_take_tables_keep_them():

@@ -456,11 +456,24 @@ def test_bad_rows_of_a_trace_are_named():
             '{"session_id": "a", "delay": 1500, "input_length": 200, "output_length": 20}\n',
             "1 of 2 requests wait .* --users N --think 1500ms --isl 150 --osl 15",
         ),
+        (
+            '{"id": "a", "requests": [{"t": 0.0, "in": 6, "out": 1, "api_time": 1.5}]}\n'
+            '{"id": "b", "requests": [{"t": 0.0, "in": 6, "out": 1, "api_time": 1.5}]}\n',
+            "each session counts its time from its own begin",
+        ),
+        ("arrival,isl,osl,count\n0,10,1,0\n", "count 0 is not allowed"),
     ],
 )
 def test_traces_that_cannot_be_read(text, says):
     with pytest.raises(ValueError, match=says):
         traffic.read_trace(text)
+
+
+def test_a_row_of_a_trace_may_stand_for_several_requests():
+    """Of such a row one alone was read."""
+    read = traffic.read_trace("arrival_time,prompt_len,output_len,count\n0,10,5,2\n0.5,20,8,\n")
+    np.testing.assert_array_equal(read.arrival, [0.0, 0.0, 0.5])
+    np.testing.assert_array_equal(read.prompt, [10.0, 10.0, 20.0])
 
 
 def test_a_trace_is_sorted_and_begins_at_zero():
@@ -515,6 +528,12 @@ def test_a_trace_is_sorted_and_begins_at_zero():
         '{"timestamp": 0, "requests": [{"prompt": "a", "prompt_length": 374, '
         '"output_length": 44}]}\n{"timestamp": 4314.579, "requests": [{"prompt": "b", '
         '"prompt_length": 396, "output_length": 109}]}',
+        # https://github.com/casys-kaist/LLMServingSim, dataset; ServeGen; agents' plays
+        '{"input_toks": 374, "output_toks": 44, "arrival_time_ns": 4059740, "input_ids": [1]}\n'
+        '{"input_toks": 396, "output_toks": 109, "arrival_time_ns": 4318638740}',
+        '{"t": 0.0, "in": 374, "out": 44}\n{"t": 4.314579, "in": 396, "out": 109}',
+        '{"not_before_ms": 100, "input_length": 374, "output_length": 44}\n'
+        '{"not_before_ms": 4414.579, "input_length": 396, "output_length": 109}',
         # Sessions whose turns have a time each, and messages that are no turns.
         '{"id": "a", "turns": [{"timestamp_ms": 0, "input_length": 374, "output_length": 44},'
         ' {"timestamp_ms": 4314.579, "input_length": 396, "output_length": 109}]}',

@@ -913,7 +913,7 @@ def test_a_config_json_is_a_model(tmp_path):
 
 
 def test_cli_mistakes_end_with_exit_code_2(tmp_path):
-    done = qsjax("validate", "--data", tmp_path / "none.json")
+    done = qsjax("validate", tmp_path / "none.json")
     assert (done.returncode, done.stdout) == (2, "")
     assert "cannot be read" in done.stderr
     done = qsjax("validate", "--category", "horoscopes")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import itertools
 import re
 from collections.abc import Mapping
 from functools import cache, partial
@@ -51,6 +52,15 @@ FORMATS = {
     "bf16": "",
 }
 _FORMAT = re.compile(rf"({'|'.join(FORMATS)})(v\d)?$")
+# Words that fine-tunes add to the name of their base, which says its size, and those that mean
+# another model, part of one or a format that is not read.
+_SIZED = re.compile(r"\d[bm]")
+_NO_TUNE = re.compile(
+    r"\d[bm]$|^\d+x|\d(?:bit|bpw|of\d)|^(?:w|q|nf|int|fp|iq|exl)\d|bpw|aqlm|hqq|eetq|quip|vptq|spqr"
+    r"|gguf|mlx|eagle|specul|draft|dflash|medusa|hydra|lora|adapter|peft|prun|spars|reap|width|depth"
+    r"|layer|moe|embed|^(?:e5|gte|bge)$|rerank|reward|guard|vision|^vl|vlm|llava|audio|omni|mamba|ssm|linear|diffus"
+    r"|mini|nano|tiny|expan|upscal"
+)
 
 
 # What names of GGUF files add to that of a model.
@@ -100,8 +110,11 @@ def has_memory(entry: HardwareEntry, *sizes: float) -> bool:
 
 
 def canonical(name: str) -> str:
-    """A name without case and separators: "DeepSeek-V3" and "deepseek_v3" are one."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    """A name without case and separators: "DeepSeek-V3" and "deepseek_v3" are one.
+
+    The point of a size is none: "opt-1.3b" is not "opt-13b".
+    """
+    return re.sub(r"[^a-z0-9]", "", re.sub(r"(?<=\d)\.(?=\d+[bm]\b)", "point", name.lower()))
 
 
 # Publishers whose own checkpoints in FP8 have a scale for every square block of so many weights a
@@ -121,6 +134,29 @@ class _Match(NamedTuple):
     entry: str
     format: str = ""
     block: int = 0
+    is_tune: bool = False
+
+
+def _tuned(name: str) -> _Match | None:
+    """The entry of the base that the name of a fine-tune holds, in the format that it ends with.
+
+    >>> _tuned("NousResearch/Hermes-3-Llama-3.1-405B-FP8")
+    _Match(entry='llama-3.1-405b', format='fp8', block=0, is_tune=True)
+    """
+    index, words = _index("models"), re.split(r"[-_ ]+", name.rpartition("/")[2])
+    places = itertools.combinations(range(len(words) + 1), 2)
+    for start, end in sorted(places, key=lambda place: place[0] - place[1]):
+        base = canonical("-".join(words[start:end]))
+        if base not in index or not _SIZED.search(base):
+            continue
+        after = [canonical(word) for word in words[end:]]
+        kept = [word for word in after if _FORMAT.search(word) or _VARIANT.search(word)]
+        added = {*map(canonical, words[:start]), *after} - {*kept}
+        if any(map(_NO_TUNE.search, added)):
+            return None
+        found = _match("models", "".join([base, *kept])) if added else None
+        return found and found._replace(is_tune=True)
+    return None
 
 
 def _match(kind: str, name: str) -> _Match | None:
@@ -140,7 +176,7 @@ def _match(kind: str, name: str) -> _Match | None:
         found = _FORMAT.search(tail)
         shorter = tail[: found.start()] if found else _VARIANT.sub("", tail)
         if shorter == tail:
-            return None
+            return _tuned(name)
         told = told or (found[1] if found else "")
         tail = shorter
         if tail in index:
@@ -235,7 +271,9 @@ def _hint(kind: str, name: str) -> str:
             f"a GGUF file: qsjax explain -- vllm serve {base}-GGUF:Q4_K_M."
         )
     spellings = _index(kind)
-    near = difflib.get_close_matches(canonical(name.rpartition("/")[2]), spellings, n=5)
+    tail = canonical(name.rpartition("/")[2])
+    within = [one for one in spellings if kind == "models" and _SIZED.search(one) and one in tail]
+    near = within or difflib.get_close_matches(tail, spellings, n=5)
     found = dict.fromkeys(spellings[spelling] for spelling in near)
     if found:
         return f"did you mean {' or '.join(found)}?"
@@ -250,9 +288,13 @@ def _hardware(name: str) -> HardwareEntry:
 
 
 @cache
-def _model(name: str, told: str = "", block: int = 0) -> ModelEntry:
+def _model(name: str, told: str = "", block: int = 0, is_tune: bool = False) -> ModelEntry:
     entry = toml_models.entry_from(_stored("models")[name], name, model_entry)
-    return _stored_as(entry, told, block) if told else entry
+    entry = _stored_as(entry, told, block) if told else entry
+    if not is_tune:
+        return entry
+    note = f"{entry.note} Taken for a fine-tune of {name} by its name; its config.json tells more."
+    return dataclasses.replace(entry, note=note.strip())
 
 
 def _stored_as(entry: ModelEntry, told: str, block: int) -> ModelEntry:

@@ -70,6 +70,8 @@ METHODS: dict[str, Format] = {
     "ptpc-fp8": _own("fp8"),
     "mxfp4": _own("fp4", MXFP4),
     "mxfp8": _own("fp8", MXFP8),
+    "nvfp4": _own("fp4"),
+    "smooth-quant": _own("fp8"),  # of LMDeploy
     "eetq": _own("fp8", multiply="bf16"),
     "experts-int8": _own("fp8", multiply="bf16"),
     # Of meituan/DeepSeek-R1-Block-INT8, and of microsoft/bitnet-b1.58-2B-4T: two bits a weight.
@@ -93,12 +95,23 @@ class Scheme(NamedTuple):
     rules: Rules = ()
 
 
+# Other names of methods, among them those under which engines load them.
+_SPELT = {
+    "inc": "auto-round",
+    "gptqmodel": "gptq",
+    "marlin": "gptq",
+    "moe-wna16": "gptq",
+    "llm-compressor": "compressed-tensors",
+    "gpt-oss-mxfp4": "mxfp4",
+    "deepseek-v4-fp8": "fp8",
+    "exl3": "exl2",
+}
+
+
 def _spelt(name: Any) -> str:
     """A method without the ways to spell it: `modelopt_fp4` and `intel/auto-round` are old ones."""
-    plain = str(name).lower().replace("_", "-").rpartition("/")[2]
-    return {"inc": "auto-round", "gptqmodel": "gptq", "llm-compressor": "compressed-tensors"}.get(
-        plain, re.sub(r"^(modelopt|gptq|awq)-.*", r"\1", plain)
-    )
+    plain = re.split(r"[/.]", str(name).lower().replace("_", "-"))[-1]
+    return _SPELT.get(plain, re.sub(r"^(?:auto-)?(modelopt|gptq|awq)(?:-.*)?$", r"\1", plain))
 
 
 def _number(table: Table, key: str, problems: list[str]) -> float:
@@ -405,6 +418,19 @@ def _aqlm(table: Table, problems: list[str]) -> Scheme:
     return Scheme(_own("fp4" if stored <= 0.5625 else "fp8", stored, "bf16"))
 
 
+def _exl(table: Table, problems: list[str]) -> Scheme:
+    """ExLlama's EXL2 and EXL3: bits of a weight in the mean, scales among them, and of the head.
+
+    Source: turboderp-org/exllamav2, doc/convert.md (`-b`, `-hb`).
+    """
+
+    def one(key: str) -> Format:
+        bits = _bits(table, key, problems)
+        return _own("fp4" if bits <= 4.5 else "fp8", bits / 8, "bf16")
+
+    return Scheme(one("bits"), [("lm_head", one("head_bits"))] if "head_bits" in table else ())
+
+
 def _mlx(table: Table, problems: list[str]) -> Scheme:
     """MLX writes its options without a method, and those of a module under the module's name."""
 
@@ -459,6 +485,7 @@ _READERS: dict[str, Callable[[Table, list[str]], Scheme]] = {
     "w4afp8": _w4afp8,
     "aqlm": _aqlm,
     "fp-quant": _fp_quant,
+    "exl2": _exl,
     "mlx": _mlx,
     "mlc": _mlc,
     "quanto": _quanto,
@@ -468,9 +495,11 @@ KNOWN_METHODS = (*METHODS, *_READERS)
 
 
 def _method(table: Table, problems: list[str]) -> str:
-    """The method of a table, which ModelOpt and MLX leave out."""
+    """The method of a table, which ModelOpt, MLX and old tables of bitsandbytes leave out."""
     if table.get("quant_method") is not None:
         return _spelt(table["quant_method"])
+    if "load_in_4bit" in table or "load_in_8bit" in table:
+        return "bitsandbytes"
     if "bits" in table and "quant_algo" not in table:
         return "mlx"
     if table.keys() & {"quant_algo", "kv_cache_quant_algo", "quantized_layers", "producer"}:

@@ -21,6 +21,7 @@ NAMES: dict[str, Engine] = {
     "trtllm-bench": "trtllm",
     "vllm-serve": "vllm",  # of TRL
     "tensorrt_llm": "trtllm",
+    "sgl_jax": "sglang",  # SGLang for TPUs, with its flags
     "sglang_router": "sglang",  # its launch_server starts servers too
     "huggingfaceserver": "vllm",  # of KServe, which passes its flags on
     "atom": "atom",

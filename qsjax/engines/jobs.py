@@ -2,9 +2,11 @@
 
 Jobs of srt-slurm (https://github.com/ishandhanani/srt-slurm), with which Dynamo and InferenceX are
 measured; KServe's LLMInferenceService; variables of SageMaker's and RunPod's containers, options of
-AWS's; values of charts; and a settings file of an engine by itself.
+AWS's; files of LLaMA-Factory and Truss; values of charts; and a settings file of an engine by
+itself.
 """
 
+import itertools
 import json
 import re
 import shlex
@@ -77,19 +79,20 @@ class Held(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+def below(text: str, indent: int) -> str:
+    """The lines of a text that are indented more, up to the first that is not; dedented."""
+    lines = (one for one in text.splitlines() if one.strip() and one.lstrip()[0] != "#")
+    inside = itertools.takewhile(lambda one: len(one) - len(one.lstrip()) > indent, lines)
+    return textwrap.dedent("\n".join(inside)) + "\n"
+
+
 def under(text: str, *path: str) -> str:
     """What stands below nested keys of YAML, without its indentation; "" where one is missing."""
     for key in path:
         head = re.search(rf"^['\"]?{key}['\"]?:[ \t]*(?:#.*)?\n", text, re.MULTILINE)
         if head is None:
             return ""
-        lines = []
-        for line in text[head.end() :].splitlines():
-            if line.strip() and not line.lstrip().startswith("#"):
-                if not line.startswith((" ", "\t")):
-                    break
-                lines.append(line)
-        text = textwrap.dedent("\n".join(lines)) + "\n"
+        text = below(text[head.end() :], 0)
     return text
 
 
@@ -229,6 +232,89 @@ def _options(text: str) -> Held | None:
     return Held(started("vllm", found.get("model-id", ""), flags), "", (note,))
 
 
+# Names of LLaMA-Factory's that are other than the engine's, and the longest context without one
+# (hiyouga/LLaMA-Factory, src/llamafactory/hparams/model_args.py).
+_FACTORY = {
+    "maxlen": {"vllm": "max-model-len", "sglang": "context-length"},
+    "gpu-util": {"vllm": "gpu-memory-utilization"},
+    "mem-fraction": {"sglang": "mem-fraction-static"},
+}
+
+
+def factory(told: dict[str, str]) -> str:
+    """The command of the engine that LLaMA-Factory starts with these settings, "" for none."""
+    engine = told.get("infer_backend", "")
+    if engine not in PROGRAMS:
+        return ""
+    flags = {"maxlen": "4096"}
+    for name, value in told.items():
+        if name.startswith(f"{engine}_"):
+            own = name.removeprefix(f"{engine}_").removeprefix("config.").replace("_", "-")
+            flags[own] = value
+    renamed = {_FACTORY.get(name, {}).get(engine, name): value for name, value in flags.items()}
+    known = spelled(engine)
+    words = [x for name, given in renamed.items() if name in known for x in as_flag(name, given)]
+    return started(engine, told.get("model_name_or_path", ""), words)
+
+
+def _factory(text: str) -> Held | None:
+    """The server that a settings file of LLaMA-Factory describes."""
+    if not re.search(r"^infer_backend:", text, re.MULTILINE):
+        return None
+    flags = (flag[2:].partition("=") for flag in settings.read("the settings", text))
+    command = factory({name: value for name, _, value in flags})
+    note = (
+        "LLaMA-Factory splits a model over all GPUs that it sees unless its settings say a degree; "
+        "write it behind the command"
+    )
+    return Held(command, "", (note,)) if command else None
+
+
+# Names of Baseten's Truss for settings of TensorRT-LLM, and what its quantisations make of weights
+# and cache (https://docs.baseten.co/engines/engine-builder-llm/engine-builder-config).
+_TRUSS = {
+    "tensor_parallel_count": "tensor-parallel-size",
+    "pipeline_parallel_count": "pipeline-parallel-size",
+}
+_TRUSS_PARTS = re.compile(r"^(?:(?:build|runtime|patch_kwargs|engine_config)\.)+")
+_TRUSS_WEIGHTS = {
+    "fp8": "fp8",
+    "fp4": "nvfp4",
+    "weights_int8": "w8a16",
+    "weights_int4": "w4a16",
+    "smooth_quant": "w8a8_sq_per_channel",
+}
+
+
+def _truss(text: str) -> Held | None:
+    """The server of TensorRT-LLM that a settings file of Baseten's Truss describes."""
+    block = under(text, "trt_llm")
+    if not block:
+        return None
+    told = dict(flag[2:].split("=", 1) for flag in settings.read("the settings", block))
+    told = {_TRUSS_PARTS.sub("", name): value for name, value in told.items()}
+    model, kind = told.get("checkpoint_repository.repo", ""), told.get("quantization_type", "")
+    if not model or told.get("base_model", "").startswith(("encoder", "whisper")):
+        return None
+    flags = {_TRUSS.get(name, name.replace("_", "-")): value for name, value in told.items()}
+    if "max-seq-len" not in flags and {"max-input-len", "max-output-len"} <= flags.keys():
+        flags["max-seq-len"] = str(int(flags["max-input-len"]) + int(flags["max-output-len"]))
+    weights = kind.replace("_kv", "")
+    if weights in _TRUSS_WEIGHTS:
+        flags["quant-config.quant-algo"] = _TRUSS_WEIGHTS[weights]
+    if kind.endswith("_kv"):
+        flags["kv-cache-config.dtype"] = "fp8"
+    elif kind.startswith("weights_kv"):
+        flags["kv-cache-config.dtype"] = "int8"
+    unread = [f"quantization_type: {kind}"] * (weights not in (*_TRUSS_WEIGHTS, "", "no_quant"))
+    unread += ["speculator"] * any(name.startswith("speculator") for name in told)
+    known = spelled("trtllm")
+    words = [x for name, value in flags.items() if name in known for x in as_flag(name, value)]
+    notes = ["the settings are of Truss, which builds TensorRT-LLM's engine of them"]
+    notes += [f"not read: {', '.join(unread)}; all numbers are without it"] if unread else []
+    return Held(started("trtllm", model, words), "", tuple(notes))
+
+
 def _passed(text: str, head: re.Match[str]) -> list[str]:
     """The words of a list or a text of YAML behind its key."""
     rest, lines = head["rest"].strip(), list[str]()
@@ -359,5 +445,6 @@ def described(text: str) -> Held | None:
     """
     readers = [_sagemaker, _runpod, _options]
     if "\n" in text.strip():
-        readers += [_env_file, _service, _job, _modelservice, _chart, _stack, _settings]
+        readers += [_env_file, _factory, _truss, _service, _job, _modelservice, _chart, _stack]
+        readers += [_settings]
     return next((found for read in readers if (found := read(text))), None)

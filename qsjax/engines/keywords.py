@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from qsjax.engines import jobs, settings
 from qsjax.engines.jobs import engine_of_keys, spelled, started
 
 # Calls whose keywords are an engine's flags: vLLM's, SGLang's, TensorRT-LLM's, Ray's.
@@ -29,6 +30,7 @@ _CONSTANT = re.compile(
 # What vLLM and SGLang say of their flags when they start; SGLang names every one that it has.
 _LOGGED = re.compile(r"(non-default args: (?=\{)|server_args=ServerArgs(?=\())")
 _OBJECT = re.compile(r"<[\w.]+:? ?([^<>]*)>")  # `<Mode.FAST: 3>`
+_DEEP = 5  # names within names
 _MODEL = ("model_source", "model_id", "model_path", "model")
 # Ray's `engine_kwargs`, and `vllmConfig` of the production stack's chart, which writes camelCase.
 _MAPPING = re.compile(
@@ -36,9 +38,7 @@ _MAPPING = re.compile(
     re.M,
 )
 _SERVED = re.compile(r"^[ \t-]*(model_source|model_id|modelURL)\s*:\s*['\"]?([^\s'\"#]+)", re.M)
-_ENTRY = re.compile(
-    r"(?P<lead>[ \t]*)(?P<item>-[ \t]+)?(?:(?P<key>[\w.-]+)\s*:)?[ \t]*(?P<value>.*)"
-)
+_CAMEL = re.compile(r"(?<=[a-z0-9])[A-Z]")
 
 
 def _call_at(text: str, start: int) -> str:
@@ -65,8 +65,8 @@ def _call_at(text: str, start: int) -> str:
 
 def _value(node: ast.expr, names: dict[str, Any]) -> Any:
     """What an expression holds: a constant, a dict of its keywords, or `$NAME` where unknown."""
-    if isinstance(node, ast.Call):
-        return {one.arg: _value(one.value, names) for one in node.keywords if one.arg}
+    if isinstance(node, ast.Call) and node.keywords:
+        return _keywords(node, names)
     if isinstance(node, ast.Dict):
         keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
         pairs = zip(keys, node.values, strict=True)
@@ -77,8 +77,13 @@ def _value(node: ast.expr, names: dict[str, Any]) -> Any:
         held = ast.literal_eval(node)
         json.dumps(held)  # `...`, a set and the like are no values of flags
     except (ValueError, TypeError):
-        return f"${ast.unparse(node).split('.')[-1].split('[')[0] or '_'}"
+        name = re.split(r"[\[(]", ast.unparse(node).split(".")[-1])[0]
+        return f"${name or '_'}"
     return held
+
+
+def _keywords(node: ast.Call, names: dict[str, Any]) -> dict[str, Any]:
+    return {one.arg: _value(one.value, names) for one in node.keywords if one.arg}
 
 
 def _words(key: str, value: Any, nested: bool) -> Iterator[str]:
@@ -91,6 +96,8 @@ def _words(key: str, value: Any, nested: bool) -> Iterator[str]:
             yield from (flag, json.dumps(value))
         for name, one in value.items() if nested else ():
             yield from _words(f"{key}.{name}", one, nested)
+    elif isinstance(value, str) and value.startswith("$"):
+        yield f"{flag}={value}"  # of a switch too, whose value would stand alone
     elif value is not None and value is not False:
         yield from (flag, value if isinstance(value, str) else json.dumps(value))
 
@@ -125,18 +132,40 @@ def _in_log(text: str) -> str:
     return _command(engine, model, given)
 
 
+def _parsed(text: str) -> ast.expr | None:
+    """A text as an expression of Python, None where it is none."""
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        return None
+
+
+def _named(named: str, text: str, names: dict[str, Any], depth: int = 0) -> dict[str, Any]:
+    """The dict of this name in a text, with what is put into it later."""
+    found: dict[str, Any] = {}
+    word = rf"(?m)^[ \t]*{re.escape(named)}\b"
+    for how in re.finditer(
+        rf"{word}(?:(?P<to>[^=\n\[.]*=(?!=)|\.update)|\[(['\"])(\w+)\2\]\s*=)", text
+    ):
+        if how[3]:
+            line = text[how.end() :].partition("\n")[0].partition(" #")[0]
+            node = _parsed(line)
+            found |= {how[3]: _value(node, names)} if node is not None else {}
+            continue
+        node = _parsed(_call_at(text, how.end()))
+        if how["to"] == ".update" and isinstance(node, ast.Name) and depth < _DEEP:
+            found |= _named(node.id, text, names, depth + 1)
+        held = _value(node, names) if isinstance(node, ast.Dict | ast.Call) else {}
+        found |= held if isinstance(held, dict) else {}
+    return found
+
+
 def _spread(call: ast.Call, text: str, names: dict[str, Any]) -> dict[str, Any]:
     """The keywords of `**NAME`, where the text sets that name to a dict."""
     found: dict[str, Any] = {}
     for one in call.keywords:
-        named = ast.unparse(one.value) if one.arg is None else ""
-        start = re.search(rf"(?m)^[ \t]*{re.escape(named)}\b[^=\n]*=\s*", text) if named else None
-        try:
-            held = ast.parse(_call_at(text, start.end()), mode="eval").body if start else None
-        except SyntaxError:
-            continue
-        given = _value(held, names) if isinstance(held, ast.Dict | ast.Call) else {}
-        found |= given
+        if one.arg is None:
+            found |= _named(ast.unparse(one.value), text, names)
     return found
 
 
@@ -160,7 +189,7 @@ def _in_python(text: str) -> str:
             continue
         if found[1] == "LLM" and "tensorrt_llm" in text:
             engine = "trtllm"
-        given = {**_spread(node, text, names), **_value(node, names)}
+        given = _spread(node, text, names) | _keywords(node, names)
         outer = {**given, **(given.get("model_loading_config") or {})}
         model = next((outer[name] for name in _MODEL if isinstance(outer.get(name), str)), None)
         if found[1] in ("LLMConfig", "vLLMEngineProcessorConfig"):
@@ -175,48 +204,19 @@ def _in_python(text: str) -> str:
     return ""
 
 
-def _plain(text: str) -> Any:
-    """A value of YAML on one line."""
-    bare = text if text[:1] in "'\"[{" else re.sub(r"\s+#.*$", "", text).strip()
-    known = {"true": True, "false": False, "null": None, "~": None, "": None}
-    if bare.lower() in known:
-        return known[bare.lower()]
-    try:
-        return json.loads(bare)
-    except ValueError:
-        return bare.strip("'\"")
-
-
 def _in_mapping(text: str) -> str:
     found = _MAPPING.search(text)
-    if not found:
+    given = settings.mapping(jobs.below(text[found.end() :], len(found["indent"]))) if found else {}
+    if not found or not given:
         return ""
-    inner, given, more = -1, dict[str, Any](), list[str]()
-    last = ""
-    for line in text[found.end() :].splitlines():
-        entry = _ENTRY.match(line)
-        if not line.strip() or line.lstrip().startswith("#") or entry is None:
-            continue
-        depth = len(entry["lead"])
-        if depth <= len(found["indent"]) or depth < inner:
-            break
-        inner = depth if inner < 0 else inner
-        if entry["item"]:
-            more.append(str(_plain(line.strip().removeprefix("- "))))
-        elif depth == inner and entry["key"]:
-            last = re.sub(r"(?<=[a-z0-9])([A-Z])", lambda one: f"-{one[1].lower()}", entry["key"])
-            given[last] = _plain(entry["value"].strip())
-        elif entry["key"]:
-            held = given[last] if isinstance(given.get(last), dict) else {}
-            given[last] = {**held, entry["key"]: _plain(entry["value"].strip())}
+    given = {_CAMEL.sub(r"-\g<0>", key).lower(): value for key, value in given.items()}
     listed = given.pop("extra-args", None)
-    more += [str(one) for one in listed] if isinstance(listed, list) else []
     served = dict(reversed(_SERVED.findall(text)))
     model = served.get("modelURL") or served.get("model_source") or served.get("model_id")
     if model is None and "engine_kwargs" not in found[0] and "model" not in given:
         return ""  # of a template that says the model and its split elsewhere
     command = _command("sglang" if "sglang:" in text else "vllm", model, given)
-    return " ".join([command, *map(shlex.quote, more)])
+    return " ".join([command, *map(shlex.quote, map(str, listed or ()))])
 
 
 def _in_object(text: str) -> str:

@@ -1,12 +1,23 @@
 """Commands that Python keeps as a list of words, as `subprocess` takes them."""
 
 import ast
+import shlex
 import textwrap
 import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from qsjax.engines.conditions import COMPARED
+
+# Helpers that start a server: its command, and the argument of further words behind the model.
+_HELPERS = {
+    "popen_launch_server": ("python -m sglang.launch_server --model-path", "other_args"),
+    "prepare_server_args": ("python -m sglang.launch_server", ""),
+    "RemoteOpenAIServer": ("vllm serve", "vllm_serve_args"),
+}
+# What a call that runs a container names its image and the words behind it: Docker's, RunPod's.
+_IMAGES, _ARGUMENTS = ("image", "image_name"), ("command", "docker_args", "args")
+_ENGINES = ("vllm", "sglang", "tensorrt-llm")
 
 
 class Words(NamedTuple):
@@ -22,6 +33,8 @@ class _Reader:
     def __init__(self, tree: ast.Module) -> None:
         self._tree = tree
         self._names: dict[str, Any] = {}
+        self._lists: dict[str, ast.expr] = {}
+        self._scope: list[ast.stmt] = tree.body
         self._left_out: list[str] = []
         several = set()
         for node in ast.walk(tree):
@@ -34,12 +47,28 @@ class _Reader:
         for name in several:
             self._names.pop(name, None)
 
+    def _look_back(self, line: int) -> None:
+        """Take for every name, and attribute, what was set last in front of a line."""
+        self._names, self._lists = {}, {}
+        for node in ast.walk(self._tree):  # functions in functions come last
+            if isinstance(node, ast.FunctionDef) and node.lineno < line <= (node.end_lineno or 0):
+                self._scope = node.body
+        for node in sorted(ast.walk(self._tree), key=lambda one: getattr(one, "lineno", 0)):
+            value = getattr(node, "value", None)
+            for target in _targets(node) if getattr(node, "lineno", line) < line else ():
+                self._names.pop(target, None)
+                self._lists.pop(target, None)
+                if isinstance(value, ast.Constant):
+                    self._names[target] = value.value
+                elif value is not None:
+                    self._lists[target] = value
+
     def _value(self, node: ast.expr) -> Any:
         """What an expression is, None where that is not known."""
         if isinstance(node, ast.Constant):
             return node.value
-        if isinstance(node, ast.Name):
-            return self._names.get(node.id)
+        if isinstance(node, ast.Name | ast.Attribute):
+            return self._names.get(_name(node))
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             value = self._value(node.operand)
             return None if value is None else not value
@@ -59,6 +88,17 @@ class _Reader:
             yield from self._words(node.value)
         elif isinstance(node, ast.IfExp):
             yield from self._either(node)
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            yield from self._words(node.left)
+            yield from self._words(node.right)
+        elif isinstance(node, ast.Name | ast.Attribute) and _name(node) in self._lists:
+            outer = self._lists.pop(_name(node))  # it may be made of itself
+            yield from self._words(outer)
+            yield from self._added(ast.unparse(node), self._scope, is_sure=True)
+            self._lists[_name(node)] = outer
+        elif isinstance(node, ast.Call) and not node.args and _name(node.func) == "split":
+            for said in self._words(getattr(node.func, "value", node.func)):
+                yield from said.split()
         elif isinstance(node, ast.JoinedStr):
             parts = (
                 one.value if isinstance(one, ast.FormattedValue) else one for one in node.values
@@ -68,6 +108,8 @@ class _Reader:
             name = ast.unparse(node.func)
             if name in ("os.environ.get", "os.getenv") and len(node.args) > 1:
                 yield from self._words(node.args[1])
+            elif name.endswith(".get"):  # of a dict that comes from elsewhere
+                yield f"${''.join(self._words(node.args[0]))}"
             else:
                 yield from self._words(node.args[0])
         else:
@@ -111,9 +153,35 @@ class _Reader:
         """Each text that is set to a name or handed to a call."""
         for node in ast.walk(self._tree):
             given = [node.value] if isinstance(node, ast.Assign) else []
-            for one in node.args if isinstance(node, ast.Call) else given:
-                if isinstance(one, ast.JoinedStr | ast.Constant):
+            if isinstance(node, ast.Call):
+                given = [*node.args, *(one.value for one in node.keywords)]
+            for one in given:
+                is_text = isinstance(getattr(one, "value", None), str)
+                if isinstance(one, ast.JoinedStr) or is_text:
                     yield from self._words(one)
+
+    def launched(self) -> Iterator[Words]:
+        """The command of each call of a helper that starts a server, or runs its container."""
+        for node in ast.walk(self._tree):
+            if not isinstance(node, ast.Call):
+                continue
+            given = {str(one.arg): one.value for one in node.keywords}
+            command, more = _HELPERS.get(_name(node.func), ("", ""))
+            self._look_back(node.lineno)
+            self._left_out = []
+            if command and node.args:
+                words = [*command.split(), *self._words(node.args[0])]
+                second = node.args[1] if command == "vllm serve" and node.args[1:] else None
+                behind = given.get(more, second)
+            else:
+                first = next((given[x] for x in _IMAGES if x in given), [*node.args, None][0])
+                words = ["docker", "run", *(self._words(first) if first is not None else ())]
+                behind = next((given[x] for x in _ARGUMENTS if x in given), None)
+                if behind is None or not any(one in words[-1] for one in _ENGINES):
+                    continue
+            own = list(self._words(behind)) if behind is not None else []
+            words += shlex.split(own[0]) if len(own) == 1 else own
+            yield Words(words, [text for text in self._left_out if text])
 
     def lists(self) -> Iterator[Words]:
         """Each list that has a text first, with what is added to it later."""
@@ -131,12 +199,16 @@ class _Reader:
                 yield Words(words, [text for text in self._left_out if text])
 
 
+def _name(node: ast.expr) -> str:
+    """A name, or that of an attribute, which classes of tests set as they are made."""
+    return ast.unparse(node).rpartition(".")[2]
+
+
 def _targets(node: ast.AST) -> list[str]:
     """The names that a statement sets."""
-    if isinstance(node, ast.Assign):
-        return [one.id for one in node.targets if isinstance(one, ast.Name)]
-    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-        return [node.target.id]
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        every = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return [_name(one) for one in every if isinstance(one, ast.Name | ast.Attribute)]
     return []
 
 
@@ -169,6 +241,16 @@ def texts(text: str) -> list[str]:
     """
     reader = _read(text)
     return list(reader.texts()) if reader else []
+
+
+def launched(text: str) -> list[Words]:
+    """The commands of the servers that calls of helpers start in a text of Python.
+
+    >>> launched("popen_launch_server('m', url, other_args=['--tp', 2])")[0].words[2:]
+    ['sglang.launch_server', '--model-path', 'm', '--tp', '2']
+    """
+    reader = _read(text)
+    return list(reader.launched()) if reader else []
 
 
 def lists(text: str) -> list[Words]:

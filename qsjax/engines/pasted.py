@@ -1,6 +1,7 @@
 """Command lines as people paste them: out of manifests, container files, chats."""
 
 import dataclasses
+import html
 import json
 import re
 import shlex
@@ -237,7 +238,9 @@ def _in_json(text: str) -> list[_Container]:
             for key in _COMMANDS:
                 parts, given = found.parts if key in _PROGRAMS else found.args, own.get(key) or []
                 parts.append(shlex.join(map(str, given)) if isinstance(given, list) else str(given))
-            for pair in own.get("env") or ():
+            told = own.get("env") or ()
+            told = [f"{k}={v}" for k, v in told.items()] if isinstance(told, dict) else told
+            for pair in told:
                 if isinstance(pair, dict) and pair.get("value") is not None:
                     found.variables.append(f"{pair.get('name')}={pair['value']}")
                 elif isinstance(pair, str) and "=" in pair:
@@ -299,17 +302,23 @@ def _told(text: str) -> list[str]:
 
 
 def _in_python(text: str) -> Held | None:
-    """The command that Python has as a list of words, or hands to a shell."""
+    """The command that Python has as a list of words, or hands to a helper or a shell."""
+
+    def held(found: lists.Words) -> Held:
+        notes = (LEFT_OUT + ", ".join(found.left_out),) if found.left_out else ()
+        return Held(shlex.join(found.words), "", notes)
+
+    if launched := lists.launched(text):
+        first = held(launched[0])
+        return first._replace(notes=first.notes + others("text", len(launched), decodes=False))
     call = _CALL.search(text)
     for found in lists.lists(text):
         # A program may be a variable that is called after it.
-        named = _VARIABLE.fullmatch(found.words[0]) if found.words[1:2] == ["serve"] else None
+        is_served = found.words[1:2] == ["serve"]
+        named = _VARIABLE.fullmatch(found.words[0]) if is_served else None
         command = shlex.join([named[1], *found.words[1:]] if named else found.words)
-        if not named and not call:
-            continue
-        if SERVER.search(command):
-            notes = (LEFT_OUT + ", ".join(found.left_out),) if found.left_out else ()
-            return Held(command, "", notes)
+        if (call or is_served) and SERVER.search(command):
+            return held(found)._replace(text=command)
     if call:  # in which a word without quotation marks is a variable
         return Held(_items(_NAME.sub(r'\1"$\2"', _NUMBER.sub(r'\1"\2"', call[1]))))
     return next((Held(said) for said in lists.texts(text) if SERVER.search(said)), None)
@@ -347,6 +356,21 @@ def _of_maps(text: str) -> list[str]:
     return [f"{name}={value}" for name, value in pairs.items()]
 
 
+# What a property list of launchd starts, and its variables.
+_LAUNCHED = re.compile(r"<key>ProgramArguments</key>\s*<array>(.*?)</array>", re.DOTALL)
+_OF_LAUNCHED = re.compile(r"<key>EnvironmentVariables</key>\s*<dict>(.*?)</dict>", re.DOTALL)
+_STRING = re.compile(r"<(?:string|key)>(.*?)</(?:string|key)>", re.DOTALL)
+
+
+def _in_property_list(text: str) -> Held | None:
+    """The program of a property list of macOS's launchd."""
+    if not (program := _LAUNCHED.search(text)):
+        return None
+    pairs = [html.unescape(x) for one in _OF_LAUNCHED.findall(text) for x in _STRING.findall(one)]
+    told = (f"{name}={value}" for name, value in zip(pairs[::2], pairs[1::2], strict=False))
+    return Held(shlex.join([*told, *map(html.unescape, _STRING.findall(program[1]))]))
+
+
 # A program of PM2's ecosystem file, and its arguments as a text or a list.
 _SCRIPT = re.compile(r"""\bscript['"]?\s*:\s*(['"])(.+?)\1""")
 _ARGUMENTS = re.compile(r"""\bargs['"]?\s*:\s*(?:(['"`])(.*?)\1|(\[.*?\]))""", re.DOTALL)
@@ -381,13 +405,15 @@ def command_in(text: str) -> Held:
         return recipe
     if _HCL.search(text):
         text = _HCL_KEY.sub(r"\1: ", text)
-    if handed := _in_ecosystem(text) or _in_python(text):
+    in_json = _in_json(text)
+    handed = _in_property_list(text) or _in_ecosystem(text)
+    if handed := handed or (None if in_json else _in_python(text)):
         return handed
     if _QUADLET.search(text) and (unit := dict(_QUADLET_KEY.findall(text))).get("Image"):
         return Held(unit.get("Exec", ""), unit["Image"])
     if not SERVER.search(text) and (job := jobs.described(text)):
         return job
-    every = [] if _MAKE.search(text) else _in_json(text) or _containers(text)
+    every = [] if _MAKE.search(text) else in_json or _containers(text)
     if not every:
         if _YAML.match(text) and not SERVER.search(text):
             raise ValueError(
@@ -505,12 +531,14 @@ def _code(text: str) -> str:
     code = []
     for block in blocks:
         try:
-            shlex.split(block)
+            shlex.split(block, comments=True)
         except ValueError:
             continue
         code.append(block)
     whole = "\n".join(code)
-    return whole if SERVER.search(whole) else text
+    if SERVER.search(whole):
+        return whole
+    return next((block for block in code if lists.launched(block)), text)
 
 
 def as_typed(text: str) -> str:

@@ -1,21 +1,32 @@
-"""Settings files of engines (`--config`): the part of YAML that they use, as flags."""
+"""Settings files of engines (`--config`), which are YAML, as flags."""
 
-import re
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-_LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w.-]+) *:(?: +(?P<value>.*))?$")
+import lazy_loader
 
-# A mapping on its line, `{dtype: fp8, tokens_per_block: 64}`, of plain values.
-_FLOW = re.compile(r"\{([^{}\[\]]+)\}(?:\s+#.*)?")
-_PAIR = re.compile(r"""['"]?([\w.-]+)['"]?\s*:\s*['"]?([^,'"]*[^,'"\s])""")
+# Loaded at the first file: every start of the command would wait for it.
+yaml = lazy_loader.load("yaml")
 
 
-def _scalar(text: str) -> str:
-    text = text.strip()
-    if text[:1] in ("'", '"'):
-        end = text.find(text[0], 1)
-        return text[1:end] if end > 0 else text
-    return re.split(r"\s+#", text)[0].strip()
+def _flags(tree: Mapping[str, Any], lead: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flags(value, f"{lead}{key}.")
+        elif value not in ("", "null", "Null", "NULL", "~"):
+            text = value if isinstance(value, str) else json.dumps(value)
+            yield f"--{lead}{key}={text}"
+
+
+def mapping(text: str) -> dict[str, Any]:
+    """The keys of a text of YAML with their values, none where it is no such text."""
+    try:
+        tree = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    return {str(key): value for key, value in tree.items()} if isinstance(tree, dict) else {}
 
 
 def read(path: str, text: str | None = None) -> list[str]:
@@ -26,39 +37,23 @@ def read(path: str, text: str | None = None) -> list[str]:
         text: what it holds, if it is not on this disk.
 
     Raises:
-        ValueError: the file cannot be read, or a line is neither that nor an item of a list.
+        ValueError: the file cannot be read, or is no YAML of keys and values.
     """
     try:
-        lines = (Path(path).read_text("utf-8") if text is None else text).splitlines()
+        text = Path(path).read_text("utf-8") if text is None else text
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path}: cannot be read ({error}); give a YAML file, or the "
             "script that writes it (cat > FILE <<EOF), or leave the flag out and say what it holds "
             "by flags"
         ) from None
-    flags: list[str] = []
-    outer: list[tuple[int, str]] = []
-    depth = 0  # of brackets that a line leaves open
-    for number, line in enumerate(lines, 1):
-        bare, was_open = line.strip(), depth > 0
-        depth += sum(map(line.count, "[{")) - sum(map(line.count, "]}"))
-        if was_open:
-            continue
-        if not bare or bare.startswith(("#", "-")):  # items of a list change no key
-            continue
-        match = _LINE.match(line)
-        if match is None:
-            told = "; engines read YAML alone" if path.endswith(".toml") else ""
-            raise ValueError(f"{path}, line {number}: {bare!r} is not `key: value`{told}")
-        indent = len(match["indent"])
-        while outer and outer[-1][0] >= indent:
-            outer.pop()
-        outer.append((indent, match["key"]))
-        name = ".".join(key for _, key in outer)
-        if pairs := _FLOW.fullmatch((match["value"] or "").strip()):
-            flags += [f"--{name}.{key}={x}" for key, x in _PAIR.findall(pairs[1])]
-            continue
-        value = _scalar(match["value"] or "")
-        if value.lower() not in ("", "null", "~", "|", ">"):
-            flags.append(f"--{name}={value}")
-    return flags
+    line, tree = 1, None
+    try:
+        tree = yaml.load(text, Loader=yaml.BaseLoader) or {}  # it makes texts alone
+    except (yaml.YAMLError, RecursionError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
+    if not isinstance(tree, Mapping):
+        told = "; engines read YAML alone" if path.endswith(".toml") else ""
+        said = ([*text.splitlines(), ""] * line)[line - 1].strip()
+        raise ValueError(f"{path}, line {line}: {said!r} is not `key: value`{told}")
+    return list(_flags(tree))

@@ -149,6 +149,13 @@ def _xinference(_: str, own: list[str]) -> list[str]:
     return _started(engine, {k: v for k, v in told.items() if k != "quantization"})
 
 
+def _factory(_: str, own: list[str]) -> list[str]:
+    """LLaMA-Factory's server and chat, whose settings are flags or `key=value`."""
+    told = {name.replace("-", "_"): value for name, value in _told(own).items()}
+    told |= dict(x.partition("=")[::2] for x in own if not x.startswith("-") and "=" in x)
+    return shlex.split(jobs.factory({name: value or "true" for name, value in told.items()}))
+
+
 def _fastchat(_: str, own: list[str]) -> list[str]:
     """FastChat's worker, which takes vLLM's flags."""
     return _started("vllm", _told(own))
@@ -206,6 +213,7 @@ _READERS = {
     "swift": _swift,
     "xinference": _xinference,
     "helm": _helm,
+    "llamafactory-cli": _factory,
     "fastchat.serve.vllm_worker": _fastchat,
     "verl.trainer.main_ppo": _verl,
 }

@@ -23,6 +23,7 @@ from qsjax.evidence.measurements import (
     records_given,
 )
 from qsjax.evidence.measurements.deployment import engine_of
+from qsjax.evidence.measurements.facts import checked
 from qsjax.evidence.measurements.kernels import CATEGORIES as KERNELS
 from qsjax.evidence.measurements.kernels import times
 from qsjax.grid.entry import entry
@@ -423,6 +424,7 @@ def validate(
     constants: Constants | None = None,
     *,
     category: str | Sequence[str] | None = None,
+    told: Mapping[str, Any] | None = None,
 ) -> Report:
     """Predictions of all records that can be predicted, against what was measured.
 
@@ -432,6 +434,7 @@ def validate(
             package if None.
         constants: hardware fields that replace the catalogue's, such as those of a calibration.
         category: categories to look at; all if None.
+        told: what a file does not say, such as `{"hardware": "h100", "tp": 8}`.
 
     Raises:
         ValueError: the file cannot be read, or a category has no records.
@@ -445,7 +448,7 @@ def validate(
     if records is None:
         records = load_records()
     elif not isinstance(records, list | tuple):
-        records, asked["data"] = records_given(records)
+        records, asked["data"] = records_given(records, checked(told or {}))
     if category is not None:
         category = names_of(category)
         known = sorted({str(record["category"]) for record in records})

@@ -19,12 +19,12 @@ LENGTHS: dict[str, tuple[str, ...]] = {
     "isl": (
         *("isl", "input_tokens", "prompt_tokens", "input_length", "num_prefill_tokens"),
         *("input_len", "prompt_len", "prompt_length", "num_input_tokens", "num_prompt_tokens"),
-        *("context_tokens", "request_tokens", "prompt_size", "input", "in"),
+        *("context_tokens", "request_tokens", "prompt_size", "input_toks", "input", "in"),
     ),
     "osl": (
         *("osl", "output_tokens", "completion_tokens", "output_length", "num_decode_tokens"),
         *("output_len", "gen_len", "response_len", "num_output_tokens", "num_generated_tokens"),
-        *("generated_tokens", "response_tokens", "token_size", "output", "out"),
+        *("generated_tokens", "response_tokens", "token_size", "output_toks", "output", "out"),
     ),
 }
 # Lines above a table: empty, a remark, or what tells Excel how cells are divided.

@@ -20,7 +20,9 @@ _BESIDE = re.compile(
     # What was seen beside it and changes no time: power, loads, errors, how it ended.
     r"|(?:gpu_)?(?:power|util|mem_used)_(?:mean|avg|max|p\d+)\w*|energy\w*|error\w*|status"
     r"|(?:ok|err)_req\w*|(?:completed|total)_requests|gen_tok\w*|\w+_id"
-    r"|rps|qps|qpm|tps|results_\w+|(?:\w+_)?duration|elapsed\w*|success\w*|total_(?:generated|input|output)_tokens"
+    r"|\w*version|driver|serving|source|report|data_?type|timestamp|(?:num_)?warmups?|notes?"
+    r"|timeouts?\w*|wall_time\w*|requests_completed|tokens_(?:in|out)|comments?|remarks?"
+    r"|tok\w*_per_s_per_(?:user|gpu)\w*|rps|qps|qpm|tps|results_\w+|(?:\w+_)?duration|elapsed\w*|success\w*|total_(?:generated|input|output)_tokens"
 )
 # `tpot_mean` and `tpot_ms_mean` for `mean_tpot`
 _BEHIND = re.compile(
@@ -55,6 +57,7 @@ def column_of(heading: str) -> tuple[str, str, str]:
     head, _, tail = name.rpartition("_")
     if not unit and head and tail in UNITS:
         name, unit = head, UNITS[tail]
+    name = re.sub(r"^med_", "median_", name)
     if name.endswith("_s_mean"):
         unit = "s"
     elif name == "ms_per_token":
@@ -62,6 +65,8 @@ def column_of(heading: str) -> tuple[str, str, str]:
     elif behind := _BEHIND.fullmatch(name):
         which = "median" if behind[3] == "med" else behind[3]
         name, unit = f"{which}_{behind[1]}", unit or behind[2] or ""
+    if unit and COLUMNS.get(name) in COUNTS:  # "Output tokens/s" is a rate, no length
+        return "", name, unit
     if name in COLUMNS:
         return COLUMNS[name], name, unit
     if _BESIDE.fullmatch(name):
@@ -116,7 +121,7 @@ def number(text: str, column: str, *, has_commas: bool) -> float:
         plain = plain.replace(",", "")
     elif column in COUNTS and re.fullmatch(r"[1-9]\d{0,2}(?:\.\d{3})+", plain):
         raise ValueError(f"{text!r}; give a number without a point, {plain.replace('.', '')}")
-    if column in COUNTS and (binary := re.fullmatch(r"(\d+)[kK]", plain)):
+    if column in COUNTS and (binary := re.fullmatch(r"(\d+(?:\.\d+)?)[kK]", plain)):
         return float(binary[1]) * 1024.0
     try:
         return float(plain)

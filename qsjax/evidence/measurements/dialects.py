@@ -30,7 +30,8 @@ _CACHES = {"q8_0": "int8", "f16": "fp16", "bf16": "bf16"}
 # What llama-bench calls a model: "qwen3moe 30B.A3B Q4_K - Medium".
 _OF_TYPE = re.compile(r"\s+(?:all )?(?:I?Q\d\w*|TQ\d_0|MXFP4|B?F16|F32)\b.*$", re.IGNORECASE)
 _DEVICE = re.compile(r"(?m)^[ \t]*(?:Device \d+: |ggml_vulkan: \d+ = )([^,(\n]*\S)")
-_ALIKE = 0.005  # sizes are printed with three digits
+_ALIKE = 0.001  # of the same size: norms and biases are not counted
+_LAST_DIGIT = {1e9: 5e6, 1e6: 5e3}  # half a unit of the last digit: 7.24 B, 134.52 M
 _SIZES = {"MiB": 2.0**20, "GiB": 2.0**30, "M": 1e6, "B": 1e9}
 _TEST = re.compile(r"tg(?P<count>\d+)(?: @ d(?P<depth>\d+))?")
 # Keys by which a table is one of a program, whose columns are not asked to be known.
@@ -51,7 +52,11 @@ def _of_size(kind: str, count: float | None) -> str:
     Of several as large it is the one that is called most alike; the kind itself where none is.
     """
     name = _OF_TYPE.sub("", kind).replace("moe ", " ").replace(".", "-")
-    near = [one for one, size in _sizes().items() if count and abs(size / count - 1.0) < _ALIKE]
+    count = count or 0.0
+    reach = _ALIKE * count + next(
+        (half for unit, half in _LAST_DIGIT.items() if count >= unit), 0.0
+    )
+    near = [one for one, size in _sizes().items() if abs(size - count) < reach]
 
     def alike(one: str) -> int:
         pairs = zip(re.sub(r"\W", "", name.lower()), re.sub(r"\W", "", one), strict=False)

@@ -18,7 +18,7 @@ from qsjax.evidence.measurements.names import TABLE
 
 Run = dict[str, Any]
 # What a report does not say, as a user may write it at the top of the file.
-_OWN = "model hardware gpu tp pp dp ep kvp gpus concurrency weights kv engine".split()
+OWN = "model hardware gpu tp pp dp ep kvp gpus concurrency weights kv engine".split()
 # Those of them that are texts.
 _TEXTS = ("model", "hardware", "gpu", "weights", "kv", "engine")
 _INSTEAD = "give a CSV with the columns model, hardware, tp, concurrency, isl, osl and tpot_ms"
@@ -146,7 +146,16 @@ def _aiperf(given: Mapping[str, Any]) -> Iterator[Run]:
             _over(_first(given, "request_latency.avg"), 1e3),
         ),
         model=_first(given, "input_config.models.items.0.name", "input_config.models.0"),
+        hardware=next(_gpus(given), None),
     )
+
+
+def _gpus(given: Mapping[str, Any]) -> Iterator[str]:
+    """The names of the GPUs of which aiperf has telemetry."""
+    for endpoint in (value_at(given, "telemetry_data.endpoints") or {}).values():
+        for one in (value_at(endpoint, "gpus") or {}).values():
+            if isinstance(name := _first(one, "gpu_name"), str):
+                yield name
 
 
 def runs_of(given: Mapping[str, Any]) -> list[Run]:
@@ -159,7 +168,7 @@ def runs_of(given: Mapping[str, Any]) -> list[Run]:
     ...     "metrics": {"inter_token_latency_ms": {"successful": {"mean": 7.5}}}}]})
     [{'inter_token_latency_ms': 7.5, 'concurrency': 4, 'tp': 2}]
     """
-    own = {name: given[name] for name in _OWN if isinstance(given.get(name), str | int | float)}
+    own = {name: given[name] for name in OWN if isinstance(given.get(name), str | int | float)}
     for reader in (_guidellm, _inference_benchmarker, _inference_perf, _genai_bench, _aiperf):
         if found := [one | own for one in reader(given)]:
             return found
@@ -177,20 +186,22 @@ _SAID = re.compile(r"(?m)^[ \t]*([A-Za-z][^:\n]*?)[ \t]*:[ \t]+(\S.*?)[ \t]*$")
 # The line that begins a result of vLLM's and SGLang's, and the one that ends it.
 _TITLE = re.compile(r"(?m)^.*Serving Benchmark Result.*$")
 _END = re.compile(r"(?m)^[ \t]*={20,}[ \t]*$")
+# The model of the command that stands in front of a result, or of what it prints of its arguments.
+_MODEL = re.compile(r"--model[= ]['\"]?([\w./-]+)|\bNamespace\([^\n]*?\bmodel='([^']+)'")
 _TRTLLM = "= PERFORMANCE OVERVIEW"
 # Lengths that a user may write beside what was printed.
-_LENGTHS = ("isl", "osl", "context", "batch")
+LENGTHS = ("isl", "osl", "context", "batch")
 
 
 def own_lines(text: str) -> dict[str, str]:
     """What a user's own lines say, such as `hardware: H100`, by column."""
-    return {name: said for name, said in _SAID.findall(text) if name in (*_OWN, *_LENGTHS)}
+    return {name: said for name, said in _SAID.findall(text) if name in (*OWN, *LENGTHS)}
 
 
 def _printed(text: str) -> Run:
     """A result as it is printed, with a user's own lines."""
     said = [(_PRINTED.get(name, name), _cell(value)) for name, value in _SAID.findall(text)]
-    kept = (*_PRINTED.values(), *_OWN)
+    kept = (*_PRINTED.values(), *OWN)
     found: Run = {
         name: value
         for name, value in said
@@ -198,6 +209,8 @@ def _printed(text: str) -> Run:
         # "not set", "None", "[result]" are no numbers
         and (isinstance(value, float) or (name in _TEXTS and value not in ("None", "auto")))
     }
+    if "model" not in found and (own := _MODEL.search(text)):
+        found["model"] = own[1] or own[2]
     count, most = found.get("completed"), found.get("max_concurrency")
     run = {"osl": count and found.get("total_output_tokens", 0) / count, **found}
     # Requests a second are printed with two digits behind the point.

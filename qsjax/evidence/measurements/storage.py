@@ -1,5 +1,6 @@
 """Records from the package and from users' files."""
 
+import contextlib
 import csv
 import functools
 import gzip
@@ -14,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qsjax.evidence.measurements import columns, dialects, reports, results, tables
+from qsjax.evidence.measurements import columns, dialects, facts, reports, results, tables
 from qsjax.evidence.measurements.names import gpus_in
 from qsjax.output import files, sheets
 from qsjax.records.conversion import kind_of
@@ -31,8 +32,12 @@ _TEXTS = frozenset(
 _FLAGS = frozenset(("saturated", "outlier"))
 _MISSING = {
     "gpu": '; add "hardware" to it, and "tp" and other degrees (`vllm bench serve --metadata '
-    "hardware=h100-sxm tp=8` writes them into its result)"
+    "hardware=h100-sxm tp=8` writes them into its result), or say them behind the file: `qsjax "
+    "validate FILE hardware=h100-sxm tp=8`"
 }
+# What says on how many GPUs a run was.
+_DEGREES = {"tp", "dp", "pp", "ep", "kvp", "n_gpus"}
+NOTHING: Mapping[str, str] = {}
 
 
 def _value(name: str, text: str) -> Any:
@@ -71,7 +76,7 @@ def _shipped(name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
-def read_json(path: str | Path) -> tuple[Record, ...]:
+def read_json(path: str | Path, text: str | None = None) -> tuple[Record, ...]:
     """Records of a user's file: a JSON list of objects, or an object with a list `records`.
 
     Or the results of a benchmark as it writes them: one run, or a line for each (`results`).
@@ -81,7 +86,7 @@ def read_json(path: str | Path) -> tuple[Record, ...]:
         ValueError: With every problem of the file: not JSON, no list, no usable record.
     """
     where = Path(path)
-    text = files.content_of(where)
+    text = files.content_of(where) if text is None else text
     try:
         runs = results.runs_in(text)
         data = json.loads(text) if runs is None else runs
@@ -102,7 +107,16 @@ def _of_runs(where: Path, runs: Sequence[Any]) -> tuple[Record, ...]:
         columns.as_record(results.as_given(one), i) if isinstance(one, Mapping) else one
         for i, one in enumerate(runs)
     ]
-    return _usable(where, [(record, _problems(i, record)) for i, record in enumerate(named)])
+    found = [(record, _problems(i, record)) for i, record in enumerate(named)]
+    usable = [record for record, problems in found if not problems]
+    bare = [x for x in usable if not _DEGREES & x.keys() and gpus_in(str(x["gpu"])) < 2]
+    if bare:
+        warnings.warn(
+            f"{where.name}: {len(bare)} of {len(found)} runs do not say on how many GPUs, and were "
+            "taken for those of one; if there were more, say so behind the file: tp=8",
+            stacklevel=4,
+        )
+    return _usable(where, found)
 
 
 def _usable(where: Path, found: Sequence[tuple[Any, list[str]]]) -> tuple[Record, ...]:
@@ -175,7 +189,7 @@ class _Column(NamedTuple):
     heading: str
 
 
-def read_csv(path: str | Path) -> tuple[Record, ...]:
+def read_csv(path: str | Path, text: str | None = None) -> tuple[Record, ...]:
     """Records of a user's CSV, one measured deployment a row; also with semicolons or tabs.
 
     Or the tables of a document (`tables`).
@@ -191,7 +205,7 @@ def read_csv(path: str | Path) -> tuple[Record, ...]:
             row.
     """
     where = Path(path)
-    text = files.content_of(where)
+    text = files.content_of(where) if text is None else text
     rows = tables.tidied(_rows(where, text))
     headings = rows.pop(0)[1] if rows else []
     found, unknown, problems = _columns(headings)
@@ -207,6 +221,8 @@ def read_csv(path: str | Path) -> tuple[Record, ...]:
         problems.insert(0, "the file is empty")
     elif problems and is_drawn:
         problems.append("what the table lacks may be a line above it, such as `hardware: h100`")
+    elif problems and not unknown:
+        problems.append("what the table lacks may be said behind the file, such as hardware=h100")
     # Spreadsheets write empty rows as separators, and such columns at the end of rows.
     full = [row for row in rows if any(cell.strip() for cell in row[1])]
     if not problems and not full:
@@ -246,15 +262,18 @@ def _rows(where: Path, text: str) -> list[tables.Row]:
     return rows
 
 
-def read_records(path: str | Path) -> tuple[Record, ...]:
+def read_records(path: str | Path, told: Mapping[str, str] = NOTHING) -> tuple[Record, ...]:
     """Records of a user's file, JSON or CSV by how it begins; errors as of the reader of either.
 
-    Or reports of benchmarks, as `reports` has them, or a folder of such files.
+    Or reports of benchmarks, as `reports` has them, or a folder of such files. `told` is what they
+    do not say (`facts`).
     """
     where = Path(path)
     if where.is_dir():
-        return _in_folder(where)
+        return _in_folder(where, told)
     text = files.content_of(where)
+    with contextlib.suppress(ValueError, RecursionError):  # the reader of JSON says where
+        text = facts.with_facts(text, told)
     is_json = text.lstrip()[:1] in ("[", "{") or str(path).lower().endswith((".json", ".jsonl"))
     try:
         reports.refuse(text)
@@ -265,18 +284,21 @@ def read_records(path: str | Path) -> tuple[Record, ...]:
         raise ValueError(f"{where}: {error}") from None
     if runs is not None:
         return _of_runs(where, runs)
-    return read_json(path) if is_json else read_csv(path)
+    return read_json(path, text) if is_json else read_csv(path, text)
 
 
 # Endings of files that may hold records.
 _FILES = (".json", ".jsonl", ".csv", ".tsv", ".md", ".txt", ".log", ".gz")
 
 
-def records_given(measured: Any) -> tuple[tuple[Record, ...], dict[str, str]]:
+def records_given(
+    measured: Any, told: Mapping[str, str] = NOTHING
+) -> tuple[tuple[Record, ...], dict[str, str]]:
     """Records of what a user measured, and what tells it in `inputs.json`.
 
     Args:
         measured: a file, a folder, or a data frame with the columns of a CSV.
+        told: what they do not say, by the names that `facts.KNOWN` has.
 
     Raises:
         ValueError: as `read_records`; it is none of these.
@@ -285,13 +307,13 @@ def records_given(measured: Any) -> tuple[tuple[Record, ...], dict[str, str]]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "data frame.csv"
             measured.to_csv(path, index=False)
-            return read_csv(path), files.told(path)
+            return read_records(path, told), files.told(path)
     if not isinstance(measured, str | os.PathLike):
         raise ValueError(
             f"measurements: {kind_of(measured)} was given; give a file, a folder or a data frame"
         )
     path = Path(measured)
-    return read_records(path), files.told(path, _files_of(path))
+    return read_records(path, told), files.told(path, _files_of(path))
 
 
 def _files_of(path: Path) -> tuple[Path, ...]:
@@ -302,7 +324,7 @@ def _files_of(path: Path) -> tuple[Path, ...]:
     return tuple(sorted(one for one in found if one.is_file()))
 
 
-def _in_folder(where: Path) -> tuple[Record, ...]:
+def _in_folder(where: Path, told: Mapping[str, str]) -> tuple[Record, ...]:
     """Records of the files of a folder and of those below it, in the order of their names.
 
     A file that cannot be read is a record that is not predicted, and says why.
@@ -316,12 +338,12 @@ def _in_folder(where: Path) -> tuple[Record, ...]:
     for path in paths:
         name = path.relative_to(where).as_posix()
         try:
-            records = read_records(path)
+            records = read_records(path, told)
         except ValueError as error:
-            told = " ".join(str(error).removeprefix(f"{path}:").split())
-            problems.append(f"  {name}: {told}")
+            why = " ".join(str(error).removeprefix(f"{path}:").split())
+            problems.append(f"  {name}: {why}")
             texts = dict.fromkeys(_REQUIRED_TEXTS, "")
-            records = ({**texts, "id": "file", "value": None, "unusable": told},)
+            records = ({**texts, "id": "file", "value": None, "unusable": why},)
         found += [{**record, "id": f"{name}: {record['id']}"} for record in records]
     if len(problems) == len(paths):
         problems = problems or [f"  no file of records in it; they end in {', '.join(_FILES)}"]
@@ -344,7 +366,13 @@ def _columns(headings: Sequence[str]) -> tuple[list[_Column], list[str], list[st
             found.append(_Column("", "", "", ""))
             if heading.strip():
                 unknown.append(heading.strip().lower())
-    for name in ("tpot", "concurrency", "isl", "osl"):  # benchmarks write several of these
+    for name in (
+        "tpot",
+        "concurrency",
+        "isl",
+        "osl",
+        "engine",
+    ):  # benchmarks write several of these
         same = sorted(
             (one for one in found if one.name == name),
             key=lambda one: columns.rank_of(one.name, one.own),
@@ -416,6 +444,9 @@ def _csv_row(
     record = _csv_record(number, cells, values)
     if time is not None:
         record |= {"metric": columns.time_metric(time.own), "unit": time.unit}
+    if re.fullmatch(r"\d+(?:\.\d+)?", accepted := cells.get("accepted", "")):
+        phase = f"{record.get('phase') or ''} EAGLE".strip()
+        record |= {"accepted": float(accepted), "phase": phase}
     return record, problems
 
 

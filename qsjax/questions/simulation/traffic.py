@@ -16,15 +16,17 @@ from qsjax.records.units import MS, TIMES, US
 _ARRIVALS = (
     *("arrival", "arrived_at", "timestamp", "time", "arrival_timestamp", "arrival_time"),
     *("start_time", "starttime", "request_time", "created_at", "created", "ts", "tstamp"),
-    "time_stamp",
+    *("time_stamp", "not_before", "t"),
 )
 # Accepted headings of each column of a trace.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "arrival": (*_ARRIVALS, *(f"{name}_{unit}" for name in _ARRIVALS for unit in TIMES)),
     **sheets.LENGTHS,
     "cached": ("cached", "cached_tokens"),
+    "count": ("count",),  # requests that come at once
     "delay": ("delay", "delay_ms"),  # aiperf's, from an answer to the next turn
 }
+_MOST = 100_000_000  # requests of a trace
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 # Above these a number of seconds since 1970 is one of milliseconds and so on: 1e11 s are in 5138.
 _EPOCHS = ((1e17, TIMES["ns"]), (1e14, US), (1e11, MS))
@@ -203,17 +205,17 @@ def _seconds(text: str) -> float:
         return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
 
 
-def _row(cells: Mapping[str, str]) -> tuple[float, float, float, float]:
-    values = {"cached": 0.0}
+def _row(cells: Mapping[str, str]) -> tuple[float, ...]:
+    values = {"cached": 0.0, "count": 1.0}
     for column, text in cells.items():
-        if column == "delay" or (not text and column == "cached"):
+        if column == "delay" or (not text and column in values):
             continue
         try:
             value = _seconds(text) if column == "arrival" else float(_THOUSANDS.sub("", text))
         except ValueError:
             kind = "a number, or a date with a time" if column == "arrival" else "a number"
             raise ValueError(f"{column} {text!r} is not {kind}") from None
-        least = 1.0 if column in ("isl", "osl") else 0.0
+        least = 0.0 if column in ("arrival", "cached") else 1.0
         if not least <= value < np.inf:
             raise ValueError(f"{column} {text} is not allowed; give at least {least:g}")
         if column != "arrival" and value != int(value):
@@ -224,7 +226,7 @@ def _row(cells: Mapping[str, str]) -> tuple[float, float, float, float]:
             f"cached {values['cached']:g} is not below isl {values['isl']:g}; the last token of a "
             "prompt is always computed"
         )
-    return values["arrival"], values["isl"], values["osl"], values["cached"]
+    return tuple(values[name] for name in ("arrival", "isl", "osl", "cached", "count"))
 
 
 def _scale(header: Sequence[str], columns: Mapping[str, int], arrival: np.ndarray) -> float:
@@ -246,12 +248,20 @@ def _scale(header: Sequence[str], columns: Mapping[str, int], arrival: np.ndarra
     return next((scale for least, scale in _EPOCHS if arrival.max() > least), 1.0)
 
 
-def _refuse_turns(lines: Sequence[tuple[int, Mapping[str, str]]], name: str) -> None:
+def _refuse_turns(
+    header: Sequence[str], lines: Sequence[tuple[int, Mapping[str, str]]], name: str
+) -> None:
     """Refuse sessions whose later turns come when the answers before them are there.
 
     Raises:
         ValueError: with the closed loop that is like it.
     """
+    begins = [cells for _, cells in lines if cells.get("arrival") in ("0", "0.0")]
+    if "api_time" in header and len(begins) > 1:
+        raise ValueError(
+            f"{name}: each session counts its time from its own begin, so nothing says when they "
+            "come; give one session, or users instead of a trace: --users N"
+        )
     waits = [cells for _, cells in lines if cells.get("delay") and not cells.get("arrival")]
     if not waits:
         return
@@ -286,7 +296,7 @@ def read_trace(text: str, name: str = "trace") -> Traffic:
         ValueError: with the number of every bad row (the heading is row 1).
     """
     header, columns, lines = sheets.cells_of(text, COLUMNS, name)
-    _refuse_turns(lines, name)
+    _refuse_turns(header, lines, name)
     _check(header, columns, name)
     if header[columns["osl"]].strip().lower() == "response tokens":  # BurstGPT's failures have none
         answered = [(number, cells) for number, cells in lines if cells["osl"] != "0"]
@@ -296,7 +306,10 @@ def read_trace(text: str, name: str = "trace") -> Traffic:
             )
         lines = answered
     rows = sheets.gathered(((number, partial(_row, cells)) for number, cells in lines), name)
-    arrival, prompt, output, cached = np.array(sorted(rows, key=lambda row: row[0])).T
+    table = np.array(sorted(rows, key=lambda row: row[0]))
+    if table[:, 4].sum() > _MOST:
+        raise ValueError(f"{name}: {table[:, 4].sum():,.0f} requests; give at most {_MOST:,}")
+    arrival, prompt, output, cached, _ = np.repeat(table, table[:, 4].astype(int), axis=0).T
     arrival = arrival * _scale(header, columns, arrival)
     pauses = np.zeros_like(arrival)
     return Traffic(arrival - arrival[0], prompt, output, cached, np.array(0.0), pauses)

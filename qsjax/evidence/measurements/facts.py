@@ -1,0 +1,71 @@
+"""What a user says of a result file that does not say it: `hardware=h100 tp=8`."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from qsjax.evidence.measurements import columns, reports, tables
+from qsjax.output import sheets
+
+KNOWN = (*reports.OWN, *reports.LENGTHS)
+
+
+def checked(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Facts as texts.
+
+    Raises:
+        ValueError: a name is not known; with all of these.
+    """
+    if unknown := [name for name in facts if name not in KNOWN]:
+        raise ValueError(
+            f"{', '.join(unknown)}: not what may be said of a result file; known: "
+            f"{', '.join(KNOWN)}, as hardware=h100"
+        )
+    return {name: str(value) for name, value in facts.items()}
+
+
+def _in_json(text: str, facts: Mapping[str, str]) -> str:
+    try:
+        data = json.loads(text)
+    except ValueError:
+        found = reports.json_objects(text)
+        if found is None:
+            raise
+        data = list(found)
+    if isinstance(data, dict) and isinstance(data.get("records"), list):
+        data = data["records"]
+    if isinstance(data, list):
+        data = [{**facts, **one} if isinstance(one, dict) else one for one in data]
+    elif isinstance(data, dict):
+        data = {**facts, **data}
+    return json.dumps(data)
+
+
+def _in_csv(lines: list[str], facts: Mapping[str, str]) -> str:
+    head = next(i for i, line in enumerate(lines) if line.strip())
+    delimiter = sheets.delimiter_of(lines[head])
+    more = [delimiter.join(("", *facts)), *[delimiter.join(("", *facts.values()))] * len(lines)]
+    full = [line.strip() for line in lines[head:] if line.strip()]
+    return "\n".join(line + added for line, added in zip(full, more, strict=False))
+
+
+def with_facts(text: str, facts: Mapping[str, str]) -> str:
+    r"""The text of a result file with facts that it lacks, where its kind has them.
+
+    >>> with_facts("batch,tpot_ms\n8,9", {"tp": "2"})
+    'batch,tpot_ms,tp\n8,9,2'
+    """
+    lines = text.splitlines()
+    first = next((line for line in lines if line.strip()), "")
+    if not facts:
+        return text
+    if first.lstrip()[:1] in ("{", "["):
+        return _in_json(text, facts)
+    if first.lower().startswith("metric,"):
+        at = lines.index(first) + 1
+        return "\n".join([*lines[:at], *map(",".join, facts.items()), *lines[at:]])
+    heads = first.split(sheets.delimiter_of(first))
+    named = {columns.COLUMNS.get(one.strip().lower()) for one in heads}
+    if tables.is_drawn(text) or len(heads) < 2:
+        return "\n".join([*(f"{name}: {value}" for name, value in facts.items()), text])
+    return _in_csv(lines, {name: x for name, x in facts.items() if name not in named})
