@@ -121,14 +121,15 @@ class Simulation(Result):
     def tables(self) -> list[Table]:
         """One row for each load: rates, quantiles of latency, what waits and what runs."""
         several = len(self.served) > 1
-        first = ["design", "load"] if several else ["load"]
+        load = "users" if self.unit == "users" else "load req/s"
+        first = ["design", load] if several else [load]
         heads = ("req/s", "tok/s/GPU", "TTFT p50", "TTFT p95", "TPOT p50", "TPOT p95",
                  "ITL p95", "E2E p50", "waiting", "decoding", "kept", "evicted")  # fmt: skip
         times = ("ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95", "itl_p95", "e2e_p50")
         cells = [
             [
                 *([f"{row['model']} on {row['hardware']}"] if several else []),
-                f"{row['load']:g} {self.unit}",
+                f"{row['load']:g}",
                 _number(row["requests_per_s"], 2),
                 _number(row["tokens_per_s_per_gpu"]),
                 *(_number(None if row[name] is None else row[name] / MS) for name in times),
