@@ -188,16 +188,16 @@ class Crossings(TurningPoints):
         """One row for each cell: roots, their kinds, the sides between them, and in words."""
         return [
             {
-                **found.cell,
-                **{name: getattr(found, name) for name in ("parameter", "now", "low", "high")},
-                "roots": [root.value for root in found.roots],
-                "kinds": [root.kind for root in found.roots],
-                "sides": list(found.sides),
-                "message": found.message,
-                "reasons": list(found.reasons),
-                "halfway": list(found.halfway),
+                **cell.cell,
+                **{name: getattr(cell, name) for name in ("parameter", "now", "low", "high")},
+                "roots": [root.value for root in cell.roots],
+                "kinds": [root.kind for root in cell.roots],
+                "sides": list(cell.sides),
+                "message": cell.message,
+                "reasons": list(cell.reasons),
+                "halfway": list(cell.halfway),
             }
-            for found in self.cells
+            for cell in self.cells
         ]
 
 

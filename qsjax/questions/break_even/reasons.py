@@ -22,27 +22,27 @@ NAMES = ("moe", "dense")
 Pair = tuple[Case | None, Case | None]  # best designs of the MoE and of its dense twin
 
 
-def explained(stated: Cells, found: list[Roots], twins: np.ndarray) -> list[Roots]:
+def explained(stated: Cells, crossings: list[Roots], twins: np.ndarray) -> list[Roots]:
     """The roots of each twin's cell with a clause for each of them, where throughput is compared.
 
     Args:
         stated: the cells.
-        found: roots of the twins, in their order.
+        crossings: roots of each twin's cell, in their order.
         twins: positions of their cells; the MoE's is the same in the first variant.
     """
-    points = [(k, x) for k, one in enumerate(found) for pair in _points(one) for x in pair]
+    points = [(k, x) for k, one in enumerate(crossings) for pair in _points(one) for x in pair]
     if not points or stated.objective != "tokens_per_s_per_gpu":  # GPU time explains that alone
-        return found
+        return crossings
     at = np.array([twins[k] for k, _ in points])
     rows = take(stated.inputs, np.concatenate([at, at % stated.per_variant]))
     values = np.tile([x for _, x in points], 2)
-    placed = dataclasses.replace(stated, inputs=varied(rows, {found[0].parameter: values}))
+    placed = dataclasses.replace(stated, inputs=varied(rows, {crossings[0].parameter: values}))
     best = best_of(placed, placed.inputs)
     cases = [best_case(placed, k, best) for k in range(len(values))]
     half = len(points)
     pairs = iter(zip(cases[half:], cases[:half], strict=True))
     told = []
-    for one in found:
+    for one in crossings:
         around = [(next(pairs), next(pairs)) for _ in one.roots]
         reasons = (_clause(side, *at) for side, at in zip(one.sides[1:], around, strict=True))
         halfway = tuple(_lead(before) for before, _ in around[1:])
@@ -64,8 +64,8 @@ def _clause(ahead: str, before: Pair, behind: Pair) -> str:
     # First the side that gets ahead, then the other one.
     at = (0, 1) if ahead == "moe" else (1, 0)
     sides: Any = [[pair[k] for k in at] for pair in (before, behind)]
-    was, now = ([resource_times(gpu_time(case)) for case in own] for own in sides)
-    splits = [[_split(case) for case in own] for own in sides]
+    was, now = ([resource_times(gpu_time(case)) for case in two] for two in sides)
+    splits = [[_split(case) for case in two] for two in sides]
     names = [("the MoE", "the dense twin")[k] for k in at]
     gained = {r: now[0][r] - was[0][r] - (now[1][r] - was[1][r]) for r in now[0]}
     what = min(gained, key=lambda r: gained[r])

@@ -118,12 +118,15 @@ def collect(
     if parameter != "context":
         now = np.broadcast_to(np.asarray(read(stated.inputs, parameter), float), now.shape)
     labels, results = cell_labels(stated), []
-    for cell, found, first in zip(
+    for cell, crossed, first in zip(
         cells, find_roots(margin, cells, *interval, points), ends, strict=True
     ):
-        sides = [side(found[0][2]) if found else side(first), *(side(f[3]) for f in found)]
+        sides = [
+            side(crossed[0][2]) if crossed else side(first),
+            *(side(behind) for *_, behind in crossed),
+        ]
         label = {k: v for k, v in labels[cell].items() if k != parameter}
-        roots = tuple(Root(value, kind) for value, kind, *_ in found)
+        roots = tuple(Root(value, kind) for value, kind, *_ in crossed)
         results.append(
             Roots(label, parameter, *interval, roots, tuple(sides), now=float(now[cell]))
         )

@@ -150,10 +150,12 @@ def break_even(
         )
     chosen, stated = _one_member(parameter), problem.stated
     asked = _with_twins(problem, parameter)
-    found = [r for cells in blocks_of(asked) for r in _equalities(cells, chosen, low, high, points)]
+    crossings = [
+        r for cells in blocks_of(asked) for r in _equalities(cells, chosen, low, high, points)
+    ]
     if not stated.twins:
-        found = [dataclasses.replace(one, now=np.nan) for one in found]
-    return Crossings(asked, parameter, None, tuple(found))
+        crossings = [dataclasses.replace(one, now=np.nan) for one in crossings]
+    return Crossings(asked, parameter, None, tuple(crossings))
 
 
 def _with_twins(problem: Problem, parameter: str) -> Problem:
@@ -175,16 +177,16 @@ def _places(
     reuse: Reuse,
 ) -> Crossings:
     """Where another place for prefixes becomes the best, for each design."""
-    is_tiers, found = parameter in prefixes.TIER_FIELDS, []
+    is_tiers, crossings = parameter in prefixes.TIER_FIELDS, []
     tiers = [parameter.partition("_")[0]] if is_tiers else None
     for design in prefixes.designs_of(problem, reuse, tiers=tiers):
         interval = prefixes.interval_of(design, parameter, *ends)
         turned = prefixes.turns(design, parameter, interval, points)
         now = scalar(getattr(design.records.hardware if is_tiers else reuse, parameter))
         cell, (roots, sides) = prefixes.design_label(design), turned
-        found.append(Roots(cell, parameter, *interval, roots, sides, now=now))
+        crossings.append(Roots(cell, parameter, *interval, roots, sides, now=now))
     asked = dataclasses.replace(problem, objective="tokens_per_s_per_gpu")
-    return Crossings(asked, parameter, None, tuple(found))
+    return Crossings(asked, parameter, None, tuple(crossings))
 
 
 def _equalities(
@@ -206,8 +208,8 @@ def _equalities(
     words = ("moe", "equal", "dense", "neither feasible")
     interval = _interval(stated, chosen, low, high)
     twins = cells[cells >= per]
-    found = collect(stated, name, interval, twins, margin, words=words, points=points)
-    return explained(stated, found, twins)
+    crossings = collect(stated, name, interval, twins, margin, words=words, points=points)
+    return explained(stated, crossings, twins)
 
 
 def _log_ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -255,14 +257,14 @@ def solve_for(
         rows = [r for cells in blocks_of(asked) for r in _least(cells, wanted)]
         return LeastGpus(asked, parameter, wanted, tuple(rows))
     chosen = _one_member(parameter)
-    found = [
+    crossings = [
         root
         for cells in blocks_of(asked)
         for root in _targets(cells, chosen, _interval(cells, chosen, low, high), wanted, points)
     ]
     if parameter == "q" and not given:
-        found = [dataclasses.replace(one, now=np.nan) for one in found]
-    return Crossings(asked, parameter, wanted, tuple(found))
+        crossings = [dataclasses.replace(one, now=np.nan) for one in crossings]
+    return Crossings(asked, parameter, wanted, tuple(crossings))
 
 
 def _target(target: dict[str, Any]) -> tuple[Objective, float]:
@@ -296,14 +298,14 @@ def _targets(
     if chosen.name == "q":  # the mixture has none
         cells = cells[cells >= stated.per_variant]
     words = ("missed", "met", "met", "infeasible")
-    found = collect(stated, chosen.name, interval, cells, margin, words=words, points=points)
+    crossings = collect(stated, chosen.name, interval, cells, margin, words=words, points=points)
     grid = np.geomspace(*interval, points)
     scores = _scores(stated, chosen.name, np.tile(cells, points), np.repeat(grid, len(cells)))
     best = np.abs(scores.reshape(points, -1).max(axis=0))
     told, unit = goal_of(stated.objective, target), METRICS[stated.objective].unit
     return [
         dataclasses.replace(one, best=float(value), goal=told, unit=unit)
-        for one, value in zip(found, best, strict=True)
+        for one, value in zip(crossings, best, strict=True)
     ]
 
 

@@ -348,9 +348,13 @@ class Explanation(Result):
         roofs = {"hbm_bw": scalar(chip.hbm_bw), "peaks": peaks}
         by_bound = grouped(points, lambda point: str(point["bound"]))
         bounds = [
-            (words.joined(point["phase"] for point in own) if len(by_bound) > 1 else "everything")
+            (
+                words.joined(point["phase"] for point in bound_by)
+                if len(by_bound) > 1
+                else "everything"
+            )
             + f" bound by {bound}"
-            for bound, own in by_bound.items()
+            for bound, bound_by in by_bound.items()
         ]
         ran = "" if self.stated.is_feasible else "if it ran, "
         drawings: dict[str, Drawing] = {
@@ -366,9 +370,9 @@ class Explanation(Result):
             }
             for name, case in cases.items()
         ]
-        own = ledgers[0]
-        short = -min(0.0, *own["terms"].values()) / GIB
-        cache = 100.0 * own["terms"].get("KV cache", 0.0) / own["capacity"]
+        stated = ledgers[0]
+        short = -min(0.0, *stated["terms"].values()) / GIB
+        cache = 100.0 * stated["terms"].get("KV cache", 0.0) / stated["capacity"]
         head = f"{title}: the cache fills {cache:.0f} % of the memory"
         if short:
             head = f"{title}: {short:,.1f} GiB are missing on each GPU"

@@ -151,12 +151,12 @@ def _here(name: str) -> str:
 def _about_model(name: str, served: str | None) -> tuple[str, ...]:
     """A note where the engine's command line serves another model of the catalogue."""
     try:
-        own, other = (lookup.find("models", one) for one in (name, served or name))
+        asked, other = (lookup.find("models", one) for one in (name, served or name))
     except ValueError:  # a file of the user's, or a name that only the engine knows
         return ()
-    if own == other:
+    if asked == other:
         return ()
-    return (f"the engine's flags serve {served}, but all that is said here is of {own}",)
+    return (f"the engine's flags serve {served}, but all that is said here is of {asked}",)
 
 
 def _deployment(asked: Asked, is_moe: bool) -> Deployment:
@@ -239,10 +239,10 @@ def _held(
         notes = (_SMALL,) if is_small and "reserve" not in hardware.given else ()
         return hardware.spec, work, EngineMemory(0.0, kept, capacity, ranks), notes
     is_given = deployment.bytes_kv is not None or asked.kv is not None
-    found = held(deployment, entry, hardware, partition, work, is_cache_given=is_given)
-    most = found.most if asked.words else math.inf
-    memory = EngineMemory(found.beside, found.kept, visible_bytes(capacity), ranks, most)
-    return found.hardware, found.workload, memory, found.notes
+    in_hbm = held(deployment, entry, hardware, partition, work, is_cache_given=is_given)
+    most = in_hbm.most if asked.words else math.inf
+    memory = EngineMemory(in_hbm.beside, in_hbm.kept, visible_bytes(capacity), ranks, most)
+    return in_hbm.hardware, in_hbm.workload, memory, in_hbm.notes
 
 
 class Stated(NamedTuple):
@@ -291,8 +291,8 @@ def _speculating(
     if batch is None:
         batch = scalar(evaluate(_with_batch(records, 1.0), rules).capacity.max_batch)
     drafting = _with_batch(records, max(1.0, batch))
-    found = _speculated(drafting, share, drafts, convention=rules, method=method)
-    plain: Any = trees.map(scalar, found._replace(gpus=None))
+    drafted = _speculated(drafting, share, drafts, convention=rules, method=method)
+    plain: Any = trees.map(scalar, drafted._replace(gpus=None))
     work = dataclasses.replace(plain.workload, batch=None, query_tokens=float(deployment.verified))
     told = "taken to be" if acceptance is None else "said to be"
     note = (
@@ -301,8 +301,8 @@ def _speculating(
         f"{scalar(work.draft_time) / MS:.2f} ms of it (part of the overhead)"
     )
     # Names do not pass through the law.
-    own = dataclasses.replace(plain.hardware, label=records.hardware.label)
-    return own, work, (note,)
+    chip = dataclasses.replace(plain.hardware, label=records.hardware.label)
+    return chip, work, (note,)
 
 
 def _with_batch(records: Records, batch: float) -> Records:

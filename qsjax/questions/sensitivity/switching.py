@@ -108,8 +108,8 @@ class _Varier:
         best, resource = self.best(
             np.tile(np.arange(cells), tries), np.repeat(which, cells), np.repeat(factor, cells)
         )
-        found = (best.position, resource, best.score)
-        position, resource, score = (x.reshape(tries, cells) for x in found)
+        flat = (best.position, resource, best.score)
+        position, resource, score = (x.reshape(tries, cells) for x in flat)
         return _state(position, resource, score, score[:, self.partner_of])
 
 
@@ -132,8 +132,8 @@ def _tries(
             if end != 1.0 and parameter.name not in INERT and np.any(values):
                 runs.append((which, side))
                 factors.append(np.geomspace(1.0, end, SCAN_STEPS + 1)[1:])
-    found = np.array(runs, dtype=int).reshape(-1, 2)
-    return found[:, 0], found[:, 1], np.array(factors).reshape(-1, SCAN_STEPS)
+    of_run, sides = np.array(runs, dtype=int).reshape(-1, 2).T
+    return of_run, sides, np.array(factors).reshape(-1, SCAN_STEPS)
 
 
 def _first_changes(

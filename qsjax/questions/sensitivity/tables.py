@@ -28,9 +28,8 @@ def slope_rows(result: CellSlopes, switches: Switches | None = None) -> list[dic
     `switch_up_what` say what; `partition_down`, `resource_up`, `winner_up` and so on are the
     factors of each kind. None means that nothing changes within the factors tried.
     """
-    own = result.solution.cells
     cells = rows_of(result.solution)
-    labels = cell_labels(own)
+    labels = cell_labels(result.solution.cells)
     changes = switch_columns(switches) if switches is not None else None
     slopes, rows = result.slopes, []
     held = np.asarray(read(result.solution.winners.inputs, "hbm_bytes"))
@@ -67,10 +66,13 @@ def _why(cell: dict[str, Any], held: float) -> str:
     return f"infeasible ({reasons}): fits from hbm_bytes = {least:.6g} B ({least / GIB:,.1f} GiB)"
 
 
-def switch_columns(found: Switches) -> list[list[dict[str, Any]]]:
+def switch_columns(switches: Switches) -> list[list[dict[str, Any]]]:
     """Columns of the switches, by parameter and cell."""
-    down, up = found.nearest()
-    sides = {"down": (down, found.down, found.down_to), "up": (up, found.up, found.up_to)}
+    down, up = switches.nearest()
+    sides = {
+        "down": (down, switches.down, switches.down_to),
+        "up": (up, switches.up, switches.up_to),
+    }
 
     def columns(k: int, cell: int) -> dict[str, Any]:
         row: dict[str, Any] = {
@@ -79,7 +81,7 @@ def switch_columns(found: Switches) -> list[list[dict[str, Any]]]:
         }
         for side, (nearest, factor, to) in sides.items():
             row[f"switch_{side}_what"] = " and ".join(
-                f"{kind} to {found.describe(kind, int(to[n, k, cell]))}"
+                f"{kind} to {switches.describe(kind, int(to[n, k, cell]))}"
                 for n, kind in enumerate(KINDS)
                 if factor[n, k, cell] == nearest[k, cell]
             )
@@ -87,7 +89,7 @@ def switch_columns(found: Switches) -> list[list[dict[str, Any]]]:
                 row[f"{kind}_{side}"] = _number(factor[n, k, cell])
         return row
 
-    cells, parameters = range(found.solution.cells.cells), range(len(found.parameters))
+    cells, parameters = range(switches.solution.cells.cells), range(len(switches.parameters))
     return [[columns(k, cell) for cell in cells] for k in parameters]
 
 
