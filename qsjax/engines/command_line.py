@@ -83,7 +83,8 @@ _ECHOED = re.compile(
 )
 # A block of Markdown that begins with the name of the settings file that it shows.
 _SHOWN = re.compile(
-    r"^[ \t]*```ya?ml[^\n]*\n[ \t]*#[ \t]*(?P<name>[\w./-]+\.ya?ml):?[ \t]*\n(?P<text>.*?)^[ \t]*```",
+    r"^[ \t]*```ya?ml[^\n]*\n[ \t]*#[ \t]*(?P<name>[\w./-]+\.ya?ml):?[ \t]*\n"
+    r"(?P<text>.*?)^[ \t]*```",
     re.DOTALL | re.MULTILINE,
 )
 _WRITTEN = re.compile(r"(?:>>?|\btee(?: -a)?)\s*['\"]?([^\s|;&<>'\"]+)")
