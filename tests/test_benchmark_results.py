@@ -272,6 +272,16 @@ def test_drafts_that_a_run_tells_are_served_too(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(run))
     work = deployment_of(read_records(tmp_path / "a.json")[0]).workload
     assert (float(work.query_tokens), float(work.tokens_per_step)) == (4, 2.7)
+    # vLLM's, of all steps, in its file and as it prints them
+    told = {"acceptance_length": 2.7, "num_drafts": 100, "draft_tokens": 300}
+    run = VLLM | PLACE | {f"spec_decode_{name}": value for name, value in told.items()}
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    said = {"Acceptance length": 2.7, "Drafts": 100, "Draft tokens": 300, "model": "qwen3-32b"}
+    lines = "".join(f"{name}: {value}\n" for name, value in (said | PLACE).items())
+    (tmp_path / "a.txt").write_text(PRINTED + lines)
+    for path in ("a.json", "a.txt"):
+        work = deployment_of(read_records(tmp_path / path)[0]).workload
+        assert (float(work.query_tokens), float(work.tokens_per_step)) == (4, 2.7)
     (tmp_path / "a.json").write_text(json.dumps([INFERENCEX | {"spec_decoding": "mtp"}]))
     assert read_records(tmp_path / "a.json")[0]["phase"] == "aggregated MTP"
     (tmp_path / "a.json").write_text(json.dumps([INFERENCEX | {"spec_decoding": "none"}]))
