@@ -282,6 +282,19 @@ def test_drafts_that_a_run_tells_are_served_too(tmp_path):
     for path in ("a.json", "a.txt"):
         work = deployment_of(read_records(tmp_path / path)[0]).workload
         assert (float(work.query_tokens), float(work.tokens_per_step)) == (4, 2.7)
+    # aiperf's, in the mean of its requests, and trtllm-bench's, which says no number of drafts
+    names = ("acceptance_length", "steps", "draft_tokens")
+    means = zip(names, (2.7, 100.0, 300.0), strict=True)
+    told = {f"spec_decode_{name}": {"unit": "ratio", "avg": value} for name, value in means}
+    for one in (AIPERF, AIPERF_13):
+        (tmp_path / "a.json").write_text(json.dumps(one | PLACE | told))
+        work = deployment_of(read_records(tmp_path / "a.json")[0]).workload
+        assert (float(work.query_tokens), float(work.tokens_per_step)) == (4, 2.7)
+    told = {"acceptance_length_percentiles": {"average": 2.7, "p50": 2.5}}
+    (tmp_path / "a.json").write_text(json.dumps(TRTLLM | PLACE | {"decoding_stats": told}))
+    assert (
+        float(deployment_of(read_records(tmp_path / "a.json")[0]).workload.tokens_per_step) == 2.7
+    )
     (tmp_path / "a.json").write_text(json.dumps([INFERENCEX | {"spec_decoding": "mtp"}]))
     assert read_records(tmp_path / "a.json")[0]["phase"] == "aggregated MTP"
     (tmp_path / "a.json").write_text(json.dumps([INFERENCEX | {"spec_decoding": "none"}]))

@@ -131,6 +131,9 @@ def _genai_bench(given: Mapping[str, Any]) -> Iterator[Run]:
     )
 
 
+_DRAFTS = ("spec_decode_acceptance_length", "spec_decode_draft_tokens", "spec_decode_steps")
+
+
 def _aiperf(given: Mapping[str, Any]) -> Iterator[Run]:
     """One run of aiperf from 0.10 on, which lists models and phases."""
     phases = value_at(given, "input_config.phases")
@@ -146,6 +149,7 @@ def _aiperf(given: Mapping[str, Any]) -> Iterator[Run]:
             _over(_first(given, "request_latency.avg"), 1e3),
         ),
         model=_first(given, "input_config.models.items.0.name", "input_config.models.0"),
+        **{name: _first(given, f"{name}.avg") for name in _DRAFTS},
         hardware=next(_gpus(given), None),
     )
 
