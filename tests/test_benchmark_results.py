@@ -7,6 +7,7 @@ import pytest
 
 from qsjax.engines.releases import facts
 from qsjax.evidence.measurements.deployment import deployment_of
+from qsjax.evidence.measurements.facts import with_facts
 from qsjax.evidence.measurements.storage import read_records
 
 # Keys as of vllm/benchmarks/serve.py, `--save-result`.
@@ -272,6 +273,41 @@ def test_drafts_that_a_run_tells_are_served_too(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(run))
     work = deployment_of(read_records(tmp_path / "a.json")[0]).workload
     assert (float(work.query_tokens), float(work.tokens_per_step)) == (4, 2.7)
+    # vLLM's, of all steps, in its file and as it prints them
+    told = {"acceptance_length": 2.7, "num_drafts": 100, "draft_tokens": 300}
+    run = VLLM | PLACE | {f"spec_decode_{name}": value for name, value in told.items()}
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    said = {"Acceptance length": 2.7, "Drafts": 100, "Draft tokens": 300, "model": "qwen3-32b"}
+    lines = "".join(f"{name}: {value}\n" for name, value in (said | PLACE).items())
+    (tmp_path / "a.txt").write_text(PRINTED + lines)
+    for path in ("a.json", "a.txt"):
+        work = deployment_of(read_records(tmp_path / path)[0]).workload
+        assert (float(work.query_tokens), float(work.tokens_per_step)) == (4, 2.7)
+    serve = 'vllm serve Qwen/Qwen3-32B -tp 4 \\\n --speculative-config \'{"method": "mtp"}\'\n'
+    (tmp_path / "a.txt").write_text(serve + PRINTED + "model: qwen3-32b\nhardware: H200\ntp: 4\n")
+    assert read_records(tmp_path / "a.txt")[0]["phase"] == "aggregated MTP"
+    own = {"model": "qwen3-32b", "hardware": "H200", "tp": "4"}
+    (tmp_path / "a.txt").write_text(with_facts(f"vllm serve m, then:\n{PRINTED}", own))
+    assert read_records(tmp_path / "a.txt")[0]["phase"] == "aggregated"
+    both = f"{serve}{PRINTED}vllm serve Qwen/Qwen3-32B -tp 4\n{PRINTED}"
+    (tmp_path / "a.txt").write_text(both + "model: qwen3-32b\nhardware: H200\ntp: 4\n")
+    assert [one["phase"] for one in read_records(tmp_path / "a.txt")] == [
+        "aggregated MTP",
+        "aggregated",
+    ]
+    # aiperf's, in the mean of its requests, and trtllm-bench's, which says no number of drafts
+    names = ("acceptance_length", "steps", "draft_tokens")
+    means = zip(names, (2.7, 100.0, 300.0), strict=True)
+    told = {f"spec_decode_{name}": {"unit": "ratio", "avg": value} for name, value in means}
+    for one in (AIPERF, AIPERF_13):
+        (tmp_path / "a.json").write_text(json.dumps(one | PLACE | told))
+        work = deployment_of(read_records(tmp_path / "a.json")[0]).workload
+        assert (float(work.query_tokens), float(work.tokens_per_step)) == (4, 2.7)
+    told = {"acceptance_length_percentiles": {"average": 2.7, "p50": 2.5}}
+    (tmp_path / "a.json").write_text(json.dumps(TRTLLM | PLACE | {"decoding_stats": told}))
+    assert (
+        float(deployment_of(read_records(tmp_path / "a.json")[0]).workload.tokens_per_step) == 2.7
+    )
     (tmp_path / "a.json").write_text(json.dumps([INFERENCEX | {"spec_decoding": "mtp"}]))
     assert read_records(tmp_path / "a.json")[0]["phase"] == "aggregated MTP"
     (tmp_path / "a.json").write_text(json.dumps([INFERENCEX | {"spec_decoding": "none"}]))

@@ -293,6 +293,10 @@ COATS = {
     "keywords in Python that are added later": "args = {'model': 'org/m'}\n"
     "more = {'max_model_len': 8192}\nargs.update(more)\nargs['tensor_parallel_size'] = 4  # GPUs\n"
     "llm = LLM(**args)",
+    "a dict of dicts in Python": "from vllm import LLM\nllm = LLM(**{'model': 'org/m', **more, "
+    "**dict(max_model_len=8192)}, tensor_parallel_size=4)",
+    "a settings file that Markdown shows": "One file:\n```yaml\n# config.yaml\nmodel: org/m\n"
+    "max-model-len: 8192\n```\nand\n```bash\nvllm serve --config config.yaml -tp 4\n```\n",
     "launchd": "<plist version='1.0'><dict>\n<key>EnvironmentVariables</key><dict><key>N</key>"
     "<string>4</string></dict>\n<key>ProgramArguments</key>\n<array>\n"
     + "".join(
@@ -411,6 +415,7 @@ def test_one_command_in_many_coats(coat):
         "helm install v x --set " + ".".join("a" * 2000) + "=1",
         "gcloud run deploy v --image=vllm/vllm-openai:latest",
         "module.exports = { apps: [{ script: 'mine', args: '' }] }",
+        "from vllm import LLM, SamplingParams\nllm = make(SamplingParams())\n",
     ],
 )
 def test_tools_that_start_another_engine_are_none_of_these(text):

@@ -81,6 +81,12 @@ _ECHOED = re.compile(
     r"""[ \t]*>>?[ \t]*['"]?(?P<path>[^\s|;&<>'"]+)""",
     re.MULTILINE,
 )
+# A block of Markdown that begins with the name of the settings file that it shows.
+_SHOWN = re.compile(
+    r"^[ \t]*```ya?ml[^\n]*\n[ \t]*#[ \t]*(?P<name>[\w./-]+\.ya?ml):?[ \t]*\n"
+    r"(?P<text>.*?)^[ \t]*```",
+    re.DOTALL | re.MULTILINE,
+)
 _WRITTEN = re.compile(r"(?:>>?|\btee(?: -a)?)\s*['\"]?([^\s|;&<>'\"]+)")
 
 
@@ -188,7 +194,8 @@ def _image_at(words: list[str]) -> tuple[Engine | None, int]:
         if word.startswith("-"):
             break
         is_alone = at > 0 and at + 1 == len(words)  # `docker-compose up vllm`
-        if PurePosixPath(word).name in NAMES and not (is_alone or shell.is_assignment(word)):
+        is_none = is_alone or words[at + 1 : at + 2] == ["import"] or shell.is_assignment(word)
+        if PurePosixPath(word).name in NAMES and not is_none:
             return NAMES[PurePosixPath(word).name], at + 1
     starts = [i for i, word in enumerate(words) if PurePosixPath(word).name in _CONTAINERS]
     for pattern in (_IMAGE, _LOCAL_IMAGE) if starts else ():
@@ -369,6 +376,9 @@ def split(flags: str | Sequence[str]) -> Command:
         words = [" ".join([words[0], *map(shlex.quote, words[1:])])]
     if len(words) == 1:  # a whole command line, quoted in the shell
         text, written = _files(pasted.as_typed(words[0]))
+        written += [
+            (one["name"], textwrap.dedent(one["text"])) for one in _SHOWN.finditer(words[0])
+        ]
         text, image, beside = pasted.command_in(text)
         words = shell.words_of(text)
     words, engine, at = _start(list(shell.expanded(words, variables)), variables)

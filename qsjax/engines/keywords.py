@@ -68,16 +68,21 @@ def _value(node: ast.expr, names: dict[str, Any]) -> Any:
     if isinstance(node, ast.Call) and node.keywords:
         return _keywords(node, names)
     if isinstance(node, ast.Dict):
-        keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
-        pairs = zip(keys, node.values, strict=True)
-        return {str(key): _value(value, names) for key, value in pairs if key is not None}
+        held: dict[str, Any] = {}
+        for key, value in zip(node.keys, node.values, strict=True):
+            one = _value(value, names)
+            if isinstance(key, ast.Constant):
+                held[str(key.value)] = one
+            elif key is None and isinstance(one, dict):  # `**{...}`
+                held |= one
+        return held
     if isinstance(node, ast.Name):
         return names.get(node.id, f"${node.id}")
     try:
         held = ast.literal_eval(node)
         json.dumps(held)  # `...`, a set and the like are no values of flags
     except (ValueError, TypeError):
-        name = re.split(r"[\[(]", ast.unparse(node).split(".")[-1])[0]
+        name = re.split(r"[\[()]", ast.unparse(node).split(".")[-1])[0]
         return f"${name or '_'}"
     return held
 
@@ -161,11 +166,13 @@ def _named(named: str, text: str, names: dict[str, Any], depth: int = 0) -> dict
 
 
 def _spread(call: ast.Call, text: str, names: dict[str, Any]) -> dict[str, Any]:
-    """The keywords of `**NAME`, where the text sets that name to a dict."""
+    """The keywords of `**{...}`, or of `**NAME` where the text sets that name to a dict."""
     found: dict[str, Any] = {}
     for one in call.keywords:
         if one.arg is None:
-            found |= _named(ast.unparse(one.value), text, names)
+            held = _value(one.value, names) if isinstance(one.value, ast.Dict | ast.Call) else None
+            named = ast.unparse(one.value)
+            found |= held if isinstance(held, dict) else _named(named, text, names)
     return found
 
 

@@ -66,6 +66,6 @@ def with_facts(text: str, facts: Mapping[str, str]) -> str:
         return "\n".join([*lines[:at], *map(",".join, facts.items()), *lines[at:]])
     heads = first.split(sheets.delimiter_of(first))
     named = {columns.COLUMNS.get(one.strip().lower()) for one in heads}
-    if tables.is_drawn(text) or len(heads) < 2:
+    if tables.is_drawn(text) or len(heads) < 2 or reports.is_printed(text):
         return "\n".join([*(f"{name}: {value}" for name, value in facts.items()), text])
     return _in_csv(lines, {name: x for name, x in facts.items() if name not in named})

@@ -131,6 +131,9 @@ def _genai_bench(given: Mapping[str, Any]) -> Iterator[Run]:
     )
 
 
+_DRAFTS = ("spec_decode_acceptance_length", "spec_decode_draft_tokens", "spec_decode_steps")
+
+
 def _aiperf(given: Mapping[str, Any]) -> Iterator[Run]:
     """One run of aiperf from 0.10 on, which lists models and phases."""
     phases = value_at(given, "input_config.phases")
@@ -146,6 +149,7 @@ def _aiperf(given: Mapping[str, Any]) -> Iterator[Run]:
             _over(_first(given, "request_latency.avg"), 1e3),
         ),
         model=_first(given, "input_config.models.items.0.name", "input_config.models.0"),
+        **{name: _first(given, f"{name}.avg") for name in _DRAFTS},
         hardware=next(_gpus(given), None),
     )
 
@@ -188,6 +192,8 @@ _TITLE = re.compile(r"(?m)^.*Serving Benchmark Result.*$")
 _END = re.compile(r"(?m)^[ \t]*={20,}[ \t]*$")
 # The model of the command that stands in front of a result, or of what it prints of its arguments.
 _MODEL = re.compile(r"--model[= ]['\"]?([\w./-]+)|\bNamespace\([^\n]*?\bmodel='([^']+)'")
+_SERVER = re.compile(r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server")
+_DRAFTED = re.compile(r"--(?:speculative[-_](?:config|algo\w*|model)|spec[-_]method)\b.*")
 _TRTLLM = "= PERFORMANCE OVERVIEW"
 # Lengths that a user may write beside what was printed.
 LENGTHS = ("isl", "osl", "context", "batch")
@@ -211,6 +217,8 @@ def _printed(text: str) -> Run:
     }
     if "model" not in found and (own := _MODEL.search(text)):
         found["model"] = own[1] or own[2]
+    if drafts := _DRAFTED.search(_SERVER.split(text)[-1]):  # the last server of those in front
+        found["phase"] = f"aggregated {'MTP' if 'mtp' in drafts[0].lower() else 'EAGLE'}"
     count, most = found.get("completed"), found.get("max_concurrency")
     run = {"osl": count and found.get("total_output_tokens", 0) / count, **found}
     # Requests a second are printed with two digits behind the point.
@@ -263,6 +271,11 @@ def _blocks(text: str) -> Iterator[str]:
         before += block[end:]
 
 
+def is_printed(text: str) -> bool:
+    """Whether a text has a result in it as an engine's benchmark prints it."""
+    return bool(_TITLE.search(text)) or _TRTLLM in text
+
+
 def runs_in_text(text: str) -> list[Run] | None:
     """The runs of a report that is no JSON, None of another file.
 
@@ -272,7 +285,7 @@ def runs_in_text(text: str) -> list[Run] | None:
     Raises:
         ValueError: it is guidellm's, or says nothing of where it was measured.
     """
-    if _TITLE.search(text) or _TRTLLM in text:
+    if is_printed(text):
         every = [_printed(one) for one in _blocks(text)] or [{"engine": "trtllm"} | _printed(text)]
         runs = [{name: x for name, x in one.items() if x is not None} for one in every]
         if _TRTLLM in text and "mean_tpot_ms" not in runs[0]:

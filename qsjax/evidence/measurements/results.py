@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from qsjax.catalog.reading import value_at
 from qsjax.evidence.measurements import columns, dialects, reports
 
 # Sums over a run, and what counts its requests.
@@ -93,7 +94,8 @@ def as_given(given: Mapping[str, Any]) -> dict[str, Any]:
     if flat.get("random_range_ratio") == 1:  # SGLang draws lengths from this part of the nominal on
         flat.setdefault("length_ratio", 1.0)
     if "world_info" in given:  # trtllm-bench, whose backend is PyTorch
-        flat["engine"] = "trtllm"
+        accepted = value_at(given, "decoding_stats.acceptance_length_percentiles.average")
+        flat |= {"engine": "trtllm", "accept_length": accepted}
     mean, most = flat.get("concurrency"), flat.get("max_concurrency")
     # Where requests are sent at a rate, vLLM's and aiperf's number at once is a cap.
     cap, own = (mean, None) if "input_config" in given else (most, mean)
@@ -111,21 +113,28 @@ def as_given(given: Mapping[str, Any]) -> dict[str, Any]:
     if flat.get("enable_dp_attention") is True and tp and dp > 1:
         # SGLang likewise, where replicas of attention may have several GPUs.
         flat |= {"dp": dp, "n_gpus": tp * (flat.get("pp_size") or 1), "tp": tp / dp}
-    return _drafting(flat) | {"phase": flat.get("phase") or _phase(flat)}
+    flat = _drafting(flat)
+    return flat | {"phase": flat.get("phase") or _phase(flat)}
 
 
 def _phase(flat: Mapping[str, Any]) -> str:
     """How a run was served: by one kind of server, and with drafts where it says so."""
     drafter = str(flat.get("spec_decoding") or flat.get("speculative_algorithm") or "none").upper()
     if drafter == "NONE":
-        drafter = "EAGLE" if _is_number(flat.get("accept_length")) else ""
+        drafter = "EAGLE" if _is_number(flat.get("accepted")) else ""
     return f"aggregated {drafter}".strip()
 
 
 def _drafting(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """A run with the numbers of its drafts, as SGLang writes them."""
+    """A run with the numbers of its drafts, as SGLang writes them, or of all steps."""
     names = {"accepted": "accept_length", "draft_tokens": "speculative_num_draft_tokens"}
     more = {name: flat[key] for name, key in names.items() if _is_number(flat.get(key))}
+    told = ("acceptance_length", "draft_tokens", "num_drafts", "steps")  # vLLM's; aiperf's
+    given = [flat.get(f"spec_decode_{name}", 0.0) for name in told]
+    length, tokens, *counts = (one if _is_number(one) else 0.0 for one in given)
+    steps = max(counts)
+    more |= {"accepted": length} if length else {}
+    more |= {"draft_tokens": round(tokens / steps) + 1.0} if length and steps else {}
     return {**flat, **more}
 
 
