@@ -174,7 +174,7 @@ def test_contexts_have_a_box_too_and_given_batches():
 
 def test_a_result_is_one_like_all_others(tmp_path):
     problem = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=2, context="8k", objective="tpot")
-    found = qs.certify(problem, 0.01)
+    found = qs.certify(problem, {"hbm_bw": 0.01})
     assert "claims about a box of" in repr(found).splitlines()[0]
     assert len(found.frame()) == len(found.rows()) == 2
     assert "certificates" in found.drawings()

@@ -181,7 +181,8 @@ def certify(
             physical range or does not hold the problem's own numbers, or a batch that is searched.
 
     >>> from qsjax.grid.problem import Problem
-    >>> found = certify(Problem("mixtral-8x7b", "h100-sxm", gpus=2, context="8k"), 0.01)
+    >>> problem = Problem("mixtral-8x7b", "h100-sxm", gpus=2, context="8k")
+    >>> found = certify(problem, {"hbm_bw": 0.01}, largest=False)
     >>> found.rows()[0]["verdict"]
     'proved'
     """
