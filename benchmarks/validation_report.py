@@ -16,6 +16,8 @@ from qsjax.catalog import hardware_entry
 from qsjax.evidence.measurements import Case, load_left_out, load_records, predict, read_cases
 from qsjax.evidence.measurements.kernels import CATEGORIES as KERNELS
 from qsjax.evidence.validation import Report, Row, left_out, validate
+from qsjax.numerics.safe import scalar
+from qsjax.records.specs import PHYSICAL
 
 PAGE = Path(__file__).parent.parent / "docs" / "validation.md"
 INTRO = """# Validation
@@ -76,6 +78,11 @@ reached; runs of one tracker on H100 whose prompts take twice as long as elsewhe
 sequence (A100, and DeepSeek on 8 and 16 H100), all 19 to 53 % slower than predicted; TPU7x under
 vLLM, slower by 13 to 50 % the larger its batch; day-0 kernels of Kimi-K2.6 and MiniMax on AMD and
 H20; first tokens of vLLM on AMD, which say nothing of AITER.
+"""
+NO_ENGINE = """The errors above are those of the kernels that a record's engine runs. Questions
+take them where an engine is named (`Problem(engine="vllm")`, `--engine vllm`, a command line); else
+constants that fit all engines, which are further off where messages and batches are large. Time per
+token of all scored records of aggregated serving:
 """
 FIRST = """Of the records that have one. A prompt shares its steps with the decoding of others, so
 it takes longer than alone, and the requests of a benchmark's start come all at once
@@ -372,6 +379,50 @@ def elsewhere() -> str:
     return "\n".join([*parts, COLLECTED_WHY.format(factor=factor)])
 
 
+def without_engine() -> str:
+    """Errors with an engine's kernels, and with constants that fit all engines."""
+    cases = [
+        case
+        for case in read_cases([one for one in load_records() if not one.get("not_scored")])
+        if isinstance(case, Case) and case.kind == "served_tpot" and len(case.deployments) == 1
+    ]
+    plain = [
+        dataclasses.replace(
+            case,
+            deployments=(
+                dataclasses.replace(
+                    case.deployments[0],
+                    hardware=hardware_entry(case.deployments[0].hardware_name).spec,
+                    convention=PHYSICAL,
+                    kernels=None,
+                ),
+            ),
+        )
+        for case in cases
+    ]
+    sequences = np.array([scalar(case.deployments[0].workload.batch) for case in cases])
+    rows = []
+    for name, some in (("its engine's kernels", cases), ("what fits all engines", plain)):
+        ratios = [
+            told.value / case.measured for told, case in zip(predict(some), some, strict=True)
+        ]
+        errors = 100.0 * (np.array(ratios) - 1.0)
+        for of, kept in (("all", errors), ("128 sequences or more", errors[sequences >= 128])):
+            size = np.abs(kept)
+            numbers = (np.median(size), np.percentile(size, 90))
+            rows.append(
+                (
+                    name,
+                    of,
+                    f"{len(kept):,}",
+                    *(f"{x:.1f}" for x in numbers),
+                    f"{np.median(kept):+.1f}",
+                )
+            )
+    heads = ("constants", "records", "n", "median %", "90 % %", "bias %")
+    return NO_ENGINE + "\n" + table(heads, rows)
+
+
 def main() -> None:
     """Write the page."""
     report = validate(load_records())
@@ -390,6 +441,7 @@ def main() -> None:
         INTRO,
         "## Groups left out of the fit\n\n" + without_groups(),
         "## Measurements from elsewhere\n\n" + elsewhere(),
+        "## Without an engine\n\n" + without_engine(),
         "## Targets\n\n" + goals(report),
         f"The catalogue's constants ({shares} and so on: `qsjax/records/specs.py`) are "
         "those of `python -m benchmarks.fit_constants`, rounded.\n",

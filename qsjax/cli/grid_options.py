@@ -20,7 +20,7 @@ def several(text: str) -> Any:
 def served(models: Any, flags: dict[str, Any], **more: Any) -> Problem:
     """The problem of the flags for hardware and precisions alone, with further arguments."""
     named: dict[str, Any] = {name: flags[name] for name in ("convention", "weights", "kv")}
-    named["hardware"] = several(flags["hardware"])
+    named |= {"hardware": several(flags["hardware"]), "engine": flags.get("engine") or ""}
     one = not isinstance(models, str) and len(models) == 1
     return Problem(models[0] if one else models, **(named | more))
 

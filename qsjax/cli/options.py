@@ -14,6 +14,7 @@ from qsjax.cli import EVERY_VERB
 from qsjax.cli.emit import emit
 from qsjax.cli.help import Verb
 from qsjax.engines.command_line import engine_named
+from qsjax.engines.flags import ENGINES
 from qsjax.engines.spread import LEVEL
 from qsjax.output.result import Result
 from qsjax.records.conversion import listed_of_text, maybe_one, number_of_text
@@ -193,7 +194,9 @@ hardware_option = flag(
     "--hardware", str, "Accelerator or TOML file.", HARDWARE, shell_complete=names_of("hardware")
 )
 system_options = options(
-    hardware_option, flag("--gpus", WHOLE, "GPUs in all, such as 8,16 or 8..64.", "64")
+    hardware_option,
+    flag("--gpus", WHOLE, "GPUs in all, such as 8,16 or 8..64.", "64"),
+    flag("--engine", Engines(ENGINES), "Whose kernels run.  [default: what fits all engines]"),
 )
 one_model, some_models = (
     options(argument, system_options) for argument in (model_argument, models_argument)

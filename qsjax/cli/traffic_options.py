@@ -22,10 +22,10 @@ demand_options = options(
 )
 LATENCY = "Longest time to the first token, per further token, as 2s or 50ms."
 limit_options = options(*(flag(f"--{name}", Duration(), LATENCY) for name in ("ttft", "tpot")))
-ENGINE = f"Engine whose scheduler is followed: {', '.join(SCHEDULED)}."
+ENGINE = "Whose scheduler and kernels run.  [default: vllm's scheduler, what fits all kernels]"
 _STEP = "Most tokens of a step, most running requests.  [default: the engine's]"
 engine_options = options(
-    flag("--engine", Engines(SCHEDULED), ENGINE, "vllm"),
+    flag("--engine", Engines(SCHEDULED), ENGINE),
     *(flag(f"--{name}", float, _STEP) for name in ("budget", "sequences")),
     flag(
         "--mixed/--prompts-first",

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from qsjax.catalog import HardwareEntry
 from qsjax.engines import releases
 from qsjax.engines.rules import load_engines
+from qsjax.engines.tuning import Named
 from qsjax.numerics.safe import scalar
 from qsjax.records.units import US
 
@@ -32,7 +32,7 @@ class ExpertKernels:
     launches: float
 
 
-def has_fp4_units(hardware: HardwareEntry) -> bool:
+def has_fp4_units(hardware: Named) -> bool:
     """Whether the matrix units multiply FP4: their peak is above that of FP8."""
     return scalar(hardware.spec.flops_fp4) > scalar(hardware.spec.flops_fp8)
 
@@ -68,7 +68,7 @@ def _remarked(record: Mapping[str, Any]) -> Kernels | None:
     return None if found is None else "marlin" if found[1] == "marlin" else "triton"
 
 
-def name_of(record: Mapping[str, Any], engine: str, hardware: HardwareEntry) -> Kernels:
+def name_of(record: Mapping[str, Any], engine: str, hardware: Named) -> Kernels:
     """The kernels of a record: as it states by field or by flag, else its engine's default.
 
     Raises:
@@ -100,7 +100,7 @@ def name_of(record: Mapping[str, Any], engine: str, hardware: HardwareEntry) -> 
     return "triton" if runs_triton else "marlin"
 
 
-def kernels_of(record: Mapping[str, Any], engine: str, hardware: HardwareEntry) -> ExpertKernels:
+def kernels_of(record: Mapping[str, Any], engine: str, hardware: Named) -> ExpertKernels:
     """The kernels of a record with their tiles and launches; errors as `name_of`."""
     name = name_of(record, engine, hardware)
     rule = load_engines()["experts"][name]

@@ -2,9 +2,8 @@
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from qsjax.catalog import HardwareEntry, ModelEntry
 from qsjax.engines.rules import generation_of, load_kernels
 from qsjax.numerics.safe import scalar
 from qsjax.records.fields import defaults_of
@@ -77,8 +76,20 @@ class Tuned:
     notes: tuple[str, ...] = ()
 
 
+class Named(Protocol):
+    """A model or an accelerator under its name."""
+
+    @property
+    def name(self) -> str:
+        """In the catalogue."""
+
+    @property
+    def spec(self) -> Any:
+        """Its record."""
+
+
 def formats_of(
-    model: ModelEntry, work: Workload, *, is_mxfp4: bool = False, kernels: str = ""
+    model: Named, work: Workload, *, is_mxfp4: bool = False, kernels: str = ""
 ) -> Formats:
     """The formats of a workload.
 
@@ -195,7 +206,7 @@ def fields(
 
 
 def tune(
-    entry: HardwareEntry, engine: str, formats: Formats, release: tuple[int, ...] | None = None
+    entry: Named, engine: str, formats: Formats, release: tuple[int, ...] | None = None
 ) -> Tuned:
     """The accelerator as the kernels of an engine use it; arguments as in `find`."""
     found = find(entry.name, engine, formats, release)

@@ -28,6 +28,7 @@ from qsjax.grid.problem import (
     axis_values,
     economy_of,
     pairs_of,
+    serving,
     variants_of,
 )
 from qsjax.numerics import trees
@@ -266,7 +267,8 @@ def cells_of(
 ) -> Cells:
     """The cells of one of a problem's models on one accelerator, by its accounting or `rules`."""
     stated = problem.stated
-    served, device = stated.models[model], stated.accelerators[hardware]
+    served = stated.models[model]
+    device = serving(stated.accelerators[hardware], served)
     rules = rules or stated.rules
     variants = variants_of(served.spec, stated.twins)
     values = axis_values(stated.gpus, stated.contexts, {**stated.searched, **stated.kept})

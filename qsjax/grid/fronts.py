@@ -63,6 +63,7 @@ class Front:
         evaluated: of them, those whose step was computed; the others are illegal or do not fit.
         spacing: upper bound of the throughput lost, at the same tokens/s/user, by the batches that
             the ladder leaves out; 0 if all (or all those asked for) were tried.
+        engine: what serves, "" where that is not stated.
     """
 
     label: Row
@@ -72,6 +73,7 @@ class Front:
     decided: int
     evaluated: int
     spacing: float
+    engine: str = ""
 
     @property
     def user(self) -> np.ndarray:
@@ -147,4 +149,5 @@ def front_of_cell(
         decided=cells.enumerated * len(batches),
         evaluated=evaluated,
         spacing=0.0 if asked is not None else spacing_of(batches),
+        engine=cells.hardware.engine,
     )

@@ -86,15 +86,16 @@ def bounds_of(solution: Solution, level: float) -> Arrays:
     Raises:
         ValueError: `level` is no probability.
     """
-    winners = (solution.winners, solution.step, solution.cells.hardware.name)
-    error, bounds = bounds_of_winners(*winners, level)
+    device = solution.cells.hardware
+    winners = (solution.winners, solution.step, device.name)
+    error, bounds = bounds_of_winners(*winners, level, device.engine)
     if len(solution.cells.variants) > 1 and not is_papers(solution.winners.inputs.convention):
         bounds["chance_over_moe"] = _over_moe(solution, error)
     return bounds
 
 
 def bounds_of_winners(
-    winners: Winners, step: StepCost, device: str, level: float = LEVEL
+    winners: Winners, step: StepCost, device: str, level: float = LEVEL, engine: str = ""
 ) -> tuple[Error, Arrays]:
     """The error of designs, and intervals that hold the measured values with a probability.
 
@@ -104,7 +105,7 @@ def bounds_of_winners(
     records = records_on_host(winners.inputs, winners.designs.partition)
     workload = dataclasses.replace(records.workload, batch=step.capacity.batch)
     terms = ledger_of(winners, step)
-    error = _error(records._replace(workload=workload), rules, device, terms, "")
+    error = _error(records._replace(workload=workload), rules, device, terms, engine)
     factor = factor_of(load_spread(), error, level)
     rates = np.asarray(step.tpot), np.asarray(step.tokens_per_s_per_gpu)
     return error, _bounds(*rates, factor) | {"interval_rests_on": np.array(error.rests_on)}
@@ -115,7 +116,9 @@ def bounded_rows(front: Front) -> list[Row]:
     rows = front.rows()
     if not rows:
         return rows
-    _, bounds = bounds_of_winners(front.winners, front.step, front.label["hardware"])
+    _, bounds = bounds_of_winners(
+        front.winners, front.step, front.label["hardware"], engine=front.engine
+    )
     return [row | {k: x[at].item() for k, x in bounds.items()} for at, row in enumerate(rows)]
 
 
@@ -259,7 +262,7 @@ def lead_at_rate(first: Front, second: Front, tpot: float) -> Lead | None:
         if at is None:
             return None
         winners, step = take((front.winners, front.step), [at])
-        error, _ = bounds_of_winners(winners, step, front.label["hardware"])
+        error, _ = bounds_of_winners(winners, step, front.label["hardware"], engine=front.engine)
         errors.append(error)
         weights.append(_amplification(front, tpot, float(deviation(load_spread(), error)[0])))
         rates.append(front.gpu[at])

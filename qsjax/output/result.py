@@ -339,6 +339,7 @@ def inputs_of(problem: Problem) -> Row:
         "limits": plain(problem.limits),
         "economy": plain(problem.economy),
         "objective": problem.objective,
+        "engine": problem.engine,
         "convention": plain(stated.rules),
         "axes": stated.searched | stated.kept,
     }

@@ -17,7 +17,7 @@ from qsjax.grid.case import best_case
 from qsjax.grid.cells import Cells
 from qsjax.grid.intervals import NamedCase, bounds_of, is_sure, lead_of, names_in
 from qsjax.grid.needs import least_gpus
-from qsjax.grid.problem import Problem, question
+from qsjax.grid.problem import Problem, kernels_used, question
 from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, solve_all
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
@@ -122,7 +122,7 @@ class Exploration(Result):
             solution, cell = of_row[id(row)]
             case = best_case(solution.cells, cell, solution.best)
             assert case is not None  # it runs
-            return NamedCase(case, names_in(row))
+            return NamedCase(case, names_in(row)._replace(engine=self.problem.engine))
 
         def sure(row: Row, best: Row) -> bool:
             ratio = row[objective] / best[objective]
@@ -157,6 +157,7 @@ class Exploration(Result):
         return [
             f"{self.cells:,} designs decided, {self.feasible:,} feasible.",
             *words.open_limits(self.problem, [row for row in self.rows() if row["is_feasible"]]),
+            *(f"Note: {note}." for note in kernels_used(self.problem)),
             *words.rests_on(self.rows(), self.level),
             f"Infeasible, by reason (a design may have several): {listed or 'none'}.",
             *also_missing(self.problem, self.rows(), self.summary()),

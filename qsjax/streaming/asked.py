@@ -9,7 +9,7 @@ import numpy as np
 
 from qsjax.grid.axes import Axes, make_axes, stack, twin_of
 from qsjax.grid.limits import LIMITS, describe, is_given
-from qsjax.grid.problem import Problem, Served, axis_values
+from qsjax.grid.problem import Problem, Served, axis_values, serving
 from qsjax.numerics.jax import jax
 from qsjax.records import checks
 from qsjax.records.conversion import as_float64
@@ -154,6 +154,8 @@ def _unswept(problem: Problem, options: Options) -> Iterator[tuple[str, str]]:
             f"{', '.join(dense)}; drop the axis, or these",
         )
     yield from _precisions_apart(stated.models)
+    if any(len({str(x.entries) for x in d.tuned.values()}) > 1 for d in stated.accelerators):
+        yield "engine", "engine: kernels of several formats; sweep models of one format at a time"
 
 
 def _precisions_apart(models: Sequence[Served]) -> Iterator[tuple[str, str]]:
@@ -192,7 +194,7 @@ def _records_of(problem: Problem) -> tuple[list[str], Records]:
     # One value where all models share it.
     leaves, tree = jax.tree.flatten(stack(works))
     work = jax.tree.unflatten(tree, [x if np.ptp(x) else float(x[0]) for x in leaves])
-    devices = stack([device.spec for device in stated.accelerators])
+    devices = stack([serving(device, stated.models[0]).spec for device in stated.accelerators])
     return list(specs), Records(stack(list(specs.values())), devices, Partition(), work, None)
 
 

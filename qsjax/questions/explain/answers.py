@@ -24,6 +24,7 @@ from qsjax.grid.problem import (
     Accelerator,
     Problem,
     describe,
+    kernels_used,
     of_requests,
     prices_of,
     question,
@@ -584,10 +585,11 @@ def explain(
     sides = (side, *(_side(problem, partition, *other) for other in others))
     economy = numbers_at(one_cell(problem).economy, 0)
     case = side.stated
-    engine, nearest = nearest_engine(engine)
+    engine, nearest = nearest_engine(engine or problem.engine)
     prompts = _companions(side, requests, cached, engine, stated.accelerators[0])
     notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
     notes += (nearest,) if nearest else ()
+    notes += tuple(kernels_used(problem))
     return Explanation(
         *(problem, sides, economy, requests, prompts, notes),
         engine=engine,

@@ -154,7 +154,7 @@ def size_apart(
     quantile: float = 0.95,
     replica_gpus: Sequence[int] = REPLICA_GPUS,
     seed: int = 0,
-    engine: Engine = "vllm",
+    engine: Engine | None = None,
     scheduler: Mapping[str, ArrayLike] | None = None,
 ) -> PoolSizes:
     """The fewest GPUs that serve a rate of requests with prefill and decode on GPUs of their own.

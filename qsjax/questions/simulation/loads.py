@@ -11,7 +11,7 @@ from qsjax.cost.decode import StepCost, evaluate
 from qsjax.cost.disaggregation import busy_seconds
 from qsjax.cost.feasibility import REASONS
 from qsjax.engines.flags import Engine
-from qsjax.engines.schedulers import Scheduler, check_scheduler, default_scheduler
+from qsjax.engines.schedulers import SCHEDULED, Scheduler, check_scheduler, default_scheduler
 from qsjax.grid.case import best_partition, records_at
 from qsjax.grid.cells import Cells, label_of, one_cell
 from qsjax.grid.problem import Accelerator, Problem, fixed_question, pairs_of, with_batch
@@ -251,6 +251,12 @@ def busy_of(records: Records, convention: Convention, outcome: Outcome, rate: fl
     return min(1.0, busy * rate)
 
 
+def scheduled(engine: Engine | None, problem: Problem) -> Engine:
+    """The engine whose scheduler is followed: the one that is named, or the problem's, or vLLM."""
+    own: Any = problem.engine if problem.engine in SCHEDULED else "vllm"
+    return engine or own
+
+
 def scheduler_of(
     engine: Engine, scheduler: Scheduler | Mapping[str, ArrayLike] | None, device: Accelerator
 ) -> Scheduler:
@@ -385,7 +391,7 @@ def simulate(
     seed: int = 0,
     ttft: float = math.inf,
     tpot: float = math.inf,
-    engine: Engine = "vllm",
+    engine: Engine | None = None,
     scheduler: Scheduler | Mapping[str, ArrayLike] | None = None,
 ) -> Simulation:
     """One design under load, request by request: queues, quantiles of latency, evictions.
@@ -410,7 +416,8 @@ def simulate(
         seed: seed of lengths and arrivals.
         ttft: longest time to first token [s]; `attained` is the share of requests that keep it.
         tpot: longest mean time between the tokens of a request, likewise [s].
-        engine: the engine whose scheduler is followed: "vllm", "sglang" or "trtllm".
+        engine: the engine whose scheduler is followed, "vllm", "sglang" or "trtllm": by default the
+            problem's, or vLLM.
         scheduler: rules in place of the engine's, whole or by name, such as `{"budget": 4096}`.
 
     Raises:
@@ -424,6 +431,7 @@ def simulate(
     """
     demand = Demand(isl, osl, prefix_hit_rate, requests, think, seed)  # type: ignore[arg-type]  # read below
     work = _work({"users": users, "rate": rate, "trace": trace}, demand)
+    engine = scheduled(engine, problem)
     rules = (engine, scheduler)
     served = tuple(_served(problem, at, partition, rules, work) for at in pairs_of(problem))
     asked = {"engine": engine, "scheduler": plain(scheduler)}

@@ -27,7 +27,14 @@ from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.result import Result, Row, Table, plain
 from qsjax.questions.simulation.events import Lane
-from qsjax.questions.simulation.loads import busy_of, loads_of, number_of, read_demand, scheduler_of
+from qsjax.questions.simulation.loads import (
+    busy_of,
+    loads_of,
+    number_of,
+    read_demand,
+    scheduled,
+    scheduler_of,
+)
 from qsjax.questions.simulation.outcomes import CUT, Outcome, needed_for, row_of
 from qsjax.questions.simulation.serving import holds, lengths_of, simulate
 from qsjax.questions.simulation.steps import (
@@ -608,7 +615,7 @@ def size(
     prefix_hit_rate: float = 0.0,
     think: float = 0.0,
     seed: int = 0,
-    engine: Engine = "vllm",
+    engine: Engine | None = None,
     scheduler: Scheduler | Mapping[str, ArrayLike] | None = None,
 ) -> Sizing:
     """The fewest GPUs that serve so many users, or such a rate, within limits of latency.
@@ -631,7 +638,8 @@ def size(
         prefix_hit_rate: share of each prompt that is already cached.
         think: mean time that a user takes from an answer to the next request [s].
         seed: seed of lengths and arrivals.
-        engine: the engine whose scheduler is followed: "vllm", "sglang" or "trtllm".
+        engine: the engine whose scheduler is followed, "vllm", "sglang" or "trtllm": by default the
+            problem's, or vLLM.
         scheduler: rules in place of the engine's, whole or by name, such as `{"budget": 4096}`.
 
     Raises:
@@ -647,6 +655,7 @@ def size(
     given = Demand(isl, osl, prefix_hit_rate, think=think, seed=seed)  # type: ignore[arg-type]  # read
     demand = read_demand(given)
     sizes = [int(count) for count in loads_of("replica_gpus", replica_gpus)]
+    engine = scheduled(engine, problem)
     rules = (engine, scheduler)
     sized = tuple(_sized(problem, at, rules, demand, target, sizes) for at in pairs_of(problem))
     asked = {"engine": engine, "scheduler": plain(scheduler), "replica_gpus": sizes}

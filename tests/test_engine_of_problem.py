@@ -1,0 +1,123 @@
+"""Questions with an engine: its kernels in place of constants that fit all engines."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from tolerances import EXACT
+
+import qsjax as qs
+from qsjax import catalog
+from qsjax.cli import cli
+from qsjax.cost.decode import decode_step
+from qsjax.engines.tuning import Formats, tune
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.questions.simulation.loads import scheduled
+from qsjax.records.specs import PHYSICAL, Partition, Records
+from qsjax.streaming.asked import Options, complaints
+
+LLAMA = {"model": "llama-3.1-70b", "hardware": "h100-sxm", "gpus": 8, "context": "2k"}
+TP8 = Partition(tp=8)
+
+
+def asked(**changes):
+    return qs.Problem(**{**LLAMA, "engine": "vllm", **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "formats"),
+    [
+        ({}, ("bf16", "bf16", "bf16")),
+        ({"weights": "fp8", "kv": "fp8"}, ("fp8", "fp8", "fp8")),
+        ({"engine": "sglang", "model": "mixtral-8x7b"}, ("bf16", "bf16", "bf16")),
+        ({"engine": "trtllm", "hardware": "b200-sxm", "model": "deepseek-v3"},
+         ("fp8_block", "fp8", "latent")),
+        ({"engine": "sglang", "hardware": "mi300x"}, ("bf16", "bf16", "bf16")),
+    ],
+)  # fmt: skip
+def test_steps_are_those_of_the_kernels(changes, formats):
+    """The best design's step is the law of a step on the tuned accelerator, load skewed."""
+    problem = asked(**changes)
+    device, served = problem.stated.accelerators[0], problem.stated.models[0]
+    entry = catalog.hardware_entry(device.name)
+    dense, experts, cache = formats
+    tuned = tune(entry, problem.engine, Formats(dense=dense, experts=experts, cache=cache))
+    (row,) = qs.explore(problem).rows()
+    degrees = {name: float(row[name]) for name in ("tp", "ep", "pp", "dp", "kvp")}
+    mode = {"none": 0.0, "kvp": 1.0, "cp": 2.0}[row["kv_mode"]]
+    work = dataclasses.replace(served.workload, context=2048.0, batch=float(row["batch"]))
+    rules = dataclasses.replace(PHYSICAL, expert_balance=tuned.expert_balance)
+    part = Partition(**degrees, kv_mode=mode, replicas=float(row["replicas"]))
+    step = on_host(decode_step)(Records(served.spec, tuned.spec, part, work), rules)
+    assert row["tpot"] == pytest.approx(float(step.tpot), rel=EXACT)
+    assert problem.engine in row["interval_rests_on"]
+    assert row["tpot"] != pytest.approx(
+        qs.explore(dataclasses.replace(problem, engine="")).rows()[0]["tpot"], rel=0.01
+    )
+
+
+def test_a_command_line_and_its_engine_say_the_same():
+    command = "vllm serve meta-llama/Llama-3.1-70B-Instruct -tp 8"
+    told = qs.explain_command(command, "h100-sxm", context=2048, design={"batch": 256})
+    found = qs.explain(asked(batch=256), TP8)
+    assert float(found.stated.parts.step.tpot) == pytest.approx(
+        float(told.stated.parts.step.tpot), rel=EXACT
+    )
+    assert found.engine == told.engine == "vllm"
+    assert any("hopper vllm, bf16 products" in line for line in found.remarks())
+
+
+def test_models_of_several_formats_have_kernels_of_their_own():
+    both = asked(model=["llama-3.1-70b", "deepseek-v3"], hardware="h200-sxm", gpus=16)
+    rows = qs.explore(both).rows()
+    for row in rows:
+        (alone,) = qs.explore(asked(model=row["model"], hardware="h200-sxm", gpus=16)).rows()
+        assert row["tpot"] == alone["tpot"]
+    wrong = dict(complaints(both, Options()))
+    assert "kernels of several formats" in wrong["engine"]
+
+
+def test_a_sweep_is_what_explore_finds(tmp_path):
+    problem = asked(axes={"tp": [4, 8], "pp": [1, 2], "dp": [1], "kvp": [1]})
+    found = qs.sweep(problem, tmp_path / "out").dataset
+    (row,) = qs.explore(problem).rows()
+    assert float(found["tpot"].squeeze()) == pytest.approx(row["tpot"], rel=EXACT)
+
+
+def test_an_accelerator_without_measured_kernels_keeps_the_constants_of_all():
+    tpu = asked(hardware="tpu-v6e", gpus=16)
+    plain = dataclasses.replace(tpu, engine="")
+    assert qs.explore(tpu).rows()[0]["tpot"] == qs.explore(plain).rows()[0]["tpot"]
+    assert any("no kernels of vllm are known here" in line for line in qs.explore(tpu).remarks())
+
+
+def test_simulations_run_its_kernels_under_its_scheduler():
+    requests = {"users": 2, "isl": 500, "osl": 20, "requests": 20}
+    rates = {
+        engine: qs.simulate(asked(engine=engine), TP8, **requests).rows()[0]["tokens_per_s_per_gpu"]
+        for engine in ("", "vllm", "sglang")
+    }
+    assert len(set(rates.values())) == 3
+    assert scheduled(None, asked(engine="sglang")) == "sglang"
+    assert scheduled("trtllm", asked(engine="sglang")) == "trtllm"
+    assert scheduled(None, asked(engine="atom")) == scheduled(None, asked(engine="")) == "vllm"
+
+
+@pytest.mark.parametrize("engine", ["vlm", "llama.cpp", 3])
+def test_an_unknown_engine_is_told(engine):
+    with pytest.raises(ValueError, match=r"engine: .*vllm, sglang, trtllm, atom"):
+        asked(engine=engine)
+
+
+def test_the_command_takes_an_engine():
+    line = "explore llama-3.1-70b --hardware h100-sxm --gpus 8 --context 2k --format json"
+    tpot = [
+        CliRunner().invoke(cli, [*line.split(), *more]).stdout
+        for more in ([], ["--engine", "vLLM"])
+    ]
+    assert "interval_rests_on" in tpot[1]
+    assert tpot[0] != tpot[1]
+    found = CliRunner().invoke(cli, [*line.split(), "--engine", "vlm"])
+    assert found.exit_code == 2
+    assert np.char.count(found.stderr, "vllm") >= 1
