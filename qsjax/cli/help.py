@@ -12,7 +12,7 @@ COMMON = ("--format", "--out", "--quiet", "--verbose", "--help")
 # Heading -> the arguments under it; all others are the verb's own.
 HEADINGS = {
     "What is served": (
-        *("hardware", "gpus", "context", "twins", "convention", "weights", "kv"),
+        *("hardware", "engine", "gpus", "context", "twins", "convention", "weights", "kv"),
         *("isl", "osl", "prefix_hit_rate"),
     ),
     "Designs tried": (*DEGREES, "replicas", "kv_mode", "batch"),

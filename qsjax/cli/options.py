@@ -193,10 +193,11 @@ models_argument = click.argument(
 hardware_option = flag(
     "--hardware", str, "Accelerator or TOML file.", HARDWARE, shell_complete=names_of("hardware")
 )
+ENGINE = f"Whose kernels run: {', '.join(ENGINES)}.  [default: what fits all]"
 system_options = options(
     hardware_option,
     flag("--gpus", WHOLE, "GPUs in all, such as 8,16 or 8..64.", "64"),
-    flag("--engine", Engines(ENGINES), "Whose kernels run.  [default: what fits all engines]"),
+    flag("--engine", Engines(ENGINES), ENGINE, metavar="NAME"),
 )
 one_model, some_models = (
     options(argument, system_options) for argument in (model_argument, models_argument)

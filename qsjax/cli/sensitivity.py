@@ -56,9 +56,8 @@ CONTEXTS = (32768.0,)
 def command(model: str, **flags: Any) -> Result:
     r"""Say how much 1 % more of each parameter moves the optimum of MODEL, and for how long.
 
-    Elasticities are exact derivatives at the best split of every context and GPU count. Beside them
-    stand the factors at which the best split, its bottleneck or the winner changes. With
-    --uncertain, the answer says how sure the verdict is.
+    Elasticities are exact derivatives at the best split of every context and GPU count, beside the
+    factors at which split, bottleneck or winner change. --uncertain says how sure the verdict is.
 
     \b
     Examples:

@@ -416,8 +416,7 @@ def simulate(
         seed: seed of lengths and arrivals.
         ttft: longest time to first token [s]; `attained` is the share of requests that keep it.
         tpot: longest mean time between the tokens of a request, likewise [s].
-        engine: the engine whose scheduler is followed, "vllm", "sglang" or "trtllm": by default the
-            problem's, or vLLM.
+        engine: whose scheduler is followed; the problem's, or vLLM's, by default.
         scheduler: rules in place of the engine's, whole or by name, such as `{"budget": 4096}`.
 
     Raises:
@@ -431,10 +430,9 @@ def simulate(
     """
     demand = Demand(isl, osl, prefix_hit_rate, requests, think, seed)  # type: ignore[arg-type]  # read below
     work = _work({"users": users, "rate": rate, "trace": trace}, demand)
-    engine = scheduled(engine, problem)
-    rules = (engine, scheduler)
+    rules = (scheduled(engine, problem), scheduler)
     served = tuple(_served(problem, at, partition, rules, work) for at in pairs_of(problem))
-    asked = {"engine": engine, "scheduler": plain(scheduler)}
+    asked = {"engine": rules[0], "scheduler": plain(scheduler)}
     asked |= {name: number_of(name, x, unit="s") for name, x in (("ttft", ttft), ("tpot", tpot))}
     unit = "users" if users is not None else "req/s"
     return Simulation(problem, unit, {**(plain(work.demand) or {}), **work.loads, **asked}, served)

@@ -638,8 +638,7 @@ def size(
         prefix_hit_rate: share of each prompt that is already cached.
         think: mean time that a user takes from an answer to the next request [s].
         seed: seed of lengths and arrivals.
-        engine: the engine whose scheduler is followed, "vllm", "sglang" or "trtllm": by default the
-            problem's, or vLLM.
+        engine: whose scheduler is followed; the problem's, or vLLM's, by default.
         scheduler: rules in place of the engine's, whole or by name, such as `{"budget": 4096}`.
 
     Raises:
