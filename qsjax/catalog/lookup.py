@@ -113,8 +113,8 @@ def has_memory(entry: HardwareEntry, *sizes: float) -> bool:
 def canonical(name: str) -> str:
     """A name without case and separators: "DeepSeek-V3" and "deepseek_v3" are one.
 
-    What stands before and within a size is none: "opt-1.3b" is not "opt-13b", nor "gemma-3-1b"
-    "gemma-31b". Google's "it" is "instruct": "4b-it" are no four bits.
+    The separator before a size and the point within it count: "gemma-3-1b" is not "gemma-31b",
+    nor "opt-1.3b" "opt-13b". Google's "-it" is read as "-instruct": "4b-it" is not "4bit".
     """
     plain = re.sub(r"(?<=\d)\.(?=\d+[bm](?![a-z0-9]))", "point", name.lower())
     plain = re.sub(r"(?<=\d)[^a-z0-9]+(?=\d+(?:point\d+)?[bm](?![a-z0-9]))", "~", plain)
