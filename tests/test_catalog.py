@@ -153,6 +153,22 @@ def test_no_two_entries_share_a_spelling(kind):
         ("microsoft/Phi-4-mini-instruct", "phi-4-mini"),
         ("THUDM/GLM-4-32B-0414", "glm-4-32b"),
         ("Qwen/Qwen2.5-VL-7B-Instruct", "qwen2.5-7b"),
+        # So does what stands before it: it was taken for qwen2.5-7b.
+        ("Qwen2-57B", "qwen2-57b-a14b"),
+        ("llama3.1:8b", "llama-3.1-8b"),
+        # "4b-it" was taken for four bits.
+        ("google/medgemma-4b-it", "gemma-3-4b"),
+        # Siblings of another shape or precision.
+        ("THUDM/glm-4-9b-chat-1m-hf", "glm-4-9b-chat-1m"),
+        ("mistralai/Ministral-3-14B-Reasoning-2512", "ministral-3-14b-base"),
+        ("deepseek-ai/DeepSeek-V4-Pro-Base", "deepseek-v4-pro-base"),
+        ("CohereForAI/c4ai-command-r-v01", "command-r"),
+        ("CohereForAI/c4ai-command-r-08-2024", "command-r-08-2024"),
+        # Dates that tell generations apart.
+        ("ministral-8b-2512", "ministral-3-8b"),
+        ("mistralai/Ministral-8B-Instruct-2410", "ministral-8b"),
+        ("mistral-large-2512", "mistral-large-3"),
+        ("devstral-small-2512", "devstral-small-2-24b"),
         # Fine-tunes whose names hold that of their base.
         ("NousResearch/Hermes-3-Llama-3.1-405B", "llama-3.1-405b"),
         ("NousResearch/Nous-Hermes-2-Mixtral-8x7B-DPO", "mixtral-8x7b"),
@@ -196,6 +212,7 @@ def test_model_is_found_by(given, name):
         ("lfm2.5-8b-a1b", 6 * 2 * 8 * 64 * 2),
         ("jamba-1.5-mini", 4 * 2 * 8 * 128 * 2),
         ("glm-4-32b", 61 * 2 * 2 * 128 * 2),
+        ("glm-4-9b-chat-1m", 40 * 2 * 4 * 128 * 2),
         ("command-r", 40 * 2 * 64 * 128 * 2),
         ("command-a", 16 * 2 * 8 * 128 * 2),
         ("moonlight-16b-a3b", 27 * (512 + 64) * 2),
@@ -235,6 +252,7 @@ def test_cache_of_a_further_token_by_hand(name, size):
         ("unsloth/Qwen3-14B-unsloth-bnb-4bit", "qwen3-14b", "fp4", "fp4", 0.515625, "bf16"),
         ("x/gemma-3-27b-it-qat-int4", "gemma-3-27b", "fp4", "fp4", 0.515625, "bf16"),
         ("Qwen/Qwen2.5-72B-Instruct-GPTQ-Int8", "qwen2.5-72b", "fp8", "fp8", 1.0, "bf16"),
+        ("x/Llama-3.1-8B-quantized.w8a16", "llama-3.1-8b", "fp8", "fp8", 1.0, "bf16"),
         ("amd/DeepSeek-R1-0528-MXFP4-ASQ", "deepseek-v3", "fp4", "bf16", 0.53125, None),
         # Experts of 4 bits leave attention in 16.
         ("nvidia/DeepSeek-R1-0528-FP4-v2", "deepseek-v3", "fp4", "bf16", 0.5625, None),
@@ -244,6 +262,8 @@ def test_cache_of_a_further_token_by_hand(name, size):
         ("someone/Hermes-2-Pro-Llama-3-8B-AWQ", "llama-3.1-8b", "fp4", "fp4", 0.515625, "bf16"),
         # Published so already.
         ("deepseek-ai/DeepSeek-V3-FP8", "deepseek-v3", "fp8", "fp8", 1.0, None),
+        ("mistralai/Ministral-3-8B-Base-2512", "ministral-3-8b-base", "bf16", "bf16", 2.0, None),
+        ("x/DeepSeek-V4-Flash-Base", "deepseek-v4-flash-base", "fp8", "fp8", 1.0, None),
     ],
 )
 def test_a_name_that_tells_the_format_of_its_weights(
@@ -285,6 +305,18 @@ def test_formats_of_weights_are_told_of_models_alone():
         "neuralmagic/Sparse-Llama-3.1-8B-2of4",
         "LoneStriker/Mixtral-8x7B-Instruct-v0.1-4.0bpw-h6-exl2",
         "intfloat/e5-mistral-7b-instruct",
+        "ibm-ai-platform/llama3-8b-accelerator",
+        "featherless-ai/QRWKV-QwQ-32B",
+        "TheBloke/Llama-2-13B-chat-GGML",
+        "pytorch/Qwen3-4B-8da4w",
+        "mlx-community/Qwen2.5-3bit",
+        # Its "4m" of "phi4mini" was taken for a size, and layers of state space for attention.
+        "microsoft/Phi-4-mini-flash-reasoning",
+        "microsoft/Phi-3-medium-4k-instruct",
+        # Names of two readings, and of a generation that is not in the catalogue.
+        "gemma-31b",
+        "llama-3-3b",
+        "mistral-small-2603",
     ],
 )
 def test_a_name_that_only_holds_that_of_a_model_is_refused(given):

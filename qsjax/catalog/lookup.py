@@ -30,7 +30,7 @@ _OWN = {
 # What publishers append to the name of one and the same architecture: of how it was trained, and of
 # the format of its weights, which `quantisation.ALGORITHMS` has by these names.
 _VARIANT = re.compile(
-    r"(instruct|chat|base|thinking|reasoning|hf|it|1m|preview|exp|dynamic|static|pertensor|block"
+    r"(instruct|chat|base|thinking|reasoning|hf|1m|preview|exp|dynamic|static|pertensor|block"
     r"|perchannel|quantized|autoround|kv|mtp|qat|asq|unsloth|\d{4})$"
 )
 FORMATS = {
@@ -41,6 +41,7 @@ FORMATS = {
     "fp8": "FP8",
     "w8a8": "INT8",
     "gptqint8": "W8A16",
+    "w8a16": "W8A16",
     "int8": "INT8",
     "awq": "W4A16_AWQ",
     "gptq": "W4A16",
@@ -54,12 +55,12 @@ FORMATS = {
 _FORMAT = re.compile(rf"({'|'.join(FORMATS)})(v\d)?$")
 # Words that fine-tunes add to the name of their base, which says its size, and those that mean
 # another model, part of one or a format that is not read.
-_SIZED = re.compile(r"\d[bm]")
+_SIZED = re.compile(r"\d[bm]\d?$")
 _NO_TUNE = re.compile(
-    r"\d[bm]$|^\d+x|\d(?:bit|bpw|of\d)|^(?:w|q|nf|int|fp|iq|exl)\d|bpw|aqlm|hqq|eetq|quip|vptq|spqr"
-    r"|gguf|mlx|eagle|specul|draft|dflash|medusa|hydra|lora|adapter|peft|prun|spars|reap|width|depth"
-    r"|layer|moe|embed|^(?:e5|gte|bge)$|rerank|reward|guard|vision|^vl|vlm|llava|audio|omni|mamba|ssm|linear|diffus"
-    r"|mini|nano|tiny|expan|upscal"
+    r"\d[bm]$|^\d+x|\d(?:bit|bpw|of\d|da\d)|w\d+a\d|^(?:w|q|nf|int|fp|iq|exl)\d|bpw|aqlm|hqq|eetq|quip|vptq"
+    r"|spqr|smoothquant|exllama|gguf|ggml|mlx|eagle|specul|accelerat|draft|dflash|medusa|hydra|lora|adapter|peft"
+    r"|prun|spars|reap|width|depth|layer|moe|embed|^(?:e5|gte|gme|bge)$|rerank|reward|^p?rm$|guard|vision|^vl|vlm"
+    r"|llava|audio|omni|mamba|ssm|rwkv|retnet|hyena|gdn|linear|hybrid|bitnet|diffus|mini|nano|tiny|expan|upscal"
 )
 
 
@@ -112,9 +113,12 @@ def has_memory(entry: HardwareEntry, *sizes: float) -> bool:
 def canonical(name: str) -> str:
     """A name without case and separators: "DeepSeek-V3" and "deepseek_v3" are one.
 
-    The point of a size is none: "opt-1.3b" is not "opt-13b".
+    The separator before a size and the point within it count: "gemma-3-1b" is not "gemma-31b",
+    nor "opt-1.3b" "opt-13b". Google's "-it" is read as "-instruct": "4b-it" is not "4bit".
     """
-    return re.sub(r"[^a-z0-9]", "", re.sub(r"(?<=\d)\.(?=\d+[bm]\b)", "point", name.lower()))
+    plain = re.sub(r"(?<=\d)\.(?=\d+[bm](?![a-z0-9]))", "point", name.lower())
+    plain = re.sub(r"(?<=\d)[^a-z0-9]+(?=\d+(?:point\d+)?[bm](?![a-z0-9]))", "~", plain)
+    return re.sub(r"[^a-z0-9~]", "", re.sub(r"[-_. ]it(?![a-z0-9])", "instruct", plain))
 
 
 # Publishers whose own checkpoints in FP8 have a scale for every square block of so many weights a
@@ -147,14 +151,14 @@ def _tuned(name: str) -> _Match | None:
     places = itertools.combinations(range(len(words) + 1), 2)
     for start, end in sorted(places, key=lambda place: place[0] - place[1]):
         base = canonical("-".join(words[start:end]))
-        if base not in index or not _SIZED.search(base):
+        if base not in index or not any(map(_SIZED.search, map(str.lower, words[start:end]))):
             continue
         after = [canonical(word) for word in words[end:]]
         kept = [word for word in after if _FORMAT.search(word) or _VARIANT.search(word)]
         added = {*map(canonical, words[:start]), *after} - {*kept}
         if any(map(_NO_TUNE.search, added)):
             return None
-        found = _match("models", "".join([base, *kept])) if added else None
+        found = _match("models", "-".join([base, *kept])) if added else None
         return found and found._replace(is_tune=True)
     return None
 
