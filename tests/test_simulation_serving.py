@@ -778,6 +778,7 @@ def test_size_prints_and_writes(tmp_path):
         (("--users", 2.5), "whole number"),
         (("--users", 2, "--quantile", 2), "quantile"),
         (("--users", 2, "--tp", 0), "positive"),
+        (("--users", 1e9), "1,000,000,000 may all wait for one replica where TTFT has no limit"),
     ],
 )
 def test_mistakes_of_size(words, says):

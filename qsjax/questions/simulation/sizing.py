@@ -47,6 +47,8 @@ REPLICA_GPUS = (1, 2, 4, 8, 16)
 # Designs simulated at a time, numbers of replicas of each in a round, and rounds at most.
 DESIGNS, LEVELS, ROUNDS = 12, 8, 6
 MOST_REPLICAS = 1_000_000
+# Most users without a limit on TTFT: one replica may then have all of them wait, and is simulated.
+MOST_QUEUED = 200_000
 # Share of the GPUs that the screening asks for below which no fewer are tried.
 TRUST = 0.9
 # Most prompts that queue ahead of a request's own while the batch is not full.
@@ -221,7 +223,7 @@ def sentences(row: Row, target: Target, *, pool: str = "") -> list[str]:
     A pool of `prefill` makes one token of each prompt.
     """
     title = f"{row['model']} on {row['hardware']}"
-    load = f"{target.rate or 0:g} requests/s"
+    load = f"{target.rate or 0:g} request{'s' * (target.rate != 1)}/s"
     if target.users:
         load = words.count(target.users, "user")
     given = [
@@ -605,6 +607,11 @@ def _target(problem: Problem, loads: Row, limits: Row, quantile: Any) -> Target:
         given[name] = number_of(name, limit, unit="s")
         if given[name] == 0:
             problems.append(f"  {name}: 0 is not allowed; give a number above 0")
+    if given.get("users", 0.0) > MOST_QUEUED and math.isinf(given["ttft"]):
+        problems.append(
+            f"  users: {given['users']:,.0f} may all wait for one replica where TTFT has no limit; "
+            f"give a ttft, or at most {MOST_QUEUED:,} users"
+        )
     share = number_of("quantile", quantile, 1.0)
     if share in (0.0, 1.0):
         problems.append(
