@@ -49,6 +49,19 @@ def test_totals_by_hand(found):
     assert found.summary().count("USD") == 1  # a pool alone makes no output
 
 
+def test_both_pools_stand_in_a_table_with_units(found):
+    """Names of fields and times in seconds were 118 characters wide."""
+    (table,) = found.tables()
+    assert table.heads == ["pool", "model", "hardware", "GPUs", "split", "TTFT ms", "TPOT ms",
+                           "req/s"]  # fmt: skip
+    for row, cells in zip(found.rows(), table.rows, strict=True):
+        assert [int(cells[3]), float(cells[-1])] == [row["gpus"], row["requests_per_s"]]
+    assert table.rows[0][-2] == "-"  # prefill makes no further token
+    times = [float(table.rows[0][-3]), float(table.rows[1][-2])]
+    known = [found.rows()[0]["ttft_at_quantile"], found.rows()[1]["tpot_at_quantile"]]
+    assert times == pytest.approx([1000 * x for x in known], rel=1e-3)
+
+
 def test_times_are_rounded_as_people_write_them(found):
     assert f"TTFT <= {1000 * (1.0 - found.transfer):.0f} ms for 50 %" in found.summary()
 

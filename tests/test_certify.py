@@ -213,7 +213,7 @@ def test_a_dense_model_has_no_twins_to_win_against():
     with pytest.raises(ValueError, match="a model alone has no rivals"):
         qs.certify(problem, claims=["winner"])
     said = qs.certify(problem).summary()
-    assert said == "Nothing runs on llama-3.1-405b on 1 h100-sxm at 8k, so nothing was claimed."
+    assert said == "Nothing of llama-3.1-405b on 1 h100-sxm at 8k runs, so nothing was claimed."
 
 
 def test_a_searched_batch_and_metrics_without_bounds_are_told_together():
@@ -267,3 +267,7 @@ def test_sentences_of_certificates():
     split = {"claim": "partition", "says": "tp=2 ep=1 pp=1", "instead": "nothing runs"}
     text = said(**split, verdict="refuted", at=at).summary()
     assert "is tp=2: at some points nothing runs." in text
+    shared = said(claim="partition", says="tp=1 kvp=2 kvp", instead="tp=1 kvp=2 cp")
+    assert shared.tables()[0].rows[0][-5::4] == ["kvp=2", "kvp=2 cp"]
+    unity = said(claim="winner", says="dense q=1", instead="")
+    assert unity.tables()[0].rows[0][4:7] == ["all", "winner", "dense q=1"]

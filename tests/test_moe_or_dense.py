@@ -155,6 +155,10 @@ def test_only_a_sure_lead_is_called_a_win():
     said = "the MoE wins at 8k at the largest batch; 1 of 2 cases depends on q"
     assert _finding(rows) == said
     assert _finding(rows[:1]) == "which of them wins depends on q in every case"
+    near = [rows[1] | {"chance_over_moe": 0.3, "context": at} for at in (1024, 8192)]
+    said = "the MoE wins at every context at the largest batch; 2 of 2 leads are within the error"
+    assert _finding(near).startswith(said)
+    assert "; 1 of 2 leads is within the error" in _finding([rows[1], near[0]])
 
 
 def test_a_lead_within_the_error_of_the_time_model_is_marked():

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from qsjax.cli import cli
+from qsjax.questions.sensitivity.answers import _strongest
 
 SMALL = ["mixtral-8x7b", "--hardware", "h100-sxm", "--gpus", "8"]
 
@@ -47,6 +48,23 @@ def test_sensitivity_as_table_and_csv():
     text = run("sensitivity", *SMALL, *short, "--format", "csv").stdout
     rows = list(csv.DictReader(io.StringIO(text)))
     assert {row["parameter"] for row in rows} == {"hbm_bw", "context"}
+
+
+@pytest.mark.parametrize(
+    ("ends", "holds"),
+    [
+        ((0.5, None), "; that holds down to 0.5 times today's hbm_bw (then pp=8 is best)."),
+        ((None, 2.0), "; that holds up to 2 times today's hbm_bw (then pp=8 is best)."),
+        ((None, None), "by +0.80 % for hbm_bw."),
+    ],
+)
+def test_how_far_a_slope_holds_is_said_of_what_it_is(ends, holds):
+    """Down to 0.5 times (then pp=8 is best) today's context: so it said, to be read twice."""
+    what = "partition to tp=1 pp=8"
+    row = {"elasticity": 0.8, "metric": "tokens_per_s_per_gpu", "parameter": "hbm_bw"}
+    row |= {"switch_down": ends[0], "switch_up": ends[1]}
+    row |= {"switch_down_what": what, "switch_up_what": what}
+    assert _strongest([row], "mixtral").endswith(holds)
 
 
 def test_an_infeasible_cell_is_explained():
@@ -102,6 +120,7 @@ def test_design_spends_its_budget(tmp_path):
         (["break-even", *SMALL, "--metric", "tpot", "--target", "5mm"], "a number above 0 [s]"),
         (["break-even", *SMALL, "--low", "7", "--high", "3"], "below high"),
         (["break-even", "llama-3.1-70b", "--context", "8k"], "no experts"),
+        (["certify", *SMALL, "--box", "0.1", "--box", "hbm_bw=0.2"], "one share such as 0.25, or"),
         (["design", *SMALL], "no quantity|either --budget or --target"),
         (["design", *SMALL, "--price", "hbm_bw=x", "--budget", "1"], "FIELD=COST"),
         (["design", *SMALL, "--price", "hbm_bw=0", "--budget", "1"], "infinite hardware"),

@@ -376,6 +376,39 @@ def test_no_number_of_gpus_beats_the_lone_sequence():
     assert found.dataset.best_tpot.attrs["units"] == "s"
 
 
+@pytest.mark.parametrize(
+    ("needs", "fewest"),
+    [
+        ({"large": (1, 2), "small": (3, 3)}, ("small", 3)),  # 16 GPUs of the one, 12 of the other
+        ({"large": (1, 2), "small": (3, 5)}, ("large", 2)),  # 20: the other was flattered as well
+        ({"large": (1, 1), "small": (3, 3)}, ("large", 1)),
+    ],
+)
+def test_a_design_that_few_requests_flatter_is_not_the_last_word(monkeypatch, needs, fewest):
+    """Seemingly one copy of 8 GPUs did, then two: 16 GPUs were told where 12 serve."""
+    rest = {"design": {}, "records": None, "ttft": 0.1, "tpot": 0.01, "rate": 1.0, "users": 1.0}
+    large, small = (
+        sizing.Option(gpus=gpus, table=name, **rest) for gpus, name in ((8, "large"), (4, "small"))
+    )
+
+    def search(left, asked, below=math.inf):
+        for one in left:
+            if one.gpus * needs[one.table][0] < below:
+                return one, needs[one.table][0], 1
+        return None, 0, 1
+
+    def confirm(option, asked, replicas):
+        assert asked.measured == 2000
+        assert asked.demand.seed in {1, 2, 3}
+        return needs[option.table][1], None, ()
+
+    monkeypatch.setattr(sizing, "_search", search)
+    monkeypatch.setattr(sizing, "_confirm", confirm)
+    asked = sizing.Asked(RULES, Demand(9, 9), sizing.Target(rate=1.0))
+    found, _ = sizing._least([large, small], asked, 400, 2000)
+    assert (found[0].table, found[1]) == fewest
+
+
 def test_a_size_screens_by_the_mean_of_many_lengths():
     """One drawn request decided before; the longest that was drawn must fit."""
     asked = sizing.Asked(RULES, Demand("100-100000", 10), sizing.Target(users=1.0))
@@ -745,6 +778,7 @@ def test_size_prints_and_writes(tmp_path):
         (("--users", 2.5), "whole number"),
         (("--users", 2, "--quantile", 2), "quantile"),
         (("--users", 2, "--tp", 0), "positive"),
+        (("--users", 1e9), "1,000,000,000 may all wait for one replica where TTFT has no limit"),
     ],
 )
 def test_mistakes_of_size(words, says):

@@ -58,7 +58,8 @@ def _box(given: tuple[str, ...]) -> Any:
         return {name.strip(): _ends(ends) for name, _, ends in (g.partition("=") for g in given)}
     except ValueError:
         raise ValueError(
-            f"--box {' '.join(given)!r}: write a share such as 0.25, or NAME=0.25, or NAME=LOW:HIGH"
+            f"--box {' '.join(given)!r}: write one share such as 0.25, or for each number a "
+            "NAME=0.25 or NAME=LOW:HIGH"
         ) from None
 
 

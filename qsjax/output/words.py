@@ -351,7 +351,7 @@ def rests_on(rows: Sequence[Mapping[str, Any]], level: float) -> list[str]:
     count, factor = load_spread().elsewhere
     published = (
         f"Of {count} times and rates published elsewhere, to which nothing is fitted, "
-        f"{100 * LEVEL:g} % are within {factor:.2g} times of the prediction."
+        f"{100 * LEVEL:g} % are within a factor of {factor:.2g} of the prediction."
     )
     return [*lines, published] if lines else []
 

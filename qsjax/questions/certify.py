@@ -17,12 +17,12 @@ from qsjax.grid.problem import Problem, describe, question, variants_of
 from qsjax.grid.proofs import Arena, Claim, Verdict
 from qsjax.grid.solution import cell_labels, design_label
 from qsjax.output import words
-from qsjax.output.labels import variant_name
-from qsjax.output.result import Drawing, Result, Row
+from qsjax.output.labels import axis_value, variant_name
+from qsjax.output.result import Drawing, Result, Row, Table, text
 from qsjax.records import checks
 from qsjax.records.conversion import as_float64, names_of
 from qsjax.records.fields import COUNT, facts_of, near
-from qsjax.records.specs import FIELDS, HardwareSpec
+from qsjax.records.specs import DEGREES, FIELDS, HardwareSpec
 
 CLAIMS = ("winner", "partition", "bottleneck")
 PARTS = 2_000  # parts of a box that are judged before the rest is left undecided
@@ -88,10 +88,6 @@ class Certificates(Result):
     stem = "certificates"
     index = ("cell", "claim")
     given = ("box",)
-    columns = (
-        *("model", "hardware", "gpus", "context", "claim", "says"),
-        *("verdict", "proved", "largest", "instead"),
-    )
 
     def rows(self) -> list[Row]:
         """One row for each claim; `largest` and `refuted_from` are over the box asked for."""
@@ -106,13 +102,34 @@ class Certificates(Result):
         """How many claims hold in the whole box, and what became of the first."""
         names = list(dict.fromkeys(name for ends in self.box.values() for name in ends))
         if not self.certificates:
-            return f"Nothing runs on {describe(self.problem)}, so nothing was claimed."
+            return f"Nothing of {describe(self.problem)} runs, so nothing was claimed."
         first = f"It is {_said(self.certificates[0])}."
         where = f"{words.count(len(names), 'number')} around {describe(self.problem)}"
         if len(self.certificates) == 1:
             return f"{first} The box spans {where}."
         claims = words.count(len(self.certificates), "claim")
         return f"Of {claims} about a box of {where}, {self._verdicts()}. {first}"
+
+    def tables(self) -> list[Table]:
+        """Every claim, of whom, and what became of it."""
+        kept = list(self.problem.stated.kept)
+        heads = ["model", "hardware", "GPUs", "context", *kept, "of", "claim", "says", "verdict",
+                 "proved %", "largest", "instead"]  # fmt: skip
+        cells = [
+            [
+                *(text(row[name]) for name in ("model", "hardware", "gpus", "context")),
+                *(axis_value(name, row[name]) for name in kept),
+                variant_name(row),
+                row["claim"],
+                _shorter(row["says"]),
+                row["verdict"],
+                f"{100 * row['proved']:.3g}",
+                text(row["largest"]),
+                row["instead"] and _shorter(row["instead"]),
+            ]
+            for row in self.rows()
+        ]
+        return [Table("", heads, cells, 2)] if cells else []
 
     def _verdicts(self) -> str:
         """How many claims are proved, refuted and undecided."""
@@ -234,8 +251,13 @@ def _found(claim: str, says: str, of: str = "") -> str:
         return f"{_who(says)} wins"
     if claim == "bottleneck":
         return f"{words.RESOURCE_WORDS[says]} takes most of the time{of}"
-    degrees = [part for part in says.split(" ") if not part.endswith("=1")]
-    return f"the best split{of} is {' '.join(degrees) or 'one GPU'}"
+    return f"the best split{of} is {_shorter(says)}"
+
+
+def _shorter(says: str) -> str:
+    """A split by its degrees above 1, in the usual mode of `kvp` without it; all else as it is."""
+    usual = {"kvp", *(f"{name}=1" for name in DEGREES)}
+    return " ".join(part for part in says.split(" ") if part not in usual) or "one GPU"
 
 
 def _what(cert: Certificate) -> str:

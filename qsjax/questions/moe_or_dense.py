@@ -329,8 +329,9 @@ def _finding(rows: Sequence[Row]) -> str:
         verb = "depends" if unsure == 1 else "depend"
         clauses.append(f"{unsure} of {words.count(len(runs), 'case')} {verb} on q")
     if within := sum(map(_is_open, runs)):
-        verb = "lead is" if within == 1 else "leads are"
-        clauses.append(f"{within} of {len(runs)} {verb} within the error of the time model")
+        verb = "is" if within == 1 else "are"
+        leads = words.count(len(runs), "lead")
+        clauses.append(f"{within} of {leads} {verb} within the error of the time model")
     return "; ".join(clauses)
 
 

@@ -139,12 +139,14 @@ def _strongest(rows: Sequence[Row], cell: str) -> str:
         return f"{cell}: nothing of what was asked moves {metric}."
     listed = words.joined(f"{row['elasticity']:+.2f} % for {row['parameter']}" for row in strong)
     text = f"{cell}: 1 % more of a parameter changes {metric} by {listed}"
+    first = strong[0]
     ends = [
-        f"{words_of} {strong[0][side]:.3g} times ({_then(strong[0][f'{side}_what'])})"
-        for side, words_of in (("switch_down", "down to"), ("switch_up", "up to"))
-        if strong[0].get(side)
+        f"{word} {first[side]:.3g} times today's {first['parameter']}"
+        f" ({_then(first[f'{side}_what'])})"
+        for side, word in (("switch_down", "down to"), ("switch_up", "up to"))
+        if first.get(side)
     ]
-    holds = f"; that holds {words.joined(ends)} today's {strong[0]['parameter']}"
+    holds = f"; that holds {words.joined(ends)}"
     return text + (holds if ends else "") + "."
 
 

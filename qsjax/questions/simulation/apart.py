@@ -17,9 +17,16 @@ from qsjax.grid.problem import Problem, fixed_question
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.output import words
-from qsjax.output.result import Result, Row
+from qsjax.output.result import Result, Row, Table
 from qsjax.questions.simulation.loads import read_demand
-from qsjax.questions.simulation.sizing import REPLICA_GPUS, Sizing, sentences, size
+from qsjax.questions.simulation.sizing import (
+    REPLICA_GPUS,
+    SERVED,
+    Sizing,
+    sentences,
+    size,
+    table_of,
+)
 from qsjax.questions.simulation.traffic import Demand, draw_lengths
 from qsjax.records.specs import Convention, HardwareSpec, Records
 
@@ -42,10 +49,6 @@ class PoolSizes(Result):
     transfer: float
 
     stem = "size"
-    columns = (
-        *("pool", "model", "hardware", "gpus", "replicas", "replica_gpus"),
-        *("tp", "ep", "pp", "dp", "ttft_at_quantile", "tpot_at_quantile", "requests_per_s"),
-    )
     index = ("pool",)
 
     def lengths(self) -> list[float]:
@@ -56,6 +59,10 @@ class PoolSizes(Result):
         """One row for each pool; price and energy are those of its own tokens."""
         pools = {"prefill": self.prefill, "decode": self.decode}
         return [{"pool": name, **pool.rows()[0]} for name, pool in pools.items()]
+
+    def tables(self) -> list[Table]:
+        """Both pools; what tokens cost is told of them together."""
+        return [table_of(self.rows(), ("pool", "model", "hardware"), SERVED)]
 
     def totals(self) -> Row:
         """GPUs, price and energy of both pools for each output token; None where not known."""

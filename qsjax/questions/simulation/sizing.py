@@ -25,7 +25,8 @@ from qsjax.numerics.jax import jax
 from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
-from qsjax.output.result import Result, Row, Table, plain
+from qsjax.output.labels import split_name
+from qsjax.output.result import Result, Row, Table, plain, text
 from qsjax.questions.simulation.events import Lane
 from qsjax.questions.simulation.loads import (
     busy_of,
@@ -46,12 +47,15 @@ from qsjax.questions.simulation.steps import (
 )
 from qsjax.questions.simulation.traffic import Demand, traffic_of
 from qsjax.records.specs import Records
+from qsjax.records.units import MS
 
 # Sizes of a replica that are tried [GPUs].
 REPLICA_GPUS = (1, 2, 4, 8, 16)
 # Designs simulated at a time, numbers of replicas of each in a round, and rounds at most.
 DESIGNS, LEVELS, ROUNDS = 12, 8, 6
 MOST_REPLICAS = 1_000_000
+# Most users without a limit on TTFT: one replica may then have all of them wait, and is simulated.
+MOST_QUEUED = 200_000
 # Share of the GPUs that the screening asks for below which no fewer are tried.
 TRUST = 0.9
 # Most prompts that queue ahead of a request's own while the batch is not full.
@@ -59,6 +63,8 @@ QUEUE = 4.0
 # Least measured requests where arrivals are random, in the search and for its winner: with 400,
 # TPOT comes out 1 to 4 % below that of a long run.
 ARRIVALS, OF_FOUND = 400, 2000
+# Searches at most, where the winner of one needs more replicas than it seemed.
+TURNS = 4
 # The search simulates enough requests for this quantile, its winner for the one asked for.
 SEARCHED = 0.99
 
@@ -224,7 +230,7 @@ def sentences(row: Row, target: Target, *, pool: str = "") -> list[str]:
     A pool of `prefill` makes one token of each prompt.
     """
     title = f"{row['model']} on {row['hardware']}"
-    load = f"{target.rate or 0:g} requests/s"
+    load = f"{target.rate or 0:g} request{'s' * (target.rate != 1)}/s"
     if target.users:
         load = words.count(target.users, "user")
     given = [
@@ -275,6 +281,27 @@ def sentences(row: Row, target: Target, *, pool: str = "") -> list[str]:
     ]
 
 
+# Columns of a table of sizes: heads, and fields as `Sized.row` has them.
+SERVED = {"req/s": "requests_per_s"}
+MADE = {"tok/s/GPU": "tokens_per_s_per_gpu", "USD/Mtok": "usd_per_million_tokens"}
+
+
+def table_of(rows: Sequence[Row], names: Sequence[str], numbers: Mapping[str, str]) -> Table:
+    """What serves in each row, between columns that name it and further numbers of it."""
+    cells = [
+        [
+            *(row[name] for name in names),
+            text(row["gpus"]),
+            "-" if row["gpus"] is None else split_name(row),
+            *(text(row.get(f"{name}_at_quantile", np.nan) / MS) for name in ("ttft", "tpot")),
+            *(text(row.get(name)) for name in numbers.values()),
+        ]
+        for row in rows
+    ]
+    heads = [*names, "GPUs", "split", "TTFT ms", "TPOT ms", *numbers]
+    return Table("", heads, cells, len(names))
+
+
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class Sizing(Result):
     """The fewest GPUs for each model on each accelerator.
@@ -293,11 +320,6 @@ class Sizing(Result):
 
     stem = "size"
     given = ("target",)
-    columns = (
-        *("model", "hardware", "gpus", "replicas", "replica_gpus"),
-        *("tp", "ep", "pp", "dp", "kvp", "ttft_at_quantile", "tpot_at_quantile"),
-        *("requests_per_s", "tokens_per_s_per_gpu", "usd_per_million_tokens"),
-    )
     index = ("model", "hardware")
 
     def lengths(self) -> list[float]:
@@ -314,7 +336,8 @@ class Sizing(Result):
 
     def tables(self) -> list[Table]:
         """Every model on every accelerator, where there are several."""
-        return Result.tables(self) if len(self.sized) > 1 else []
+        several = [self.rows()] if len(self.sized) > 1 else []
+        return [table_of(rows, ("model", "hardware"), SERVED | MADE) for rows in several]
 
     def remarks(self) -> list[str]:
         """Energy, sources of prices, and how many designs were looked at."""
@@ -521,8 +544,13 @@ def _most(option: Option, target: Target) -> int:
     return int(min(MOST_REPLICAS, max(1.0, 64.0 * least_replicas(option, target))))
 
 
-def _search(candidates: list[Option], asked: Asked) -> tuple[Option | None, int, int]:
-    """The option and replicas with the fewest GPUs, and how many options were simulated."""
+def _search(
+    candidates: list[Option], asked: Asked, below: float = math.inf
+) -> tuple[Option | None, int, int]:
+    """The option and replicas with the fewest GPUs, and how many options were simulated.
+
+    The option is None where none of the candidates serves on fewer GPUs than `below`.
+    """
     target = asked.target
 
     def screened(option: Option) -> float:
@@ -533,7 +561,7 @@ def _search(candidates: list[Option], asked: Asked) -> tuple[Option | None, int,
 
     order = sorted((x for x in candidates if math.isfinite(screened(x))),
                    key=lambda x: (screened(x), x.gpus, x.ttft))  # fmt: skip
-    best: float = math.inf
+    best = below
     winner, replicas, simulated = None, 0, 0
     for begin in range(0, len(order), DESIGNS):
         some = [x for x in order[begin : begin + DESIGNS] if at_best(x) < best]
@@ -586,6 +614,11 @@ def _target(problem: Problem, loads: Row, limits: Row, quantile: Any) -> Target:
         given[name] = number_of(name, limit, unit="s")
         if given[name] == 0:
             problems.append(f"  {name}: 0 is not allowed; give a number above 0")
+    if given.get("users", 0.0) > MOST_QUEUED and math.isinf(given["ttft"]):
+        problems.append(
+            f"  users: {given['users']:,.0f} may all wait for one replica where TTFT has no limit; "
+            f"give a ttft, or at most {MOST_QUEUED:,} users"
+        )
     share = number_of("quantile", quantile, 1.0)
     if share in (0.0, 1.0):
         problems.append(
@@ -673,12 +706,11 @@ def _sized(
     candidates = options(problem, at, asked, replica_gpus)
     by_chance = bool(target.rate)  # their rate itself then varies by the root of their number
     few = max(needed_for(min(target.quantile, SEARCHED)), ARRIVALS * by_chance)
-    option, replicas, simulated = _search(candidates, asked._replace(measured=few))
-    outcome, binds, busy = None, tuple[str, ...](), 0.0
-    if option is not None:
-        many = max(needed_for(target.quantile), OF_FOUND * by_chance)
-        fresh = asked._replace(demand=demand._replace(seed=demand.seed + 1), measured=many)
-        replicas, outcome, binds = _confirm(option, fresh, replicas)
+    many = max(needed_for(target.quantile), OF_FOUND * by_chance)
+    found, simulated = _least(candidates, asked, few, many)
+    option, replicas, outcome, binds = found or (None, 0, None, ())
+    busy = 0.0
+    if option is not None and outcome is not None:
         each = replicas * scalar(option.records.partition.dp)
         rate = target.rate / each if target.rate else outcome.requests_per_s
         busy = busy_of(option.records, problem.stated.rules, outcome, rate)
@@ -698,6 +730,33 @@ def _sized(
         screened=len(candidates),
         simulated=simulated,
     )
+
+
+def _least(
+    candidates: list[Option], asked: Asked, few: int, many: int
+) -> tuple[tuple[Option, int, Outcome, tuple[str, ...]] | None, int]:
+    """What needs the fewest GPUs by `many` requests it was not chosen by, and designs simulated.
+
+    A design that `few` requests flatter may need more replicas than they say. Others may then need
+    fewer GPUs than it: they are searched by the requests that told.
+    """
+    left, best, below, simulated = list(candidates), None, math.inf, 0
+    chosen_by = asked._replace(measured=few)
+    for turn in range(TURNS):
+        option, replicas, more = _search(left, chosen_by, below)
+        simulated += more
+        if option is None:
+            break
+        demand = asked.demand._replace(seed=asked.demand.seed + 1 + turn)
+        fresh = asked._replace(demand=demand, measured=many)
+        confirmed, outcome, binds = _confirm(option, fresh, replicas)
+        if confirmed * option.gpus < below:
+            best, below = (option, confirmed, outcome, binds), confirmed * option.gpus
+        if confirmed <= replicas:
+            break
+        left = [x for x in left if x is not option]
+        chosen_by = fresh
+    return best, simulated
 
 
 def _confirm(option: Option, asked: Asked, replicas: int) -> tuple[int, Outcome, tuple[str, ...]]:
