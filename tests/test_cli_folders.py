@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from qsjax.cli import cli
+from qsjax.cli import cli, printing
 
 SMALL = ["--gpus", "4", "--hardware", "h100-sxm"]
 RUNS = {
@@ -51,3 +51,15 @@ def test_a_comparison_is_drawn_once_for_each_accounting(tmp_path, monkeypatch):
         f"Throughput of the best design over context, {name} accounting"
         for name in ("physical", "paper")
     ]
+
+
+def test_a_reader_who_stops_listening_loses_no_file(tmp_path, monkeypatch):
+    """`qsjax explore ... --out DIR | head -1` left no folder."""
+
+    def closed(_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(printing, "table", closed)
+    line = f"explore llama-3.1-8b --gpus 1 --context 8k --out {tmp_path / 'out'}"
+    CliRunner().invoke(cli, line.split())
+    assert (tmp_path / "out" / "best.csv").exists()

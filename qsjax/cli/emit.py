@@ -31,10 +31,19 @@ def asked() -> dict[str, Any]:
 def emit(result: Result, format_: str, out: Path | None) -> None:
     """Print a result as JSON, as CSV, or for people, and write the folder of --out.
 
-    People read the answer first, then its tables, then what else is to be said.
+    The folder is written after the answer is read, and where its reader stops listening, too.
     """
     for line in result.cautions():
         session.note(line)
+    try:
+        _print(result, format_)
+    finally:
+        if out:
+            _write(result, out)
+
+
+def _print(result: Result, format_: str) -> None:
+    """People read the answer first, then its tables, then what else is to be said."""
     if format_ == "json":
         printing.json_of({"answer": result.summary(), **result.record()})
     elif format_ == "csv":
@@ -45,9 +54,11 @@ def emit(result: Result, format_: str, out: Path | None) -> None:
             printing.table(table)
         for line in result.remarks():
             click.echo(line)
-    if out:
-        try:
-            written = result.save(out, asked())
-        except OSError as error:
-            raise ValueError(f"--out {out} cannot be written: {error.strerror or error}") from error
-        session.note(f"Written to {out}: {', '.join(path.name for path in written)}")
+
+
+def _write(result: Result, out: Path) -> None:
+    try:
+        written = result.save(out, asked())
+    except OSError as error:
+        raise ValueError(f"--out {out} cannot be written: {error.strerror or error}") from error
+    session.note(f"Written to {out}: {', '.join(path.name for path in written)}")
