@@ -324,6 +324,21 @@ def test_a_name_that_only_holds_that_of_a_model_is_refused(given):
         catalog.model_entry(given)
 
 
+@pytest.mark.parametrize(
+    ("given", "some"),
+    [
+        ("llama-4", "llama-4-maverick or llama-4-scout"),
+        ("meta-llama/Llama 4", "llama-4-maverick or"),
+        ("gemma-3", "gemma-3-12b or gemma-3-1b"),
+        ("kimi", "kimi-k2 or"),
+    ],
+)
+def test_the_first_words_of_names_are_met_by_these(given, some):
+    """Of a series the spellings nearest in length came: llama-2-7b for llama-4."""
+    with pytest.raises(ValueError, match=rf"did you mean {some}"):
+        catalog.model(given)
+
+
 @pytest.mark.parametrize("given", ["qwen3-236b", "Qwen/Qwen3-236B-A22B"])
 def test_unknown_model_names_the_nearest_and_the_way_out(given):
     with pytest.raises(ValueError, match=r"did you mean .*qwen3-235b-a22b") as caught:

@@ -443,6 +443,13 @@ def test_what_does_not_run_is_told_and_drawn():
     assert any(line.startswith("tp=3 does not divide the 64 query heads") for line in lines)
 
 
+def test_a_batch_that_does_not_fit_is_counted_as_people_write_it():
+    """It said 1e+06 sequences."""
+    asked = Problem("llama-3.1-8b", "h100-sxm", gpus=8, context=8192, batch=1e6)
+    told = explain(asked, Partition(tp=8)).summary()
+    assert "1,000,000 sequences take 125,000.00 GiB beside the weights" in told
+
+
 def test_a_better_design_says_what_more_time_a_token_would_give():
     asked = Problem("deepseek-v3", "h200-sxm", gpus=8, context="8k")
     better = explain(asked, Partition(tp=8)).summary().splitlines()[1]

@@ -129,8 +129,9 @@ def test_wrong_arguments_of_questions_are_told_in_a_line(ask, says):
 def test_one_name_may_stand_alone():
     one = qsjax.sensitivity(SMALL, "hbm_bw", "tpot", one_sided=False)
     assert [(row["parameter"], row["metric"]) for row in one.rows()] == [("hbm_bw", "tpot")] * 2
-    (claim,) = qsjax.certify(SMALL, {"hbm_bw": 0.01}, claims="winner", largest=False).rows()
-    assert claim["claim"] == "winner"
+    for claims in ("winner", ["winner", "winner"]):
+        (claim,) = qsjax.certify(SMALL, {"hbm_bw": 0.01}, claims=claims, largest=False).rows()
+        assert claim["claim"] == "winner"
 
 
 @pytest.mark.parametrize(

@@ -277,8 +277,10 @@ def _hint(kind: str, name: str) -> str:
     spellings = _index(kind)
     tail = canonical(name.rpartition("/")[2])
     within = [one for one in spellings if kind == "models" and _SIZED.search(one) and one in tail]
+    begin = f"{re.sub(r'[ _]+', '-', name.rpartition('/')[2].lower())}-"
+    family = [] if within else [one for one in names(kind) if one.startswith(begin)]
     near = within or difflib.get_close_matches(tail, spellings, n=5)
-    found = dict.fromkeys(spellings[spelling] for spelling in near)
+    found = dict.fromkeys(family[:5] or (spellings[spelling] for spelling in near))
     if found:
         return f"did you mean {' or '.join(found)}?"
     if Path(name).is_file():

@@ -55,11 +55,14 @@ def _box(given: tuple[str, ...]) -> Any:
     try:
         if len(given) == 1 and "=" not in given[0]:
             return float(given[0])
-        return {name.strip(): _ends(ends) for name, _, ends in (g.partition("=") for g in given)}
+        box = {name.strip(): _ends(ends) for name, _, ends in (g.partition("=") for g in given)}
+        if len(box) == len(given):
+            return box
+        raise ValueError
     except ValueError:
         raise ValueError(
-            f"--box {' '.join(given)!r}: write one share such as 0.25, or for each number a "
-            "NAME=0.25 or NAME=LOW:HIGH"
+            f"--box {' '.join(given)!r}: write one share such as 0.25, or for each number "
+            "one NAME=0.25 or NAME=LOW:HIGH"
         ) from None
 
 

@@ -11,8 +11,8 @@ from qsjax.cli.options import WHOLE, flag, options
 from qsjax.cost.prefix import Reuse, mean_context
 from qsjax.grid.limits import Limits
 from qsjax.records.conversion import seconds_of_text
-from qsjax.records.fields import defaults_of
-from qsjax.records.specs import DEGREES
+from qsjax.records.fields import defaults_of, facts_of
+from qsjax.records.specs import DEGREES, HardwareSpec
 from qsjax.records.units import tokens
 
 
@@ -149,7 +149,9 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
         except ValueError:
             number = 0.0
         if mark and key and allowed is not None and key not in allowed:
-            raise ValueError(f"{text!r}: {key} is not known; give some of {', '.join(allowed)}")
+            at = f", or {name}@ACCELERATOR:{part.strip()}" if key in facts_of(HardwareSpec) else ""
+            listed = ", ".join(allowed)
+            raise ValueError(f"{text!r}: {key} is not known; give some of {listed}{at}")
         is_word = key in _WORDS and bool(value)
         if not (mark and key and (is_word or 0 < number < float("inf"))):
             raise ValueError(

@@ -99,9 +99,9 @@ def shortcomings(
         "KV mode not applicable": "kv_mode none goes with kvp=1 only"
         if kvp > 1
         else "kv_mode cp needs kvp above 1",
-        "batch does not fit": f"{asked:g} sequences take {_gib(asked * one)} beside the weights, "
-        f"but {_gib(usable - weights)} are left: at most {max(0.0, float(cap.max_batch)):g} fit, "
-        f"{_gib(over)} are missing",
+        "batch does not fit": f"{asked:,.0f} sequences take {_gib(asked * one)} beside the "
+        f"weights, but {_gib(usable - weights)} are left: at most "
+        f"{max(0.0, float(cap.max_batch)):,.0f} fit, {_gib(over)} are missing",
     }
     memory = {
         "weights do not fit": weights - usable,

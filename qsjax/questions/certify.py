@@ -203,7 +203,7 @@ def certify(
     >>> found.rows()[0]["verdict"]
     'proved'
     """
-    claims = names_of(claims)
+    claims = list(dict.fromkeys(names_of(claims)))
     _check(problem, claims, parts)
     if problem.batch is None:
         problem = dataclasses.replace(problem, batch="largest")
