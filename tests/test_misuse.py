@@ -320,6 +320,23 @@ def test_a_traced_number_of_a_problem_is_told():
         jax.grad(lambda x: float(asked(hardware=GPU.replace(hbm_bw=x)).stated.gpus[0]))(3e12)
 
 
+@pytest.mark.parametrize(
+    ("ask", "name"),
+    [
+        (lambda x: qsjax.size(SMALL, users=x, isl=9, osl=9), "users"),
+        (lambda x: qsjax.simulate(SMALL, rate=1, scheduler={"budget": x}), "scheduler"),
+        (lambda x: qsjax.explain(SMALL, qsjax.Partition(tp=x)), "partition"),
+        (lambda x: qsjax.moe_or_dense(SMALL, [x]), "tpots"),
+        (lambda x: qsjax.speculate(SMALL, acceptance=x), "acceptance"),
+        (lambda x: qsjax.certify(SMALL, {"hbm_bw": x}), "box"),
+    ],
+)
+def test_a_traced_argument_of_a_question_is_told(ask, name):
+    """Each ended in an error of JAX about arrays."""
+    with pytest.raises(ValueError, match=f"{name}: a traced value is no number to search by"):
+        jax.jit(ask)(0.5)
+
+
 def test_dtypes_are_spelt_in_python_as_at_the_prompt():
     for weights, kv in (("fp8", "fp8"), ("float8", "FP8_e4m3"), ("FP8", "e5m2")):
         work = asked(weights=weights, kv=kv).stated.models[0].workload

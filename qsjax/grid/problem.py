@@ -1,6 +1,7 @@
 """The problem that every question takes: models, accelerators, GPU counts, contexts, limits."""
 
 import dataclasses
+import inspect
 import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -283,6 +284,12 @@ def _formats(engine: str, model: Served, device: Accelerator) -> Formats:
     return formats_of(model, model.workload, is_mxfp4=is_mxfp4, kernels=kernels)
 
 
+TRACED = (
+    "a traced value is no number to search by; differentiate qsjax.decode, or ask sensitivity for "
+    "the slopes of the optimum"
+)
+
+
 def _unique(items: Sequence[Any]) -> list[Any]:
     """Items with a number appended to names that occur twice."""
     counts = Counter(item.name for item in items)
@@ -504,8 +511,7 @@ def _records(problem: Problem, wrong: _Mistakes) -> tuple[Any, Any, set[str]]:
     served = [item for item in served if item is not None]
     accelerators = [item for item in accelerators if item is not None]
     wrong += [
-        (what, f"{what}: a traced value is no number to search by; differentiate qsjax.decode, or "
-         "ask sensitivity for the slopes of the optimum")
+        (what, f"{what}: {TRACED}")
         for what, part in (("model", served), ("hardware", accelerators))
         if is_traced([item.spec for item in part])
     ]  # fmt: skip
@@ -777,6 +783,7 @@ def of_requests(problem: Problem, requests: tuple[float, float] | None) -> Probl
 def _asked(function: Callable[P, R], best: str) -> Callable[P, R]:
     answer, name = entry(function), function.__name__
     default = Problem.__dataclass_fields__["objective"].default
+    names = tuple(inspect.signature(function).parameters)
 
     @wraps(function)
     def ask(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -792,6 +799,9 @@ def _asked(function: Callable[P, R], best: str) -> Callable[P, R]:
                 f"objective: {name} {best}, so objective={given.objective!r} would change "
                 "nothing; leave it out, or ask qsjax.explore, which ranks by it"
             )
+        for key, value in (*zip(names, args, strict=False), *kwargs.items()):
+            if is_traced([*value.values()] if isinstance(value, Mapping) else value):
+                raise ValueError(f"{key}: {TRACED}")
         return answer(*args, **kwargs)
 
     return ask

@@ -488,7 +488,7 @@ def _prefill_line(prompts: Companion) -> str:
         f"{prompts.prompt_tokens_per_s_per_gpu:,.0f} prompt tokens/s/GPU. Where the same GPUs do "
         f"both, {prompts.decoding_aggregated:,.0f} of the batch decode at a time, TPOT is "
         f"{prompts.tpot_aggregated / MS:,.2f} ms, and the first token comes after "
-        f"{prompts.ttft_aggregated / MS:,.0f} ms."
+        f"{prompts.ttft_aggregated / MS:,.0f} ms without a queue (`qsjax simulate` has it)."
     )
 
 
