@@ -66,6 +66,13 @@ def test_a_command_line_and_its_engine_say_the_same():
     )
     assert found.engine == told.engine == "vllm"
     assert any("hopper vllm, bf16 products" in line for line in found.remarks())
+    again = qs.explain_command(
+        "", "h100-sxm", model="llama-3.1-70b", engine="vllm", context=2048,
+        design={"batch": 256, "tp": 8},
+    )  # fmt: skip
+    assert again.stated.parts.step.tpot == found.stated.parts.step.tpot
+    with pytest.raises(ValueError, match="the command line is one of vllm; drop engine"):
+        qs.explain_command(command, "h100-sxm", engine="sglang")
 
 
 def test_models_of_several_formats_have_kernels_of_their_own():

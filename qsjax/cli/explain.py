@@ -23,7 +23,7 @@ OWN = ("--hardware", "--isl", "--osl", "--format", "--twins")
 MODELS = (".toml", ".json", ".gguf", ".safetensors")
 # Names that only files have.
 SCRIPTS = (".sh", ".bash", ".sbatch", ".slurm", ".service", ".yaml", ".yml")
-AS_GIVEN = ("prefix_hit_rate", "acceptance", "weights", "kv", "convention", "level")
+AS_GIVEN = ("prefix_hit_rate", "acceptance", "weights", "kv", "convention", "level", "engine")
 
 
 def _read_in(words: tuple[str, ...]) -> tuple[str, ...]:
@@ -50,6 +50,7 @@ def _read_in(words: tuple[str, ...]) -> tuple[str, ...]:
 @options.model_argument
 @click.argument("engine_flags", nargs=-1, type=click.UNPROCESSED)
 @options.hardware_option
+@options.engine_option
 @flag("--gpus", WHOLE, "GPUs; copies of the design fill them.  [default: those of the design]")
 @flag("--context", WHOLE, "Context length.  [default: 8k]")
 @serving_options.request_options

@@ -194,10 +194,9 @@ hardware_option = flag(
     "--hardware", str, "Accelerator or TOML file.", HARDWARE, shell_complete=names_of("hardware")
 )
 ENGINE = f"Whose kernels run: {', '.join(ENGINES)}.  [default: what fits all]"
+engine_option = flag("--engine", Engines(ENGINES), ENGINE, metavar="NAME")
 system_options = options(
-    hardware_option,
-    flag("--gpus", WHOLE, "GPUs in all, such as 8,16 or 8..64.", "64"),
-    flag("--engine", Engines(ENGINES), ENGINE, metavar="NAME"),
+    hardware_option, engine_option, flag("--gpus", WHOLE, "GPUs in all, as 8,16 or 8..64.", "64")
 )
 one_model, some_models = (
     options(argument, system_options) for argument in (model_argument, models_argument)

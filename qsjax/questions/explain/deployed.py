@@ -183,7 +183,7 @@ def explain_command(
             `twins` (one: the dense twin is explained instead), `gpus` (filled by copies; without a
             command or degrees the best design on so many), `context` (else the input and half of
             the output of `requests`, the engine's limit, or 8k), `weights`, `kv`, `economy`,
-            `convention`.
+            `convention`, `engine` (of a deployment without a command line).
 
     Raises:
         ValueError: with what is wrong with the command line or an argument.

@@ -76,6 +76,7 @@ class Asked(NamedTuple):
     kv: Any = None
     economy: Economy | Mapping[str, float] | None = None
     convention: str | Convention = "physical"
+    engine: str | None = None
 
     @property
     def twin(self) -> float | None:
@@ -329,6 +330,9 @@ def stated_by(asked: Asked) -> Stated:
     if asked.twin is not None and not is_moe:
         raise ValueError(f"twins: {entry.name} has no experts, so it has no dense twin; drop it")
     deployment = _deployment(asked, is_moe and asked.twin is None)
+    engine = "" if deployment.engine else asked.engine or ""
+    if deployment.engine and asked.engine not in (None, "", deployment.engine):
+        raise ValueError(f"engine: the command line is one of {deployment.engine}; drop engine")
     dtype, of_weights = weights_of(entry.weight_dtype, deployment)
     stored: Any = asked.weights or dtype
     bits, of_file = bits_of_gguf(deployment)
@@ -358,6 +362,7 @@ def stated_by(asked: Asked) -> Stated:
         economy=asked.economy,
         convention=asked.convention,
         workload=dataclasses.replace(work, batch=None),
+        engine=engine,
     )
     deployment = dataclasses.replace(deployment, notes=(*more, *drafted, *notes), weights=dtype)
     length = sum(asked.requests) if asked.requests else scalar(work.context)
