@@ -448,6 +448,13 @@ def test_quantisations_of_tensorrt_llm(text, weights, cache):
     assert (got.engine, got.weights, got.bytes_kv) == ("trtllm", weights, cache)
 
 
+def test_lengths_that_are_no_numbers_are_told():
+    """Python's own words for it were."""
+    text = f"{TRUSS}no_quant\n    max_input_len: abc\n    max_output_len: 8\n"
+    with pytest.raises(ValueError, match=r"max_output_len: abc and 8; give two whole numbers"):
+        read(text)
+
+
 def test_what_truss_says_beyond_the_engine():
     got = read(TRUSS + "fp4_mlp_only\n    speculator:\n      num_draft_tokens: 9\n")
     assert "not read: quantization_type: fp4_mlp_only, speculator" in got.notes[-1]

@@ -261,8 +261,7 @@ def _factory(text: str) -> Held | None:
     """The server that a settings file of LLaMA-Factory describes."""
     if not re.search(r"^infer_backend:", text, re.MULTILINE):
         return None
-    flags = (flag[2:].partition("=") for flag in settings.read("the settings", text))
-    command = factory({name: value for name, _, value in flags})
+    command = factory(settings.texts("the settings", text))
     note = (
         "LLaMA-Factory splits a model over all GPUs that it sees unless its settings say a degree; "
         "write it behind the command"
@@ -291,14 +290,18 @@ def _truss(text: str) -> Held | None:
     block = under(text, "trt_llm")
     if not block:
         return None
-    told = dict(flag[2:].split("=", 1) for flag in settings.read("the settings", block))
-    told = {_TRUSS_PARTS.sub("", name): value for name, value in told.items()}
+    written = settings.texts("the settings", block)
+    told = {_TRUSS_PARTS.sub("", name): value for name, value in written.items()}
     model, kind = told.get("checkpoint_repository.repo", ""), told.get("quantization_type", "")
     if not model or told.get("base_model", "").startswith(("encoder", "whisper")):
         return None
     flags = {_TRUSS.get(name, name.replace("_", "-")): value for name, value in told.items()}
-    if "max-seq-len" not in flags and {"max-input-len", "max-output-len"} <= flags.keys():
-        flags["max-seq-len"] = str(int(flags["max-input-len"]) + int(flags["max-output-len"]))
+    lengths = [flags[name] for name in ("max-input-len", "max-output-len") if name in flags]
+    if "max-seq-len" not in flags and len(lengths) == 2:
+        if not all(map(str.isdecimal, lengths)):
+            given = " and ".join(lengths)
+            raise ValueError(f"max_input_len, max_output_len: {given}; give two whole numbers")
+        flags["max-seq-len"] = str(sum(map(int, lengths)))
     weights = kind.replace("_kv", "")
     if weights in _TRUSS_WEIGHTS:
         flags["quant-config.quant-algo"] = _TRUSS_WEIGHTS[weights]

@@ -11,13 +11,12 @@ import lazy_loader
 yaml = lazy_loader.load("yaml")
 
 
-def _flags(tree: Mapping[str, Any], lead: str = "") -> Iterator[str]:
+def _pairs(tree: Mapping[str, Any], lead: str = "") -> Iterator[tuple[str, str]]:
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            yield from _flags(value, f"{lead}{key}.")
+            yield from _pairs(value, f"{lead}{key}.")
         elif value not in ("", "null", "Null", "NULL", "~"):
-            text = value if isinstance(value, str) else json.dumps(value)
-            yield f"--{lead}{key}={text}"
+            yield f"{lead}{key}", value if isinstance(value, str) else json.dumps(value)
 
 
 def mapping(text: str) -> dict[str, Any]:
@@ -30,7 +29,12 @@ def mapping(text: str) -> dict[str, Any]:
 
 
 def read(path: str, text: str | None = None) -> list[str]:
-    """Flags of a file of `key: value` lines: `--key=value`, `--outer.key=value` where nested.
+    """Flags of a settings file: `--key=value`, `--outer.key=value` where nested; as `texts`."""
+    return [f"--{name}={value}" for name, value in texts(path, text).items()]
+
+
+def texts(path: str, text: str | None = None) -> dict[str, str]:
+    """Values of a file of `key: value` lines as it writes them, by `key`, or `outer.key`.
 
     Args:
         path: the file.
@@ -56,4 +60,4 @@ def read(path: str, text: str | None = None) -> list[str]:
         told = "; engines read YAML alone" if path.endswith(".toml") else ""
         said = ([*text.splitlines(), ""] * line)[line - 1].strip()
         raise ValueError(f"{path}, line {line}: {said!r} is not `key: value`{told}")
-    return list(_flags(tree))
+    return dict(_pairs(tree))

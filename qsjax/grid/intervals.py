@@ -215,14 +215,14 @@ class Lead(NamedTuple):
         return is_sure(self.chance)
 
 
-def names_of(hardware: str, model: str, q: float | None) -> Names:
+def names_of(hardware: str, model: str, q: float | None, engine: str = "") -> Names:
     """Accelerator and model, with q of a twin: variants of one thing err alike."""
-    return Names(base_name(hardware), base_name(model) + ("" if q is None else f" q={q:g}"))
+    return Names(base_name(hardware), base_name(model) + ("" if q is None else f" q={q:g}"), engine)
 
 
-def names_in(label: Mapping[str, Any]) -> Names:
+def names_in(label: Mapping[str, Any], engine: str = "") -> Names:
     """The names of a cell."""
-    return names_of(label["hardware"], label["model"], label["q"])
+    return names_of(label["hardware"], label["model"], label["q"], engine)
 
 
 def lead_of(first: NamedCase, second: NamedCase, *, ratio: float | None = None) -> Lead:

@@ -748,10 +748,8 @@ def _ranking(
     ranking = Ranking(
         *(convention, tuple(subjects), places, tuple(map(tuple, columns))),
         names=tuple(
-            names_of(cells.hardware.name, cells.model.name, cells.variants[0].q)._replace(
-                engine=cells.hardware.engine
-            )
-            for cells in sides
+            names_of(one.hardware.name, one.model.name, one.variants[0].q, one.hardware.engine)
+            for one in sides
         ),
         level=level,
         is_real=not is_papers(rules),

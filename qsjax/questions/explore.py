@@ -122,7 +122,7 @@ class Exploration(Result):
             solution, cell = of_row[id(row)]
             case = best_case(solution.cells, cell, solution.best)
             assert case is not None  # it runs
-            return NamedCase(case, names_in(row)._replace(engine=self.problem.engine))
+            return NamedCase(case, names_in(row, self.problem.engine))
 
         def sure(row: Row, best: Row) -> bool:
             ratio = row[objective] / best[objective]

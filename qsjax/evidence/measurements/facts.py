@@ -25,16 +25,10 @@ def checked(facts: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _in_json(text: str, facts: Mapping[str, str]) -> str:
-    try:
-        data = json.loads(text)
-    except ValueError:
-        found = reports.json_objects(text)
-        if found is None:
-            raise
-        data = list(found)
+    data = reports.json_of(text)
     if isinstance(data, dict) and isinstance(data.get("records"), list):
         data = data["records"]
-    if isinstance(data, list):
+    if isinstance(data, list | tuple):
         data = [{**facts, **one} if isinstance(one, dict) else one for one in data]
     elif isinstance(data, dict):
         data = {**facts, **data}

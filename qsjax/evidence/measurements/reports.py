@@ -9,7 +9,7 @@ throughput.py), the summary of MLPerf's LoadGen (https://github.com/mlcommons/in
 import csv
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from qsjax.catalog.reading import value_at
@@ -363,13 +363,23 @@ def refuse(text: str) -> None:
         raise ValueError(f"a page of HTML; give the JSON beside it, or {_INSTEAD}")
 
 
-def json_objects(text: str) -> Sequence[Any] | None:
-    """The objects of a text that has several, one a line or behind each other; None of another."""
-    left, found, decoder = text.strip(), list[Any](), json.JSONDecoder()
-    while left:
-        if not left.startswith("{"):
-            return None
-        one, end = decoder.raw_decode(left)
-        found.append(one)
-        left = left[end:].lstrip()
-    return found if len(found) > 1 else None
+def json_of(text: str) -> Any:
+    """What a text of JSON holds; several objects, one a line or behind each other, are a tuple.
+
+    >>> json_of('{"a": 1}'), json_of('{"a": 1} {"a": 2}')
+    ({'a': 1}, ({'a': 1}, {'a': 2}))
+
+    Raises:
+        ValueError: it is neither.
+    """
+    try:
+        return json.loads(text)
+    except ValueError:
+        left, found, decoder = text.strip(), list[Any](), json.JSONDecoder()
+        while left.startswith("{"):
+            one, end = decoder.raw_decode(left)
+            found.append(one)
+            left = left[end:].lstrip()
+        if left or len(found) < 2:
+            raise
+        return tuple(found)

@@ -5,7 +5,6 @@ tensorrt_llm/bench/dataclasses, InferenceX utils/process_result.py, genai-perf a
 (profile_export*.json), llmperf (token_benchmark_ray.py). `reports` has shapes of other kinds.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -146,13 +145,9 @@ def runs_in(text: str) -> list[Any] | None:
     Raises:
         ValueError: it is no JSON, or a report without times per token.
     """
-    try:
-        data = json.loads(text)
-    except ValueError:
-        objects = reports.json_objects(text)
-        if objects is None:
-            raise
-        return [run for one in objects for run in _runs_of(one) or [one]]
+    data = reports.json_of(text)
+    if isinstance(data, tuple):
+        return [run for one in data for run in _runs_of(one) or [one]]
     return _runs_of(data)
 
 

@@ -37,6 +37,8 @@ _MISSING = {
 }
 # What says on how many GPUs a run was.
 _DEGREES = {"tp", "dp", "pp", "ep", "kvp", "n_gpus"}
+# Columns of which benchmarks write several.
+_SEVERAL = ("tpot", "concurrency", "isl", "osl", "engine")
 NOTHING: Mapping[str, str] = {}
 
 
@@ -366,13 +368,7 @@ def _columns(headings: Sequence[str]) -> tuple[list[_Column], list[str], list[st
             found.append(_Column("", "", "", ""))
             if heading.strip():
                 unknown.append(heading.strip().lower())
-    for name in (
-        "tpot",
-        "concurrency",
-        "isl",
-        "osl",
-        "engine",
-    ):  # benchmarks write several of these
+    for name in _SEVERAL:
         same = sorted(
             (one for one in found if one.name == name),
             key=lambda one: columns.rank_of(one.name, one.own),

@@ -558,8 +558,8 @@ def explain(
         requests: input and output tokens of a request, for prefill beside decode; the context is
             their mean where the problem states none.
         prefix_hit_rate: share of a prompt that is already cached, wherever it is kept.
-        engine: what serves it ("vllm", "sglang", "trtllm", ...). The intervals rest on its
-            measured errors; without measurements of it on those of the nearest name, or of
+        engine: what serves it, the problem's by default, whose kernels run. The intervals rest on
+            its measured errors; without measurements of it on those of the nearest name, or of
             all, and a note says so. Prompts share steps by its rules, or by vLLM's.
         level: probability of the intervals of TPOT and throughput.
 
