@@ -30,7 +30,7 @@ from qsjax.questions.design.costs import (
     members,
 )
 from qsjax.questions.design.gaps import Gap, Search, has_bounds
-from qsjax.questions.design.tasks import SPAN, Task, log_metrics, log_slopes, refine
+from qsjax.questions.design.tasks import SPAN, Laws, Task, refine
 from qsjax.records.checks import check_positive
 
 SAMPLES = 64  # hardware on which promising splits are looked for
@@ -230,8 +230,8 @@ def _answer(task: Task, factors: np.ndarray, starts: int, gap: Gap) -> Design:
         designs = designs._replace(batch=chosen.batch[0])
     relaxed = Winners(with_rounding(stated.inputs, "relaxed"), designs)
     x = np.log(factors)
-    logs = np.asarray(log_metrics(relaxed, stated.economy, x, task.quantities, task.metric)[0])
-    slopes = np.asarray(log_slopes(relaxed, stated.economy, x, task.quantities, task.metric)[0])
+    laws = Laws(task, relaxed)
+    logs, slopes = laws.values(x)[0], laws.slopes(x)[0]
     share = task.weights * np.exp(-logs)
     gain = (share / share.sum()) @ slopes
     marginal = gain * spent / cost_slopes(cost, factors)

@@ -1,7 +1,7 @@
 """One inverse problem, its exact search and its smooth refinement."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +11,10 @@ from qsjax.cost.metrics import METRICS, Economy, Objective, score_of
 from qsjax.grid.cells import Cells, Winners, step_of, take
 from qsjax.grid.optimum import Best, best_of
 from qsjax.grid.parameters import read, with_rounding, write
-from qsjax.numerics.jax import jax, jnp
-from qsjax.numerics.namespace import Array
+from qsjax.numerics.jax import jax
+from qsjax.numerics.jaxpr import host_unless_traced, on_host_by_jax
+from qsjax.numerics.namespace import Array, xp
+from qsjax.numerics.numpy_backend import on_host
 from qsjax.questions.design.costs import CostModel, cost_of, cost_slopes, members
 
 SPAN = 100.0  # hardware is sought within this factor of the reference, both ways
@@ -20,27 +22,79 @@ WHOLE = 1e-9  # slack (log) by which batches fit, so that rounding cannot lose a
 MET = 1e-9  # relative distance by which a target still counts as met
 
 
-@partial(jax.jit, static_argnames=("quantities", "metric"))
-def log_metrics(
-    winners: Winners, economy: Economy, x: Array, quantities: tuple[str, ...], metric: Objective
+_step = host_unless_traced(step_of)
+
+
+def _laws(
+    winners: Winners,
+    economy: Economy,
+    x: Sequence[Array],
+    *,
+    quantities: tuple[str, ...],
+    metric: Objective,
 ) -> tuple[Array, Array]:
     """Log metric (larger is better) and log of B_max over the least batch, at log factors x."""
     fields = {
-        field: read(winners.inputs, field) * jnp.exp(x[k])
-        for k, name in enumerate(quantities)
+        field: read(winners.inputs, field) * xp.exp(own)
+        for own, name in zip(x, quantities, strict=True)
         for field in members(name)
     }
-    step = step_of(winners._replace(inputs=write(winners.inputs, fields)))
-    value = jnp.log(jnp.abs(score_of(metric, step, economy)))
+    step = _step(winners._replace(inputs=write(winners.inputs, fields)))
+    value = xp.log(xp.abs(score_of(metric, step, economy)))
     batch = winners.designs.batch
-    room = step.capacity.max_batch / (1.0 if batch is None else jnp.asarray(batch))
+    room = step.capacity.max_batch / (1.0 if batch is None else xp.asarray(batch))
     # Linear below what must fit, so that the constraint has a slope where nothing fits yet.
-    fits = jnp.where(room > 1, jnp.log(jnp.where(room > 1, room, 1.0)), room - 1.0)
+    fits = xp.where(room > 1, xp.log(xp.where(room > 1, room, 1.0)), room - 1.0)
     return (-value if METRICS[metric].less_is_better else value), fits
 
 
-# Slopes of both logs in every log factor, shape (row, quantity); arguments as of `log_metrics`.
-log_slopes = jax.jit(jax.jacfwd(log_metrics, argnums=2), static_argnames=("quantities", "metric"))
+_laws_on_host = on_host(_laws)
+
+
+@on_host_by_jax
+def _slopes_along(
+    winners: Winners, economy: Economy, x: tuple[Array, ...], along: tuple[Array, ...], **how: Any
+) -> tuple[Array, Array]:
+    def laws(at: tuple[Array, ...]) -> tuple[Array, Array]:
+        return _laws(winners, economy, at, **how)
+
+    slopes: tuple[Array, Array] = jax.jvp(laws, (x,), (along,))[1]
+    return slopes
+
+
+class Laws:
+    """Log metric and log room of every workload at log factors, and their slopes, by NumPy.
+
+    A solver asks some hundred times: compiling takes longer.
+    """
+
+    def __init__(self, task: "Task", winners: Winners) -> None:
+        self.winners, self.economy = winners, task.stated.economy
+        self.how: dict[str, Any] = {"quantities": task.quantities, "metric": task.metric}
+        # Goal and limits ask for the same point one after the other.
+        self._values, self._slopes = (lru_cache(maxsize=1)(f) for f in (self._at, self._along))
+
+    def values(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of both logs, each of shape (workload,)."""
+        return self._values(x.tobytes())
+
+    def slopes(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of both logs in every log factor, each of shape (workload, quantity)."""
+        return self._slopes(x.tobytes())
+
+    def _at(self, point: bytes) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.shape(self.winners.inputs.q)
+        found = _laws_on_host(self.winners, self.economy, tuple(np.frombuffer(point)), **self.how)
+        first, second = (np.broadcast_to(log, rows) for log in found)
+        return first, second
+
+    def _along(self, point: bytes) -> tuple[np.ndarray, np.ndarray]:
+        x = np.frombuffer(point)
+        shape = len(x), len(np.asarray(self.winners.inputs.q))
+        directions = tuple(np.eye(len(x))[:, :, None])
+        found = _slopes_along(self.winners, self.economy, tuple(x), directions, **self.how)
+        first, second = (np.broadcast_to(slope, shape).T for slope in found)
+        return first, second
 
 
 class Task:
@@ -121,10 +175,10 @@ def refine(
     if batch is not None:
         designs = designs._replace(batch=batch)
     winners = Winners(with_rounding(task.stated.inputs, "relaxed"), designs)
-    logs, slopes = _laws_at(task, winners)
-    goal, limit = _goal_and_limit(task, logs, slopes)
+    laws = Laws(task, winners)
+    goal, limit = _goal_and_limit(task, laws)
     # All batches fit.
-    room = _Law(lambda x: logs(x)[1] - WHOLE, lambda x: slopes(x)[1])
+    room = _Law(lambda x: laws.values(x)[1] - WHOLE, lambda x: laws.slopes(x)[1])
     edge = np.log(SPAN)
     found = minimize(
         goal.value,
@@ -136,10 +190,7 @@ def refine(
         options={"maxiter": 300, "ftol": 1e-12},
     )
     held = designs.batch if designs.batch is not None else 1.0
-    return found.x, np.exp(logs(found.x)[1]) * np.asarray(held)
-
-
-Pair = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # of metric and room
+    return found.x, np.exp(laws.values(found.x)[1]) * np.asarray(held)
 
 
 class _Law(NamedTuple):
@@ -149,28 +200,12 @@ class _Law(NamedTuple):
     slope: Callable[[np.ndarray], Any]
 
 
-def _laws_at(task: Task, winners: Winners) -> tuple[Pair, Pair]:
-    """Log metric and log room of every workload at log factors, and the slopes of both."""
-    # Handing over some hundred numbers of NumPy took longer than the laws themselves.
-    given = jax.device_put((winners, task.stated.economy))
-
-    def of(law: Any) -> Pair:
-        @lru_cache(maxsize=1)  # goal and limits ask for the same point one after the other
-        def at(point: bytes) -> tuple[np.ndarray, np.ndarray]:
-            first, second = law(*given, np.frombuffer(point), task.quantities, task.metric)
-            return np.asarray(first), np.asarray(second)
-
-        return lambda x: at(x.tobytes())
-
-    return of(log_metrics), of(log_slopes)
-
-
-def _goal_and_limit(task: Task, logs: Pair, slopes: Pair) -> tuple[_Law, _Law]:
+def _goal_and_limit(task: Task, laws: Laws) -> tuple[_Law, _Law]:
     """The best mix within a budget, or the least cost that reaches the targets."""
 
     def mix_slope(x: np.ndarray) -> Any:
-        share = task.weights * np.exp(-logs(x)[0])
-        return (share / share.sum()) @ slopes(x)[0]
+        share = task.weights * np.exp(-laws.values(x)[0])
+        return (share / share.sum()) @ laws.slopes(x)[0]
 
     def log_cost(x: np.ndarray) -> float:
         return float(np.log(cost_of(task.cost, np.exp(x))))
@@ -180,8 +215,8 @@ def _goal_and_limit(task: Task, logs: Pair, slopes: Pair) -> tuple[_Law, _Law]:
 
     if task.targets is None:
         ceiling = np.log(task.budget or np.inf)
-        loss = _Law(lambda x: -float(task.mix(logs(x)[0])), lambda x: -mix_slope(x))
+        loss = _Law(lambda x: -float(task.mix(laws.values(x)[0])), lambda x: -mix_slope(x))
         return loss, _Law(lambda x: ceiling - log_cost(x), lambda x: -cost_slope(x))
     wanted = task.sign * np.log(task.targets)
-    excess = _Law(lambda x: logs(x)[0] - wanted, lambda x: slopes(x)[0])
+    excess = _Law(lambda x: laws.values(x)[0] - wanted, lambda x: laws.slopes(x)[0])
     return _Law(log_cost, cost_slope), excess
