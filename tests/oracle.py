@@ -544,11 +544,19 @@ def expert_parallel(m, hw, p, w, convention, b):
             * m.hidden
             * (w.bytes_dispatch + w.bytes_act)
         )
-        near = (max(n_i, own) - own) / p.ep
-        far = (p.ep - max(n_i, own)) / p.ep
+        island = max(n_i, own)
+        near = (island - own) / p.ep
+        far = (p.ep - island) / p.ep
         alpha_i, beta_i = fabric(hw, inside=True, n=n_i)
         alpha_o, beta_o = fabric(hw, inside=False)
-        bandwidth = max(sent * near / beta_i, sent * far / beta_o)
+        inside, outside = sent * near, sent * far
+        if convention.expert_exchange == "relayed":
+            # One copy for every other island that any of a token's experts is on.
+            islands, copies = p.ep / island, min(m.top_k, p.ep)
+            met = (islands - 1) * (1 - ((islands - 1) / islands) ** copies)
+            outside = sent / (copies * min(tau, replica)) * met
+            inside += sent * far * (island - 1) / island
+        bandwidth = max(inside / beta_i, outside / beta_o)
         # Ranks of an island synchronise in the kernel itself.
         startup = alpha_o if far > 0 else alpha_i + hw.exchange_overhead if near > 0 else 0.0
     layers = (m.layers - m.dense_layers - m.bare_layers) / p.pp

@@ -35,7 +35,7 @@ SWITCHES = {
     "bottleneck": ("per_phase", "global"),
     "scope": ("full_model", "routed_ffn"),
     "expert_time_sharding": ("ep", "none"),
-    "expert_exchange": ("off_replica", "every_token"),
+    "expert_exchange": ("off_replica", "relayed", "every_token"),
     "attention_flops_over_kvp": (True, False),
     "attention_tiles": (True, False),
     "mla_cache": ("latent", "latent_over_tp", "two_latents", "keys_and_values_over_tp"),

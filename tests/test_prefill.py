@@ -1,6 +1,7 @@
 """Prefill: hand-worked terms and limits."""
 
 import dataclasses
+import itertools
 
 import jax
 import numpy as np
@@ -8,7 +9,10 @@ import pytest
 from hosted import hosted
 from tolerances import EXACT
 
+from qsjax import catalog
 from qsjax.catalog import ideal
+from qsjax.cost.laws.communication import expert_parallel
+from qsjax.cost.laws.sharding import context_of
 from qsjax.cost.prefill import Prompts, mean_attended, prefill_step
 from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Records, Workload
 
@@ -85,6 +89,65 @@ def test_the_busiest_rank_receives_its_load():
     assert float(busy.compute.ffn - even.compute.ffn) == pytest.approx(
         0.5 * 2 * PROMPT * 10 * 2 * 3 * 1024 * 4096 / (2e14 * 0.5), rel=EXACT
     )
+
+
+def test_a_token_crosses_once_to_each_island_that_it_has_experts_on():
+    """Two of eight ranks in four islands of two: what any placement of the two copies sends."""
+    slow = dataclasses.replace(HARDWARE, island_size=2.0, inter_bw=1e9, inter_latency=0.0)
+    away = [len({a // 2, b // 2} - {0}) for a, b in itertools.product(range(8), repeat=2)]
+    exchange = 10 * PROMPT * 1024 * (1 + 2) * np.mean(away) / (1e9 * HARDWARE.eff_link)
+    found = step(MOE, hardware=slow, ep=8.0, dp=8.0).comm
+    assert float(found) == pytest.approx(exchange, rel=EXACT)
+    # Inside, where links between islands are free: of two copies half is on one's own rank or its
+    # neighbour's, and so is half of what arrives from elsewhere.
+    free = dataclasses.replace(slow, inter_bw=1e30)
+    hops = [(a % 2 != 0) + (b % 2 != 0) for a, b in itertools.product(range(8), repeat=2)]
+    exchange = 10 * PROMPT * 1024 * (1 + 2) * np.mean(hops) / (1e11 * HARDWARE.eff_link)
+    found = step(MOE, hardware=free, ep=8.0, dp=8.0).comm
+    assert float(found) == pytest.approx(exchange, rel=EXACT)
+
+
+# DeepEP's normal kernels on H800, 4,096 tokens of DeepSeek-V3 (https://github.com/deepseek-ai/DeepEP
+# at dd758ca, docs/legacy.md): expert ranks, and GB/s, the mean of dispatch and combine, by its own
+# count: a token is a message to each node that it has experts on, its own too, and these are on at
+# most four nodes, which the law does not know.
+@pytest.mark.parametrize(
+    ("ranks", "rate", "ratio"), [(16, 43.0, 1.01), (32, 57.5, 1.15), (64, 50.5, 1.72)]
+)
+def test_exchanges_of_prompts_as_deepep_measures_them(ranks, rate, ratio):
+    nodes = min(ranks // 8, 4)
+    measured = nodes * (1 - (1 - 1 / nodes) ** 8) * 7168 * (1 + 2) / (rate * 1e9)
+    own = Records(
+        catalog.model("deepseek-v3"),
+        catalog.hardware("h800-sxm"),
+        Partition(dp=float(ranks), ep=float(ranks)),
+        catalog.workload("deepseek-v3"),
+    )
+    convention = dataclasses.replace(PHYSICAL, expert_exchange="relayed")
+    one = expert_parallel(context_of(own, convention), 1.0, 1.0)
+    assert float(one.bandwidth) / 58 / measured == pytest.approx(ratio, abs=0.02)
+
+
+# Prompt tokens/s of a node of eight in four nodes, measured with half of a batch beside the other:
+# https://www.lmsys.org/blog/2025-05-05-large-scale-ep (SGLang on H100, and DeepSeek's own profile).
+@pytest.mark.parametrize(
+    ("hardware", "prompt", "measured", "ratio"),
+    [
+        ("h800-sxm", 4096.0, 62_713, 0.71),
+        ("h100-sxm", 1024.0, 57_674, 0.83),
+        ("h100-sxm", 2048.0, 54_543, 0.86),
+        ("h100-sxm", 4096.0, 50_302, 0.89),
+    ],
+)
+def test_prompts_of_deepseek_over_four_nodes(hardware, prompt, measured, ratio):
+    own = Records(
+        catalog.model("deepseek-v3"),
+        catalog.hardware(hardware),
+        Partition(dp=32.0, ep=32.0),
+        catalog.workload("deepseek-v3"),
+    )
+    cost = prefill_step(own, PHYSICAL, Prompts(prompt, 16384.0 / prompt))
+    assert 8 * float(cost.tokens_per_s_per_gpu) / measured == pytest.approx(ratio, abs=0.01)
 
 
 def test_context_parallelism_divides_attention_and_sends_what_it_passes():

@@ -418,8 +418,8 @@ def test_deepseeks_prefill_with_its_hit_rate():
         return 8 * float(found.tokens_per_s_per_gpu)
 
     # 73,700 input tokens/s a node of 8 H800, 56.3 % of them from the cache.
-    assert node(0.563) / 73_700 == pytest.approx(0.83, abs=0.02)
-    assert node(0.0) / 73_700 == pytest.approx(0.38, abs=0.02)
+    assert node(0.563) / 73_700 == pytest.approx(1.31, abs=0.02)
+    assert node(0.0) / 73_700 == pytest.approx(0.60, abs=0.02)
 
 
 def test_deepseeks_first_token_of_a_long_prompt():
@@ -442,7 +442,7 @@ def test_loads_on_an_h20(length, load, miss, host):
     given = {"isl": length, "osl": 1, "prefix_hit_rate": 1.0, "reuse_interval": 0.0}
     found = {row["place"]: row for row in qs.prefix_cache(chip, Partition(), **given).rows()}
     assert found["host"]["load_time"] == pytest.approx(load, rel=0.02)
-    assert 1.0 < found["recompute"]["ttft"] / miss < 1.6
+    assert 0.9 < found["recompute"]["ttft"] / miss < 1.25
     # The front end and eager launches, 40 ms, are not counted: hits are told too fast.
     assert 0.1 < found["host"]["ttft"] / host < 0.5
 

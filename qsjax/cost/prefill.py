@@ -236,6 +236,9 @@ def _context(records: Records, convention: Convention) -> Context:
     # makes up for the links that few ranks leave idle.
     long = dataclasses.replace(records.hardware, eff_allreduce=1.0, mesh=0.0)
     single = dataclasses.replace(records.workload, query_tokens=1.0)
+    # Exchanges of long passes are relayed; in decode steps each copy goes straight to its expert.
+    if convention.expert_exchange == "off_replica":
+        convention = dataclasses.replace(convention, expert_exchange="relayed")
     return context_of(records._replace(hardware=long, workload=single), convention)
 
 

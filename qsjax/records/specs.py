@@ -41,6 +41,7 @@ Dtype = Literal["bf16", "fp8", "fp4"]
 ExpertTraffic = Literal["coverage", "full_pool", "all_experts", "top_k"]
 FfnSharding = Literal["stage", "tp"]
 DenseReplicas = Literal["whole", "sharded"]
+ExpertExchange = Literal["off_replica", "relayed", "every_token"]
 Bottleneck = Literal["per_phase", "global"]
 MlaLayout = Literal["latent", "latent_over_tp", "two_latents", "keys_and_values_over_tp"]
 
@@ -576,7 +577,7 @@ class Convention:
     twin: Literal["active_ffn", "total"] = _static("active_ffn")
     scope: Literal["full_model", "routed_ffn"] = _static("full_model")
     expert_time_sharding: Literal["ep", "none"] = _static("ep")
-    expert_exchange: Literal["off_replica", "every_token"] = _static("off_replica")
+    expert_exchange: ExpertExchange = _static("off_replica")
     attention_flops_over_kvp: bool = _static(True)
     attention_tiles: bool = _static(True)
     mla_cache: MlaLayout = _static("latent")

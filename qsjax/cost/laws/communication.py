@@ -118,6 +118,12 @@ def _every_token(ctx: Context) -> Cost:
     return Cost(is_spread * cost.startup, is_spread * cost.bandwidth)
 
 
+def _islands_met(copies: Array, islands: Array) -> Array:
+    """Islands besides its own that a token's copies reach, each anywhere among `islands` [1]."""
+    missed = xp.log(xp.where(islands > 1, 1.0 - 1.0 / xp.maximum(islands, 1.0), 1.0))
+    return (islands - 1.0) * (1.0 - xp.exp(copies * missed))
+
+
 def _off_replica(ctx: Context) -> Cost:
     part, hardware = ctx.partition, ctx.hardware
     ep = xp.asarray(part.ep)
@@ -129,18 +135,23 @@ def _off_replica(ctx: Context) -> Cost:
     # Every rank of an expert's tensor-parallel group needs the tokens; across replicas it is the
     # layout transition that gathers them.
     receivers = xp.minimum(ctx.lay.expert_tp, replica_ranks)
-    destinations = xp.minimum(ctx.model.top_k, ep) * receivers
-    elements = destinations * xp.asarray(ctx.model.hidden) / replica_ranks
-    per_expert_rank = (
-        elements * (xp.asarray(ctx.workload.bytes_dispatch) + ctx.workload.bytes_act) / ep
-    )
-    inside = per_expert_rank * (near - at_home) / collectives.inside_bw(ranks.inner, hardware)
-    outside = per_expert_rank * (ep - near) / hardware.inter_bw
+    copies = xp.minimum(ctx.model.top_k, ep)
+    token = xp.asarray(ctx.model.hidden) / replica_ranks
+    token = token * (xp.asarray(ctx.workload.bytes_dispatch) + ctx.workload.bytes_act)
+    at_rank = copies * receivers * token / ep
+    away = ep - near
+    inside, outside = near - at_home, at_rank * away
+    if ctx.convention.expert_exchange == "relayed":
+        # What lands on one rank of another island is handed on to the others there.
+        inside = inside + away * ((near - 1.0) / near)
+        outside = token * _islands_met(copies, ep / near)
+    inside = at_rank * inside / collectives.inside_bw(ranks.inner, hardware)
+    outside = outside / hardware.inter_bw
     # Exchange kernels synchronise all ranks, which takes longer than a start-up of the fabric;
     # between islands it is part of the measured latency.
     inside_latency = xp.asarray(hardware.intra_latency) + hardware.exchange_overhead
     latency = xp.where(
-        ep > near, hardware.inter_latency, xp.where(near > at_home, inside_latency, 0.0)
+        away > 0, hardware.inter_latency, xp.where(near > at_home, inside_latency, 0.0)
     )
     return Cost(latency, xp.maximum(inside, outside) / hardware.eff_link)
 
@@ -150,9 +161,11 @@ def expert_parallel(ctx: Context, microbatch: Array, load: Array) -> Cost:
 
     The ranks of one attention replica hold the same tokens after their all-reduce, so in the
     physical accounting only experts of other replicas cost a message, and at most ep of them.
+    `relayed`: a token crosses to an island once, whatever experts it meets there, and is handed on
+    inside. Source: DeepEP's normal kernels, https://github.com/deepseek-ai/DeepEP.
     """
-    is_physical = ctx.convention.expert_exchange == "off_replica"
-    one = _off_replica(ctx) if is_physical else _every_token(ctx)
+    is_paper = ctx.convention.expert_exchange == "every_token"
+    one = _every_token(ctx) if is_paper else _off_replica(ctx)
     layers = _moe_stage_layers(ctx)
     volume = layers * ctx.convention.ep_exchange_volume * one.bandwidth
     return Cost(layers * ctx.partition.ep_messages * one.startup, load * microbatch * volume)
