@@ -89,6 +89,8 @@ def test_reasons_why_shipped_records_are_not_scored(by_id):
         "image of the day of release, with which a B200 takes twice as long as an H200": 10,
         "without the kernels (AITER) that the article reports to be seven times as fast": 5,
         "the cache is full: throughput falls from 32 to 64 requests": 1,
+        "the options of its page ask for data parallel attention where the engine does not look "
+        "for it": 70,
     }
     served = [r for r in by_id.values() if r["category"] == "inferencex_agg"]
     assert {r["speculation"] for r in served} == {"none", "not stated"}

@@ -442,6 +442,19 @@ def test_single_node_serving_on_amd(report):
     assert abs(np.median(error)) <= 4
 
 
+def test_as_many_requests_as_fit(report):
+    """TensorRT-LLM's own tables: dense models right, mixtures too fast, by how much is known."""
+    wanted = {"category": ["trtllm_maxthroughput"]}
+    dense = errors(report, **wanted, model=["llama-3.1-8b", "llama-3.1-70b", "llama-3.1-405b"])
+    assert len(dense) == 117
+    assert np.median(np.abs(dense)) < 6
+    assert np.percentile(np.abs(dense), 90) < 20
+    assert abs(np.median(dense)) < 1
+    every = errors(report, **wanted)
+    assert len(every) == 263
+    assert 8 < np.median(every) < 11
+
+
 def test_wide_expert_parallelism(report):
     wide = errors(report, category=["deepseek_official"])
     assert len(wide) == 2

@@ -97,7 +97,6 @@ def _plain(one: OperatingPoint) -> OperatingPoint:
 _NEVER = {
     "mlperf_v5.1": "unknown batch: mixed prefill and decode under a load generator",
     "mlperf_v6.1": "unknown batch: mixed prefill and decode under a load generator",
-    "trtllm_maxthroughput": "unknown batch: the engine fills its memory, mixed prefill and decode",
     "helix_simulated": "simulated, not measured",
     "capacity_fact": "a size by definition, not a deployment",
 }
@@ -153,11 +152,13 @@ def _throughput(record: Mapping[str, Any]) -> tuple[Kind, float] | None:
     """Tokens/s: whole deployment per unit of the record."""
     metric, phase = str(record["metric"]).lower(), str(record.get("phase") or "")
     unit = rate_unit(str(record.get("unit") or ""), metric)
-    if unit.startswith("tok/s") and re.search("total|input", metric) and "output" not in metric:
+    counts = f"{metric} {record.get('unit')}".lower()
+    if unit.startswith("tok/s") and re.search("total|input", counts) and "output" not in metric:
         raise UnusableError(f"metric {record['metric']!r} may count prompts; give output tokens")
     partition = partition_of(record, {})
     gpus = math.prod(scalar(getattr(partition, name)) for name in GPU_DEGREES)
-    kind: Kind = "served_throughput" if "aggregated" in phase else "throughput"
+    is_served = "aggregated" in phase or phase.startswith("mixed")
+    kind: Kind = "served_throughput" if is_served else "throughput"
     kind = "static" if "static" in phase else kind
     if unit.startswith("tok/s/gpu"):
         return kind, gpus
@@ -191,8 +192,6 @@ def _kind(record: Mapping[str, Any]) -> tuple[Kind, float]:
     found = _throughput(record)
     if found is None or not found[1]:
         raise UnusableError(f"metric {metric!r} in {record.get('unit')!r} is not predicted")
-    if str(record.get("phase") or "").startswith("mixed"):
-        raise UnusableError("mixed prefill and decode at an unknown ratio")
     if "e2e" in metric:
         raise UnusableError("end to end over prefill and decode GPUs whose numbers are not stated")
     return found
