@@ -16,6 +16,7 @@ from qsjax.evidence.calibration import Fit, fit
 from qsjax.evidence.measurements import Case, load_records, predict, read_cases
 from qsjax.evidence.measurements.cases import plain
 from qsjax.evidence.measurements.storage import Record
+from qsjax.evidence.validation import FILLED
 from qsjax.records.units import US
 
 # Fitted: accelerators with high-confidence serving records, and the one with static batches.
@@ -111,7 +112,7 @@ def is_on(case: Case, names: Sequence[str]) -> bool:
 
 def load() -> Data:
     """The shipped data."""
-    records = load_records()
+    records = [record for record in load_records() if record["category"] != FILLED]
     read = (case for case in read_cases(records) if isinstance(case, Case))
     cases = tuple(plain(case) for case in read if not case.not_scored)
     return Data(cases, {str(record["id"]): record for record in records})

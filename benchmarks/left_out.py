@@ -25,6 +25,7 @@ from qsjax.evidence.measurements.predict import (
     outcomes,
     polls,
 )
+from qsjax.evidence.validation import FILLED
 from qsjax.numerics.loading import in_float64
 from qsjax.output.files import csv_text
 from qsjax.records.units import MS
@@ -36,8 +37,11 @@ DIGITS = 5
 
 @in_float64
 def measure() -> LeftOut:
-    """The errors of all shipped measurements of serving, as they are predicted: with kernels."""
-    records = load_records()
+    """The errors of shipped measurements of serving, as they are predicted: with kernels.
+
+    Those that nothing is fitted to are no part of it.
+    """
+    records = [record for record in load_records() if record["category"] != FILLED]
     levels = {str(record["id"]): str(record["confidence"]) for record in records}
     return leave_out(serving_of([c for c in read_cases(records) if isinstance(c, Case)], levels))
 

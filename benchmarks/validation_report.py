@@ -72,6 +72,10 @@ is predicted, either way; intervals are not widened to that, since they would ho
 what is like the fit. Nearness to what was measured (the same accelerator, engine and model, or none
 of them) tells no more: errors are as large where all three are known.
 
+RTX PRO 6000 has no constant of its own. Of 50 rates of TensorRT-LLM's page with as many requests as
+fit, 20 of one GPU are 3.5 % off in the median (Llama 3.3 70B and Qwen3-30B in FP4), ten of two
+pipeline stages 10 %; of four stages and eight they are 30 and 90 % too high.
+
 Largest: DeepSeek-V4-Flash under SGLang without speculation, whose tokens take 1.2 to 4 times what
 the laws say; bursts of a thousand short requests of unequal lengths, of which no steady state is
 reached; runs of one tracker on H100 whose prompts take twice as long as elsewhere; another's of one

@@ -15,7 +15,7 @@ def test_speeds_are_those_of_the_committed_run():
     largest = re.search(r"\| 9,999,876,096 \| ([\d.]+) \| [\d.]+ \| (\d+) \|", results)
     numpy = re.search(r"over NumPy, same run \| ([\d.]+)x", results)[1]
     assert f"{float(rate):.0f} M designs/s in float64, {numpy} times" in README
-    assert f"({single} in\nfloat32)" in README
+    assert f"({single} in float32)" in README
     assert f"{largest[1]} s and {float(largest[2]) / 1000:.2f} GB" in README
 
 

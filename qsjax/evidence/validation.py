@@ -45,7 +45,7 @@ class Headline(NamedTuple):
     Attributes:
         name: what was measured.
         role: `in the fit`; `left out`: not in the fit, but in view when the form of the laws was
-            chosen.
+            chosen; `never fitted`: nor in view.
         wanted: by column, what its value begins with.
     """
 
@@ -55,6 +55,7 @@ class Headline(NamedTuple):
 
 
 SERVED = "inferencex_agg"
+FILLED = "trtllm_maxthroughput"  # as many requests as fit; nothing is fitted to them
 # In the fit: what `benchmarks.fit_kernels` and, for AMD, `benchmarks.fit_accelerator` take.
 HEADLINES = (
     Headline(
@@ -72,9 +73,7 @@ HEADLINES = (
         "in the fit",
         {"category": ("wide_ep", "deepseek_official")},
     ),
-    Headline(
-        "as many requests as fit, TensorRT-LLM", "left out", {"category": ("trtllm_maxthroughput",)}
-    ),
+    Headline("as many requests as fit, TensorRT-LLM", "never fitted", {"category": (FILLED,)}),
     Headline("disaggregated serving", "left out", {"category": ("inferencex_disagg",)}),
     Headline("KV-cache capacity", "left out", {"category": ("kv_capacity",)}),
 )
@@ -105,7 +104,7 @@ REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
         "shares of the peaks",
     ),
     (
-        lambda row: row["category"] == "trtllm_maxthroughput",
+        lambda row: row["category"] == FILLED,
         "mixtures that fill the memory are told too fast (dense models are not: 117 records, bias "
         "below 1 %); the tables of kernels by themselves do not show why",
     ),
