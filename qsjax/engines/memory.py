@@ -219,6 +219,18 @@ def sizes(model: ModelSpec, part: Partition, work: Workload) -> tuple[Array, Arr
     return weights, kv_bytes_per_sequence(model, part, work, PHYSICAL)
 
 
+def too_heavy(one: OperatingPoint, found: Facts) -> str:
+    """Why the weights cannot be on the GPUs of a deployment; "" where they can."""
+    weights = scalar(sizes(one.model, one.partition, one.workload)[0])
+    capacity, visible = _total(one, found)
+    if weights <= visible - _taken(one):
+        return ""
+    return (
+        f"weights of {weights / GB:.1f} GB do not fit in the {capacity / GB:.1f} GB of each GPU "
+        "beside what its driver takes: the degrees, the format or the accelerator are others"
+    )
+
+
 def running(one: OperatingPoint, found: Facts) -> float:
     """Sequences of a replica that run at once: those asked for, as far as the engine holds them.
 
