@@ -130,8 +130,8 @@ class Simulation(Result):
             [
                 *([f"{row['model']} on {row['hardware']}"] if several else []),
                 f"{row['load']:g}",
-                _number(row["requests_per_s"], 2),
-                _number(row["tokens_per_s_per_gpu"]),
+                words.number(row["requests_per_s"]),
+                words.number(row["tokens_per_s_per_gpu"]),
                 *(_number(None if row[name] is None else row[name] / MS) for name in times),
                 _number(row["waiting"]),
                 _number(row["decoding"]),
