@@ -329,6 +329,12 @@ def test_a_traced_number_of_a_problem_is_told():
         (lambda x: qsjax.moe_or_dense(SMALL, [x]), "tpots"),
         (lambda x: qsjax.speculate(SMALL, acceptance=x), "acceptance"),
         (lambda x: qsjax.certify(SMALL, {"hbm_bw": x}), "box"),
+        (lambda x: qsjax.uncertainty(SMALL, {"q": qsjax.normal(x, 1)}), "distributions"),
+        (lambda x: qsjax.design(SMALL, qsjax.CostModel({"hbm_bw": qsjax.Price(x)}), 9), "cost"),
+        (lambda x: qsjax.served(MODEL, acceptance=x), "acceptance, drafts"),
+        (lambda x: asked(limits=qsjax.Limits(max_usd=x)), "limits"),
+        (lambda x: asked(economy={"watts": x}), "economy"),
+        (lambda x: asked(workload={"bytes_kv": x}), "workload"),
     ],
 )
 def test_a_traced_argument_of_a_question_is_told(ask, name):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from qsjax.grid.parameters import bounds, resolve
+from qsjax.numerics import trees
 from qsjax.records.conversion import NoNumberError, as_float64, kind_of
 from qsjax.records.fields import near
 
@@ -21,11 +22,12 @@ KINDS: dict[str, tuple[str, str]] = {
 }
 
 
+@trees.record
 @dataclasses.dataclass(frozen=True, slots=True)
 class Distribution:
     """A kind of `KINDS` and its numbers, such as `Distribution("normal", (5.0, 1.0))`."""
 
-    kind: str
+    kind: str = dataclasses.field(metadata={"static": True})
     numbers: tuple[float, ...]
 
 

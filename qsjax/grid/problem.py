@@ -212,6 +212,8 @@ def served(
     1.85
     """
     plain = as_served(model, weights, kv)
+    if is_traced((acceptance, drafts)):
+        raise ValueError(f"acceptance, drafts: {TRACED}")
     told = [f"{name}={value}" for name, value in (("weights", weights), ("kv", kv)) if value]
     work = plain.workload
     if acceptance is not None:
@@ -572,6 +574,9 @@ def _state(problem: Problem) -> Stated:
         if not isinstance(given, kind):
             hint = "qsjax.Limits(max_tpot=0.05)" if name == "limits" else '{"hbm_bw": [3e12, 5e12]}'
             raise ValueError(f"{name}: {kind_of(given)} was given; give {hint}, say")
+    for name in ("limits", "economy", "workload", "convention"):
+        if is_traced(getattr(problem, name)):
+            raise ValueError(f"{name}: {TRACED}")
     served, devices, single = _records(problem, wrong)
     lists: dict[str, tuple[float, ...]] = {}
     for name in ("gpus", "context", "twins"):
@@ -583,6 +588,9 @@ def _state(problem: Problem) -> Stated:
         lists[name] = tuple(dict.fromkeys(values))
     physical = (CONVENTIONS["physical"], "physical", None)
     rules, label, other = wrong.run("convention", named_rules, problem.convention, default=physical)
+    if problem.engine and "paper" in (other, label):
+        said = "the paper's accounting knows no kernels, and theirs are fitted to the physical one"
+        wrong.append(("engine", f"engine: {said}; drop engine, or take convention='physical'"))
     tuned = [one for device in devices for one in device.tuned.values()]
     if rules == PHYSICAL and any(one.expert_balance == "skewed" for one in tuned):
         rules = dataclasses.replace(rules, expert_balance="skewed")  # as the constants were fitted
