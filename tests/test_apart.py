@@ -18,7 +18,7 @@ ASKED = {"isl": 2000, "osl": 200, "quantile": 0.5, "replica_gpus": [1]}
 
 @pytest.fixture(scope="module")
 def found():
-    return qs.size_apart(ONE, "h200-sxm", rate=20.0, ttft=1.0, tpot=0.02, **ASKED)
+    return qs.size_apart(ONE, "h200-sxm", rate=20.0, ttft="1s", tpot="20ms", **ASKED)
 
 
 def test_both_pools_serve_the_rate_on_their_own_accelerators(found):

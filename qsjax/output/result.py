@@ -186,6 +186,11 @@ class Result:
 
         return pd.DataFrame([flat(row) for row in self.rows()])
 
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Names of the figures that `plot` draws, the most telling one first."""
+        return tuple(self.drawings())
+
     def plot(self, name: str | None = None, ax: Any = None) -> Any:
         """A figure of the result, on `ax` if one is given; the matplotlib Axes.
 

@@ -18,7 +18,7 @@ from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.output import words
 from qsjax.output.result import Result, Row, Table
-from qsjax.questions.simulation.loads import read_demand
+from qsjax.questions.simulation.loads import number_of, read_demand
 from qsjax.questions.simulation.sizing import (
     REPLICA_GPUS,
     SERVED,
@@ -156,8 +156,8 @@ def size_apart(
     rate: float,
     isl: str | float | None = None,
     osl: str | float | None = None,
-    ttft: float = float("inf"),
-    tpot: float = float("inf"),
+    ttft: float | str = float("inf"),
+    tpot: float | str = float("inf"),
     quantile: float = 0.95,
     replica_gpus: Sequence[int] = REPLICA_GPUS,
     seed: int = 0,
@@ -201,7 +201,7 @@ def size_apart(
     # The request has passed the front end when its cache arrives, all but its last token's.
     received = {"frontend": 0.0, **rules}
     decode = size(problem, osl=osl, tpot=tpot, prefix_hit_rate=1.0, scheduler=received, **shared)
-    moved = _moved(decode, reading, isl or 1)
+    moved, ttft = _moved(decode, reading, isl or 1), number_of("ttft", ttft, unit="s")
     if moved >= ttft:
         raise ValueError(
             f"ttft: {ttft:g} s is over before the cache of a prompt has moved, which takes "
