@@ -54,7 +54,7 @@ LISTED = 3  # numbers that are named one by one
 RATES_AND_SIZES = (
     *("hbm_bytes", "hbm_bw", "flops_bf16", "flops_fp8", "flops_fp4", "intra_bw", "inter_bw"),
 )
-_SMALLEST, _LONGEST = 1e6, 5.0
+SMALLEST, _LONGEST = 1e6, 5.0
 # What a record without a label is called.
 MODEL, GPU, ACCOUNTING = "my-model", "my-gpu", "own"
 
@@ -653,7 +653,7 @@ def hardly_in_si(problem: Problem) -> list[str]:
     for name in RATES_AND_SIZES:
         specs = [np.ravel(np.asarray(getattr(h.spec, name))) for h in stated.accelerators]
         least = min(stated.kept.get(name) or np.concatenate(specs))
-        if 0 < least < _SMALLEST:
+        if 0 < least < SMALLEST:
             unit = meaning_of(name).units
             lines.append(f"{name} is {with_unit(float(least), unit)}; 1 T{unit} is 1e12.")
     longest = float(np.asarray(problem.limits.max_tpot))
