@@ -352,6 +352,35 @@ def test_a_traced_argument_of_a_question_is_told(ask, name):
         jax.jit(ask)(0.5)
 
 
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (
+            lambda: qsjax.dense_twin("llama-3.1-70b", 3),
+            "llama-3.1-70b has no experts, so it has no",
+        ),
+        (
+            lambda: qsjax.size_apart(SMALL, rate=1, isl=9, osl=1),
+            "osl: one token comes with the pro",
+        ),
+        (
+            lambda: qsjax.speculate(SMALL, acceptance=[0.5, 0.6]),
+            r"acceptance: \[0.5, 0.6\] is a list",
+        ),
+        (lambda: qsjax.compare(SMALL, {"A": 1}), "subjects: A: no Subject; give qsjax.Subject"),
+        (lambda: asked(engine="vllm,sglang"), "engine: 'vllm,sglang' is not allowed"),
+    ],
+)
+def test_what_was_answered_or_ended_in_an_error_of_python_is_told(ask, says):
+    with pytest.raises(ValueError, match=says):
+        ask()
+
+
+def test_engines_are_spelt_in_python_as_at_the_prompt():
+    spelt = {"vLLM": "vllm", "TensorRT-LLM": "trtllm", "sglang": "sglang", None: "", "": ""}
+    assert {text: asked(engine=text).engine for text in spelt} == spelt
+
+
 def test_dtypes_are_spelt_in_python_as_at_the_prompt():
     for weights, kv in (("fp8", "fp8"), ("float8", "FP8_e4m3"), ("FP8", "e5m2")):
         work = asked(weights=weights, kv=kv).stated.models[0].workload

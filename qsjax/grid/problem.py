@@ -18,6 +18,7 @@ from qsjax.cost.meanings import meaning_of
 from qsjax.cost.metrics import Economy, Objective, check_economy, check_metrics, check_prices
 from qsjax.cost.metrics import economy_of as economy_of_hardware
 from qsjax.cost.prefix import mean_context
+from qsjax.engines.command_line import engine_named
 from qsjax.engines.flags import ENGINES
 from qsjax.engines.kernels import name_of as kernel_name
 from qsjax.engines.tuning import Formats, Tuned, formats_of, tune
@@ -477,6 +478,10 @@ class Problem:
     stated: Stated = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
+        """Read the engine in any of its spellings, and the rest into one form."""
+        engine = self.engine or ""
+        if isinstance(engine, str):
+            object.__setattr__(self, "engine", engine_named(engine) or engine)
         object.__setattr__(self, "stated", _state(self))
 
     def __repr__(self) -> str:

@@ -672,6 +672,8 @@ def _named(problem: Problem, subjects: Mapping[str, Subject] | None) -> dict[str
     if not isinstance(subjects, Mapping | None):
         raise ValueError(f'subjects: {kind_of(subjects)} was given; give {{"A": qsjax.Subject()}}')
     named = dict(subjects or {})
+    if strange := [name for name, one in named.items() if not isinstance(one, Subject)]:
+        raise ValueError(f"subjects: {words.joined(strange)}: no Subject; give qsjax.Subject(0, 0)")
     if subjects is None:
         for m, model in enumerate(stated.models):
             for h, device in enumerate(stated.accelerators):

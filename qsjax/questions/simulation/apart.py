@@ -148,6 +148,13 @@ def _reading(problem: Problem, prefill: Any) -> Problem:
     return reading
 
 
+def _check_requests(isl: Any, osl: Any) -> None:
+    """Raise `ValueError` where lengths are missing or nothing decodes."""
+    read_demand(Demand(isl, osl))
+    if np.max(draw_lengths(osl, 1000, np.random.default_rng(0))) <= 1:
+        raise ValueError("osl: one token comes with the prompt, and nothing decodes; give more")
+
+
 @fixed_question("looks for the fewest GPUs")
 def size_apart(
     problem: Problem,
@@ -187,7 +194,7 @@ def size_apart(
         ValueError: with everything that is out of range; the limit of TTFT is shorter than the
             transfer.
     """
-    read_demand(Demand(isl, osl))  # type: ignore[arg-type]  # tells what is missing
+    _check_requests(isl, osl)
     reading = _reading(problem, prefill)
     shared: dict[str, Any] = {
         "rate": rate,
