@@ -53,6 +53,12 @@ def test_rules_go_before_anything_is_wider_than_the_terminal(capsys):
     assert "┃" not in printed(capsys, 60)
 
 
+def test_what_binds_keeps_to_100_columns():
+    said = qsjax(*"binding deepseek-v3 --gpus 16 --hardware h200-sxm".split(), code=0).stdout
+    table = said.split("at the same tokens/s/user\n")[1].split("\ndeepseek-v3 ")[0]
+    assert max(map(len, table.splitlines())) <= WIDTH
+
+
 @pytest.mark.parametrize(
     "line",
     [

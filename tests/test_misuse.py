@@ -198,6 +198,20 @@ def test_an_unknown_objective_is_told_with_the_nearest_ones():
 
 
 @pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("glm-4.6", ["Note: glm-4.6 has the shape of glm-4.5, under whose name it counts."]),
+        ("meta-llama/Llama-3.1-70B-Instruct", []),
+        ("llama3.1:70b", []),
+        (qsjax.model("glm-4.5"), []),
+    ],
+)
+def test_a_model_that_counts_under_another_name_is_told(name, told):
+    asked = qsjax.Problem(name, "h200-sxm", gpus=8, context="8k")
+    assert qsjax.explore(asked).cautions() == told
+
+
+@pytest.mark.parametrize(
     ("line", "says"),
     [
         ("exlpore mixtral-8x7b", "no verb 'exlpore'; did you mean explore"),

@@ -649,6 +649,20 @@ def beyond_published(problem: Problem, lengths: Sequence[float]) -> list[str]:
     return lines
 
 
+def under_other_names(problem: Problem) -> list[str]:
+    """Models that were asked for by names of others of their shape, one line each."""
+    lines = []
+    for given, model in zip(_several(problem.model)[0], problem.stated.models, strict=True):
+        if isinstance(given, str) and catalog.lookup.is_model(given):
+            asked, name = (
+                "".join(filter(str.isalnum, x.lower()))
+                for x in (given.rpartition("/")[2], base_name(model.name))
+            )
+            if asked not in name and name not in asked:
+                lines.append(f"{given} has the shape of {model.name}, under whose name it counts.")
+    return lines
+
+
 def hardly_in_si(problem: Problem) -> list[str]:
     """Numbers that look as if they had another unit than SI's, one line each.
 

@@ -214,12 +214,13 @@ def _served(rate: float, outcome: Outcome, gpus: int) -> Row:
 BINDS = {"rate": "the rate"}  # limits that a copy less would break, as people call them
 
 
-def _queues(row: Row, target: Target) -> str:
-    """How many users wait: without a limit on TTFT a replica may serve any few at a time."""
+def _serves(row: Row, target: Target, load: str, limits: str) -> str:
+    """What so many GPUs do: without a limit on TTFT a replica may serve any few users at a time."""
+    s = "s" * (row["gpus"] == 1)
     if not target.users or math.isfinite(target.ttft) or row["waiting"] <= row["decoding"]:
-        return ""
+        return f"serve{s} {load} with {limits}"
     return (
-        f"; on average {row['waiting']:,.0f} users wait for a first token: "
+        f"keep{s} {limits}, but of {load} {row['waiting']:,.0f} wait for a first token on average: "
         "give a limit on TTFT to size for them too"
     )
 
@@ -274,8 +275,7 @@ def sentences(row: Row, target: Target, *, pool: str = "") -> list[str]:
     # With a rate asked for, what a sample of arrivals made of it would only confuse.
     rate = "" if target.rate else f"{words.number(row['requests_per_s'])} requests/s, "
     return [
-        f"{title}: {total} serve{'s' * (row['gpus'] == 1)} {load} with {limits}{least}"
-        f"{_queues(row, target)}.",
+        f"{title}: {total} {_serves(row, target, load, limits)}{least}.",
         f"{share} have at most {times}; {rate}"
         f"{words.number(row['tokens_per_s_per_gpu'])} {made} on each GPU{cost}.",
     ]
