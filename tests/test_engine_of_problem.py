@@ -130,9 +130,8 @@ def test_simulations_run_its_kernels_under_its_scheduler():
         for engine in ("", "vllm", "sglang")
     }
     assert len(set(rates.values())) == 3
-    assert scheduled(None, asked(engine="sglang")) == "sglang"
-    assert scheduled("trtllm", asked(engine="sglang")) == "trtllm"
-    assert scheduled(None, asked(engine="atom")) == scheduled(None, asked(engine="")) == "vllm"
+    assert scheduled(asked(engine="sglang")) == "sglang"
+    assert scheduled(asked(engine="atom")) == scheduled(asked(engine="")) == "vllm"
 
 
 @pytest.mark.parametrize("engine", ["vlm", "llama.cpp", 3])

@@ -437,7 +437,6 @@ def test_a_size_screens_by_the_mean_of_many_lengths():
     ("more", "says"),
     [
         ({"users": 4, "isl": 5, "osl": 5, "scheduler": {"budgets": 3}}, "budgets is not known"),
-        ({"users": 4, "isl": 5, "osl": 5, "engine": "ollama"}, "unknown engine"),
         ({"users": "many", "isl": 5, "osl": 5}, "not a number"),
         ({"users": [1, 2.5], "isl": 5, "osl": 5}, "whole numbers"),
         ({"trace": "arrival,isl,osl\n0,1,1\n", "isl": 5}, "states the lengths"),
@@ -656,7 +655,7 @@ def test_a_size_divides_sglangs_budget():
     problem = qs.Problem("mixtral-8x7b", "h100-sxm", axes={"dp": [8], "tp": [1], "pp": [1]})
     asked = {"users": 8, "isl": 4000, "osl": 20, "quantile": 0.5, "replica_gpus": [8]}
     ways = [{"budget": 4096, "divided": 1}, {"budget": 512, "divided": 0}, {"budget": 4096}]
-    found = [sizing.size(problem, engine="vllm", scheduler=way, **asked).rows()[0] for way in ways]
+    found = [sizing.size(problem, scheduler=way, **asked).rows()[0] for way in ways]
     assert found[0]["ttft_at_quantile"] == found[1]["ttft_at_quantile"]
     assert found[0]["ttft_at_quantile"] > found[2]["ttft_at_quantile"]
 

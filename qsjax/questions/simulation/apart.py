@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from qsjax.cost.laws.memory import kv_bytes_per_sequence
-from qsjax.engines.flags import Engine
 from qsjax.grid.problem import Problem, fixed_question
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
@@ -168,7 +167,6 @@ def size_apart(
     quantile: float = 0.95,
     replica_gpus: Sequence[int] = REPLICA_GPUS,
     seed: int = 0,
-    engine: Engine | None = None,
     scheduler: Mapping[str, ArrayLike] | None = None,
 ) -> PoolSizes:
     """The fewest GPUs that serve a rate of requests with prefill and decode on GPUs of their own.
@@ -187,8 +185,7 @@ def size_apart(
         quantile: share of the requests that must keep each limit.
         replica_gpus: sizes of a replica that are tried, in both pools.
         seed: seed of lengths and arrivals.
-        engine: the engine whose scheduler is followed.
-        scheduler: rules in place of the engine's, by name.
+        scheduler: rules in place of those of the problem's engine, or vLLM's, by name.
 
     Raises:
         ValueError: with everything that is out of range; the limit of TTFT is shorter than the
@@ -201,7 +198,6 @@ def size_apart(
         "isl": isl,
         "quantile": quantile,
         "seed": seed,
-        "engine": engine,
         "replica_gpus": replica_gpus,
     }
     rules = dict(scheduler or {})

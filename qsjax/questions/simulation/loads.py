@@ -251,10 +251,10 @@ def busy_of(records: Records, convention: Convention, outcome: Outcome, rate: fl
     return min(1.0, busy * rate)
 
 
-def scheduled(engine: Engine | None, problem: Problem) -> Engine:
-    """The engine whose scheduler is followed: the one that is named, or the problem's, or vLLM."""
+def scheduled(problem: Problem) -> Engine:
+    """The engine whose scheduler is followed: the problem's, or vLLM."""
     own: Any = problem.engine if problem.engine in SCHEDULED else "vllm"
-    return engine or own
+    return own
 
 
 def scheduler_of(
@@ -391,7 +391,6 @@ def simulate(
     seed: int = 0,
     ttft: float | str = math.inf,
     tpot: float | str = math.inf,
-    engine: Engine | None = None,
     scheduler: Scheduler | Mapping[str, ArrayLike] | None = None,
 ) -> Simulation:
     """One design under load, request by request: queues, quantiles of latency, evictions.
@@ -416,8 +415,8 @@ def simulate(
         seed: seed of lengths and arrivals.
         ttft: longest time to first token [s]; `attained` is the share of requests that keep it.
         tpot: longest mean time between the tokens of a request, likewise [s].
-        engine: whose scheduler is followed; the problem's, or vLLM's, by default.
-        scheduler: rules in place of the engine's, whole or by name, such as `{"budget": 4096}`.
+        scheduler: rules in place of those of the problem's engine, or vLLM's, whole or by name,
+            such as `{"budget": 4096}`.
 
     Raises:
         ValueError: with everything that is out of range or cannot run.
@@ -430,7 +429,7 @@ def simulate(
     """
     demand = Demand(isl, osl, prefix_hit_rate, requests, think, seed)  # type: ignore[arg-type]  # read below
     work = _work({"users": users, "rate": rate, "trace": trace}, demand)
-    rules = (scheduled(engine, problem), scheduler)
+    rules = (scheduled(problem), scheduler)
     served = tuple(_served(problem, at, partition, rules, work) for at in pairs_of(problem))
     asked = {"engine": rules[0], "scheduler": plain(scheduler)}
     asked |= {name: number_of(name, x, unit="s") for name, x in (("ttft", ttft), ("tpot", tpot))}

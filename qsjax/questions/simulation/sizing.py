@@ -648,7 +648,6 @@ def size(
     prefix_hit_rate: float = 0.0,
     think: float | str = 0.0,
     seed: int = 0,
-    engine: Engine | None = None,
     scheduler: Scheduler | Mapping[str, ArrayLike] | None = None,
 ) -> Sizing:
     """The fewest GPUs that serve so many users, or such a rate, within limits of latency.
@@ -671,8 +670,8 @@ def size(
         prefix_hit_rate: share of each prompt that is already cached.
         think: mean time that a user takes from an answer to the next request [s].
         seed: seed of lengths and arrivals.
-        engine: whose scheduler is followed; the problem's, or vLLM's, by default.
-        scheduler: rules in place of the engine's, whole or by name, such as `{"budget": 4096}`.
+        scheduler: rules in place of those of the problem's engine, or vLLM's, whole or by name,
+            such as `{"budget": 4096}`.
 
     Raises:
         ValueError: with everything that is out of range.
@@ -687,7 +686,7 @@ def size(
     given = Demand(isl, osl, prefix_hit_rate, think=think, seed=seed)  # type: ignore[arg-type]  # read
     demand = read_demand(given)
     sizes = [int(count) for count in loads_of("replica_gpus", replica_gpus)]
-    engine = scheduled(engine, problem)
+    engine = scheduled(problem)
     rules = (engine, scheduler)
     sized = tuple(_sized(problem, at, rules, demand, target, sizes) for at in pairs_of(problem))
     asked = {"engine": engine, "scheduler": plain(scheduler), "replica_gpus": sizes}
