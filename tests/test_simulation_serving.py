@@ -139,6 +139,14 @@ def test_a_rate_below_what_is_sustained_is_what_is_answered():
     assert seen.requests_per_s == pytest.approx(came, rel=0.03)
 
 
+def test_a_run_in_which_the_deployment_still_fills_is_told():
+    found = qs.simulate(ONE, isl=10, osl=1000, rate=[8.0, 16.0], requests=400)
+    (told,) = found.remarks()
+    assert told.startswith("At 16 requests/s the measured requests come within ")
+    wanted = float(told.split("give ")[1].removesuffix(" requests."))
+    assert wanted == pytest.approx(5 * 16 * found.rows()[1]["e2e_mean"], rel=0.01)
+
+
 def test_small_rates_are_no_zeros():
     """2 requests in 1,000 s were shown as 0.00 a second."""
     found = qs.simulate(ONE, isl=1000, osl=200, rate=2e-3, requests=400)

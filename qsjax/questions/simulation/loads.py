@@ -108,7 +108,26 @@ class Simulation(Result):
         return [max(one.outcome.longest for served in self.served for one in served.loads)]
 
     def remarks(self) -> list[str]:
-        """Loads that a design does not sustain, and what would."""
+        """Loads that a design does not sustain, and what would; runs that are too short."""
+        return [*self._short(), *self._unsustained()]
+
+    def _short(self) -> list[str]:
+        """Rates at which a deployment still fills while the measured requests come."""
+        lines = []
+        loads = [(one, served.largest_rate) for served in self.served for one in served.loads]
+        for one, most in loads:
+            (begin, end), took = one.outcome.came, one.outcome.mean("e2e")
+            is_short = end - begin < 2.0 * took and one.load <= most
+            if self.unit == "req/s" and "requests" in self.asked and is_short:
+                lines.append(
+                    f"At {one.load:g} requests/s the measured requests come within "
+                    f"{words.value(end - begin, 's')}, and one takes {words.value(took, 's')}: the "
+                    f"deployment still fills; give {words.number(5.0 * one.load * took)} requests."
+                )
+        return lines
+
+    def _unsustained(self) -> list[str]:
+        """Rates beyond what a design sustains."""
         return [
             f"{one.load:g} requests/s are more than the {served.largest_rate:.3g} that this design "
             "sustains: the queue grows without end, and its times say how long the run was; "
