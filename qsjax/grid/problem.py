@@ -652,7 +652,7 @@ def beyond_published(problem: Problem, lengths: Sequence[float]) -> list[str]:
 def under_other_names(problem: Problem) -> list[str]:
     """Models that were asked for by names of others of their shape, one line each."""
     lines = []
-    for given, model in zip(_several(problem.model)[0], problem.stated.models, strict=True):
+    for given, model in zip(_several(problem.model)[0], problem.stated.models, strict=False):
         if isinstance(given, str) and catalog.lookup.is_model(given):
             asked, name = (
                 "".join(filter(str.isalnum, x.lower()))

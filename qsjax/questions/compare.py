@@ -249,8 +249,8 @@ class Ranking:
             short[name] = rest.replace(f"@{device}", "", 1).lstrip(":@, ") or name
             if re.fullmatch(r"q=[\d.]+", short[name]):
                 short[name] = f"the dense twin ({short[name]})"
-        same = len(set(short.values())) < len(short)
-        return dict(zip(short, short, strict=True)) if same else short
+        clash = len(set(short.values())) < len(short)
+        return dict(zip(short, short, strict=True)) if clash else short
 
     @property
     def unit(self) -> float | None:
