@@ -72,7 +72,7 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
     (
         "Questions",
         "Each takes a `Problem` and returns a result with `rows()`, `frame()`, `dataset` (units on "
-        "every variable and coordinate), `plot()`, `drawings()`, `save(folder)` and a short "
+        "every variable and coordinate), `plot()`, `figures`, `save(folder)` and a short "
         "`repr`. Times are in seconds.",
         {
             "explore": "qs.explore(curve)",

@@ -127,6 +127,11 @@ def test_a_front_without_points_is_no_empty_table():
     assert "no faster accelerator that was tried" in text
 
 
+def test_a_target_that_is_a_time_is_one_of_tpot():
+    line = "break-even llama-3.1-70b --parameter gpus --target 20ms --context 8k".split()
+    assert "4 GPUs keep TPOT <= 20 ms" in said(*line).stdout
+
+
 def test_times_of_a_target_have_their_unit():
     flags = ("--hardware", "h100-sxm", "--parameter", "gpus", "--metric", "tpot", "--context", "8k")
     text = said("break-even", "mixtral-8x7b", *flags, "--gpus", "8,16", "--target", "0.05").stdout

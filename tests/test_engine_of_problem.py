@@ -9,12 +9,14 @@ from tolerances import EXACT
 
 import qsjax as qs
 from qsjax import catalog
+from qsjax.catalog import toml
 from qsjax.cli import cli
 from qsjax.cost.decode import decode_step
 from qsjax.engines.tuning import Formats, tune
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.questions.simulation.loads import scheduled
 from qsjax.records.specs import PHYSICAL, Partition, Records
+from qsjax.streaming import spec
 from qsjax.streaming.asked import Options, complaints
 
 LLAMA = {"model": "llama-3.1-70b", "hardware": "h100-sxm", "gpus": 8, "context": "2k"}
@@ -90,6 +92,28 @@ def test_a_sweep_is_what_explore_finds(tmp_path):
     found = qs.sweep(problem, tmp_path / "out").dataset
     (row,) = qs.explore(problem).rows()
     assert float(found["tpot"].squeeze()) == pytest.approx(row["tpot"], rel=EXACT)
+    other = dataclasses.replace(problem, engine="sglang")
+    with pytest.raises(ValueError, match=r'engine: was "vllm", now "sglang"'):
+        qs.sweep(other, tmp_path / "out", resume=True)
+    text = '[sweep]\nmodels = ["llama-3.1-70b"]\nhardware = ["h100-sxm"]\nengine = "%s"\n'
+    text += '[axes]\ngpus = 8\ncontext = "2k"\n'
+    (tmp_path / "spec.toml").write_text(text % "vllm")
+    assert spec.asked_in(toml.read(tmp_path / "spec.toml"))[0].engine == "vllm"
+    (tmp_path / "spec.toml").write_text(text % "vlm")
+    with pytest.raises(ValueError, match=r"line 4: engine: 'vlm' .*did you mean vllm"):
+        qs.sweep(tmp_path / "spec.toml", tmp_path / "other")
+
+
+@pytest.mark.parametrize("convention", ["paper", "both"])
+def test_the_papers_accounting_has_no_kernels(convention):
+    """It took them untold, with intervals of that engine's measurements."""
+    with pytest.raises(ValueError, match="engine: the paper's accounting knows no kernels"):
+        asked(convention=convention)
+    with pytest.raises(ValueError, match="engine: the paper's Table 2 varies an accelerator"):
+        qs.study(asked(model="mixtral-8x7b", twins=5))
+    line = "vllm serve meta-llama/Llama-3.1-70B-Instruct -tp 8"
+    notes = qs.explain_command(line, "h100-sxm", context=2048, convention=convention).notes
+    assert any("paper's accounting counts with them too" in note for note in notes)
 
 
 def test_an_accelerator_without_measured_kernels_keeps_the_constants_of_all():
@@ -106,9 +130,8 @@ def test_simulations_run_its_kernels_under_its_scheduler():
         for engine in ("", "vllm", "sglang")
     }
     assert len(set(rates.values())) == 3
-    assert scheduled(None, asked(engine="sglang")) == "sglang"
-    assert scheduled("trtllm", asked(engine="sglang")) == "trtllm"
-    assert scheduled(None, asked(engine="atom")) == scheduled(None, asked(engine="")) == "vllm"
+    assert scheduled(asked(engine="sglang")) == "sglang"
+    assert scheduled(asked(engine="atom")) == scheduled(asked(engine="")) == "vllm"
 
 
 @pytest.mark.parametrize("engine", ["vlm", "llama.cpp", 3])

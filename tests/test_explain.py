@@ -350,7 +350,9 @@ def test_prompts_share_steps_by_the_rules_of_the_engine():
     """SGLang's decoding waits for prompts, whose bound is no step; vLLM's is at most a full one."""
     asked = Problem("qwen3-8b", "h200-sxm", gpus=1, twins=(), context=9015.0, batch=[64.0])
     found = {
-        engine: explain(asked, Partition(), requests=(9000.0, 30.0), engine=engine).prefill
+        engine: explain(
+            dataclasses.replace(asked, engine=engine), Partition(), requests=(9000.0, 30.0)
+        ).prefill
         for engine in ("vllm", "sglang")
     }
     # Of 63 others those whose last token is not on its way to a user.

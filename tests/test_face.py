@@ -102,6 +102,35 @@ def test_a_traced_number_out_of_its_range_gives_no_number(record, name, value):
         assert math.isnan(jax.grad(lambda x: asked(x).tpot)(value))
 
 
+@pytest.mark.parametrize(
+    ("record", "changes"),
+    [
+        ("model", {"top_k": 300.0}),
+        ("model", {"dense_layers": 70.0}),
+        ("model", {"window_layers": 3.0}),
+        ("hardware", {"overlap_tp": 0.9, "overlap_ep": 0.2}),
+        ("workload", {"tokens_per_step": 2.0}),
+    ],
+)
+def test_traced_numbers_that_contradict_give_no_number(record, changes):
+    """300 of 256 experts gave a time within jit."""
+    given = {"model": qs.model("deepseek-v3"), "hardware": qs.hardware("h200-sxm")}
+    given["workload"] = qs.workload("deepseek-v3")
+
+    def asked(values):
+        own = dataclasses.replace(given[record], **dict(zip(changes, values, strict=True)))
+        records = given | {record: own}
+        work = records.pop("workload")
+        return qs.decode(*records.values(), SPLIT, context="8k", batch=64, workload=work)
+
+    sound = [getattr(given[record], name) for name in changes]
+    both = jax.vmap(asked)(np.array([[*changes.values()], sound]))
+    assert both.reasons.tolist() == [("numbers contradict each other",), ()]
+    assert np.isnan(both.tpot).tolist() == [True, False]
+    with pytest.raises(ValueError, match="|".join(changes)):
+        asked([*changes.values()])
+
+
 def test_a_traced_prompt_out_of_its_range_gives_no_number():
     found = jax.jit(lambda n: qs.prefill("llama-3.1-8b", "h100-sxm", prompt=n))(-4096.0)
     assert "a number is out of its range" in found.reasons

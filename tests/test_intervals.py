@@ -19,6 +19,7 @@ from qsjax.grid.case import best_case
 from qsjax.grid.cells import cells_of
 from qsjax.grid.intervals import NamedCase, Names, error_of_case, lead_at_rate, lead_of
 from qsjax.numerics.loading import in_float64
+from qsjax.questions.explain.answers import explained
 
 TOY = Spread(
     width=0.2,
@@ -183,7 +184,7 @@ def test_an_engine_without_measurements_is_told_with_what_stands_for_it():
     assert used == ""
     assert "'lmdeploy': intervals are those of all measured ones (" in note
     asked = qs.Problem("llama-3.1-8b", "h100-sxm", gpus=1, context="8k")
-    found = qs.explain(asked, engine="vlm")
+    found = explained(asked, None, "vlm")
     assert found.engine == "vllm"
     assert any("no measurements of the engine 'vlm'" in line for line in found.notes)
     assert "vllm" in found.rows()[0]["interval_rests_on"]

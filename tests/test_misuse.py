@@ -198,6 +198,20 @@ def test_an_unknown_objective_is_told_with_the_nearest_ones():
 
 
 @pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("glm-4.6", ["Note: glm-4.6 has the shape of glm-4.5, under whose name it counts."]),
+        ("meta-llama/Llama-3.1-70B-Instruct", []),
+        ("llama3.1:70b", []),
+        (qsjax.model("glm-4.5"), []),
+    ],
+)
+def test_a_model_that_counts_under_another_name_is_told(name, told):
+    asked = qsjax.Problem(name, "h200-sxm", gpus=8, context="8k")
+    assert qsjax.explore(asked).cautions() == told
+
+
+@pytest.mark.parametrize(
     ("line", "says"),
     [
         ("exlpore mixtral-8x7b", "no verb 'exlpore'; did you mean explore"),
@@ -220,6 +234,15 @@ def test_an_unknown_objective_is_told_with_the_nearest_ones():
         (
             "explain --model mixtral-8x7b --hardware h100",
             "has no --model: the model stands by itse",
+        ),
+        ("explore mixtral-8x7b --gpus 8 --gpus 16", "--gpus is given twice; give it once"),
+        ("explore mixtral-8x7b --engine vllm,sglang", "'vllm,sglang' is not one of 'vllm'"),
+        ("size mixtral-8x7b --users 9 --gpus 8", "size has no --gpus: `simulate` counts"),
+        ("size mixtral-8x7b --users 9 --disaggregated", "`size --prefill-hardware NAME` has"),
+        ("break-even llama-3.1-70b --parameter hbm_bw", "to compare with; give a target"),
+        (
+            "sensitivity mixtral-8x7b --gpus 8 --uncertain hbm_bw=normal:3.35,0.1",
+            "hbm_bw: 3.35 B/s is none of an accelerator; 1 TB/s is 1e12",
         ),
         ("explore mixtral-8x7b --context 131,072", "may be one number: write 131072"),
         ("pareto mixtral-8x7b --context 16,384", "may be one number: write 16384"),
@@ -329,12 +352,47 @@ def test_a_traced_number_of_a_problem_is_told():
         (lambda x: qsjax.moe_or_dense(SMALL, [x]), "tpots"),
         (lambda x: qsjax.speculate(SMALL, acceptance=x), "acceptance"),
         (lambda x: qsjax.certify(SMALL, {"hbm_bw": x}), "box"),
+        (lambda x: qsjax.uncertainty(SMALL, {"q": qsjax.normal(x, 1)}), "distributions"),
+        (lambda x: qsjax.design(SMALL, qsjax.CostModel({"hbm_bw": qsjax.Price(x)}), 9), "cost"),
+        (lambda x: qsjax.served(MODEL, acceptance=x), "acceptance, drafts"),
+        (lambda x: asked(limits=qsjax.Limits(max_usd=x)), "limits"),
+        (lambda x: asked(economy={"watts": x}), "economy"),
+        (lambda x: asked(workload={"bytes_kv": x}), "workload"),
     ],
 )
 def test_a_traced_argument_of_a_question_is_told(ask, name):
     """Each ended in an error of JAX about arrays."""
     with pytest.raises(ValueError, match=f"{name}: a traced value is no number to search by"):
         jax.jit(ask)(0.5)
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (
+            lambda: qsjax.dense_twin("llama-3.1-70b", 3),
+            "llama-3.1-70b has no experts, so it has no",
+        ),
+        (
+            lambda: qsjax.size_apart(SMALL, rate=1, isl=9, osl=1),
+            "osl: one token comes with the pro",
+        ),
+        (
+            lambda: qsjax.speculate(SMALL, acceptance=[0.5, 0.6]),
+            r"acceptance: \[0.5, 0.6\] is a list",
+        ),
+        (lambda: qsjax.compare(SMALL, {"A": 1}), "subjects: A: no Subject; give qsjax.Subject"),
+        (lambda: asked(engine="vllm,sglang"), "engine: 'vllm,sglang' is not allowed"),
+    ],
+)
+def test_what_was_answered_or_ended_in_an_error_of_python_is_told(ask, says):
+    with pytest.raises(ValueError, match=says):
+        ask()
+
+
+def test_engines_are_spelt_in_python_as_at_the_prompt():
+    spelt = {"vLLM": "vllm", "TensorRT-LLM": "trtllm", "sglang": "sglang", None: "", "": ""}
+    assert {text: asked(engine=text).engine for text in spelt} == spelt
 
 
 def test_dtypes_are_spelt_in_python_as_at_the_prompt():

@@ -637,6 +637,16 @@ class TestLedgers:
         solid = [p.get_height() for p in ax.patches if p.get_facecolor()[3] > 0]
         assert math.isclose(sum(solid), 100.0)
 
+    def test_bars_of_one_context_are_named_and_the_legend_has_every_resource(self):
+        """Twelve long names left no room for the colours: `and 12 more`."""
+        sizes = [f"hbm_bw {k} TB/s, hbm_bytes 80 GB" for k in "12345678"]
+        ax = plotting.time_breakdown([row("moe", None, ONE, 1.0) | {"label": s} for s in sizes])
+        named = [t.get_text().replace("\n", " ") for t in ax.get_xticklabels()]
+        assert named == sizes
+        shown = [t.get_text() for t in ax.get_legend().get_texts()]
+        assert "comm EP" in shown
+        assert not any("more" in text for text in shown)
+
     def test_memory_bars_end_at_the_capacity(self):
         ax = FIGURES["memory_ledger"]()
         right = max(p.get_x() + p.get_width() for p in ax.patches)

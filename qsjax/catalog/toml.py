@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from qsjax.records.checks import value_problem
+from qsjax.records.conversion import shown
 from qsjax.records.fields import Rule
 
 Entry = TypeVar("Entry")
@@ -151,7 +152,7 @@ def number_of(document: Document, key: str, value: Any, rule: Rule | None = None
     """An exact number from a parsed value; another type is a problem, and one against the rule."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         hint = "; write a plain number, units belong in the key" if isinstance(value, str) else ""
-        complain(document, key, f"{value!r} is not a number{hint}")
+        complain(document, key, f"{shown(value)} is not a number{hint}")
         return None
     number = Decimal(value)
     if rule and (problem := value_problem(rule, float(number))):

@@ -48,6 +48,12 @@ VERBS: dict[str, str] = {
     "completion": "Shell completion: how to switch it on.",
 }
 WIDTH = 100  # characters of a line where no terminal says how many it has
+# Options that some verb lacks, and what does the same.
+MEANT = {
+    **dict.fromkeys(("--model", "-m"), ": the model stands by itself, as in its help"),
+    "--gpus": ": `simulate` counts those of its degrees (--tp 8), `size` looks for the number",
+    "--disaggregated": ": `size --prefill-hardware NAME` has GPUs of their own for prompts",
+}
 EVERY_VERB = {
     "--format table|json|csv": "What is printed on standard output.",
     "--out DIRECTORY": "Write data, tables, figures and the exact inputs there.",
@@ -111,30 +117,27 @@ class LazyGroup(click.Group):
         for ours, theirs in (("number", "float"), ("whole number", "integer")):
             message = re.sub(rf"not a valid {theirs}( range)?", f"not a {ours}", message)
         verb = error.ctx.info_name if error.ctx is not None else None
-        if isinstance(error, click.NoSuchOption) and error.option_name in ("--model", "-m"):
-            return f"{verb} has no {error.option_name}: the model stands by itself, as in its help"
-        if isinstance(error, click.NoSuchOption) and not error.possibilities and error.ctx:
-            named = {name: self.get_command(error.ctx, name) for name in VERBS}
-            having = [
-                name
-                for name, command in named.items()
-                if command and any(error.option_name in own.opts for own in command.params)
-            ]
-            if having:
-                return f"{verb} has no {error.option_name}; it is one of {', '.join(having)}"
-            of_engine = " (what an engine takes stands behind its command, after `--`)"
-            told = of_engine if verb == "explain" and len(error.option_name) > 2 else ""
-            return (
-                f"{verb} has no {error.option_name}; `qsjax {verb} --help` lists what it has{told}"
-            )
+        if isinstance(error, click.NoSuchOption) and error.ctx:
+            meant = MEANT.get(error.option_name, "" if error.possibilities else self._where(error))
+            return f"{verb} has no {error.option_name}{meant}" if meant else message
         if message.startswith("Got unexpected extra argument") and error.ctx is not None:
             takes = [own.make_metavar(error.ctx) for own in error.ctx.command.params
                      if isinstance(own, click.Argument)]  # fmt: skip
-            has = " and ".join(takes) or "no argument"
-            message = f"{message}; {verb} takes {has}"
-            if "MODEL" in takes:
-                message += "; `qsjax compare` takes several models"
+            more = "; `qsjax compare` takes several models" if "MODEL" in takes else ""
+            message += f"; {verb} takes {' and '.join(takes) or 'no argument'}{more}"
         return message
+
+    def _where(self, error: click.NoSuchOption) -> str:
+        """Which verbs have an option that its verb lacks."""
+        context, name = click.get_current_context(), error.option_name
+        having = [verb for verb in VERBS if (own := self.get_command(context, verb))
+                  and any(name in one.opts for one in own.params)]  # fmt: skip
+        if having:
+            return f"; it is one of {', '.join(having)}"
+        verb = error.ctx.info_name if error.ctx else ""
+        more = " (what an engine takes stands behind its command, after `--`)"
+        is_long = verb == "explain" and len(name) > 2
+        return f"; `qsjax {verb} --help` lists what it has{more if is_long else ''}"
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Verbs that begin so, without importing any."""

@@ -8,6 +8,7 @@ from qsjax.cli.options import flag, verb
 from qsjax.cost.metrics import TARGETS
 from qsjax.output.result import Result
 from qsjax.questions.break_even import break_even, solve_for
+from qsjax.records.conversion import seconds_of_text
 
 COUNTS = tuple(2.0**k for k in range(9))  # GPU counts tried for a target, 1 to 256
 
@@ -28,11 +29,7 @@ COUNTS = tuple(2.0**k for k in range(9))  # GPU counts tried for a target, 1 to 
 @flag(
     "--metric", TARGETS, "What is compared, or what must reach the target.", "tokens_per_s_per_gpu"
 )
-@flag(
-    "--target",
-    str,
-    "Solve for this value of the metric (tpot as 30ms) instead of for equality.",
-)
+@flag("--target", str, "Solve for this value of the metric (tpot as 30ms), not for equality.")
 @serving_options.reuse_options
 def command(model: str, **flags: Any) -> Result:
     r"""Find every value of a parameter at which MODEL and its dense twin are equally good.
@@ -48,12 +45,14 @@ def command(model: str, **flags: Any) -> Result:
       qsjax break-even deepseek-v3 --parameter prefix_hit_rate --isl 32k --reuse-interval 300s
       qsjax break-even deepseek-v3 --parameter gpus --metric tpot --target 30ms --context 32k
     """
-    name, interval = flags["parameter"], (flags["low"], flags["high"])
-    more: dict[str, Any] = {"objective": flags["metric"]}
+    name, interval, metric = flags["parameter"], (flags["low"], flags["high"]), flags["metric"]
+    if options.is_default("metric") and seconds_of_text(flags["target"] or "") is not None:
+        metric = "tpot"  # as no other one is a time
+    more: dict[str, Any] = {"objective": metric}
     if name == "gpus" and options.is_default("gpus"):
         more["gpus"] = COUNTS
     reuse, others = serving_options.reuse_flags(flags)
     problem = problem_of(model, others, **more)
     if flags["target"] is None:
         return break_even(problem, name, *interval, **reuse)
-    return solve_for(problem, name, *interval, **{flags["metric"]: flags["target"]})
+    return solve_for(problem, name, *interval, **{metric: flags["target"]})

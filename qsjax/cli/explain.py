@@ -43,7 +43,9 @@ def _read_in(words: tuple[str, ...]) -> tuple[str, ...]:
     is_file = is_name and (Path(first).is_file() or first.lower().endswith(SCRIPTS))
     if not is_file or first.lower().endswith(MODELS) or not re.search(r"[./]", first):
         return words
-    return (content_of(Path(first)), *more)
+    if not (text := content_of(Path(first))).strip():
+        raise ValueError(f"{first}: the file is empty; give one that starts a server")
+    return (text, *more)
 
 
 @verb("explain")

@@ -17,7 +17,7 @@ HEADINGS = {
     ),
     "Designs tried": (*DEGREES, "replicas", "kv_mode", "batch"),
     "Limits, prices and intervals": (
-        *("max_tpot", "min_user_rate", "max_gpus", "headroom", "max_usd", "max_joules"),
+        *("max_tpot", "min_user_rate", "max_gpus", "min_headroom", "max_usd", "max_joules"),
         *(f"max_{name}" for name in DEGREES),
         *("tp_in_island", "usd_per_hour", "watts", "utilisation", "pue", "level"),
     ),
@@ -27,6 +27,14 @@ _HEADING_OF = {name: heading for heading, names in HEADINGS.items() for name in 
 
 class Verb(click.Command):
     """A command whose help groups its options and says those of every verb in one line."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse an option that is given twice, of which click takes the last."""
+        order = self.make_parser(ctx).parse_args([*args])[2]
+        once = [one for one in order if not (one.multiple or getattr(one, "is_flag", False))]
+        for name in (one.opts[0] for one in once if once.count(one) > 1):
+            raise click.UsageError(f"{name} is given twice; give it once, lists with commas", ctx)
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """One row for neighbours of one text, under the headings of `HEADINGS`."""

@@ -94,7 +94,7 @@ class Engines(click.Choice[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Its short name."""
-        found = engine_named(value) if isinstance(value, str) else None
+        found = engine_named(str(value))
         return super().convert(found if found in self.choices else value, param, ctx)
 
 

@@ -6,15 +6,9 @@ from typing import Any
 from qsjax.cli import options
 from qsjax.cli.grid_options import problem_of
 from qsjax.cli.options import flag, verb
-from qsjax.grid.distributions import check, parse
+from qsjax.grid.distributions import check, named
 from qsjax.output.result import Result
-from qsjax.questions.sensitivity import (
-    DEFAULT_PARAMETERS,
-    METRIC_NAMES,
-    Distribution,
-    sensitivity,
-    uncertainty,
-)
+from qsjax.questions.sensitivity import DEFAULT_PARAMETERS, METRIC_NAMES, sensitivity, uncertainty
 from qsjax.questions.sensitivity.draws import DRAWS
 from qsjax.questions.sensitivity.switching import SPAN
 from qsjax.records.conversion import names_of
@@ -68,7 +62,7 @@ def command(model: str, **flags: Any) -> Result:
     span, chosen = flags["span"], flags["parameter"]
     if not span >= 1.0:
         raise ValueError(f"--span {span:g}: give a factor above 1, or 1 for no switches")
-    given = dict(_distribution(text) for text in flags["uncertain"])
+    given = dict(named(text) for text in flags["uncertain"])
     if given:
         check(given)  # names first: a misspelt one should not cost a search
     problem = problem_of(model, flags, CONTEXTS)
@@ -84,10 +78,3 @@ def command(model: str, **flags: Any) -> Result:
         how = {"draws": flags["draws"], "seed": flags["seed"], "losses": losses}
         found = dataclasses.replace(found, uncertainty=uncertainty(problem, given, **how))
     return found
-
-
-def _distribution(text: str) -> tuple[str, Distribution]:
-    name, separator, rest = text.partition("=")
-    if not separator:
-        raise ValueError(f"--uncertain {text!r}: write NAME=KIND:NUMBERS, such as q=normal:5,1")
-    return name.strip(), parse(rest)

@@ -77,7 +77,7 @@ limit_options = options(
     flag("--max-tpot", Duration(), "Longest time per output token, as 50ms."),
     flag("--min-user-rate", float, "Fewest tokens/s of each user."),
     flag("--max-gpus", float, "Most GPUs in all."),
-    flag("--headroom", float, "Share of usable memory that stays free."),
+    flag("--headroom min_headroom", float, "Share of usable memory that stays free."),
     *(flag(f"--max-{name}", float, _COST) for name in ("usd", "joules")),
     *(flag(f"--max-{name}", float, "Largest tp, ep, pp, dp, kvp.") for name in DEGREES),
     flag("--tp-in-island", bool, "Keep tp within an NVLink (or like) domain."),
@@ -107,11 +107,9 @@ def limits_of(flags: dict[str, Any]) -> Limits:
         ValueError: a limit excludes every value of the flag that it bounds.
     """
     _check_pairs(flags)
-    names = ("max_tpot", "min_user_rate", "max_gpus", "max_usd", "max_joules")
+    names = ("max_tpot", "min_user_rate", "max_gpus", "min_headroom", "max_usd", "max_joules")
     degrees = tuple(f"max_{name}" for name in DEGREES)
     given = {n: flags[n] for n in (*names, *degrees) if flags[n] is not None}
-    if flags["headroom"] is not None:
-        given["min_headroom"] = flags["headroom"]
     return Limits(**given, tp_in_island=float(flags["tp_in_island"]))
 
 

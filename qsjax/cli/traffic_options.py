@@ -37,7 +37,7 @@ engine_options = options(
 
 def arguments_of(flags: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `simulate` and `size`: lengths, limits, and the rules of the engine."""
-    named = ("isl", "osl", "prefix_hit_rate", "think", "seed", "engine")
+    named = ("isl", "osl", "prefix_hit_rate", "think", "seed")
     rules = {name: flags[name] for name in ("budget", "sequences") if flags[name] is not None}
     if flags["mixed"] is not None:
         rules["mixed"] = float(flags["mixed"])

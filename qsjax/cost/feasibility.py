@@ -21,8 +21,12 @@ REASONS: dict[str, int] = {
     "KV mode not applicable": 128,
     "batch does not fit": 256,
 }
-# What only a traced number can break: checks tell others before there is a step.
-OUT_OF_RANGE, OUT_OF_RANGE_BIT = "a number is out of its range", 512
+# What only traced numbers can break: checks tell others before there is a step.
+OUT_OF_RANGE_BIT, CONTRADICTION_BIT = 512, 1024
+TRACED_REASONS = {
+    "a number is out of its range": OUT_OF_RANGE_BIT,
+    "numbers contradict each other": CONTRADICTION_BIT,
+}
 # What memory can mend, as texts and as a bit set; the other reasons say that a split is illegal.
 MEMORY_RULES = ("weights do not fit", "no sequence fits", "batch does not fit")
 MEMORY_REASONS = sum(REASONS[text] for text in MEMORY_RULES)
@@ -110,4 +114,4 @@ def reason_names(bits: int) -> list[str]:
     >>> reason_names(1 | 64)
     ['weights do not fit', 'wrong GPU count']
     """
-    return [name for name, bit in {**REASONS, OUT_OF_RANGE: OUT_OF_RANGE_BIT}.items() if bits & bit]
+    return [name for name, bit in (REASONS | TRACED_REASONS).items() if bits & bit]

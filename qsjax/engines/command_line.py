@@ -91,11 +91,13 @@ _WRITTEN = re.compile(r"(?:>>?|\btee(?: -a)?)\s*['\"]?([^\s|;&<>'\"]+)")
 
 
 def engine_named(text: str) -> Engine | None:
-    """The engine that a name means, None where it is none of them.
+    """The engine that a name means, None where it is none of them, or several.
 
     >>> engine_named("TensorRT-LLM 1.2"), engine_named("vllm-v1"), engine_named("dynamo-trt")
     ('trtllm', 'vllm', 'trtllm')
     """
+    if "," in text:
+        return None
     words = re.findall(r"[a-z]+", re.sub(r"(?i)(trt|tensorrt)[-_ ]?llm", "trtllm", text).lower())
     return next((_SPELT[word] for word in words if word in _SPELT), None)
 

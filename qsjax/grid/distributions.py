@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 
 from qsjax.grid.parameters import bounds, resolve
+from qsjax.grid.problem import RATES_AND_SIZES, SMALLEST
+from qsjax.numerics import trees
 from qsjax.records.conversion import NoNumberError, as_float64, kind_of
 from qsjax.records.fields import near
+from qsjax.records.specs import FIELDS
 
 # Inputs of the quality factor, q = (loss_dense / loss_moe)^(1 / alpha) (eq. 12 to 14).
 LOSSES = ("loss_dense", "loss_moe", "alpha")
@@ -21,11 +24,12 @@ KINDS: dict[str, tuple[str, str]] = {
 }
 
 
+@trees.record
 @dataclasses.dataclass(frozen=True, slots=True)
 class Distribution:
     """A kind of `KINDS` and its numbers, such as `Distribution("normal", (5.0, 1.0))`."""
 
-    kind: str
+    kind: str = dataclasses.field(metadata={"static": True})
     numbers: tuple[float, ...]
 
 
@@ -64,6 +68,14 @@ def parse(text: str) -> Distribution:
     return Distribution(kind.strip(), numbers)
 
 
+def named(text: str) -> tuple[str, Distribution]:
+    """The name and the distribution of a text such as `q=normal:5,1`."""
+    name, separator, rest = text.partition("=")
+    if not separator:
+        raise ValueError(f"--uncertain {text!r}: write NAME=KIND:NUMBERS, such as q=normal:5,1")
+    return name.strip(), parse(rest)
+
+
 def _is_valid(kind: str, numbers: tuple[float, ...]) -> bool:
     try:
         values = [as_float64(number) for number in numbers if not isinstance(number, str)]
@@ -95,6 +107,9 @@ def _problem(name: str, given: Distribution) -> str | None:
     what, rule = KINDS[given.kind]
     if not _is_valid(given.kind, given.numbers):
         return f"{name}: {given.kind} takes {what}, with {rule}; got {given.numbers}"
+    if name in RATES_AND_SIZES and 0 < given.numbers[0] < SMALLEST:
+        unit = FIELDS[name].unit
+        return f"{name}: {given.numbers[0]:g} {unit} is none of an accelerator; 1 T{unit} is 1e12"
     low, high = _limits(name)
     ends = given.numbers if given.kind in ("uniform", "triangular") else (given.numbers[0],)
     if min(ends) < low or max(ends) > high:

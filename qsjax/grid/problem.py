@@ -18,6 +18,7 @@ from qsjax.cost.meanings import meaning_of
 from qsjax.cost.metrics import Economy, Objective, check_economy, check_metrics, check_prices
 from qsjax.cost.metrics import economy_of as economy_of_hardware
 from qsjax.cost.prefix import mean_context
+from qsjax.engines.command_line import engine_named
 from qsjax.engines.flags import ENGINES
 from qsjax.engines.kernels import name_of as kernel_name
 from qsjax.engines.tuning import Formats, Tuned, formats_of, tune
@@ -54,7 +55,7 @@ LISTED = 3  # numbers that are named one by one
 RATES_AND_SIZES = (
     *("hbm_bytes", "hbm_bw", "flops_bf16", "flops_fp8", "flops_fp4", "intra_bw", "inter_bw"),
 )
-_SMALLEST, _LONGEST = 1e6, 5.0
+SMALLEST, _LONGEST = 1e6, 5.0
 # What a record without a label is called.
 MODEL, GPU, ACCOUNTING = "my-model", "my-gpu", "own"
 
@@ -212,6 +213,8 @@ def served(
     1.85
     """
     plain = as_served(model, weights, kv)
+    if is_traced((acceptance, drafts)):
+        raise ValueError(f"acceptance, drafts: {TRACED}")
     told = [f"{name}={value}" for name, value in (("weights", weights), ("kv", kv)) if value]
     work = plain.workload
     if acceptance is not None:
@@ -475,6 +478,10 @@ class Problem:
     stated: Stated = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
+        """Read the engine in any of its spellings, and the rest into one form."""
+        engine = self.engine or ""
+        if isinstance(engine, str):
+            object.__setattr__(self, "engine", engine_named(engine) or engine)
         object.__setattr__(self, "stated", _state(self))
 
     def __repr__(self) -> str:
@@ -572,6 +579,9 @@ def _state(problem: Problem) -> Stated:
         if not isinstance(given, kind):
             hint = "qsjax.Limits(max_tpot=0.05)" if name == "limits" else '{"hbm_bw": [3e12, 5e12]}'
             raise ValueError(f"{name}: {kind_of(given)} was given; give {hint}, say")
+    for name in ("limits", "economy", "workload", "convention"):
+        if is_traced(getattr(problem, name)):
+            raise ValueError(f"{name}: {TRACED}")
     served, devices, single = _records(problem, wrong)
     lists: dict[str, tuple[float, ...]] = {}
     for name in ("gpus", "context", "twins"):
@@ -583,6 +593,9 @@ def _state(problem: Problem) -> Stated:
         lists[name] = tuple(dict.fromkeys(values))
     physical = (CONVENTIONS["physical"], "physical", None)
     rules, label, other = wrong.run("convention", named_rules, problem.convention, default=physical)
+    if problem.engine and "paper" in (other, label):
+        said = "the paper's accounting knows no kernels, and theirs are fitted to the physical one"
+        wrong.append(("engine", f"engine: {said}; drop engine, or take convention='physical'"))
     tuned = [one for device in devices for one in device.tuned.values()]
     if rules == PHYSICAL and any(one.expert_balance == "skewed" for one in tuned):
         rules = dataclasses.replace(rules, expert_balance="skewed")  # as the constants were fitted
@@ -636,6 +649,20 @@ def beyond_published(problem: Problem, lengths: Sequence[float]) -> list[str]:
     return lines
 
 
+def under_other_names(problem: Problem) -> list[str]:
+    """Models that were asked for by names of others of their shape, one line each."""
+    lines = []
+    for given, model in zip(_several(problem.model)[0], problem.stated.models, strict=False):
+        if isinstance(given, str) and catalog.lookup.is_model(given):
+            asked, name = (
+                "".join(filter(str.isalnum, x.lower()))
+                for x in (given.rpartition("/")[2], base_name(model.name))
+            )
+            if asked not in name and name not in asked:
+                lines.append(f"{given} has the shape of {model.name}, under whose name it counts.")
+    return lines
+
+
 def hardly_in_si(problem: Problem) -> list[str]:
     """Numbers that look as if they had another unit than SI's, one line each.
 
@@ -645,7 +672,7 @@ def hardly_in_si(problem: Problem) -> list[str]:
     for name in RATES_AND_SIZES:
         specs = [np.ravel(np.asarray(getattr(h.spec, name))) for h in stated.accelerators]
         least = min(stated.kept.get(name) or np.concatenate(specs))
-        if 0 < least < _SMALLEST:
+        if 0 < least < SMALLEST:
             unit = meaning_of(name).units
             lines.append(f"{name} is {with_unit(float(least), unit)}; 1 T{unit} is 1e12.")
     longest = float(np.asarray(problem.limits.max_tpot))

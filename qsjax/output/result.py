@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from qsjax.cost.meanings import Meaning, meaning_of
-from qsjax.grid.problem import Problem, beyond_published, hardly_in_si
+from qsjax.grid.problem import Problem, beyond_published, hardly_in_si, under_other_names
 from qsjax.output import files
 from qsjax.output.labels import axis_value, variant_name
 from qsjax.records.conversion import kind_of
@@ -110,7 +110,8 @@ class Result:
         problem: Problem | None = getattr(self, "problem", None)
         lines = []
         if problem is not None:
-            lines = [*beyond_published(problem, self.lengths()), *hardly_in_si(problem)]
+            lines = [*under_other_names(problem), *beyond_published(problem, self.lengths())]
+            lines += hardly_in_si(problem)
         return [f"Note: {line}" for line in lines]
 
     def record(self) -> Row:
@@ -185,6 +186,11 @@ class Result:
         import pandas as pd  # comes with xarray
 
         return pd.DataFrame([flat(row) for row in self.rows()])
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Names of the figures that `plot` draws, the most telling one first."""
+        return tuple(self.drawings())
 
     def plot(self, name: str | None = None, ax: Any = None) -> Any:
         """A figure of the result, on `ax` if one is given; the matplotlib Axes.

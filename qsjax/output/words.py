@@ -265,6 +265,8 @@ def split(row: Mapping[str, Any], is_moe: bool) -> str:
     'attention on every GPU by itself and experts over all 64'
     >>> split({"tp": 4, "ep": 1, "pp": 1, "dp": 1, "kvp": 1, "replicas": 2}, is_moe=False)
     '2 copies, each with tensor parallelism over 4 GPUs'
+    >>> split({"tp": 1, "ep": 1, "pp": 1, "dp": 4, "kvp": 1, "replicas": 2}, is_moe=False)
+    '2 copies, each with 4 replicas of one GPU'
     """
     tp, pp, dp, kvp, ep = (int(row[name]) for name in ("tp", "pp", "dp", "kvp", "ep"))
     copies, rank, stage = int(row.get("replicas", 1)), tp * kvp, tp * kvp * dp
@@ -281,7 +283,7 @@ def split(row: Mapping[str, Any], is_moe: bool) -> str:
     if pp > 1:
         parts.append(f"layers in {pp} stages")
     if dp > 1 and not is_moe:
-        parts.append(f"{dp} replicas of this")
+        parts.append(f"{dp} replicas of {'this' if parts else 'one GPU'}")
     return (f"{copies} copies, each with " if copies > 1 else "") + joined(parts)
 
 

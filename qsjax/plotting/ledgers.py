@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Smaller shares of a bar have no place in the legend: nobody would find them in it.
 TOLD = 0.005
 _HIDDEN: dict[str, Any] = {"facecolor": "none", "hatch": "//////"}
+# Length of a line of a name below a bar [inches].
+NAME_ROOM = 1.5
 # Memory by what it holds. Terms are looked up by the first key that their name contains.
 MEMORY: dict[str, Look] = {
     "free": Look("none", ""),
@@ -92,10 +94,18 @@ def time_breakdown(
     ax.set_ylim(-0.045 * (100.0 if share else tallest), (100.0 if share else tallest) * 1.06)
     ax.set_xticks(range(len(contexts)), [units.tokens(context) for context in contexts])
     ax.tick_params(axis="x", length=0)
+    at = "context [tokens]"
+    if len(contexts) == 1 < len(names):  # every bar is named
+        places = [(k - (len(names) - 1) / 2) * width for k in range(len(names))]
+        size = style.sizes(ax).tick
+        folded = [style.wrapped(name, NAME_ROOM, size) for name in names]
+        ax.set_xticks(places, folded, rotation=90, fontsize=size)
+        at = f"at {units.tokens(contexts[0])} tokens"
     what = "share of a token's time [%]" if share else "time per output token [ms]"
-    style.label(ax, title, "context [tokens]", what)
+    style.label(ax, title, at, what)
     shown = [style.mark(look.marker, name, color=look.colour) for name, look in looks.items()]
-    return style.legend_above(ax, 4, handles=[*shown, *_time_handles(rows)])
+    more = shown if len(contexts) > 1 else []
+    return style.legend_above(ax, 4, handles=[*_time_handles(rows), *more])
 
 
 def _bar(

@@ -167,7 +167,8 @@ class Binding(Result):
         points: dict[tuple[Any, ...], list[str]] = {}
         for row in self.rows():
             key = tuple(row[name] for name in ("label", "gpus", "context", "point"))
-            points.setdefault(key, [text(row[name]) for name in HEADS])
+            first = [text(row[name]).replace("interactivity", "TPOT") for name in HEADS]
+            points.setdefault(key, first)
             points[key].append(f"{round(row['elasticity'], 2) + 0.0:+.2f}")
         heads = ["series", "tok/s/user", "tok/s/GPU", "batch", "limited by"]
         heads += [parameter.name for parameter in self.parameters]

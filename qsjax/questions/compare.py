@@ -50,6 +50,8 @@ TURN_WIDTH = 0.02
 WORTH = 0.05
 # Where one part is this many times the whole gap, parts cancel out and no share explains it.
 CANCELS = 2.0
+# Longest name of a subject that is not folded in a table [characters].
+LONG = 20
 
 
 class Subject(NamedTuple):
@@ -237,6 +239,19 @@ class Ranking:
                 row |= {"chance": lead.chance, "is_sure": lead.is_sure, "margin": lead.margin}
         return row | ({} if batch is None else {"batch": int(batch)})
 
+    def short_names(self) -> dict[str, str]:
+        """Names of the subjects, all but the first shortened to what sets them apart."""
+        first, *others = self.subjects
+        device, model, _ = self.names[0]
+        short = {first: first}
+        for name in others:
+            rest = name.removeprefix(model)
+            short[name] = rest.replace(f"@{device}", "", 1).lstrip(":@, ") or name
+            if re.fullmatch(r"q=[\d.]+", short[name]):
+                short[name] = f"the dense twin ({short[name]})"
+        clash = len(set(short.values())) < len(short)
+        return dict(zip(short, short, strict=True)) if clash else short
+
     @property
     def unit(self) -> float | None:
         """Compute of the first design that runs, by which table 5 is divided [GPU-s]."""
@@ -310,7 +325,7 @@ class Comparison(Result):
 
     def summary(self) -> str:
         """How the others stand against the first subject, what tokens cost, and who leads where."""
-        return _shortened("\n".join(filter(None, _answer(self))), self.own)
+        return _shortened("\n".join(filter(None, _answer(self))), self.own.short_names())
 
     def decisions(self) -> list[Decision]:
         """How sure the winners are; none under the paper's accounting.
@@ -337,7 +352,7 @@ class Comparison(Result):
         for side in self.sides:
             end = f", {side.convention} convention" if len(self.sides) > 1 else ""
             end += f"; {words.count(self.problem.stated.gpus[0], 'GPU')}"
-            tables.append(_main_table(self.rows_of(side), self.own.subjects[0], end))
+            tables.append(_main_table(self.rows_of(side), side.short_names(), end))
         if len(self.sides) > 1:
             tables += [_parts_table(self.rows_of(side), side.convention) for side in self.sides]
         return tables
@@ -453,18 +468,8 @@ def _answer(comparison: Comparison) -> list[str]:
     return ["\n".join(sentences), "" if batched else prices, " ".join(turns)]
 
 
-def _shortened(text: str, side: Ranking) -> str:
-    """The text with all subjects but the first shortened to what sets them apart."""
-    first, *others = side.subjects
-    device, model, _ = side.names[0]
-    short = {first: first}
-    for name in others:
-        rest = name.removeprefix(model)
-        short[name] = rest.replace(f"@{device}", "", 1).lstrip(":@, ") or name
-        if re.fullmatch(r"q=[\d.]+", short[name]):
-            short[name] = f"the dense twin ({short[name]})"
-    if len(set(short.values())) < len(short):
-        return text
+def _shortened(text: str, short: Mapping[str, str]) -> str:
+    """The text with short names of subjects."""
     longest = sorted(short, key=len, reverse=True)
     replaced = re.sub("|".join(map(re.escape, longest)), lambda match: short[match[0]], text)
     return re.sub(r"(^|[.\n] ?)the dense", r"\1The dense", replaced)
@@ -571,32 +576,38 @@ def _output_rate(row: Row) -> float:
     return float(max(known, default=row["tokens_per_s_per_gpu"]))
 
 
-def _main_table(rows: Sequence[Row], first: str, end: str) -> Table:
-    prices = {
-        "usd_per_million_tokens": "USD/Mtok",
-        "usd_per_million_tokens_with_prompts": "with prompts",
-    }
-    shown = [name for name in prices if any(name in row for row in rows)]
-    names = ("split", "batch", "users", "tpot", "between", "user", "gpu")
-    heads = ["context", "subject", *columns.heads(*names)]
-    heads += [*(prices[name] for name in shown), "factor", "why"]
+def _main_table(rows: Sequence[Row], short: Mapping[str, str], end: str) -> Table:
+    price, head = "usd_per_million_tokens", "USD/Mtok"
+    with_prompts = f"{price}_with_prompts"
+    if any(with_prompts in row for row in rows):
+        price, head = with_prompts, "USD/Mtok with prompts"
+    names = ("split", "batch", "users", "tpot", "between", "gpu")
+    priced = any(price in row for row in rows)
+    heads = ["context", "subject", *columns.heads(*names), *([head] if priced else [])]
+    heads += ["factor", "why"]
     cells: list[Sequence[str]] = []
     for _, part in groupby(rows, itemgetter("context")):
         cells += [()] if cells else []
         for row in part:
-            start = [f"{row['context']:,}", row["subject"]]
+            start = [f"{row['context']:,}", _foldable(short[row["subject"]])]
             if not row["is_feasible"]:
                 cells.append([*start, "nothing runs", *[""] * (len(heads) - 3)])
                 continue
             design = columns.cells(row, *names)
             design[-1] += " *" if row["is_winner"] else ""
-            usd = (f"{row[name]:,.3f}" if name in row else "-" for name in shown)
+            usd = [f"{row[price]:,.3f}" if price in row else "-"] if priced else []
             factor = f"{row['factor']:.2f}x" if "factor" in row else "-"
             cells.append([*start, *design, *usd, factor, _shares(row)])
+    first = next(iter(short))
     title = (
         f"The best designs (* leads); factors are over {first}, why is the share of the gap{end}"
     )
     return Table(title, heads, cells, 3)
+
+
+def _foldable(name: str) -> str:
+    """A name with spaces, where it is long, at which a table may fold it."""
+    return re.sub(r"(?<=[,:])|(?=@)", " ", name) if len(name) > LONG else name
 
 
 def _shares(row: Row) -> str:
@@ -661,6 +672,8 @@ def _named(problem: Problem, subjects: Mapping[str, Subject] | None) -> dict[str
     if not isinstance(subjects, Mapping | None):
         raise ValueError(f'subjects: {kind_of(subjects)} was given; give {{"A": qsjax.Subject()}}')
     named = dict(subjects or {})
+    if strange := [name for name, one in named.items() if not isinstance(one, Subject)]:
+        raise ValueError(f"subjects: {words.joined(strange)}: no Subject; give qsjax.Subject(0, 0)")
     if subjects is None:
         for m, model in enumerate(stated.models):
             for h, device in enumerate(stated.accelerators):

@@ -3,12 +3,15 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from qsjax import catalog
 from qsjax.cost.laws import params
 from qsjax.cost.laws.params import TwinDefinition
 from qsjax.numerics.jaxpr import host_unless_traced
 from qsjax.numerics.loading import in_float64
 from qsjax.numerics.namespace import ArrayLike
+from qsjax.numerics.numpy_backend import is_traced
 from qsjax.records import checks
 from qsjax.records.specs import ModelSpec
 
@@ -63,7 +66,7 @@ def dense_twin(model: Any, q: ArrayLike, definition: TwinDefinition = "active_ff
     Source: The qs Inequality, arXiv 2603.08960, eq. 11 (active_ffn) and eq. 21 (total).
 
     Raises:
-        ValueError: a number is out of its range.
+        ValueError: a number is out of its range, or the model has no experts.
 
     >>> float(dense_twin("mixtral-8x7b", 5.0).experts)
     1.0
@@ -72,6 +75,8 @@ def dense_twin(model: Any, q: ArrayLike, definition: TwinDefinition = "active_ff
     if problem:
         raise ValueError(f"q: {problem}")
     shapes = _shapes(model)
+    if not is_traced(shapes) and np.all(np.asarray(shapes.experts) <= 1):
+        raise ValueError(f"model: {shapes.label or 'it'} has no experts, so it has no dense twin")
     twin = _twin(shapes, q, definition=definition)
     name = f"{shapes.label}, q={q:g}" if shapes.label and isinstance(q, float) else shapes.label
     return dataclasses.replace(twin, label=name)

@@ -267,8 +267,10 @@ def _who(row: Row, *, of_several: bool) -> str:
     """Title of a picture: the model or its twin, and where it runs."""
     from qsjax.plotting.style import variant_label
 
-    variant = f", {variant_label(row)}" if of_several else ""
-    return f"{row['model']} on {row['gpus']:,.0f} {row['hardware']}{variant}"
+    parts = [variant_label(row)] if of_several else []
+    if "label" in row:  # of what is drawn beside others, which one it is
+        parts = [part for part in row["label"].split(", ") if part not in row.values()]
+    return ", ".join([f"{row['model']} on {row['gpus']:,.0f} {row['hardware']}", *parts])
 
 
 def _subject(problem: Problem) -> str:

@@ -170,7 +170,10 @@ def _check(acceptance: float, drafts: float, method: str, head_params: float | N
     if head_params is not None:
         rules["head_params"] = POSITIVE, head_params
     wrong = {name: checks.value_problem(*asked) for name, asked in rules.items()}
-    problems = [f"  {name}: {problem}" for name, problem in wrong.items() if problem]
+    lists = {
+        name: f"{x} is a list; give one number" for name, (_, x) in rules.items() if np.ndim(x)
+    }
+    problems = [f"  {name}: {problem}" for name, problem in (wrong | lists).items() if problem]
     if method not in METHODS:
         problems.append(f"  method: {method!r} is not known; give one of {', '.join(METHODS)}")
     if head_params is not None and method != "eagle":

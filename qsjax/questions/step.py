@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qsjax.cost.decode import StepCost, decode_step
-from qsjax.cost.feasibility import OUT_OF_RANGE_BIT, reason_names
+from qsjax.cost.feasibility import CONTRADICTION_BIT, OUT_OF_RANGE_BIT, reason_names
 from qsjax.cost.ledger import time_ledger
 from qsjax.cost.prefill import ContextParallel, PrefillCost, Prompts, prefill_step
 from qsjax.grid.problem import as_accelerator, as_served
@@ -36,7 +36,7 @@ class Decode:
         max_batch: the largest that fits.
         gpus: GPUs of the design.
         fits: whether it runs.
-        reason_bits: why not, as bits of `feasibility.REASONS` or `OUT_OF_RANGE_BIT`; 0 if it runs.
+        reason_bits: why not, as bits of `feasibility.REASONS` and `TRACED_REASONS`; 0 if it runs.
         terms: the parts that sum to `tpot` [s].
         cost: every term of the step, also where it cannot run.
     """
@@ -83,7 +83,7 @@ class Prefill:
         tokens_per_s: prompt tokens of the whole design, stages kept busy.
         tokens_per_s_per_gpu: of each GPU.
         fits: whether it runs.
-        reason_bits: why not, as bits of `feasibility.REASONS` or `OUT_OF_RANGE_BIT`; 0 if it runs.
+        reason_bits: why not, as bits of `feasibility.REASONS` and `TRACED_REASONS`; 0 if it runs.
         cost: every term of the pass, also where it cannot run.
     """
 
@@ -139,20 +139,22 @@ def _is_wide() -> bool:
     return bool(xp.result_type(float) == xp.float64)
 
 
-def _out_of_range(*given: Any) -> Any:
-    """Where a traced number of the records is out of its range."""
-    return reduce(or_, map(checks.traced_out_of_range, given))
+def _traced_bits(*given: Any) -> Any:
+    """Bits of `TRACED_REASONS`: what is wrong with traced numbers of the records."""
+    is_out = reduce(or_, map(checks.traced_out_of_range, given))
+    is_odd = reduce(or_, map(checks.traced_contradictions, given))
+    return xp.where(is_out, OUT_OF_RANGE_BIT, 0) | xp.where(is_odd, CONTRADICTION_BIT, 0)
 
 
-def _reason_bits(step: StepCost, is_out: ArrayLike) -> Array:
-    """The reasons of a step, and whether a traced number is out of its range [int32]."""
-    return step.reasons + OUT_OF_RANGE_BIT * xp.asarray(is_out).astype(xp.int32)
+def _reason_bits(step: StepCost, traced: ArrayLike) -> Array:
+    """The reasons of a step, and what is wrong with traced numbers [int32]."""
+    return step.reasons + xp.asarray(traced).astype(xp.int32)
 
 
-def _decode(records: Records, convention: Convention, is_out: ArrayLike) -> Decode:
+def _decode(records: Records, convention: Convention, traced: ArrayLike) -> Decode:
     step = decode_step(records, convention)
     ledger = time_ledger(step, records, convention)
-    bits = _reason_bits(step, is_out)
+    bits = _reason_bits(step, traced)
     fits = bits == 0
     # A product, since a selected constant would have the slope 0 and not NaN.
     known = xp.where(fits, 1.0, xp.nan)
@@ -247,8 +249,8 @@ def decode(
         convention: `physical`, `paper`, or a `Convention`.
 
     Returns:
-        The step; NaN where the design cannot run or a traced number is out of its range, with
-        `reasons`.
+        The step; NaN where the design cannot run or traced numbers are out of their range or
+        contradict each other, with `reasons`.
 
     Raises:
         ValueError: a number is out of its range; the message lists all of them.
@@ -266,7 +268,7 @@ def decode(
     is_wide = _is_wide() or not is_traced((records, rules))
     with jax.enable_x64(True):
         records, rules = _checked(records, rules)
-        step = _decode_anywhere(records, rules, _out_of_range(*records[:4], rules))
+        step = _decode_anywhere(records, rules, _traced_bits(*records[:4], rules))
         answer: Decode = _answer(step, is_wide)
     return answer
 
@@ -275,13 +277,13 @@ def _prefill(
     records: Records,
     convention: Convention,
     count: Array,
-    is_out: ArrayLike,
+    traced: ArrayLike,
     context_parallel: ContextParallel,
 ) -> Prefill:
     work = records.workload
     cost = prefill_step(records, convention, Prompts(work.context, count), context_parallel)
     held = records._replace(workload=dataclasses.replace(work, batch=count))
-    bits = _reason_bits(decode_step(held, convention), is_out)
+    bits = _reason_bits(decode_step(held, convention), traced)
     fits = bits == 0
     known = xp.where(fits, 1.0, xp.nan)
     return Prefill(
@@ -341,7 +343,7 @@ def prefill(
         records, rules, length, count = _checked(records, rules, prompt=prompt, prompts=prompts)
         work = dataclasses.replace(records.workload, context=length)
         records = records._replace(workload=work)
-        is_out = _out_of_range(*records[:3], dataclasses.replace(work, batch=count))
-        step = _prefill_anywhere(records, rules, count, is_out, context_parallel=context_parallel)
+        traced = _traced_bits(*records[:3], dataclasses.replace(work, batch=count))
+        step = _prefill_anywhere(records, rules, count, traced, context_parallel=context_parallel)
         answer: Prefill = _answer(step, is_wide)
     return answer

@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,7 +37,6 @@ from qsjax.records.specs import (
 )
 
 Values = Mapping[str, Any]
-Relations = Callable[[Values], dict[str, str]]
 
 # Beyond this the products of a few numbers leave the range of floats.
 LARGEST = 1e24
@@ -60,9 +59,12 @@ def value_problem(rule: Rule, value: Any) -> str | None:
         if is_in and (not rule.whole or value.is_integer()):
             return None
     try:
-        numbers = np.asarray(as_float64(value))
+        given = as_float64(value)
     except NoNumberError as error:
         return f"{error}; give {rule}"
+    if is_tracer(given):
+        return f"a traced value is not known yet; give {rule}"
+    numbers = np.asarray(given)
     if numbers.size == 0:
         return f"no value was given; give at least one, each {rule}"
     too_low = numbers <= rule.low if rule.above else numbers < rule.low
@@ -122,10 +124,6 @@ def traced_out_of_range(record: Any) -> Any:
     return is_out if precision is None else is_out | traced_out_of_range(precision)
 
 
-def _show(value: Any) -> str:
-    return f"{np.max(value):g}"
-
-
 def divisors(count: int) -> list[int]:
     """All divisors in order.
 
@@ -141,113 +139,138 @@ def listed_divisors(number: Any) -> str:
     return ", ".join(str(k) for k in divisors(int(np.max(number))) if k <= 4096)
 
 
-def _fails(condition: Callable[..., Any], v: Values, names: str) -> bool:
-    """Whether a condition between fields is false; not where one of them is absent."""
-    if not v.keys() >= set(names.split()):
-        return False
-    return not np.all(condition(*(np.asarray(v[name], dtype=float) for name in names.split())))
+class Relation(NamedTuple):
+    """What several fields of a record must keep together.
+
+    Attributes:
+        field: the one that is told.
+        names: fields that the condition takes.
+        holds: the condition, of operators that arrays and traced numbers have.
+        told: what is wrong, with the fields in braces.
+        whole: a field in `names` whose divisors are `{divisors}`.
+    """
+
+    field: str
+    names: str
+    holds: Callable[..., Any]
+    told: str
+    whole: str = ""
+
+    def fails(self, v: Values) -> Any:
+        """Where the condition is false; nowhere if one of the fields is absent."""
+        names = self.names.split()
+        return ~self.holds(*(v[name] for name in names)) if v.keys() >= set(names) else False
+
+    def problem(self, v: Values) -> str:
+        """What is wrong, with the numbers."""
+        shown = {name: f"{np.max(v[name]):g}" for name in self.names.split()}
+        divisors = listed_divisors(v[self.whole]) if self.whole else ""
+        return self.told.format(**shown, divisors=divisors)
 
 
-# A field of the model that must be positive where the first is.
-_GOES_WITH: dict[str, str] = {
-    "dense_layers": "dense_ff",
-    "shared_experts": "shared_ff",
-    "window_layers": "window",
-    "linear_layers": "linear_params",
-    "kv_latent": "v_head_dim",
-    "v_head_dim": "qk_nope_dim",
-    "q_lora_rank": "kv_latent",
-    "index_heads": "index_dim",
-    "index_dim": "index_layers",
-    "pooled_layers": "pooled_tokens",
-}
+def _divides(field: str, whole: str, told: str) -> Relation:
+    choose = f" does not divide {{{whole}}} {told}; choose a divisor of {{{whole}}}: {{divisors}}"
+    names, shown = f"{field} {whole}", f"{field}={{{field}}}"
+    return Relation(field, names, lambda part, total: total % part == 0, shown + choose, whole)
 
 
-def _model_relations(v: Values) -> dict[str, str]:
-    problems: dict[str, str] = {}
-    if _fails(np.less_equal, v, "top_k experts"):
-        experts = _show(v["experts"])
-        problems["top_k"] = f"{_show(v['top_k'])} exceeds the {experts} experts; lower it"
-    if _fails(lambda h, n, c: (c > 0) | (h % n == 0), v, "heads kv_heads kv_latent"):
-        heads = _show(v["heads"])
-        problems["kv_heads"] = (
-            f"{_show(v['kv_heads'])} does not divide {heads} query heads; "
-            f"choose a divisor of {heads}: {listed_divisors(v['heads'])}"
-        )
-    if _fails(lambda dense, bare, n: dense + bare <= n, v, "dense_layers bare_layers layers"):
-        bare = _show(v["bare_layers"])
-        problems["bare_layers"] = (
-            f"{_show(v['dense_layers'])} dense layers and {bare} without a network exceed the "
-            f"{_show(v['layers'])} layers; lower one"
-        )
-    if _fails(np.less_equal, v, "dense_layers layers"):
-        problems.pop("bare_layers", None)
-        dense = _show(v["dense_layers"])
-        problems["dense_layers"] = f"{dense} exceeds the {_show(v['layers'])} layers; lower it"
-    if _fails(lambda w, linear, n: w + linear <= n, v, "window_layers linear_layers layers"):
-        window, linear, layers = (_show(v[f"{kind}layers"]) for kind in ("window_", "linear_", ""))
-        both = f"{window} with a window and {linear} linear ones"
-        problems["window_layers"] = f"{both} exceed the {layers} layers; lower one"
-    beside = "index_layers pooled_layers entry_tokens window_layers"
-    if _fails(lambda i, pool, of, n: pool + np.where(of > 0, i, 0) <= n, v, beside):
-        problems["pooled_layers"] = (
-            f"layers with entries exceed the {_show(v['window_layers'])} with a window; lower them"
-        )
-    for count, size in _GOES_WITH.items():
-        if _fails(lambda n, width: (n == 0) | (width > 0), v, f"{count} {size}"):
-            given = f"{count} = {_show(v[count])}"
-            problems[size] = f"0 is not allowed with {given}; give a number above 0"
-    whole = "layers dense_layers bare_layers expert_ff"
-    if _fails(lambda n, d, bare, width: (n <= d + bare) | (width > 0), v, whole):
-        problems["expert_ff"] = "0 leaves layers without a feed-forward network; give its width"
-    return problems
+def _goes_with(count: str, size: str) -> Relation:
+    """A field that must be positive where another one is."""
+    told = f"0 is not allowed with {count} = {{{count}}}; give a number above 0"
+    return Relation(size, f"{count} {size}", lambda n, width: (n == 0) | (width > 0), told)
 
 
-def _hardware_relations(v: Values) -> dict[str, str]:
-    windows = "overlap_tp overlap_ep overlap_layout"
-    if not _fails(lambda tp, ep, layout: tp + ep + layout <= 1.0 + 1e-9, v, windows):
-        return {}
-    share = "share the window of the feed-forward network"
-    return {"overlap_tp": f"{windows} {share}, but their sum exceeds 1; lower one of them"}
-
-
-def _partition_relations(given: Values) -> dict[str, str]:
-    problems: dict[str, str] = {}
-    v = dict(given)
-    if v.keys() >= {"experts", "redundant_experts"}:
-        experts = np.asarray(v["experts"], dtype=float)
-        v["experts"] = experts + np.where(experts > 1, v["redundant_experts"], 0.0)
-    for degree, whole, what in (("tp", "heads", "query heads"), ("ep", "experts", "experts")):
-        if _fails(lambda part, total: total % part == 0, v, f"{degree} {whole}"):
-            part, total = _show(v[degree]), _show(v[whole])
-            problems[degree] = (
-                f"{degree}={part} does not divide {total} {what}; "
-                f"choose a divisor of {total}: {listed_divisors(v[whole])}"
-            )
-    if _fails(np.less_equal, v, "pp layers"):
-        problems["pp"] = f"pp={_show(v['pp'])} exceeds the {_show(v['layers'])} layers; lower it"
-    return problems
-
-
-def _workload_relations(v: Values) -> dict[str, str]:
-    if not _fails(lambda accepted, run: accepted <= run, v, "tokens_per_step query_tokens"):
-        return {}
-    run = f"the {_show(v['query_tokens'])} query_tokens that a step runs; raise it"
-    return {"tokens_per_step": f"{_show(v['tokens_per_step'])} exceeds {run}"}
-
-
-_RELATIONS: dict[type, Relations] = {
-    ModelSpec: _model_relations,
-    HardwareSpec: _hardware_relations,
-    Partition: _partition_relations,
-    Workload: _workload_relations,
+_RELATIONS: dict[type, tuple[Relation, ...]] = {
+    ModelSpec: (
+        Relation(
+            *("top_k", "top_k experts", lambda k, e: k <= e),
+            told="{top_k} exceeds the {experts} experts; lower it",
+        ),
+        Relation(
+            *("kv_heads", "kv_heads heads kv_latent", lambda n, h, c: (c > 0) | (h % n == 0)),
+            told="{kv_heads} does not divide {heads} query heads; choose a divisor of {heads}: "
+            "{divisors}",
+            whole="heads",
+        ),
+        Relation(
+            *("dense_layers", "dense_layers layers", lambda dense, n: dense <= n),
+            told="{dense_layers} exceeds the {layers} layers; lower it",
+        ),
+        Relation(
+            *("bare_layers", "dense_layers bare_layers layers"),
+            lambda dense, bare, n: (dense > n) | (dense + bare <= n),
+            "{dense_layers} dense layers and {bare_layers} without a network exceed the {layers} "
+            "layers; lower one",
+        ),
+        Relation(
+            *("window_layers", "window_layers linear_layers layers"),
+            lambda window, linear, n: window + linear <= n,
+            "{window_layers} with a window and {linear_layers} linear ones exceed the {layers} "
+            "layers; lower one",
+        ),
+        Relation(
+            *("pooled_layers", "index_layers pooled_layers entry_tokens window_layers"),
+            lambda index, pool, of, n: (pool <= n) & ((of <= 0) | (pool + index <= n)),
+            "layers with entries exceed the {window_layers} with a window; lower them",
+        ),
+        _goes_with("dense_layers", "dense_ff"),
+        _goes_with("shared_experts", "shared_ff"),
+        _goes_with("window_layers", "window"),
+        _goes_with("linear_layers", "linear_params"),
+        _goes_with("kv_latent", "v_head_dim"),
+        _goes_with("v_head_dim", "qk_nope_dim"),
+        _goes_with("q_lora_rank", "kv_latent"),
+        _goes_with("index_heads", "index_dim"),
+        _goes_with("index_dim", "index_layers"),
+        _goes_with("pooled_layers", "pooled_tokens"),
+        Relation(
+            *("expert_ff", "layers dense_layers bare_layers expert_ff"),
+            lambda n, dense, bare, width: (n <= dense + bare) | (width > 0),
+            "0 leaves layers without a feed-forward network; give its width",
+        ),
+    ),
+    HardwareSpec: (
+        Relation(
+            *("overlap_tp", "overlap_tp overlap_ep overlap_layout"),
+            lambda tp, ep, layout: tp + ep + layout <= 1.0 + 1e-6,  # traced numbers have 32 bits
+            "overlap_tp overlap_ep overlap_layout share the window of the feed-forward network, "
+            "but their sum exceeds 1; lower one of them",
+        ),
+    ),
+    Partition: (
+        _divides("tp", "heads", "query heads"),
+        _divides("ep", "experts", "experts"),
+        Relation(
+            *("pp", "pp layers", lambda pp, layers: pp <= layers),
+            told="pp={pp} exceeds the {layers} layers; lower it",
+        ),
+    ),
+    Workload: (
+        Relation(
+            *("tokens_per_step", "tokens_per_step query_tokens", lambda made, run: made <= run),
+            told="{tokens_per_step} exceeds the {query_tokens} query_tokens that a step runs; "
+            "raise it",
+        ),
+    ),
 }
 
 
 def _contradictions(kind: type, numbers: Values) -> dict[str, str]:
     """Problems between fields that have none of their own and are not traced."""
-    known = {name: number for name, number in numbers.items() if not is_tracer(number)}
-    return _RELATIONS[kind](known) if kind in _RELATIONS else {}
+    v = {name: np.asarray(x, float) for name, x in numbers.items() if not is_tracer(x)}
+    if v.keys() >= {"experts", "redundant_experts"}:
+        v["experts"] = v["experts"] + np.where(v["experts"] > 1, v["redundant_experts"], 0.0)
+    broken = (one for one in _RELATIONS.get(kind, ()) if np.any(one.fails(v)))
+    return {one.field: one.problem(v) for one in broken}
+
+
+def traced_contradictions(record: Any) -> Any:
+    """Where traced numbers of a record contradict others of it; False if none is traced."""
+    v, is_odd = numbers_of(record), False
+    for one in _RELATIONS.get(type(record), ()):
+        if any(is_tracer(v.get(name)) for name in one.names.split()):
+            is_odd |= one.fails(v)
+    return is_odd
 
 
 def problems_of(kind: type, values: Values) -> dict[str, str]:

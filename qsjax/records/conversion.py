@@ -27,8 +27,9 @@ class NoNumberError(ValueError):
     """A value that is no number, with the reason."""
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
+def shown(value: Any) -> str:
+    """A value in a message."""
+    text = "a traced value" if is_tracer(value) else repr(value)
     return text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..."
 
 
@@ -128,7 +129,7 @@ def _of_text(text: str, unit: str) -> float:
     try:
         return number_of_text(text) if unit in _COUNTED else float(text)
     except ValueError as error:
-        raise NoNumberError(f"{_shown(text)} is not a number") from error
+        raise NoNumberError(f"{shown(text)} is not a number") from error
 
 
 def _of_array(value: Any) -> Any:
@@ -137,7 +138,7 @@ def _of_array(value: Any) -> Any:
     if "float" in name and value.dtype.itemsize < _SMALL:
         raise NoNumberError(f"{value.dtype} cannot hold such numbers; use float64")
     if "float" not in name and "int" not in name:
-        raise NoNumberError(f"{_shown(value)} is not a number")
+        raise NoNumberError(f"{shown(value)} is not a number")
     if is_tracer(value):
         return value.astype(xp.result_type(float))
     numbers = np.asarray(value).astype(np.float64)
@@ -174,13 +175,13 @@ def as_float64(value: Any, unit: str = "1") -> Any:
         return _of_list(value, unit)
     if not hasattr(value, "dtype"):
         if isinstance(value, bool | bytes):
-            raise NoNumberError(f"{_shown(value)} is not a number")
+            raise NoNumberError(f"{shown(value)} is not a number")
         if isinstance(value, Iterable):
             raise NoNumberError(f"{kind_of(value)} is not a list of numbers")
         try:
             return float(value)
         except (TypeError, ValueError, OverflowError) as error:
-            raise NoNumberError(f"{_shown(value)} is not a number") from error
+            raise NoNumberError(f"{shown(value)} is not a number") from error
     if isinstance(value, np.ndarray) and value.dtype.kind in "OU":
         return as_float64(value.tolist(), unit)
     return _of_array(value)

@@ -23,7 +23,7 @@ _RECORDS = {"workload:": "workload", "partition:": "axes"}
 # Tables and their keys. Those of [axes] are arguments of a problem and its axes.
 KEYS: dict[str, tuple[str, ...]] = {
     "sweep": (
-        *("models", "hardware", "twins", "convention", "objective"),
+        *("models", "hardware", "twins", "convention", "objective", "engine"),
         *("precision", "skip_illegal"),
     ),
     "axes": (),
@@ -198,7 +198,7 @@ def asked_in(document: Document) -> tuple[Problem, asked.Options]:
         "model": _list(document, "sweep.models", sweep.get("models", [])),
         "hardware": _list(document, "sweep.hardware", sweep.get("hardware", [])),
         **{name: named.pop(name) for name in ("twins", *_ARGUMENTS) if name in named},
-        **{name: sweep[name] for name in ("convention", "objective") if name in sweep},
+        **{n: sweep[n] for n in ("convention", "objective", "engine") if n in sweep},
         **{name: work[name] for name in _STORED if name in work},
         "workload": {k: x for k, x in work.items() if k not in (*_STORED, *_ARGUMENTS)} or None,
         "axes": named,

@@ -305,6 +305,8 @@ def study(problem: Problem, conventions: Sequence[str] = tuple(CONVENTIONS)) -> 
     for name, given in (("gpus", stated.gpus), ("hardware", stated.accelerators)):
         if len(given) > 1:
             wrong.append(f"{name}: {len(given)} values; give one value")
+    if problem.engine:
+        wrong.append("engine: the paper's Table 2 varies an accelerator without kernels; drop it")
     if stated.kept:
         wrong.append(f"axes: {', '.join(stated.kept)} is varied already or cannot be; leave it out")
     if unknown := [name for name in conventions if name not in CONVENTIONS]:

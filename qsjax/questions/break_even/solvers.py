@@ -163,7 +163,9 @@ def _with_twins(problem: Problem, parameter: str) -> Problem:
     stated = problem.stated
     if stated.dense:
         names = ", ".join(dict.fromkeys(stated.dense))
-        raise ValueError(f"{names}: no experts, so there is no dense twin to compare with")
+        raise ValueError(
+            f"{names}: no experts, so there is no dense twin to compare with; give a target"
+        )
     if parameter != "q" and not stated.twins:
         raise ValueError("there is no dense twin to compare with: give twins, such as twins=[5]")
     return problem if stated.twins else dataclasses.replace(problem, twins=(1.0,))

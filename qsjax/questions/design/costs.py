@@ -7,12 +7,14 @@ import numpy as np
 from scipy.optimize import elementwise
 
 from qsjax.grid.parameters import GROUPS, HARDWARE_PARAMETERS, bounds
+from qsjax.numerics import trees
 from qsjax.records.conversion import kind_of
 from qsjax.records.fields import near
 
 LOG_SCALE = 20.0  # hardware is scaled by at most e^20 to cost a budget
 
 
+@trees.record
 @dataclasses.dataclass(frozen=True, slots=True)
 class Price:
     """Cost of one quantity: `cost` at the reference value, growing with value^`exponent`."""
@@ -21,6 +23,7 @@ class Price:
     exponent: float = 1.0
 
 
+@trees.record
 @dataclasses.dataclass(frozen=True, slots=True)
 class CostModel:
     """Cost of hardware in any unit (USD, W, mm2): a sum of power laws.

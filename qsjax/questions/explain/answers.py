@@ -535,41 +535,19 @@ def _companions(
     return found
 
 
-@question
-def explain(
+def explained(
     problem: Problem,
-    partition: Partition | None = None,
+    partition: Partition | None,
+    engine: str,
     *,
     requests: tuple[float, float] | None = None,
     prefix_hit_rate: float = 0.0,
-    engine: str = "",
     level: float = LEVEL,
 ) -> Explanation:
-    """Take one design apart, and look for better ones with as many GPUs.
+    """`explain` under an engine whose kernels the accelerator of the problem has already.
 
-    An illegal or too large design is no error: the explanation says what it lacks.
-
-    Args:
-        problem: one cell: a single model, accelerator, GPU count and context. With one of `twins`,
-            that dense twin is explained. Its batch is that of the design (the largest that fits
-            unless given); better ones have any.
-        partition: the design; the problem's best one if None. Copies of it fill the GPUs that its
-            degrees leave.
-        requests: input and output tokens of a request, for prefill beside decode; the context is
-            their mean where the problem states none.
-        prefix_hit_rate: share of a prompt that is already cached, wherever it is kept.
-        engine: what serves it, the problem's by default, whose kernels run. The intervals rest on
-            its measured errors; without measurements of it on those of the nearest name, or of
-            all, and a note says so. Prompts share steps by its rules, or by vLLM's.
-        level: probability of the intervals of TPOT and throughput.
-
-    Raises:
-        ValueError: several cells, a number out of its range, or no partition and nothing runs.
-
-    >>> from qsjax.grid.problem import Problem
-    >>> found = explain(Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k"), Partition(tp=4))
-    >>> found.stated.is_feasible, int(found.stated.parts.step.replicas)
-    (True, 2)
+    The intervals rest on its measured errors; without measurements of it on those of the nearest
+    name, or of all, and a note says so. Prompts share steps by its rules, or by vLLM's.
     """
     check_level(level)
     requests = requests_of(requests)
@@ -585,7 +563,7 @@ def explain(
     sides = (side, *(_side(problem, partition, *other) for other in others))
     economy = numbers_at(one_cell(problem).economy, 0)
     case = side.stated
-    engine, nearest = nearest_engine(engine or problem.engine)
+    engine, nearest = nearest_engine(engine)
     prompts = _companions(side, requests, cached, engine, stated.accelerators[0])
     notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
     notes += (nearest,) if nearest else ()
@@ -596,3 +574,40 @@ def explain(
         level=level,
         cached=cached,
     )
+
+
+@question
+def explain(
+    problem: Problem,
+    partition: Partition | None = None,
+    *,
+    requests: tuple[float, float] | None = None,
+    prefix_hit_rate: float = 0.0,
+    level: float = LEVEL,
+) -> Explanation:
+    """Take one design apart, and look for better ones with as many GPUs.
+
+    An illegal or too large design is no error: the explanation says what it lacks.
+
+    Args:
+        problem: one cell: a single model, accelerator, GPU count and context. With an engine its
+            kernels run, and prompts share steps by its rules (vLLM's without). With one of `twins`,
+            that dense twin is explained. Its batch is that of the design (the largest that fits
+            unless given); better ones have any.
+        partition: the design; the problem's best one if None. Copies of it fill the GPUs that its
+            degrees leave.
+        requests: input and output tokens of a request, for prefill beside decode; the context is
+            their mean where the problem states none.
+        prefix_hit_rate: share of a prompt that is already cached, wherever it is kept.
+        level: probability of the intervals of TPOT and throughput.
+
+    Raises:
+        ValueError: several cells, a number out of its range, or no partition and nothing runs.
+
+    >>> from qsjax.grid.problem import Problem
+    >>> found = explain(Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k"), Partition(tp=4))
+    >>> found.stated.is_feasible, int(found.stated.parts.step.replicas)
+    (True, 2)
+    """
+    beside: Any = {"requests": requests, "prefix_hit_rate": prefix_hit_rate, "level": level}
+    return explained(problem, partition, problem.engine, **beside)

@@ -20,7 +20,7 @@ from qsjax.grid.entry import entry
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Row
-from qsjax.questions.explain.answers import Explanation, explain
+from qsjax.questions.explain.answers import Explanation, explained
 from qsjax.questions.explain.stated import STATED, Asked, EngineMemory, Stated, stated_by
 from qsjax.records.conversion import kind_of
 from qsjax.records.specs import DEGREES, Records
@@ -130,7 +130,8 @@ def _explained(stated: Stated, beside: Mapping[str, Any]) -> Explanation:
 
     An engine's limit of sequences is no promise: where fewer fit, the others wait.
     """
-    asked: Any = partial(explain, engine=stated.deployment.engine or "", **beside)
+    engine = stated.deployment.engine or stated.problem.engine
+    asked: Any = partial(explained, engine=engine, **beside)
     problem, partition = stated.problem, stated.partition
     limit, most, context = stated.deployment.batch, stated.memory.most, problem.stated.contexts[0]
     answer, notes = asked(problem, partition), tuple[str, ...]()

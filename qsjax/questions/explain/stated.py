@@ -40,6 +40,10 @@ from qsjax.records.specs import (
 )
 from qsjax.records.units import GIB, MS
 
+_PAPERS = (
+    "constants of an engine are fitted to the physical accounting; the paper's accounting counts "
+    "with them too"
+)
 _SMALL = (
     "what the runtime keeps of the memory is measured on 80 GB; of so small an accelerator state "
     "reserve_gib (1.9 on the catalogue's GPUs of 24 to 48 GB)"
@@ -243,7 +247,8 @@ def _held(
     in_hbm = held(deployment, entry, hardware, partition, work, is_cache_given=is_given)
     most = in_hbm.most if asked.words else math.inf
     memory = EngineMemory(in_hbm.beside, in_hbm.kept, visible_bytes(capacity), ranks, most)
-    return in_hbm.hardware, in_hbm.workload, memory, in_hbm.notes
+    papers = (_PAPERS,) if "paper" in named_rules(asked.convention)[1:] else ()
+    return in_hbm.hardware, in_hbm.workload, memory, (*in_hbm.notes, *papers)
 
 
 class Stated(NamedTuple):

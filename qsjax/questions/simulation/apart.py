@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 
 from qsjax.cost.laws.memory import kv_bytes_per_sequence
-from qsjax.engines.flags import Engine
 from qsjax.grid.problem import Problem, fixed_question
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.output import words
 from qsjax.output.result import Result, Row, Table
-from qsjax.questions.simulation.loads import read_demand
+from qsjax.questions.simulation.loads import number_of, read_demand
 from qsjax.questions.simulation.sizing import (
     REPLICA_GPUS,
     SERVED,
@@ -148,6 +147,13 @@ def _reading(problem: Problem, prefill: Any) -> Problem:
     return reading
 
 
+def _check_requests(isl: Any, osl: Any) -> None:
+    """Raise `ValueError` where lengths are missing or nothing decodes."""
+    read_demand(Demand(isl, osl))
+    if np.max(draw_lengths(osl, 1000, np.random.default_rng(0))) <= 1:
+        raise ValueError("osl: one token comes with the prompt, and nothing decodes; give more")
+
+
 @fixed_question("looks for the fewest GPUs")
 def size_apart(
     problem: Problem,
@@ -156,12 +162,11 @@ def size_apart(
     rate: float,
     isl: str | float | None = None,
     osl: str | float | None = None,
-    ttft: float = float("inf"),
-    tpot: float = float("inf"),
+    ttft: float | str = float("inf"),
+    tpot: float | str = float("inf"),
     quantile: float = 0.95,
     replica_gpus: Sequence[int] = REPLICA_GPUS,
     seed: int = 0,
-    engine: Engine | None = None,
     scheduler: Mapping[str, ArrayLike] | None = None,
 ) -> PoolSizes:
     """The fewest GPUs that serve a rate of requests with prefill and decode on GPUs of their own.
@@ -180,28 +185,26 @@ def size_apart(
         quantile: share of the requests that must keep each limit.
         replica_gpus: sizes of a replica that are tried, in both pools.
         seed: seed of lengths and arrivals.
-        engine: the engine whose scheduler is followed.
-        scheduler: rules in place of the engine's, by name.
+        scheduler: rules in place of those of the problem's engine, or vLLM's, by name.
 
     Raises:
         ValueError: with everything that is out of range; the limit of TTFT is shorter than the
             transfer.
     """
-    read_demand(Demand(isl, osl))  # type: ignore[arg-type]  # tells what is missing
+    _check_requests(isl, osl)
     reading = _reading(problem, prefill)
     shared: dict[str, Any] = {
         "rate": rate,
         "isl": isl,
         "quantile": quantile,
         "seed": seed,
-        "engine": engine,
         "replica_gpus": replica_gpus,
     }
     rules = dict(scheduler or {})
     # The request has passed the front end when its cache arrives, all but its last token's.
     received = {"frontend": 0.0, **rules}
     decode = size(problem, osl=osl, tpot=tpot, prefix_hit_rate=1.0, scheduler=received, **shared)
-    moved = _moved(decode, reading, isl or 1)
+    moved, ttft = _moved(decode, reading, isl or 1), number_of("ttft", ttft, unit="s")
     if moved >= ttft:
         raise ValueError(
             f"ttft: {ttft:g} s is over before the cache of a prompt has moved, which takes "

@@ -108,7 +108,26 @@ class Simulation(Result):
         return [max(one.outcome.longest for served in self.served for one in served.loads)]
 
     def remarks(self) -> list[str]:
-        """Loads that a design does not sustain, and what would."""
+        """Loads that a design does not sustain, and what would; runs that are too short."""
+        return [*self._short(), *self._unsustained()]
+
+    def _short(self) -> list[str]:
+        """Rates at which a deployment still fills while the measured requests come."""
+        lines = []
+        loads = [(one, served.largest_rate) for served in self.served for one in served.loads]
+        for one, most in loads:
+            (begin, end), took = one.outcome.came, one.outcome.mean("e2e")
+            is_short = end - begin < 2.0 * took and one.load <= most
+            if self.unit == "req/s" and "requests" in self.asked and is_short:
+                lines.append(
+                    f"At {one.load:g} requests/s the measured requests come within "
+                    f"{words.value(end - begin, 's')}, and one takes {words.value(took, 's')}: the "
+                    f"deployment still fills; give {words.number(5.0 * one.load * took)} requests."
+                )
+        return lines
+
+    def _unsustained(self) -> list[str]:
+        """Rates beyond what a design sustains."""
         return [
             f"{one.load:g} requests/s are more than the {served.largest_rate:.3g} that this design "
             "sustains: the queue grows without end, and its times say how long the run was; "
@@ -130,8 +149,8 @@ class Simulation(Result):
             [
                 *([f"{row['model']} on {row['hardware']}"] if several else []),
                 f"{row['load']:g}",
-                _number(row["requests_per_s"], 2),
-                _number(row["tokens_per_s_per_gpu"]),
+                words.number(row["requests_per_s"]),
+                words.number(row["tokens_per_s_per_gpu"]),
                 *(_number(None if row[name] is None else row[name] / MS) for name in times),
                 _number(row["waiting"]),
                 _number(row["decoding"]),
@@ -251,10 +270,10 @@ def busy_of(records: Records, convention: Convention, outcome: Outcome, rate: fl
     return min(1.0, busy * rate)
 
 
-def scheduled(engine: Engine | None, problem: Problem) -> Engine:
-    """The engine whose scheduler is followed: the one that is named, or the problem's, or vLLM."""
+def scheduled(problem: Problem) -> Engine:
+    """The engine whose scheduler is followed: the problem's, or vLLM."""
     own: Any = problem.engine if problem.engine in SCHEDULED else "vllm"
-    return engine or own
+    return own
 
 
 def scheduler_of(
@@ -386,12 +405,11 @@ def simulate(
     isl: str | float | None = None,
     osl: str | float | None = None,
     prefix_hit_rate: float = 0.0,
-    think: float = 0.0,
+    think: float | str = 0.0,
     requests: int = 1000,
     seed: int = 0,
-    ttft: float = math.inf,
-    tpot: float = math.inf,
-    engine: Engine | None = None,
+    ttft: float | str = math.inf,
+    tpot: float | str = math.inf,
     scheduler: Scheduler | Mapping[str, ArrayLike] | None = None,
 ) -> Simulation:
     """One design under load, request by request: queues, quantiles of latency, evictions.
@@ -416,8 +434,8 @@ def simulate(
         seed: seed of lengths and arrivals.
         ttft: longest time to first token [s]; `attained` is the share of requests that keep it.
         tpot: longest mean time between the tokens of a request, likewise [s].
-        engine: whose scheduler is followed; the problem's, or vLLM's, by default.
-        scheduler: rules in place of the engine's, whole or by name, such as `{"budget": 4096}`.
+        scheduler: rules in place of those of the problem's engine, or vLLM's, whole or by name,
+            such as `{"budget": 4096}`.
 
     Raises:
         ValueError: with everything that is out of range or cannot run.
@@ -430,7 +448,7 @@ def simulate(
     """
     demand = Demand(isl, osl, prefix_hit_rate, requests, think, seed)  # type: ignore[arg-type]  # read below
     work = _work({"users": users, "rate": rate, "trace": trace}, demand)
-    rules = (scheduled(engine, problem), scheduler)
+    rules = (scheduled(problem), scheduler)
     served = tuple(_served(problem, at, partition, rules, work) for at in pairs_of(problem))
     asked = {"engine": rules[0], "scheduler": plain(scheduler)}
     asked |= {name: number_of(name, x, unit="s") for name, x in (("ttft", ttft), ("tpot", tpot))}

@@ -73,35 +73,47 @@ class Outcome:
         """First and last time of the measurement [s].
 
         In a closed loop between two ends of answers; where requests come by the clock while those
-        that are measured arrive.
+        that are measured arrive, less the time of one of them, for as long the deployment fills.
         """
         if self.traffic.users > 0:
             ends = np.sort(self.finish)
             begin = ends[self.cut - 1] if self.cut else 0.0
             return float(begin), float(ends[len(ends) - 1 - self.cut])
+        begin, end = self.came
+        return begin + min(self.mean("e2e"), 0.5 * (end - begin)), end
+
+    @property
+    def came(self) -> tuple[float, float]:
+        """When the first and the last measured request came [s]."""
         came = self.arrival[self.measured]
         return float(came.min()), float(came.max())
 
     def _rates(self, amounts: np.ndarray) -> tuple[float, float]:
         """Two readings of an amount of each request a second [1/s], of which the larger counts.
 
-        Of all answers within the window, and of the measured ones until the last of them: most
-        answers of a short rush end after the last arrival.
+        What is answered within the window, of an answer that reaches beyond it the part within
+        where requests come by the clock: many that run at once end at once. And of the measured
+        ones until the last of them: most answers of a short rush end after the last arrival.
         """
         begin, end = self.window
-        inside = (self.finish > begin) & (self.finish <= end)
-        steady = float(amounts[inside].sum()) / (end - begin) if end > begin else 0.0
+        done = ((self.finish > begin) & (self.finish <= end)).astype(float)
+        if self.traffic.users == 0:
+            long = self.finish - self.first
+            part = np.clip(self.finish, begin, end) - np.clip(self.first, begin, end)
+            done = np.divide(part, long, out=done, where=long > 0)
+        steady = float((amounts * done).sum()) / (end - begin) if end > begin else 0.0
         if self.traffic.users > 0:
             return steady, 0.0
         whole = float(amounts[self.measured].sum())
-        return steady, whole / (float(self.finish[self.measured].max()) - begin)
+        return steady, whole / (float(self.finish[self.measured].max()) - self.came[0])
 
     @property
     def span(self) -> tuple[float, float]:
         """The window, of a short rush until its last answer [s]."""
-        begin, end = self.window
         steady, whole = self._rates(np.ones(len(self.finish)))
-        return begin, end if steady >= whole else float(self.finish[self.measured].max())
+        if steady >= whole:
+            return self.window
+        return self.came[0], float(self.finish[self.measured].max())
 
     def _within(self, begin: np.ndarray, end: np.ndarray) -> float:
         """Sum of the parts of some intervals that lie in the span, over its length [1]."""

@@ -214,12 +214,13 @@ def _served(rate: float, outcome: Outcome, gpus: int) -> Row:
 BINDS = {"rate": "the rate"}  # limits that a copy less would break, as people call them
 
 
-def _queues(row: Row, target: Target) -> str:
-    """How many users wait: without a limit on TTFT a replica may serve any few at a time."""
+def _serves(row: Row, target: Target, load: str, limits: str) -> str:
+    """What so many GPUs do: without a limit on TTFT a replica may serve any few users at a time."""
+    s = "s" * (row["gpus"] == 1)
     if not target.users or math.isfinite(target.ttft) or row["waiting"] <= row["decoding"]:
-        return ""
+        return f"serve{s} {load} with {limits}"
     return (
-        f"; on average {row['waiting']:,.0f} users wait for a first token: "
+        f"keep{s} {limits}, but of {load} {row['waiting']:,.0f} wait for a first token on average: "
         "give a limit on TTFT to size for them too"
     )
 
@@ -274,8 +275,7 @@ def sentences(row: Row, target: Target, *, pool: str = "") -> list[str]:
     # With a rate asked for, what a sample of arrivals made of it would only confuse.
     rate = "" if target.rate else f"{words.number(row['requests_per_s'])} requests/s, "
     return [
-        f"{title}: {total} serve{'s' * (row['gpus'] == 1)} {load} with {limits}{least}"
-        f"{_queues(row, target)}.",
+        f"{title}: {total} {_serves(row, target, load, limits)}{least}.",
         f"{share} have at most {times}; {rate}"
         f"{words.number(row['tokens_per_s_per_gpu'])} {made} on each GPU{cost}.",
     ]
@@ -641,14 +641,13 @@ def size(
     rate: float | None = None,
     isl: str | float | None = None,
     osl: str | float | None = None,
-    ttft: float = math.inf,
-    tpot: float = math.inf,
+    ttft: float | str = math.inf,
+    tpot: float | str = math.inf,
     quantile: float = 0.95,
     replica_gpus: Sequence[int] = REPLICA_GPUS,
     prefix_hit_rate: float = 0.0,
-    think: float = 0.0,
+    think: float | str = 0.0,
     seed: int = 0,
-    engine: Engine | None = None,
     scheduler: Scheduler | Mapping[str, ArrayLike] | None = None,
 ) -> Sizing:
     """The fewest GPUs that serve so many users, or such a rate, within limits of latency.
@@ -671,8 +670,8 @@ def size(
         prefix_hit_rate: share of each prompt that is already cached.
         think: mean time that a user takes from an answer to the next request [s].
         seed: seed of lengths and arrivals.
-        engine: whose scheduler is followed; the problem's, or vLLM's, by default.
-        scheduler: rules in place of the engine's, whole or by name, such as `{"budget": 4096}`.
+        scheduler: rules in place of those of the problem's engine, or vLLM's, whole or by name,
+            such as `{"budget": 4096}`.
 
     Raises:
         ValueError: with everything that is out of range.
@@ -687,7 +686,7 @@ def size(
     given = Demand(isl, osl, prefix_hit_rate, think=think, seed=seed)  # type: ignore[arg-type]  # read
     demand = read_demand(given)
     sizes = [int(count) for count in loads_of("replica_gpus", replica_gpus)]
-    engine = scheduled(engine, problem)
+    engine = scheduled(problem)
     rules = (engine, scheduler)
     sized = tuple(_sized(problem, at, rules, demand, target, sizes) for at in pairs_of(problem))
     asked = {"engine": engine, "scheduler": plain(scheduler), "replica_gpus": sizes}
