@@ -398,7 +398,10 @@ def test_output_of_aggregated_serving():
         ({"tp": 2, "n_gpus": 3}, "dp: 1.5 is not allowed; give a whole number"),
         ({"pp": 100, "n_gpus": None}, "pp=100 exceeds the 80 layers"),
         ({"ep": 8}, "ep=8 exceeds the number of experts, 1"),
-        ({"tp": 1, "n_gpus": 1}, "weights of 141.1 GB do not fit in the 85.9 GB of each GPU"),
+        (
+            {"tp": 1, "n_gpus": 1, "weights_dtype": "bf16"},
+            "weights of 141.1 GB do not fit in the 85.9 GB of each GPU",
+        ),
         ({"model": "deepseek-v3", "ep": 7}, "ep=7 does not divide the 8 GPUs of a stage"),
         ({"gpu": "A100-PCIE-40GB"}, "accelerator 'A100-PCIE-40GB' is not in the catalogue"),
         ({"gpu": "NVIDIA H800 PCIe"}, "is not in the catalogue"),
