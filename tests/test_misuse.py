@@ -223,6 +223,12 @@ def test_an_unknown_objective_is_told_with_the_nearest_ones():
         ),
         ("explore mixtral-8x7b --context 131,072", "may be one number: write 131072"),
         ("pareto mixtral-8x7b --context 16,384", "may be one number: write 16384"),
+        (
+            "explore mixtral-8x7b --hardware h100,H100-SXM",
+            "'h100' and 'H100-SXM' are both h100-sxm; give one of them",
+        ),
+        ("compare deepseek-v3 deepseek-r1", "are both deepseek-v3 on h100-sxm; give one of"),
+        ("compare mixtral-8x7b mixtral-8x7b", "needs at least two different subjects"),
         ("explain mixtral-8x7b --weights AWQ", "which the model's name tells: MODEL-awq"),
         ("explain mixtral-8x7b --weights fp7", "'fp7' is not one of 'bf16', 'fp8', 'fp4'"),
         ("explain mixtral-8x7b --hardware h100,h200", "give one; `qsjax compare` takes several"),

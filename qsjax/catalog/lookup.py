@@ -30,7 +30,7 @@ _OWN = {
 # What publishers append to the name of one and the same architecture: of how it was trained, and of
 # the format of its weights, which `quantisation.ALGORITHMS` has by these names.
 _VARIANT = re.compile(
-    r"(instruct|chat|base|thinking|reasoning|hf|1m|preview|exp|dynamic|static|pertensor|block"
+    r"(instruct|chat|base|thinking|reasoning|hf|preview|exp|dynamic|static|pertensor|block"
     r"|perchannel|quantized|autoround|kv|mtp|qat|asq|unsloth|\d{4})$"
 )
 FORMATS = {
@@ -57,11 +57,14 @@ _FORMAT = re.compile(rf"({'|'.join(FORMATS)})(v\d)?$")
 # another model, part of one or a format that is not read.
 _SIZED = re.compile(r"\d[bm]\d?$")
 _NO_TUNE = re.compile(
-    r"\d[bm]$|^\d+x|\d(?:bit|bpw|of\d|da\d)|w\d+a\d|^(?:w|q|nf|int|fp|iq|exl)\d|bpw|aqlm|hqq|eetq|quip|vptq"
+    r"\db$|\d\dm$|^\d+x|\d(?:bit|bpw|of\d|da\d)|w\d+a\d|^(?:w|q|nf|int|fp|iq|exl)\d|bpw|aqlm|hqq|eetq|quip|vptq"
     r"|spqr|smoothquant|exllama|gguf|ggml|mlx|eagle|specul|accelerat|draft|dflash|medusa|hydra|lora|adapter|peft"
     r"|prun|spars|reap|width|depth|layer|moe|embed|^(?:e5|gte|gme|bge)$|rerank|reward|^p?rm$|guard|vision|^vl|vlm"
     r"|llava|audio|omni|mamba|ssm|rwkv|retnet|hyena|gdn|linear|hybrid|bitnet|diffus|mini|nano|tiny|expan|upscal"
 )
+
+# Lengths of contexts in names of fine-tunes.
+_LENGTH = re.compile(r"(\d{1,4})k|(\d)m")
 
 
 # What names of GGUF files add to that of a model.
@@ -132,20 +135,33 @@ _ONE_SCALE = re.compile(r"static|pertensor|dynamic")
 class _Match(NamedTuple):
     """The entry of a name, and the format of weights that the name tells beside it.
 
-    `block` is how many weights in a row share a scale there, 0 where that is not known.
+    `block` is how many weights in a row share a scale there, `context` the longest that is
+    published under that name; 0 where that is not known or the entry's.
     """
 
     entry: str
     format: str = ""
     block: int = 0
     is_tune: bool = False
+    context: int = 0
+
+
+def _length(word: str) -> int:
+    """Tokens of a context as a name has it, 0 for none: "128k" is 131,072, "200k" 200,000."""
+    found = _LENGTH.fullmatch(word)
+    if found is None:
+        return 0
+    if found[2]:
+        return int(found[2]) * 1_000_000
+    number = int(found[1])
+    return number * (1000 if number & (number - 1) else 1024)
 
 
 def _tuned(name: str) -> _Match | None:
     """The entry of the base that the name of a fine-tune holds, in the format that it ends with.
 
     >>> _tuned("NousResearch/Hermes-3-Llama-3.1-405B-FP8")
-    _Match(entry='llama-3.1-405b', format='fp8', block=0, is_tune=True)
+    _Match(entry='llama-3.1-405b', format='fp8', block=0, is_tune=True, context=0)
     """
     index, words = _index("models"), re.split(r"[-_ ]+", name.rpartition("/")[2])
     places = itertools.combinations(range(len(words) + 1), 2)
@@ -159,7 +175,8 @@ def _tuned(name: str) -> _Match | None:
         if any(map(_NO_TUNE.search, added)):
             return None
         found = _match("models", "-".join([base, *kept])) if added else None
-        return found and found._replace(is_tune=True)
+        longest = max(map(_length, added), default=0)
+        return found and found._replace(is_tune=True, context=longest or found.context)
     return None
 
 
@@ -172,7 +189,7 @@ def _match(kind: str, name: str) -> _Match | None:
         tail = _MAKER.sub("", tail)
     for candidate in (canonical(name), tail):
         if candidate in index:
-            return _Match(index[candidate])
+            return _Match(index[candidate], context=_contexts().get(tail, 0))
     if kind == "hardware" and (size := _SIZE.search(name)):
         bare = _match(kind, name[: size.start()])
         return bare if bare and has_memory(_hardware(bare.entry), float(size[1])) else None
@@ -187,7 +204,7 @@ def _match(kind: str, name: str) -> _Match | None:
             is_blocked = told == "fp8" and not _ONE_SCALE.search(canonical(name))
             square = 128 if "block" in canonical(name.rpartition("/")[2]) else 0
             block = _BLOCKS.get(canonical(name.rpartition("/")[0]), square) if is_blocked else 0
-            return _Match(index[tail], told, block)
+            return _Match(index[tail], told, block, context=_contexts().get(tail, 0))
     return None
 
 
@@ -202,6 +219,22 @@ def _stored(kind: str) -> dict[str, toml.Document]:
     return {name: toml.parse(found[name].read_text("utf-8"), name) for name in sorted(found)}
 
 
+def _spellings(*given: str) -> set[str]:
+    """Names with and without those who publish under them."""
+    return {canonical(one) for name in given for one in (name, name.rpartition("/")[2])}
+
+
+@cache
+def _contexts() -> dict[str, int]:
+    """Longest contexts by the spellings under which models are published for others [tokens]."""
+    return {
+        spelling: int(longest)
+        for document in _stored("models").values()
+        for name, longest in document.table.get("contexts", {}).items()
+        for spelling in _spellings(name)
+    }
+
+
 @cache
 def _index(kind: str) -> dict[str, str]:
     """Entries by their spellings, and models by those without what tells of their training.
@@ -210,9 +243,8 @@ def _index(kind: str) -> dict[str, str]:
     """
     index: dict[str, str] = {}
     for name, document in _stored(kind).items():
-        aliases = toml.texts_of(document, "aliases")
-        spelled = (name, *aliases, *(text.rpartition("/")[2] for text in aliases))
-        index |= dict.fromkeys(map(canonical, spelled), name)
+        aliases = (*toml.texts_of(document, "aliases"), *document.table.get("contexts", ()))
+        index |= dict.fromkeys(_spellings(name, *aliases), name)
     if kind == "models":
         for spelling, name in tuple(index.items()):
             index.setdefault(_VARIANT.sub("", spelling), name)
@@ -294,12 +326,19 @@ def _hardware(name: str) -> HardwareEntry:
 
 
 @cache
-def _model(name: str, told: str = "", block: int = 0, is_tune: bool = False) -> ModelEntry:
-    entry = toml_models.entry_from(_stored("models")[name], name, model_entry)
+def _model(
+    name: str, told: str = "", block: int = 0, is_tune: bool = False, context: int = 0
+) -> ModelEntry:
+    document = _stored("models")[name]
+    table = {key: value for key, value in document.table.items() if key != "contexts"}
+    plain = dataclasses.replace(document, table=table)
+    entry = toml_models.entry_from(plain, name, model_entry)
+    entry = dataclasses.replace(entry, max_context=context or entry.max_context)
     entry = _stored_as(entry, told, block) if told else entry
     if not is_tune:
         return entry
-    note = f"{entry.note} Taken for a fine-tune of {name} by its name; its config.json tells more."
+    tune = f"Taken for a fine-tune of {name} by its name, for up to {entry.max_context:,} tokens"
+    note = f"{entry.note} {tune}; its config.json tells more."
     return dataclasses.replace(entry, note=note.strip())
 
 
