@@ -506,6 +506,11 @@ def test_several_printed_results(tmp_path):
             "concurrency;isl;osl;tpot_ms\n32;1024;512;13.9\n",
             {"model": "qwen3-32b", "hardware": "H200", "tp": "4"},
         ),
+        # A comma of the command or of a fact is none between cells, nor has a row to be full.
+        (
+            "# ours\nconcurrency,isl,osl,tpot_ms,notes\n32,1024,512,13.9\n",
+            {"model": "qwen3-32b", "hardware": "H200", "tp": "4", "engine": "vLLM, patched"},
+        ),
         (
             "| concurrency | input tokens | output tokens | Output tokens/s | TPOT (ms) |\n"
             "|---|---|---|---|---|\n| 32 | 1024 | 512 | 2302 | 13.9 |\n",
@@ -534,6 +539,48 @@ def test_tokens_of_a_step_in_a_table(tmp_path):
     assert (plain.prompt, plain.output, plain.workload.batch) == (3584, 1024, 8)
     assert (plain.workload.tokens_per_step, drafted.workload.tokens_per_step) == (1, 3.16)
     assert float(drafted.workload.query_tokens) > 1
+
+
+DRAFTED = 'vllm serve m --speculative-config \'{"method": "mtp"}\'\n'
+DRAFTS = "model: qwen3-32b\nhardware: H200\ntp: 4\n{}\n| isl | osl | concurrency | {} |\n"
+
+
+@pytest.mark.parametrize(
+    ("server", "column", "row", "phase"),
+    [
+        ("", "TPOT (ms) | MTP", "9 | off", "aggregated"),
+        ("", "TPOT (ms) | MTP", "9 | on", "aggregated MTP"),
+        ("", "TPOT (ms) | speculative_algorithm", "9 | EAGLE3", "aggregated EAGLE"),
+        ("", "TPOT (ms) | spec_decoding", "9 | none", "aggregated"),
+        (DRAFTED, "TPOT (ms)", "9", "aggregated MTP"),
+        ("sglang serve m\n", "TPOT (ms)", "9", "aggregated"),
+        ("", "ITL (ms) | MTP", "9 | off", "aggregated"),
+        (DRAFTED, "ITL (ms)", "9", "may be that of a step, which yields several tokens; give TPOT"),
+        ("", "ITL (ms) | accept_length", "9 | 2.4", "several tokens; give TPOT"),
+        (f"{DRAFTED}vllm serve m\n", "TPOT (ms)", "9", "some of its servers have drafts"),
+    ],
+)
+def test_drafts_that_a_table_tells(tmp_path, server, column, row, phase):
+    """They were read over: rows were predicted without drafts, some 100 % too slow."""
+    table = DRAFTS.format(server, column) + f"|---|---|---|---|\n| 1024 | 512 | 8 | {row} |\n"
+    (tmp_path / "a.md").write_text(table)
+    if "aggregated" not in phase:
+        with pytest.raises(ValueError, match=phase):
+            read_records(tmp_path / "a.md")
+        return
+    assert read_records(tmp_path / "a.md")[0]["phase"] == phase
+
+
+def test_tables_that_differ_in_their_time_alone(tmp_path):
+    """Those of TPOT are read where others beside them are of ITL, in any order."""
+    heading = DRAFTS.format("", "Mean {} (ms)")
+    tables = [f"{heading.format(x)}|---|---|---|---|\n| 9 | 9 | 8 | {y} |\n" for x, y in TIMES]
+    for order in (1, -1):
+        (tmp_path / "a.md").write_text("\n".join(tables[::order]))
+        assert [one["value"] for one in read_records(tmp_path / "a.md")] == [4.1]
+
+
+TIMES = (("TPOT", 4.1), ("ITL", 9.8))
 
 
 def test_gpus_that_aiperf_saw(tmp_path):

@@ -76,6 +76,17 @@ def _turned(rows: list[Row]) -> list[Row]:
     return [(rows[0][0], named), *runs]
 
 
+def _best(timed: list[list[Row]]) -> list[list[Row]]:
+    """Of tables that differ in their time per token alone those with the best one of `columns`."""
+    heads = [rows[0][1] for rows in timed]
+    times = [[columns.column_of(x)[1] for x in head if _column(x)[0] == "tpot"] for head in heads]
+    others = {tuple(x for x in head if _column(x)[0] != "tpot") for head in heads}
+    if len(others) != 1 or any(len(names) != 1 for names in times):
+        return timed
+    ranks = [columns.rank_of("tpot", name) for (name,) in times]
+    return [rows for rows, rank in zip(timed, ranks, strict=True) if rank == min(ranks)]
+
+
 def rows_in(text: str, own: Callable[[str], dict[str, str]]) -> list[Row]:
     r"""The heading and the rows of the tables that have a time per token; none without a table.
 
@@ -93,6 +104,7 @@ def rows_in(text: str, own: Callable[[str], dict[str, str]]) -> list[Row]:
     timed = [rows for rows in every if any(_column(name)[0] == "tpot" for name in rows[0][1])]
     if not every:
         return []
+    timed = _best(timed)
     heads = {tuple(rows[0][1]) for rows in timed}
     if len(heads) > 1:
         shown = "; ".join(" | ".join(head) for head in heads)
