@@ -283,6 +283,11 @@ def test_cache_of_a_further_token_by_hand(name, size):
         ("nvidia/Kimi-K2.7-Code-NVFP4", "kimi-k2.5", "fp4", "bf16", 0.5625, None),
         ("unsloth/gpt-oss-20b-BF16", "gpt-oss-20b", "bf16", "bf16", 2.0, None),
         ("someone/Hermes-2-Pro-Llama-3-8B-AWQ", "llama-3.1-8b", "fp4", "fp4", 0.515625, "bf16"),
+        # Types of GGUF files are those of all matrices.
+        ("unsloth/Qwen3-8B-GGUF:Q4_K_M", "qwen3-8b", "fp4", "fp4", 4.8944 / 8, "bf16"),
+        ("Qwen3-30B-A3B-UD-Q4_K_XL.gguf", "qwen3-30b-a3b", "fp4", "fp4", 4.8944 / 8, "bf16"),
+        ("x/Llama-3.1-8B-Instruct.Q8_0", "llama-3.1-8b", "fp8", "fp8", 8.5008 / 8, "bf16"),
+        ("unsloth/gpt-oss-20b-GGUF:F16", "gpt-oss-20b", "bf16", "bf16", 2.0, "bf16"),
         # Published so already.
         ("deepseek-ai/DeepSeek-V3-FP8", "deepseek-v3", "fp8", "fp8", 1.0, None),
         ("mistralai/Ministral-3-8B-Base-2512", "ministral-3-8b-base", "bf16", "bf16", 2.0, None),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qsjax import catalog, engines
-from qsjax.catalog import lookup
+from qsjax.catalog import gguf, lookup
 from qsjax.catalog.huggingface import expanded
 from qsjax.cost.decode import evaluate
 from qsjax.cost.laws.memory import reserve_bytes
@@ -130,7 +130,7 @@ def _here(name: str) -> str:
     Raises:
         ValueError: there is no such folder, and no model of its name.
     """
-    base = lookup.without_gguf(name)
+    base = gguf.without(name)
     bare = base if base.count("/") == 1 and base[0] not in "/.~" else PurePosixPath(base).name
     if base != name and lookup.is_model(bare):
         return bare  # `engines.precision` reads the type of the file
