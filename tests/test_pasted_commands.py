@@ -388,6 +388,21 @@ COATS = {
     "metadata:\n  name: c\ndata:\n  degree: '4'\n  long: '8192'\n",
     "variables of PowerShell": "$env:TP='4'\ndocker run --gpus all `\n  vllm/vllm-openai:latest `\n"
     "  --model org/m -tp $env:TP --max-model-len 8192\n",
+    "degrees of KServe's workers": "kind: InferenceService\nspec:\n  predictor:\n    model:\n"
+    "      modelFormat:\n        name: huggingface\n      args: [--model_id=org/m, --max-model-len=8192]\n"
+    "    workerSpec:\n      tensorParallelSize: 4\n",
+    "a chart of llm-d with lists in brackets": "modelArtifacts: {uri: 'hf://org/m'}\ndecode:\n"
+    "  parallelism: {tensor: 4}\n  containers:\n  - modelCommand: vllmServe\n"
+    '    args: [--max-model-len, "8192"]\nprefill: {parallelism: {tensor: 1}}\n',
+    # https://github.com/vllm-project/aibrix, samples/disaggregation
+    "the role that decodes of AIBrix": "kind: StormService\nspec:\n  template:\n    spec:\n"
+    "      roles:\n"
+    + "".join(
+        f"      - name: {role}\n        template:\n          spec:\n            containers:\n"
+        f"            - name: engine\n              command: [sh, -c]\n              args:\n"
+        f"              - |\n                vllm serve org/m -tp {tp} --max-model-len 8192\n"
+        for role, tp in (("prefill", 1), ("decode", 4))
+    ),
     "Ray's manifest": "applications:\n- args:\n    llm_configs:\n    - model_loading_config:\n"
     "        model_id: mine\n        model_source: org/m\n      engine_kwargs:\n"
     "        tensor_parallel_size: 4\n        max_model_len: 8192  # tokens\n"

@@ -446,6 +446,7 @@ def described(text: str) -> Held | None:
     >>> described("tensor_parallel_size: 8\nkv_cache_config:\n  dtype: fp8\n").text
     'trtllm-serve --tensor_parallel_size=8 --kv_cache_config.dtype=fp8'
     """
+    text = settings.in_blocks(text)
     readers = [_sagemaker, _runpod, _options]
     if "\n" in text.strip():
         readers += [_env_file, _factory, _truss, _service, _job, _modelservice, _chart, _stack]

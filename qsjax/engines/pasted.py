@@ -57,6 +57,12 @@ PREFILLS = re.compile(
     r"--disaggregation-mode(?:[= ]|' ')?['\"]?prefill|--is-prefill-worker|kv_producer"
     r"|ec_producer|--encoder-only"
 )
+# What names a role of a manifest's workers.
+_ROLE = re.compile(
+    r"[ \t]*(?:-[ \t]+)?['\"]?(?:[\w./-]*(?:name|role|type)['\"]?:[ \t]*['\"]?"
+    r"([\w.-]*(?:prefill|decode)[\w.-]*)|((?:prefill|decode)\w*)['\"]?:[ \t]*$)",
+    re.IGNORECASE,
+)
 _BESIDE = re.compile(r"dynamo\.(?:frontend|router|planner)|router|bench")
 LEFT_OUT = "left out, because the script adds it under a condition: "
 # Pods of a group of LeaderWorkerSet, which its controller tells each of them.
@@ -148,6 +154,7 @@ class _Container:
     args: list[str] = dataclasses.field(default_factory=list)
     variables: list[str] = dataclasses.field(default_factory=list)
     image: str = ""
+    role: str = ""
 
     def text(self) -> str:
         """Its variables and its command, for a shell; arguments come last, wherever they stand."""
@@ -193,9 +200,15 @@ def _containers(text: str) -> list[_Container]:
         text = joined
     lines, every = text.splitlines(), list[_Container]()
     open_: list[_Container] = []
+    role = ""
     for at, line in enumerate(lines):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
+        if told := _ROLE.match(line):
+            named = {*re.findall("prefill|decode", (told[1] or told[2]).lower())}
+            role = named.pop() if len(named) == 1 else ""
+        elif line.startswith("---"):
+            role = ""
         lead = re.match(r"\s*(?:-\s+)?", line)
         depth, outer = len(lead[0]) if lead else 0, len(line) - len(line.lstrip())
         # A dash begins another container at the depth of the keys behind it.
@@ -206,7 +219,7 @@ def _containers(text: str) -> list[_Container]:
             continue
         if not open_ or open_[-1].depth != depth:
             outer_ones = [pair for one in open_ for pair in one.variables]
-            open_.append(_Container(depth, variables=outer_ones))
+            open_.append(_Container(depth, variables=outer_ones, role=role))
             every.append(open_[-1])
         _enter(open_[-1], lines, at)
     return [one for one in every if any(part.strip() for part in one.parts + one.args)]
@@ -253,7 +266,7 @@ def _rank(container: _Container) -> int:
     """Which of several containers is meant: a server, and rather one that decodes."""
     words = " ".join(container.parts + container.args)
     if SERVER.search(words):
-        return 1 if PREFILLS.search(words) else 0
+        return 1 if PREFILLS.search(words) or container.role == "prefill" else 0
     runs = _ENGINE.search(f"{container.image} {words}") and not _BESIDE.search(words)
     return 2 if runs else 3
 
@@ -330,6 +343,21 @@ def others(what: str, servers: int, *, decodes: bool) -> tuple[str, ...]:
         return ()
     which = "first of them that decodes" if decodes else "first of them"
     return (f"the {what} starts {servers} servers; this is the {which}, so give each by itself",)
+
+
+# What the controller of KServe makes of a multi-node service's degrees.
+_WORKERS = {
+    "pipeline-parallel-size": re.compile(r"^[ \t]*pipelineParallelSize:[ \t]*(\d+)", re.MULTILINE),
+    "tensor-parallel-size": re.compile(r"^[ \t]*tensorParallelSize:[ \t]*(\d+)", re.MULTILINE),
+}
+
+
+def _of_workers(text: str) -> tuple[list[str], list[str]]:
+    """Variables and flags that KServe makes of the degrees below `workerSpec`."""
+    workers = re.split(r"(?m)^[ \t]*workerSpec:", text, maxsplit=1)[1:]
+    told = {name: x[1] for name, at in _WORKERS.items() for one in workers if (x := at.search(one))}
+    variables = [f"{name.upper().replace('-', '_')}={n}" for name, n in told.items()]
+    return variables, [f"--{name}={n}" for name, n in told.items() if f"--{name}" not in text]
 
 
 # A ConfigMap, by its name, and where containers take variables from one: all, or one by its key.
@@ -424,6 +452,9 @@ def command_in(text: str) -> Held:
     found = min(every, key=_rank)
     found.variables = [*_of_maps(text), *found.variables, *_told(text)]
     image = found.image or ("kserve/huggingfaceserver" if _KSERVE.search(text) else "")
+    variables, flags = _of_workers(text)
+    found.variables += variables
+    found.args += flags
     if _RUNTIME.search(text):
         bare = (one for one in every if not (one.parts or one.image or one is found))
         found.args += [x for one in bare for x in one.args]
