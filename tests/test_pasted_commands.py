@@ -389,7 +389,8 @@ COATS = {
     "variables of PowerShell": "$env:TP='4'\ndocker run --gpus all `\n  vllm/vllm-openai:latest `\n"
     "  --model org/m -tp $env:TP --max-model-len 8192\n",
     "degrees of KServe's workers": "kind: InferenceService\nspec:\n  predictor:\n    model:\n"
-    "      modelFormat:\n        name: huggingface\n      args: [--model_id=org/m, --max-model-len=8192]\n"
+    "      modelFormat:\n        name: huggingface\n"
+    "      args: [--model_id=org/m, --max-model-len=8192]\n"
     "    workerSpec:\n      tensorParallelSize: 4\n",
     "a chart of llm-d with lists in brackets": "modelArtifacts: {uri: 'hf://org/m'}\ndecode:\n"
     "  parallelism: {tensor: 4}\n  containers:\n  - modelCommand: vllmServe\n"
