@@ -968,6 +968,30 @@ def test_an_llm_inference_service_of_kserve(uri, more):
     assert (got.usable_fraction, got.context, got.drafts, got.drafter) == (0.95, 8192, 6, "eagle")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model: org/m\nbackend: pytorch\ncontext_servers:\n  tensor_parallel_size: 1\n"
+        "generation_servers:\n  num_instances: 2\n  urls: ['a:1']\n  {}",
+        "environment:\n  model_path: org/m\nworker_config:\n  gen:\n    {}  ctx:\n"
+        "    tensor_parallel_size: 1\n",
+        "from tensorrt_llm import LLM\nLLM(model='org/m', tensor_parallel_size=8,"
+        " max_batch_size=64, speculative_config=llmapi.MTPDecodingConfig(num_nextn_predict_layers=3),"
+        " kv_cache_config=KvCacheConfig(dtype='fp8'))\n",
+    ],
+)
+def test_servers_of_tensorrt_llm_without_a_command(text):
+    """Its files of a service in two pools, and its call in Python, whose drafts were not read."""
+    lines = (
+        *("tensor_parallel_size: 8", "max_batch_size: 64", "kv_cache_config: {dtype: fp8}"),
+        "speculative_config: {decoding_type: MTP, num_nextn_predict_layers: 3}",
+    )
+    gap = "    " if "worker_config" in text else "  "
+    got = read(text.replace("{}", f"\n{gap}".join(lines) + "\n"))
+    assert (got.engine, got.model, got.tp, got.batch) == ("trtllm", "org/m", 8, 64)
+    assert (got.bytes_kv, got.drafts, got.drafter) == (1, 3, "mtp")
+
+
 def test_a_settings_file_by_itself():
     """TensorRT-LLM, examples/configs/curated; vLLM's recipes, OpenAI/GPT-OSS_EAGLE3_Blackwell."""
     got = read(

@@ -2,7 +2,7 @@
 
 Jobs of srt-slurm (https://github.com/ishandhanani/srt-slurm), with which Dynamo and InferenceX are
 measured; KServe's LLMInferenceService; variables of SageMaker's and RunPod's containers, options of
-AWS's; files of LLaMA-Factory and Truss; values of charts; and a settings file of an engine by
+AWS's; files of LLaMA-Factory, Truss and TensorRT-LLM's pools; values of charts; and a settings file of an engine by
 itself.
 """
 
@@ -159,6 +159,26 @@ def _modelservice(text: str) -> Held | None:
     flags = [*_degrees(under(decode, "parallelism")), *words]
     command = started("vllm", model.removeprefix("hf://"), flags)
     return Held(command, "", ("the chart's workers that decode, one of them",))
+
+
+# What TensorRT-LLM's file of a disaggregated service says beside the settings of its servers.
+_OF_SERVICE = ("num_instances", "urls", "router", "nodes")
+
+
+def _disaggregated(text: str) -> Held | None:
+    """The servers that decode in TensorRT-LLM's file of a disaggregated service.
+
+    Or in that of its benchmark under Slurm (examples/disaggregated/slurm/benchmark).
+    """
+    block = under(text, "generation_servers") or under(text, "worker_config", "gen")
+    if not block:
+        return None
+    told = settings.texts("the settings", block)
+    whole = _value(text, "model") or _value(under(text, "environment"), "model_path")
+    model = told.pop("model", "") or whole
+    words = [f"--{name}={x}" for name, x in told.items() if name.split(".")[0] not in _OF_SERVICE]
+    note = "the service's servers that decode, one of them"
+    return Held(started("trtllm", model, words), "", (note,))
 
 
 def _service(text: str) -> Held | None:
@@ -449,6 +469,16 @@ def described(text: str) -> Held | None:
     text = settings.in_blocks(text)
     readers = [_sagemaker, _runpod, _options]
     if "\n" in text.strip():
-        readers += [_env_file, _factory, _truss, _service, _job, _modelservice, _chart, _stack]
+        readers += [
+            _env_file,
+            _factory,
+            _truss,
+            _service,
+            _disaggregated,
+            _job,
+            _modelservice,
+            _chart,
+            _stack,
+        ]
         readers += [_settings]
     return next((found for read in readers if (found := read(text))), None)

@@ -66,7 +66,10 @@ def _call_at(text: str, start: int) -> str:
 def _value(node: ast.expr, names: dict[str, Any]) -> Any:
     """What an expression holds: a constant, a dict of its keywords, or `$NAME` where unknown."""
     if isinstance(node, ast.Call) and node.keywords:
-        return _keywords(node, names)
+        kind = ast.unparse(node.func).rpartition(".")[2]
+        drafter = kind.removesuffix("DecodingConfig")  # TensorRT-LLM's
+        told = {"decoding_type": drafter} if drafter != kind else {}
+        return told | _keywords(node, names)
     if isinstance(node, ast.Dict):
         held: dict[str, Any] = {}
         for key, value in zip(node.keys, node.values, strict=True):
