@@ -976,7 +976,7 @@ def test_an_llm_inference_service_of_kserve(uri, more):
         "environment:\n  model_path: org/m\nworker_config:\n  gen:\n    {}  ctx:\n"
         "    tensor_parallel_size: 1\n",
         "from tensorrt_llm import LLM\nLLM(model='org/m', tensor_parallel_size=8,"
-        " max_batch_size=64, speculative_config=llmapi.MTPDecodingConfig(num_nextn_predict_layers=3),"
+        " max_batch_size=64, speculative_config=a.MTPDecodingConfig(num_nextn_predict_layers=3),"
         " kv_cache_config=KvCacheConfig(dtype='fp8'))\n",
     ],
 )

@@ -2,8 +2,8 @@
 
 Jobs of srt-slurm (https://github.com/ishandhanani/srt-slurm), with which Dynamo and InferenceX are
 measured; KServe's LLMInferenceService; variables of SageMaker's and RunPod's containers, options of
-AWS's; files of LLaMA-Factory, Truss and TensorRT-LLM's pools; values of charts; and a settings file of an engine by
-itself.
+AWS's; files of LLaMA-Factory, Truss and TensorRT-LLM's pools; values of charts; and a settings file
+of an engine by itself.
 """
 
 import itertools
