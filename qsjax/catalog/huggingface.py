@@ -129,7 +129,8 @@ def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str
     lists = [one.get("architectures") for one in both]
     listed = [str(name) for names in lists if isinstance(names, list) for name in names]
     named = [str(one["model_type"]) for one in both if one.get("model_type")]
-    drafts = [name for name in (*listed, *named) if _DRAFT.search(name)]
+    is_whole = any(isinstance(outer.get(key), Mapping) for key in _INNER)  # NVIDIA's Eagle 2.5 VL
+    drafts = [name for name in (*listed, *named) if _DRAFT.search(name) and not is_whole]
     drafts += [f'"{key}"' for key in _DRAFT_KEYS if config.get(key) is not None]
     if drafts:
         return (
@@ -195,6 +196,8 @@ def _unknown(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
         f"{len(types)} types are known (docs/guides/your-own-model.md lists them); for any other "
         f"{BY_HAND}"
     )
+    if isinstance(inner := config.get("text_model_id"), str):  # Ultravox
+        return f"architecture {given} has a language model of its own, {inner}: give that one"
     if re.search(r"bert|MaskedLM", given, re.IGNORECASE):
         return f"architecture {given} is of an encoder, which makes no tokens: nothing decodes here"
     if config.get("is_encoder_decoder"):
