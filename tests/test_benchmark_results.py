@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import warnings
 
 import pytest
 
@@ -526,6 +527,27 @@ def test_what_a_file_does_not_say_stands_behind_it(tmp_path, text, told):
     found = deployment_of(record)
     assert (found.model_name, found.hardware_name) == ("qwen3-32b", "h200-sxm")
     assert (found.partition.tp, found.workload.batch, found.output) == (4, 32, 512)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({"mean_tpot_ms": 13.9, "max_concurrency": 32, "input_len": 1024, "osl": 512}),
+        json.dumps([VLLM | {"model_id": "m", "max_concurrency": 32}]),
+        PRINTED,
+        "max_concurrency,isl,osl,mean TPOT (ms)\n32,1024,512,13.9\n",
+    ],
+)
+def test_what_a_file_says_is_not_what_stands_behind_it(tmp_path, text):
+    """Every run was one of 8 at once, and of 1,000 tokens."""
+    (tmp_path / "a.txt").write_text(text)
+    told = {"model": "qwen3-32b", "hardware": "H200", "tp": "4", "concurrency": "8", "isl": "1k"}
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        (record,) = read_records(tmp_path / "a.txt", told)
+    assert float(deployment_of(record).workload.batch) == 32
+    is_told = any("itself, 32: concurrency=8 is not taken" in str(one.message) for one in said)
+    assert is_told or text.startswith("max")
 
 
 def test_tokens_of_a_step_in_a_table(tmp_path):

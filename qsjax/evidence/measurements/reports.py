@@ -224,6 +224,11 @@ def beside_tables(text: str) -> dict[str, str]:
     return own_lines(text) | ({"drafter": drafters.pop()} if any(drafters) else {})
 
 
+def said_in(text: str) -> dict[str, str]:
+    """What the lines of a printed result say, under the names of files."""
+    return {_PRINTED.get(name, name): value for name, value in _SAID.findall(text)}
+
+
 def _printed(text: str) -> Run:
     """A result as it is printed, with a user's own lines."""
     said = [(_PRINTED.get(name, name), _cell(value)) for name, value in _SAID.findall(text)]
