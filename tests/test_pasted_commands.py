@@ -92,7 +92,7 @@ COATS = {
     "a batch file": "@echo off\nset TP=4\nset MODEL=org/m\ndocker run --gpus all ^\n  "
     "vllm/vllm-openai:latest ^\n  --model %MODEL% ^\n  -tp %TP% --max-model-len 8192\n",
     "make, which reads its variables first": "serve:\n\tvllm serve $(MODEL) -tp $(TP) \\\n"
-    "\t\t--max-model-len 8192\n\nMODEL ?= org/m\nTP := 4\n",
+    "\t\t--max-model-len 8192\n\nMODEL ?= org/m\nTP = 4 # GPUs\n",
     "a workflow of GitHub": "on: push\njobs:\n  a:\n    env:\n      MODEL: org/m\n    steps:\n"
     "      - uses: b/c@v4\n      - name: d\n        run: |\n          docker run -d \\\n"
     "            vllm/vllm-openai:latest --model ${{ env.MODEL }} \\\n            -tp 4 "
@@ -388,6 +388,10 @@ COATS = {
     "metadata:\n  name: c\ndata:\n  degree: '4'\n  long: '8192'\n",
     "variables of PowerShell": "$env:TP='4'\ndocker run --gpus all `\n  vllm/vllm-openai:latest `\n"
     "  --model org/m -tp $env:TP --max-model-len 8192\n",
+    "a container of AWS's with a degree by its old name": "HF_MODEL_ID=org/m\n"
+    "OPTION_ROLLING_BATCH=vllm\nTENSOR_PARALLEL_DEGREE=4\nOPTION_MAX_MODEL_LEN=8192\n",
+    "arguments of Beam": "VLLM(gpu='H100', vllm_args=VLLMArgs(model='org/m', "
+    "tensor_parallel_size=4, max_model_len=8192))\n",
     "degrees of KServe's workers": "kind: InferenceService\nspec:\n  predictor:\n    model:\n"
     "      modelFormat:\n        name: huggingface\n"
     "      args: [--model_id=org/m, --max-model-len=8192]\n"

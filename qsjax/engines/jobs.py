@@ -58,7 +58,8 @@ _ENGINE_ARG = re.compile(
 # Options of AWS's containers for large models, in serving.properties or as variables, and those
 # that vLLM calls otherwise: https://docs.djl.ai/master/docs/serving/serving/docs/lmi
 _OPTION = re.compile(
-    r"""\b(?:option\.|OPTION_)(\w+)['"]?[ \t]*[:=][ \t]*(['"]?)([^\s'",]+)\2|"""
+    r"""\b(?:option\.|OPTION_|(?=(?:TENSOR|PIPELINE)_PARALLEL_DEGREE))(\w+)['"]?[ \t]*[:=]"""
+    r"""[ \t]*(['"]?)([^\s'",]+)\2|"""
     r"""\bHF_(MODEL_ID)['"]?[ \t]*[:=][ \t]*(['"]?)([^\s'",]+)\5"""
 )
 _ROLLING = ("vllm", "lmi-dist", "auto", "disable")

@@ -16,6 +16,7 @@ _CALLS = {
     "vLLMEngineProcessorConfig": "vllm",
     "AsyncEngineArgs": "vllm",
     "EngineArgs": "vllm",
+    "VLLMArgs": "vllm",
     "Engine": "sglang",
     "ServerArgs": "sglang",
     "LLM": "vllm",

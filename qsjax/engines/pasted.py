@@ -39,7 +39,7 @@ _PAIR = re.compile(r"^(?:-\s+)?['\"]?([A-Za-z_]\w*)['\"]?\s*(?:=|:\s+)(.*?)['\"]
 # A variable of a container as a mapping on one line.
 _INLINE = re.compile(r"^-\s*\{\s*name:\s*['\"]?(\w+)['\"]?\s*,\s*value:\s*(.*?)\s*\}$")
 _MAKE = re.compile(r"^[\w.-]+:.*\n\t", re.MULTILINE)  # a target of make; manifests have no tabs
-_YAML = re.compile(r"(?:[ \t]*(?:#.*|---.*)?\n)*[A-Za-z_][\w.-]*:(?:[ \t].*)?\n")
+_YAML = re.compile(r"(?:[ \t]*(?:#.*|---.*)?\n)*[A-Za-z_$][\w.-]*:(?:[ \t].*)?\n")
 _ENGINE = re.compile(r"vllm|sglang|trtllm|tensorrt-llm|huggingfaceserver")
 # What starts a server, what is one that only prefills or encodes images, and what stands beside.
 SERVER = re.compile(
@@ -499,7 +499,7 @@ def _with_slurm(text: str) -> str:
 _EXPRESSION = re.compile(r"\$\{\{\s*(?:env|inputs|matrix|vars)\.(\w+)\s*\}\}")
 _BATCH = re.compile(r"^[ \t]*(?:@echo off|set [A-Za-z_]\w*=)", re.MULTILINE | re.IGNORECASE)
 _OF_BATCH = re.compile(r"%([A-Za-z_]\w*)%")
-_OF_MAKE = re.compile(r"^\w+[ \t]*(?:\?=|::?=|=).*\n?", re.MULTILINE)
+_OF_MAKE = re.compile(r"^(?:export[ \t]+)?(\w+)[ \t]*(?:\?|::?)?=[ \t]*(.*)\n?", re.MULTILINE)
 
 
 # What word processors, chats, terminals and changes of files make of a command.
@@ -587,5 +587,7 @@ def as_typed(text: str) -> str:
     if _BATCH.search(text):
         text = _OF_BATCH.sub(r"${\1}", text)
     if _MAKE.search(text):  # make reads all variables first
-        text = "\n".join([*map(str.strip, _OF_MAKE.findall(text)), _OF_MAKE.sub("", text)])
+        bare = ((name, re.sub(r"\s+#.*", "", x).strip()) for name, x in _OF_MAKE.findall(text))
+        told = (f"{name}={x}" if x[:1] in ("'", '"') else f'{name}="{x}"' for name, x in bare)
+        text = "\n".join([*told, _OF_MAKE.sub("", text)])
     return _with_slurm(text) if "#SBATCH" in text else text
