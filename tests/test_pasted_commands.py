@@ -390,6 +390,7 @@ COATS = {
     "  --model org/m -tp $env:TP --max-model-len 8192\n",
     "a container of AWS's with a degree by its old name": "HF_MODEL_ID=org/m\n"
     "OPTION_ROLLING_BATCH=vllm\nTENSOR_PARALLEL_DEGREE=4\nOPTION_MAX_MODEL_LEN=8192\n",
+    "signs of minus": LINE.replace(" --", " \u2212\u2212"),
     "arguments of Beam": "VLLM(gpu='H100', vllm_args=VLLMArgs(model='org/m', "
     "tensor_parallel_size=4, max_model_len=8192))\n",
     "degrees of KServe's workers": "kind: InferenceService\nspec:\n  predictor:\n    model:\n"
@@ -1056,6 +1057,8 @@ def test_settings_below_a_folder_that_is_not_known():
 def test_heads_named_after_their_model(method):
     config = "--speculative-config"
     got = read(f"{LINE} {config}.method {method} {config}.num_speculative_tokens 3")
+    assert (got.drafts, got.drafter) == (3, "mtp")
+    got = read(f"{LINE} --num-speculative-tokens 3 --speculative-model a/R1-NextN")
     assert (got.drafts, got.drafter) == (3, "mtp")
 
 

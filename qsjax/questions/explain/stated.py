@@ -107,7 +107,8 @@ def _served(words: tuple[str, ...]) -> str:
     Raises:
         ValueError: it names none.
     """
-    name = engines.read(words).model
+    deployment = engines.read(words)
+    name, under = deployment.model, _UNDER.search(deployment.words)
     name = name and re.sub(r"^\$\{?\w+\}?/(?=.)", "", name)  # a folder that a variable holds
     if not name or name.startswith(("$", "<", "{")):
         shown = " ".join(" ".join(words).split())
@@ -116,9 +117,15 @@ def _served(words: tuple[str, ...]) -> str:
             f"MODEL is missing: {shown!r} names none; write qsjax explain MODEL [OPTIONS] -- "
             "COMMAND LINE, or model= in Python"
         )
-    return _here(name)
+    try:
+        return _here(name)
+    except ValueError:  # a folder, which may be served under the name of its model
+        if under is None or not lookup.is_model(under[1]):
+            raise
+        return under[1]
 
 
+_UNDER = re.compile(r"--served[-_]model[-_]name[= ]+['\"]?([\w./:-]+)")
 # Folders that Hugging Face's tools keep models in, and a revision in one.
 _CACHED = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
 _REVISION = re.compile(r"/snapshots/\w+/*$")
@@ -336,7 +343,10 @@ def stated_by(asked: Asked) -> Stated:
     dtype, of_weights = weights_of(entry.weight_dtype, deployment)
     stored: Any = asked.weights or dtype
     bits, of_file = bits_of_gguf(deployment)
+    under = _UNDER.search(deployment.words)
+    is_under = asked.model is None and under is not None and under[1] == model
     notes = (
+        *((f"the model is {model}, as it is served under that name",) if is_under else ()),
         *_about_model(entry.name, deployment.model),
         *deployment.notes,
         *(() if asked.weights else (*of_weights, *of_file)),
