@@ -504,6 +504,12 @@ def test_arguments_that_are_no_pairs_name_no_model(given):
     assert read(f"lm_eval --model vllm --model_args '{given}' --tasks a").model is None
 
 
+def test_keywords_of_another_kind_are_none():
+    """A set in place of a table ended in a traceback."""
+    with pytest.raises(ValueError, match="not an engine whose flags"):
+        read("LLMConfig(model_loading_config={'org/m'}, engine_kwargs=[1])\n")
+
+
 def test_arguments_of_a_container_whose_quotation_is_open_are_told():
     with pytest.raises(ValueError, match="close every quotation mark"):
         read("runpodctl create pod --imageName vllm/vllm-openai --args '--model \"org/m'")

@@ -201,11 +201,12 @@ def _in_python(text: str) -> str:
         if found[1] == "LLM" and "tensorrt_llm" in text:
             engine = "trtllm"
         given = _spread(node, text, names) | _keywords(node, names)
-        outer = {**given, **(given.get("model_loading_config") or {})}
+        held = {name: x for name, x in given.items() if isinstance(x, dict)}
+        outer = {**given, **held.get("model_loading_config", {})}
         model = next((outer[name] for name in _MODEL if isinstance(outer.get(name), str)), None)
         if found[1] in ("LLMConfig", "vLLMEngineProcessorConfig"):
             engine = "sglang" if "sglang" in str(outer.get("server_cls")).lower() else engine
-            given = given.get("engine_kwargs") or {}
+            given = held.get("engine_kwargs", {})
         elif node.args:
             first = _value(node.args[0], names)
             model = first if isinstance(first, str) else model
