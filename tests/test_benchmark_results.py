@@ -593,6 +593,48 @@ def test_drafts_that_a_table_tells(tmp_path, server, column, row, phase):
     assert read_records(tmp_path / "a.md")[0]["phase"] == phase
 
 
+@pytest.mark.parametrize(
+    ("table", "sequences", "phases"),
+    [
+        # ROCm/ATOM, recipes: tables with the same columns below titles.
+        (
+            "### FP8 (TP8)\n| isl | osl | concurrency | TPOT (ms) |\n|---|---|---|---|\n"
+            "| 1024 | 512 | 16 | 9 |\n\n### FP8 + MTP3 (TP8)\nof the same\n"
+            "| isl | osl | concurrency | TPOT (ms) |\n|---|---|---|---|\n| 1024 | 512 | 16 | 6 |\n",
+            [16, 16],
+            ["aggregated", "aggregated MTP"],
+        ),
+        # A run a column, whose heading says how many there are at once, or who drafts.
+        (
+            "isl: 1024\nosl: 512\n| 指标 | 并发 1 | 并发 16 | 变化 |\n|---|---|---|---|\n"
+            "| Mean TPOT (ms) | 9 | 12 | +3% |\n",
+            [1, 16],
+            ["aggregated", "aggregated"],
+        ),
+        (
+            "isl: 1024\nosl: 512\nconcurrency: 4\n## EAGLE3 vs none\n"
+            "| Metric | No spec decode | With Eagle3 |\n|---|---|---|\n| TPOT (ms) | 9 | 6 |\n",
+            [4, 4],
+            ["aggregated", "aggregated EAGLE"],
+        ),
+        # Lengths of the user's own beside a column of both.
+        (
+            "isl: 9\nosl: 9\n| Input/Output Tokens | concurrency | TPOT (ms) |\n|---|---|---|\n"
+            "| `1024 / 512` | **4** | 9 ms |\n",
+            [4],
+            ["aggregated"],
+        ),
+    ],
+)
+def test_what_titles_and_headings_of_runs_say(tmp_path, table, sequences, phases):
+    """Both tables were read as without drafts, and all runs as of one concurrency."""
+    (tmp_path / "a.md").write_text(f"model: qwen3-32b\nhardware: H200\ntp: 4\n{table}", "utf-8")
+    records = read_records(tmp_path / "a.md")
+    assert [one["batch_total"] for one in records] == sequences
+    assert [one["phase"] for one in records] == phases
+    assert {one["isl"] for one in records} == {1024}
+
+
 def test_tables_that_differ_in_their_time_alone(tmp_path):
     """Those of TPOT are read where others beside them are of ITL, in any order."""
     heading = DRAFTS.format("", "Mean {} (ms)")
