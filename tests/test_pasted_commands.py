@@ -391,6 +391,14 @@ COATS = {
     "a container of AWS's with a degree by its old name": "HF_MODEL_ID=org/m\n"
     "OPTION_ROLLING_BATCH=vllm\nTENSOR_PARALLEL_DEGREE=4\nOPTION_MAX_MODEL_LEN=8192\n",
     "signs of minus": LINE.replace(" --", " \u2212\u2212"),
+    "values of a chart whose keys are flags": "vllm:\n  model: org/m\n  image:\n    tag: v0.2\n"
+    "  tensorParallelSize: 4\n  maxModelLen: 8192\n",
+    "such values below args": "llm:\n  model: hf://org/m\n  args:\n    maxModelLen: '8192'\n"
+    "    tensorParallelSize: '4'\n",
+    "the operator of the production stack": "kind: VLLMRuntime\nspec:\n  model:\n"
+    "    modelURL: org/m\n    maxModelLen: 8192\n  vllmConfig:\n    tensorParallelSize: 4\n",
+    "flags of a file of variables": "VLLM_MODEL=org/m\nVLLM_EXTRA_ARGS=-tp 4 --max-model-len 8192\n"
+    "HF_TOKEN=\n",
     "arguments of Beam": "VLLM(gpu='H100', vllm_args=VLLMArgs(model='org/m', "
     "tensor_parallel_size=4, max_model_len=8192))\n",
     "degrees of KServe's workers": "kind: InferenceService\nspec:\n  predictor:\n    model:\n"

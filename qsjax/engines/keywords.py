@@ -216,6 +216,18 @@ def _in_python(text: str) -> str:
     return ""
 
 
+def _beside_url(text: str) -> dict[str, Any]:
+    """What the production stack's operator has of the engine beside the address of a model."""
+    left: list[Any] = [settings.mapping(text)]
+    while left:
+        one = left.pop(0)
+        if "modelURL" in one and "vllmConfig" not in one:
+            told = {_CAMEL.sub(r"-\g<0>", key).lower(): x for key, x in one.items()}
+            return {name: x for name, x in told.items() if name in spelled("vllm")}
+        left += [x for x in one.values() if isinstance(x, dict)]
+    return {}
+
+
 def _in_mapping(text: str) -> str:
     found = _MAPPING.search(text)
     given = settings.mapping(jobs.below(text[found.end() :], len(found["indent"]))) if found else {}
@@ -223,6 +235,7 @@ def _in_mapping(text: str) -> str:
         return ""
     given = {_CAMEL.sub(r"-\g<0>", key).lower(): value for key, value in given.items()}
     listed = given.pop("extra-args", None)
+    given = _beside_url(text) | given
     served = dict(reversed(_SERVED.findall(text)))
     model = served.get("modelURL") or served.get("model_source") or served.get("model_id")
     if model is None and "engine_kwargs" not in found[0] and "model" not in given:
