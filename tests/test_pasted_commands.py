@@ -399,6 +399,9 @@ COATS = {
     "    modelURL: org/m\n    maxModelLen: 8192\n  vllmConfig:\n    tensorParallelSize: 4\n",
     "flags of a file of variables": "VLLM_MODEL=org/m\nVLLM_EXTRA_ARGS=-tp 4 --max-model-len 8192\n"
     "HF_TOKEN=\n",
+    "a task of CloudFormation": "Resources:\n  Task:\n    ContainerDefinitions:\n"
+    "        - Name: vllm\n          Image: vllm/vllm-openai:latest\n"
+    '          Command: [--model, org/m, -tp, "4", --max-model-len=8192]\n',
     "arguments of Beam": "VLLM(gpu='H100', vllm_args=VLLMArgs(model='org/m', "
     "tensor_parallel_size=4, max_model_len=8192))\n",
     "degrees of KServe's workers": "kind: InferenceService\nspec:\n  predictor:\n    model:\n"

@@ -13,7 +13,7 @@ from qsjax.engines.jobs import Held
 # What holds a command in manifests and container files, and what a list there looks like.
 _HELD = re.compile(
     r"^(?P<indent>[ \t]*)(?P<item>-[ \t]+)?['\"]?"
-    r"(?P<key>command|args|entrypoint|run|cmd|CMD|ENTRYPOINT)['\"]?"
+    r"(?P<key>[cC]ommand|args|entrypoint|EntryPoint|run|cmd|CMD|ENTRYPOINT)['\"]?"
     r"(?:[ \t]*:|(?=[ \t]*\[)|(?<=CMD)(?=[ \t])|(?<=ENTRYPOINT)(?=[ \t]))[ \t]*(?P<rest>.*)$"
 )
 _TEXT = ("", ">", ">-", "|", "|-", "|+", ">+")  # a block of text follows
@@ -30,7 +30,7 @@ _WHOLE = re.compile(r"""\"([^"\\]*\s-[^"\\]*)\"|'([^']*\s-[^']*)'""")
 _VARIABLE = re.compile(r"\$\w*(vllm|sglang)\w*", re.IGNORECASE)
 _NAME = re.compile(r"([\[,]\s*)(?:str\()?([A-Za-z_]\w*)\)?(?=\s*[,\]])")
 _NUMBER = re.compile(r"([\[,]\s*)str\(([\d.]+)\)")
-_IMAGE = re.compile(r"^\s*(?:-\s+)?['\"]?image['\"]?\s*:\s*['\"]?([^\s'\"]+)|^FROM\s+(\S+)")
+_IMAGE = re.compile(r"^\s*(?:-\s+)?['\"]?[iI]mage['\"]?\s*:\s*['\"]?([^\s'\"]+)|^FROM\s+(\S+)")
 _VARIABLES = re.compile(r"^\s*(?:environment|envs?)[ \t]*:[ \t]*(?:#.*)?$")
 _ENV = re.compile(r"^ENV\s+(\w+)[=\s]\s*(.*)$")
 _ENV_GOES_ON = re.compile(r"^(ENV\b.*?)[ \t]*\\\n[ \t]*", re.MULTILINE)
