@@ -288,6 +288,10 @@ def asked(**more):
     ("call", "says"),
     [
         (lambda: asked(limits=qsjax.Limits(max_tpot="50m")), "max_tpot: '50m' is not a number"),
+        (
+            lambda: qsjax.Problem(["qwen3-4b", "Qwen3-4B-Instruct-2507"], GPU),
+            "model: 'qwen3-4b' and 'Qwen3-4B-Instruct-2507' are both qwen3-4b; give one of them",
+        ),
         (lambda: asked(economy=2.5), "economy: a float was given; give {.usd_per_hour"),
         (lambda: asked(economy={"usd_per_hour": "2"}), "usd_per_hour: '2' is not allowed"),
         (lambda: asked(objective=["tpot"]), r"\['tpot'\] is not a metric"),

@@ -497,9 +497,10 @@ def _workload(given: Workload | Mapping[str, Any], own: Workload) -> Workload:
 
 def _repeated(what: str, given: Sequence[Any], items: Sequence[Any]) -> list[tuple[str, str]]:
     """Names that mean one and the same, which would be compared with itself."""
-    names = [x if x and isinstance(y, str) else None for x, y in zip(items, given, strict=True)]
+    pairs = zip(items, given, strict=True)
+    names = [x[:3] if x and isinstance(y, str) else None for x, y in pairs]
     return [
-        (what, f"{what}: {first!r} and {again!r} are both {name.name}; give one of them")
+        (what, f"{what}: {first!r} and {again!r} are both {name[0]}; give one of them")
         for i, (name, again) in enumerate(zip(names, given, strict=True))
         for first in [given[names.index(name)]]
         if name and names.index(name) < i
