@@ -853,6 +853,29 @@ def test_draft_heads_are_no_models(write, change, named):
     assert only.startswith(f"{named} is of a draft head, not of a model: give the config of")
 
 
+def rope(key, kind, factor, trained):
+    scaling = {kind.partition("=")[0]: kind.partition("=")[2], "factor": factor}
+    return {key: scaling | {"original_max_position_embeddings": trained}}
+
+
+@pytest.mark.parametrize(
+    ("positions", "more", "longest"),
+    [
+        (32768, {}, 32768),
+        # As Qwen's cards say to write it, and as DeepSeek and Llama have it.
+        (32768, rope("rope_scaling", "type=yarn", 4.0, 32768), 131072),
+        (163840, rope("rope_parameters", "rope_type=yarn", 40, 4096), 163840),
+        (131072, rope("rope_scaling", "rope_type=llama3", 8.0, 131072), 131072),
+        (4096, rope("rope_scaling", "type=yarn", "x", None), 4096),
+        (None, {"n_positions": 2048}, 2048),
+    ],
+)
+def test_the_longest_context_of_a_config(write, positions, more, longest):
+    """What YaRN makes of it was read over: 32,768 tokens for Qwen2.5 with 131,072."""
+    config = LLAMA | {"max_position_embeddings": positions} | more
+    assert catalog.load_hf(write(config)).max_context == longest
+
+
 def test_a_model_that_is_called_as_a_head_is_one(write):
     """nvidia/Eagle2.5-8B reads images; it was told to be a head that drafts."""
     named = {"model_type": "eagle_2_5_vl", "architectures": ["Eagle2_5_VLForConditionalGeneration"]}

@@ -34,6 +34,7 @@ _STATES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 # Keys that count the layers of a multi-token-prediction module, and types that have one uncounted.
 _PREDICTION = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
 _PREDICTING = ("qwen3_next", "mimo_v2_flash", "longcat_flash", "glm4_moe_lite")
+_MOST_TOKENS = 1e9  # of a context that a config may state
 BY_HAND = "give its numbers by hand in a .toml file (docs/guides/your-own-model.md)"
 
 
@@ -290,6 +291,26 @@ def _left_to_defaults(outer: Mapping[str, Any], problems: list[str]) -> list[str
     return [f"it leaves out what equals transformers' defaults: give the config.json of {model}"]
 
 
+_POSITIONS = "max_position_embeddings|max_seq_len|n_positions|seq_length|max_sequence_length|n_ctx"
+
+
+def _longest(reading: Reading) -> int:
+    """The longest context by a config [tokens], 0 where it does not say it.
+
+    YaRN multiplies the length that a model was trained for, which configs state with the product or
+    without it. Source: vLLM, config/model.py (_get_and_verify_max_len).
+    """
+    longest = number(reading, _POSITIONS, 0.0)
+    for key in ("rope_scaling", "rope_parameters"):
+        rope = reading.config.get(key)
+        if isinstance(rope, Mapping) and "yarn" in (rope.get("rope_type"), rope.get("type")):
+            trained, factor = rope.get("original_max_position_embeddings"), rope.get("factor")
+            if isinstance(trained, int | float) and isinstance(factor, int | float):
+                scaled = float(trained) * float(factor)
+                longest = max(longest, scaled) if scaled < _MOST_TOKENS else longest
+    return int(longest)
+
+
 def _mtp_layers(config: Mapping[str, Any]) -> int:
     """Layers that predict further tokens."""
     counts = (config[key] for key in _PREDICTION if isinstance(config.get(key), int))
@@ -437,7 +458,7 @@ def _model(
             own["index_bytes"] = family.index_bytes
         known = None if isinstance(family, str) else family
         stored = _quantisation(reading, known, _beside(path), {} if problems else shape)
-        max_context = int(number(reading, "max_position_embeddings|max_seq_len", 0.0))
+        max_context = _longest(reading)
     if problems:
         told = dict.fromkeys(problems)
         found = sorted(((_line(text, path), text) for text in told), key=itemgetter(0))
