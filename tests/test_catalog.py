@@ -112,6 +112,8 @@ def test_there_are_enough_models():
         ("Qwen/Qwen3-30B-A3B", "qwen3-30b-a3b", 40_960),
         ("Qwen/Qwen3-30B-A3B-Instruct-2507-FP8", "qwen3-30b-a3b, weights=fp8", 262_144),
         ("Qwen/Qwen3-Coder-30B-A3B-Instruct", "qwen3-30b-a3b", 262_144),
+        ("deepseek-r1:14b", "qwen2.5-14b", 131_072),
+        ("deepseek-r1:70b", "llama-3.1-70b", 131_072),
         ("meta-llama/Meta-Llama-3-8B-Instruct", "llama-3.1-8b", 8192),
         ("CohereForAI/aya-expanse-32b", "command-r-08-2024", 8192),
         ("Qwen/Qwen2.5-72B-Instruct-AWQ", "qwen2.5-72b, weights=awq", 32_768),
@@ -288,7 +290,9 @@ def test_cache_of_a_further_token_by_hand(name, size):
         ("Qwen3-30B-A3B-UD-Q4_K_XL.gguf", "qwen3-30b-a3b", "fp4", "fp4", 4.8944 / 8, "bf16"),
         ("x/Llama-3.1-8B-Instruct.Q8_0", "llama-3.1-8b", "fp8", "fp8", 8.5008 / 8, "bf16"),
         ("unsloth/gpt-oss-20b-GGUF:F16", "gpt-oss-20b", "bf16", "bf16", 2.0, "bf16"),
+        ("x/Qwen3-30B-A3B-GGUF:MXFP4_MOE", "qwen3-30b-a3b", "fp4", "bf16", 0.53125, None),
         # Published so already.
+        ("ggml-org/gpt-oss-20b-GGUF:mxfp4", "gpt-oss-20b", "fp4", "bf16", 0.53125, None),
         ("deepseek-ai/DeepSeek-V3-FP8", "deepseek-v3", "fp8", "fp8", 1.0, None),
         ("mistralai/Ministral-3-8B-Base-2512", "ministral-3-8b-base", "bf16", "bf16", 2.0, None),
         ("x/DeepSeek-V4-Flash-Base", "deepseek-v4-flash-base", "fp8", "fp8", 1.0, None),

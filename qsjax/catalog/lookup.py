@@ -270,6 +270,8 @@ def _resolved(kind: str, name: str) -> _Match | None:
     file = gguf.type_of(name) if kind == "models" and gguf.is_named(name) else None
     if file and file.like:
         base = _match(kind, gguf.without(name))
+        if file.like.startswith("mxfp4"):  # of the experts alone
+            return base and base._replace(format="mxfp4")
         return base and base._replace(format=file.like, bits=gguf.BITS[file.like])
     return _match(kind, name)
 
