@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from qsjax import catalog
-from qsjax.catalog import families, quantisation
+from qsjax.catalog import families, gguf, quantisation
 from qsjax.engines.flags import ENGINES, Engine, sizes_of, table
 from qsjax.engines.held import NAMES
 from qsjax.engines.rules import load_engines, load_flags
@@ -164,7 +164,7 @@ def quantisation_lines() -> list[str]:
         "",
         *rows(
             ("type", "bits of a weight"),
-            ((f"`{name.upper()}`", f"{bits:g}") for name, bits in flags["bits_of_gguf"].items()),
+            ((f"`{name.upper()}`", f"{bits:g}") for name, bits in gguf.BITS.items()),
         ),
         "Kernels of MXFP4 experts, and what they pad to:",
         "",

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import warnings
 
 import pytest
 
@@ -506,6 +507,11 @@ def test_several_printed_results(tmp_path):
             "concurrency;isl;osl;tpot_ms\n32;1024;512;13.9\n",
             {"model": "qwen3-32b", "hardware": "H200", "tp": "4"},
         ),
+        # A comma of the command or of a fact is none between cells, nor has a row to be full.
+        (
+            "# ours\nconcurrency,isl,osl,tpot_ms,notes\n32,1024,512,13.9\n",
+            {"model": "qwen3-32b", "hardware": "H200", "tp": "4", "engine": "vLLM, patched"},
+        ),
         (
             "| concurrency | input tokens | output tokens | Output tokens/s | TPOT (ms) |\n"
             "|---|---|---|---|---|\n| 32 | 1024 | 512 | 2302 | 13.9 |\n",
@@ -523,6 +529,27 @@ def test_what_a_file_does_not_say_stands_behind_it(tmp_path, text, told):
     assert (found.partition.tp, found.workload.batch, found.output) == (4, 32, 512)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({"mean_tpot_ms": 13.9, "max_concurrency": 32, "input_len": 1024, "osl": 512}),
+        json.dumps([VLLM | {"model_id": "m", "max_concurrency": 32}]),
+        PRINTED,
+        "max_concurrency,isl,osl,mean TPOT (ms)\n32,1024,512,13.9\n",
+    ],
+)
+def test_what_a_file_says_is_not_what_stands_behind_it(tmp_path, text):
+    """Every run was one of 8 at once, and of 1,000 tokens."""
+    (tmp_path / "a.txt").write_text(text)
+    told = {"model": "qwen3-32b", "hardware": "H200", "tp": "4", "concurrency": "8", "isl": "1k"}
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        (record,) = read_records(tmp_path / "a.txt", told)
+    assert float(deployment_of(record).workload.batch) == 32
+    is_told = any("itself, 32: concurrency=8 is not taken" in str(one.message) for one in said)
+    assert is_told or text.startswith("max")
+
+
 def test_tokens_of_a_step_in_a_table(tmp_path):
     """A column of them was read over, and rows with drafts were predicted without."""
     (tmp_path / "a.md").write_text(
@@ -534,6 +561,90 @@ def test_tokens_of_a_step_in_a_table(tmp_path):
     assert (plain.prompt, plain.output, plain.workload.batch) == (3584, 1024, 8)
     assert (plain.workload.tokens_per_step, drafted.workload.tokens_per_step) == (1, 3.16)
     assert float(drafted.workload.query_tokens) > 1
+
+
+DRAFTED = 'vllm serve m --speculative-config \'{"method": "mtp"}\'\n'
+DRAFTS = "model: qwen3-32b\nhardware: H200\ntp: 4\n{}\n| isl | osl | concurrency | {} |\n"
+
+
+@pytest.mark.parametrize(
+    ("server", "column", "row", "phase"),
+    [
+        ("", "TPOT (ms) | MTP", "9 | off", "aggregated"),
+        ("", "TPOT (ms) | MTP", "9 | on", "aggregated MTP"),
+        ("", "TPOT (ms) | speculative_algorithm", "9 | EAGLE3", "aggregated EAGLE"),
+        ("", "TPOT (ms) | spec_decoding", "9 | none", "aggregated"),
+        (DRAFTED, "TPOT (ms)", "9", "aggregated MTP"),
+        ("sglang serve m\n", "TPOT (ms)", "9", "aggregated"),
+        ("", "ITL (ms) | MTP", "9 | off", "aggregated"),
+        (DRAFTED, "ITL (ms)", "9", "may be that of a step, which yields several tokens; give TPOT"),
+        ("", "ITL (ms) | accept_length", "9 | 2.4", "several tokens; give TPOT"),
+        (f"{DRAFTED}vllm serve m\n", "TPOT (ms)", "9", "some of its servers have drafts"),
+    ],
+)
+def test_drafts_that_a_table_tells(tmp_path, server, column, row, phase):
+    """They were read over: rows were predicted without drafts, some 100 % too slow."""
+    table = DRAFTS.format(server, column) + f"|---|---|---|---|\n| 1024 | 512 | 8 | {row} |\n"
+    (tmp_path / "a.md").write_text(table)
+    if "aggregated" not in phase:
+        with pytest.raises(ValueError, match=phase):
+            read_records(tmp_path / "a.md")
+        return
+    assert read_records(tmp_path / "a.md")[0]["phase"] == phase
+
+
+@pytest.mark.parametrize(
+    ("table", "sequences", "phases"),
+    [
+        # ROCm/ATOM, recipes: tables with the same columns below titles.
+        (
+            "### FP8 (TP8)\n| isl | osl | concurrency | TPOT (ms) |\n|---|---|---|---|\n"
+            "| 1024 | 512 | 16 | 9 |\n\n### FP8 + MTP3 (TP8)\nof the same\n"
+            "| isl | osl | concurrency | TPOT (ms) |\n|---|---|---|---|\n| 1024 | 512 | 16 | 6 |\n",
+            [16, 16],
+            ["aggregated", "aggregated MTP"],
+        ),
+        # A run a column, whose heading says how many there are at once, or who drafts.
+        (
+            "isl: 1024\nosl: 512\n| 指标 | 并发 1 | 并发 16 | 变化 |\n|---|---|---|---|\n"
+            "| Mean TPOT (ms) | 9 | 12 | +3% |\n",
+            [1, 16],
+            ["aggregated", "aggregated"],
+        ),
+        (
+            "isl: 1024\nosl: 512\nconcurrency: 4\n## EAGLE3 vs none\n"
+            "| Metric | No spec decode | With Eagle3 |\n|---|---|---|\n| TPOT (ms) | 9 | 6 |\n",
+            [4, 4],
+            ["aggregated", "aggregated EAGLE"],
+        ),
+        # Lengths of the user's own beside a column of both.
+        (
+            "isl: 9\nosl: 9\n| Input/Output Tokens | concurrency | TPOT (ms) |\n|---|---|---|\n"
+            "| `1024 / 512` | **4** | 9 ms |\n",
+            [4],
+            ["aggregated"],
+        ),
+    ],
+)
+def test_what_titles_and_headings_of_runs_say(tmp_path, table, sequences, phases):
+    """Both tables were read as without drafts, and all runs as of one concurrency."""
+    (tmp_path / "a.md").write_text(f"model: qwen3-32b\nhardware: H200\ntp: 4\n{table}", "utf-8")
+    records = read_records(tmp_path / "a.md")
+    assert [one["batch_total"] for one in records] == sequences
+    assert [one["phase"] for one in records] == phases
+    assert {one["isl"] for one in records} == {1024}
+
+
+def test_tables_that_differ_in_their_time_alone(tmp_path):
+    """Those of TPOT are read where others beside them are of ITL, in any order."""
+    heading = DRAFTS.format("", "Mean {} (ms)")
+    tables = [f"{heading.format(x)}|---|---|---|---|\n| 9 | 9 | 8 | {y} |\n" for x, y in TIMES]
+    for order in (1, -1):
+        (tmp_path / "a.md").write_text("\n".join(tables[::order]))
+        assert [one["value"] for one in read_records(tmp_path / "a.md")] == [4.1]
+
+
+TIMES = (("TPOT", 4.1), ("ITL", 9.8))
 
 
 def test_gpus_that_aiperf_saw(tmp_path):

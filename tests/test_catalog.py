@@ -106,11 +106,36 @@ def test_there_are_enough_models():
     assert list(catalog.model_names()) == sorted(catalog.model_names())
 
 
+@pytest.mark.parametrize(
+    ("given", "name", "longest"),
+    [
+        ("Qwen/Qwen3-30B-A3B", "qwen3-30b-a3b", 40_960),
+        ("Qwen/Qwen3-30B-A3B-Instruct-2507-FP8", "qwen3-30b-a3b, weights=fp8", 262_144),
+        ("Qwen/Qwen3-Coder-30B-A3B-Instruct", "qwen3-30b-a3b", 262_144),
+        ("deepseek-r1:14b", "qwen2.5-14b", 131_072),
+        ("deepseek-r1:70b", "llama-3.1-70b", 131_072),
+        ("meta-llama/Meta-Llama-3-8B-Instruct", "llama-3.1-8b", 8192),
+        ("CohereForAI/aya-expanse-32b", "command-r-08-2024", 8192),
+        ("Qwen/Qwen2.5-72B-Instruct-AWQ", "qwen2.5-72b, weights=awq", 32_768),
+        ("01-ai/Yi-34B-200K", "yi-34b", 200_000),
+        ("NousResearch/Yarn-Mistral-7b-128k", "mistral-7b", 131_072),
+        ("someone/Llama-3.1-8B-Instruct-4M", "llama-3.1-8b", 4_000_000),
+        ("NousResearch/Hermes-3-Llama-3.1-8B", "llama-3.1-8b", 131_072),
+        ("MiniMaxAI/MiniMax-M1-80k", "minimax-text-01", 10_240_000),
+    ],
+)
+def test_the_longest_context_is_that_of_the_name_which_was_asked_for(given, name, longest):
+    """The entry's own was taken: 40,960 tokens for Qwen3-30B-A3B-Instruct-2507."""
+    entry = catalog.model_entry(given)
+    assert (entry.spec.label, entry.max_context) == (name, longest)
+
+
 @pytest.mark.parametrize("kind", ["models", "hardware"])
 def test_no_two_entries_share_a_spelling(kind):
     owners = {}
     for name in lookup.names(kind):
-        aliases = tomllib.loads((DATA / kind / f"{name}.toml").read_text()).get("aliases", [])
+        file = tomllib.loads((DATA / kind / f"{name}.toml").read_text())
+        aliases = [*file.get("aliases", []), *file.get("contexts", [])]
         for spelling in {name, *aliases, *(alias.rpartition("/")[2] for alias in aliases)}:
             owners.setdefault(lookup.canonical(spelling), set()).add(name)
     assert {spelling: names for spelling, names in owners.items() if len(names) > 1} == {}
@@ -260,7 +285,14 @@ def test_cache_of_a_further_token_by_hand(name, size):
         ("nvidia/Kimi-K2.7-Code-NVFP4", "kimi-k2.5", "fp4", "bf16", 0.5625, None),
         ("unsloth/gpt-oss-20b-BF16", "gpt-oss-20b", "bf16", "bf16", 2.0, None),
         ("someone/Hermes-2-Pro-Llama-3-8B-AWQ", "llama-3.1-8b", "fp4", "fp4", 0.515625, "bf16"),
+        # Types of GGUF files are those of all matrices.
+        ("unsloth/Qwen3-8B-GGUF:Q4_K_M", "qwen3-8b", "fp4", "fp4", 4.8944 / 8, "bf16"),
+        ("Qwen3-30B-A3B-UD-Q4_K_XL.gguf", "qwen3-30b-a3b", "fp4", "fp4", 4.8944 / 8, "bf16"),
+        ("x/Llama-3.1-8B-Instruct.Q8_0", "llama-3.1-8b", "fp8", "fp8", 8.5008 / 8, "bf16"),
+        ("unsloth/gpt-oss-20b-GGUF:F16", "gpt-oss-20b", "bf16", "bf16", 2.0, "bf16"),
+        ("x/Qwen3-30B-A3B-GGUF:MXFP4_MOE", "qwen3-30b-a3b", "fp4", "bf16", 0.53125, None),
         # Published so already.
+        ("ggml-org/gpt-oss-20b-GGUF:mxfp4", "gpt-oss-20b", "fp4", "bf16", 0.53125, None),
         ("deepseek-ai/DeepSeek-V3-FP8", "deepseek-v3", "fp8", "fp8", 1.0, None),
         ("mistralai/Ministral-3-8B-Base-2512", "ministral-3-8b-base", "bf16", "bf16", 2.0, None),
         ("x/DeepSeek-V4-Flash-Base", "deepseek-v4-flash-base", "fp8", "fp8", 1.0, None),

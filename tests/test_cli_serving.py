@@ -339,6 +339,7 @@ def test_a_split_that_the_engine_refuses_does_not_run(tmp_path, model, command, 
         ("vllm serve /data/models/Qwen3-0.6B -dp 2",),
         ("vllm serve /hub/models--Qwen--Qwen3-0.6B/snapshots/c1899de289a04d12/ -dp 2",),
         ("vllm serve /data/Qwen3-0.6B/snapshots/c1899de289a04d12 -dp 2",),
+        ("vllm serve /data/ours --served-model-name Qwen/Qwen3-0.6B -dp 2",),
         # Scripts and manifests in one word were taken for the name of a model.
         ("#!/bin/sh\nset -e\nDP=2\nvllm serve $FOLDER/Qwen/Qwen3-0.6B -dp $DP\nsleep 9\n",),
         ("FROM vllm/vllm-openai:v1\nCMD --model Qwen/Qwen3-0.6B -dp 2\n",),

@@ -274,6 +274,8 @@ def test_a_convention_is_traced_once():
         ("vllm serve meta-llama/Llama-3.1-8B-Instruct --max-model-len 4096", "l4", False),
         ("vllm serve meta-llama/Llama-3.1-8B-Instruct --max_model_len auto", "l4", False),
         ("sglang serve --model-path meta-llama/Llama-3.1-8B-Instruct", "l4", False),
+        # Another length would not mend it, for the weights have no room.
+        ("vllm serve meta-llama/Llama-3.1-70B-Instruct", "l4", False),
     ],
 )
 def test_vllm_starts_for_no_limit_of_the_model_of_which_no_sequence_fits(
@@ -283,6 +285,18 @@ def test_vllm_starts_for_no_limit_of_the_model_of_which_no_sequence_fits(
     said = explain_command(line, hardware).summary().splitlines()[1]
     assert said.startswith("vLLM refuses to start it without --max-model-len") == is_refused
     assert ("131,072 tokens" in said and "--max-model-len 8192" in said) == is_refused
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "trtllm-serve meta-llama/Llama-3.1-405B --tp_size 4 --free_gpu_memory_fraction 0.5",
+        "trtllm-serve Qwen/Qwen3-8B --max_num_tokens 10000000",
+    ],
+)
+def test_a_server_without_room_does_not_run(line):
+    """The share of the HBM that is left was told to be none: 1.16, and -5.5."""
+    assert explain_command(line, "h200-sxm").summary().startswith("No, ")
 
 
 def test_gpus_that_prefill_read_as_many_short_prompts_as_fill_a_step():

@@ -853,6 +853,38 @@ def test_draft_heads_are_no_models(write, change, named):
     assert only.startswith(f"{named} is of a draft head, not of a model: give the config of")
 
 
+def rope(key, kind, factor, trained):
+    scaling = {kind.partition("=")[0]: kind.partition("=")[2], "factor": factor}
+    return {key: scaling | {"original_max_position_embeddings": trained}}
+
+
+@pytest.mark.parametrize(
+    ("positions", "more", "longest"),
+    [
+        (32768, {}, 32768),
+        # As Qwen's cards say to write it, and as DeepSeek and Llama have it.
+        (32768, rope("rope_scaling", "type=yarn", 4.0, 32768), 131072),
+        (163840, rope("rope_parameters", "rope_type=yarn", 40, 4096), 163840),
+        (131072, rope("rope_scaling", "rope_type=llama3", 8.0, 131072), 131072),
+        (4096, rope("rope_scaling", "type=yarn", "x", None), 4096),
+        (None, {"n_positions": 2048}, 2048),
+    ],
+)
+def test_the_longest_context_of_a_config(write, positions, more, longest):
+    """What YaRN makes of it was read over: 32,768 tokens for Qwen2.5 with 131,072."""
+    config = LLAMA | {"max_position_embeddings": positions} | more
+    assert catalog.load_hf(write(config)).max_context == longest
+
+
+def test_a_model_that_is_called_as_a_head_is_one(write):
+    """nvidia/Eagle2.5-8B reads images; it was told to be a head that drafts."""
+    named = {"model_type": "eagle_2_5_vl", "architectures": ["Eagle2_5_VLForConditionalGeneration"]}
+    spec = catalog.load_hf(write(named | {"text_config": LLAMA})).spec
+    assert dataclasses.replace(spec, label="") == dataclasses.replace(
+        catalog.load_hf(write(LLAMA)).spec, label=""
+    )
+
+
 def test_configs_of_transformers_5(write):
     config = with_experts("qwen3-30b-a3b")
     config["num_local_experts"] = config.pop("num_experts")
@@ -1524,10 +1556,24 @@ def test_experts_of_images_are_stored_but_not_read(write):
     assert (few.experts, few.idle_params) == (64, spec.idle_params / 2)
 
 
-def test_a_refused_type_is_refused_whatever_its_language_model_is_called(write):
-    outer = {"model_type": "glm5_next", "text_config": LLAMA}
+@pytest.mark.parametrize(
+    ("outer", "says"),
+    [
+        (
+            {"model_type": "glm5_next", "text_config": LLAMA},
+            "glm5_next, LlamaForCausalLM is not read: nearest is kimi_linear",
+        ),
+        (
+            {"model_type": "bagel", "llm_config": LLAMA},
+            "is not read: nearest is qwen2, but it has every layer twice",
+        ),
+        ({"model_type": "llada2_moe"}, "nearest is llama, but it writes blocks of tokens at once"),
+        ({"model_type": "ultravox", "text_model_id": "a/b"}, "language model of its own, a/b: giv"),
+    ],
+)
+def test_a_refused_type_is_refused_whatever_its_language_model_is_called(write, outer, says):
     (only,) = problems(write(outer))
-    assert "glm5_next, LlamaForCausalLM is not read: nearest is kimi_linear" in only
+    assert says in only
 
 
 def test_blocks_without_attention_or_network(write):

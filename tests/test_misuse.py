@@ -246,11 +246,19 @@ def test_a_model_that_counts_under_another_name_is_told(name, told):
         ),
         ("explore mixtral-8x7b --context 131,072", "may be one number: write 131072"),
         ("pareto mixtral-8x7b --context 16,384", "may be one number: write 16384"),
+        (
+            "explore mixtral-8x7b --hardware h100,H100-SXM",
+            "'h100' and 'H100-SXM' are both h100-sxm; give one of them",
+        ),
+        ("compare deepseek-v3 deepseek-r1", "are both deepseek-v3 on h100-sxm; give one of"),
+        ("compare mixtral-8x7b mixtral-8x7b", "needs at least two different subjects"),
         ("explain mixtral-8x7b --weights AWQ", "which the model's name tells: MODEL-awq"),
+        ("explain mixtral-8x7b --weights Q4_K_M", "which the model's name tells: MODEL-q4_k_m"),
+        ("explain -- llama-server -m a.gguf", "or MODEL with --tp, --batch and --context alone"),
         ("explain mixtral-8x7b --weights fp7", "'fp7' is not one of 'bf16', 'fp8', 'fp4'"),
         ("explain mixtral-8x7b --hardware h100,h200", "give one; `qsjax compare` takes several"),
-        ("models show Qwen3-32B-Q4_K_M.gguf", "a file of weights; give the config.json"),
-        ("models show a/Qwen3-32B-GGUF", "qwen3-32b is known, and an engine's command line tells"),
+        ("models show Qwen9-32B-Q4_K_M.gguf", "a file of weights; give the config.json"),
+        ("models show a/Qwen3-32B-GGUF", "qwen3-32b is known, and a name tells the type"),
         ("explain mixtral-8x7b --gpus 8xH100", "write --hardware H100 --gpus 8"),
         (
             "size mixtral-8x7b --hardware 8xH100",
@@ -303,6 +311,10 @@ def asked(**more):
     ("call", "says"),
     [
         (lambda: asked(limits=qsjax.Limits(max_tpot="50m")), "max_tpot: '50m' is not a number"),
+        (
+            lambda: qsjax.Problem(["qwen3-4b", "Qwen3-4B-Instruct-2507"], GPU),
+            "model: 'qwen3-4b' and 'Qwen3-4B-Instruct-2507' are both qwen3-4b; give one of them",
+        ),
         (lambda: asked(economy=2.5), "economy: a float was given; give {.usd_per_hour"),
         (lambda: asked(economy={"usd_per_hour": "2"}), "usd_per_hour: '2' is not allowed"),
         (lambda: asked(objective=["tpot"]), r"\['tpot'\] is not a metric"),

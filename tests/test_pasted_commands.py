@@ -92,7 +92,7 @@ COATS = {
     "a batch file": "@echo off\nset TP=4\nset MODEL=org/m\ndocker run --gpus all ^\n  "
     "vllm/vllm-openai:latest ^\n  --model %MODEL% ^\n  -tp %TP% --max-model-len 8192\n",
     "make, which reads its variables first": "serve:\n\tvllm serve $(MODEL) -tp $(TP) \\\n"
-    "\t\t--max-model-len 8192\n\nMODEL ?= org/m\nTP := 4\n",
+    "\t\t--max-model-len 8192\n\nMODEL ?= org/m\nTP = 4 # GPUs\n",
     "a workflow of GitHub": "on: push\njobs:\n  a:\n    env:\n      MODEL: org/m\n    steps:\n"
     "      - uses: b/c@v4\n      - name: d\n        run: |\n          docker run -d \\\n"
     "            vllm/vllm-openai:latest --model ${{ env.MODEL }} \\\n            -tp 4 "
@@ -388,6 +388,38 @@ COATS = {
     "metadata:\n  name: c\ndata:\n  degree: '4'\n  long: '8192'\n",
     "variables of PowerShell": "$env:TP='4'\ndocker run --gpus all `\n  vllm/vllm-openai:latest `\n"
     "  --model org/m -tp $env:TP --max-model-len 8192\n",
+    "a container of AWS's with a degree by its old name": "HF_MODEL_ID=org/m\n"
+    "OPTION_ROLLING_BATCH=vllm\nTENSOR_PARALLEL_DEGREE=4\nOPTION_MAX_MODEL_LEN=8192\n",
+    "signs of minus": LINE.replace(" --", " \u2212\u2212"),
+    "values of a chart whose keys are flags": "vllm:\n  model: org/m\n  image:\n    tag: v0.2\n"
+    "  tensorParallelSize: 4\n  maxModelLen: 8192\n",
+    "such values below args": "llm:\n  model: hf://org/m\n  args:\n    maxModelLen: '8192'\n"
+    "    tensorParallelSize: '4'\n",
+    "the operator of the production stack": "kind: VLLMRuntime\nspec:\n  model:\n"
+    "    modelURL: org/m\n    maxModelLen: 8192\n  vllmConfig:\n    tensorParallelSize: 4\n",
+    "flags of a file of variables": "VLLM_MODEL=org/m\nVLLM_EXTRA_ARGS=-tp 4 --max-model-len 8192\n"
+    "HF_TOKEN=\n",
+    "a task of CloudFormation": "Resources:\n  Task:\n    ContainerDefinitions:\n"
+    "        - Name: vllm\n          Image: vllm/vllm-openai:latest\n"
+    '          Command: [--model, org/m, -tp, "4", --max-model-len=8192]\n',
+    "arguments of Beam": "VLLM(gpu='H100', vllm_args=VLLMArgs(model='org/m', "
+    "tensor_parallel_size=4, max_model_len=8192))\n",
+    "degrees of KServe's workers": "kind: InferenceService\nspec:\n  predictor:\n    model:\n"
+    "      modelFormat:\n        name: huggingface\n"
+    "      args: [--model_id=org/m, --max-model-len=8192]\n"
+    "    workerSpec:\n      tensorParallelSize: 4\n",
+    "a chart of llm-d with lists in brackets": "modelArtifacts: {uri: 'hf://org/m'}\ndecode:\n"
+    "  parallelism: {tensor: 4}\n  containers:\n  - modelCommand: vllmServe\n"
+    '    args: [--max-model-len, "8192"]\nprefill: {parallelism: {tensor: 1}}\n',
+    # https://github.com/vllm-project/aibrix, samples/disaggregation
+    "the role that decodes of AIBrix": "kind: StormService\nspec:\n  template:\n    spec:\n"
+    "      roles:\n"
+    + "".join(
+        f"      - name: {role}\n        template:\n          spec:\n            containers:\n"
+        f"            - name: engine\n              command: [sh, -c]\n              args:\n"
+        f"              - |\n                vllm serve org/m -tp {tp} --max-model-len 8192\n"
+        for role, tp in (("prefill", 1), ("decode", 4))
+    ),
     "Ray's manifest": "applications:\n- args:\n    llm_configs:\n    - model_loading_config:\n"
     "        model_id: mine\n        model_source: org/m\n      engine_kwargs:\n"
     "        tensor_parallel_size: 4\n        max_model_len: 8192  # tokens\n"
@@ -481,6 +513,12 @@ def test_long_texts_take_no_more_than_their_length(line):
 @pytest.mark.parametrize("given", ["null", "[1, 2]", "[" * 5000, "=,=", "a"])
 def test_arguments_that_are_no_pairs_name_no_model(given):
     assert read(f"lm_eval --model vllm --model_args '{given}' --tasks a").model is None
+
+
+def test_keywords_of_another_kind_are_none():
+    """A set in place of a table ended in a traceback."""
+    with pytest.raises(ValueError, match="not an engine whose flags"):
+        read("LLMConfig(model_loading_config={'org/m'}, engine_kwargs=[1])\n")
 
 
 def test_arguments_of_a_container_whose_quotation_is_open_are_told():
@@ -952,6 +990,30 @@ def test_an_llm_inference_service_of_kserve(uri, more):
     assert (got.usable_fraction, got.context, got.drafts, got.drafter) == (0.95, 8192, 6, "eagle")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model: org/m\nbackend: pytorch\ncontext_servers:\n  tensor_parallel_size: 1\n"
+        "generation_servers:\n  num_instances: 2\n  urls: ['a:1']\n  {}",
+        "environment:\n  model_path: org/m\nworker_config:\n  gen:\n    {}  ctx:\n"
+        "    tensor_parallel_size: 1\n",
+        "from tensorrt_llm import LLM\nLLM(model='org/m', tensor_parallel_size=8,"
+        " max_batch_size=64, speculative_config=a.MTPDecodingConfig(num_nextn_predict_layers=3),"
+        " kv_cache_config=KvCacheConfig(dtype='fp8'))\n",
+    ],
+)
+def test_servers_of_tensorrt_llm_without_a_command(text):
+    """Its files of a service in two pools, and its call in Python, whose drafts were not read."""
+    lines = (
+        *("tensor_parallel_size: 8", "max_batch_size: 64", "kv_cache_config: {dtype: fp8}"),
+        "speculative_config: {decoding_type: MTP, num_nextn_predict_layers: 3}",
+    )
+    gap = "    " if "worker_config" in text else "  "
+    got = read(text.replace("{}", f"\n{gap}".join(lines) + "\n"))
+    assert (got.engine, got.model, got.tp, got.batch) == ("trtllm", "org/m", 8, 64)
+    assert (got.bytes_kv, got.drafts, got.drafter) == (1, 3, "mtp")
+
+
 def test_a_settings_file_by_itself():
     """TensorRT-LLM, examples/configs/curated; vLLM's recipes, OpenAI/GPT-OSS_EAGLE3_Blackwell."""
     got = read(
@@ -1012,6 +1074,8 @@ def test_settings_below_a_folder_that_is_not_known():
 def test_heads_named_after_their_model(method):
     config = "--speculative-config"
     got = read(f"{LINE} {config}.method {method} {config}.num_speculative_tokens 3")
+    assert (got.drafts, got.drafter) == (3, "mtp")
+    got = read(f"{LINE} --num-speculative-tokens 3 --speculative-model a/R1-NextN")
     assert (got.drafts, got.drafter) == (3, "mtp")
 
 

@@ -578,6 +578,9 @@ def test_a_trace_is_sorted_and_begins_at_zero():
         '{"created": 1700000004.314579, "usage": {"prompt_tokens": 396, "completion_tokens": 109}}',
         "createdAt,promptTokens,completionTokens\n1700000000,374,44\n1700000004.314579,396,109\n",
         "startTimeMs,inputTokens,outputTokens\n0,374,44\n4314.579,396,109\n",
+        # OpenTelemetry's conventions
+        "startTimeUnixNano,gen_ai.usage.input_tokens,gen_ai.usage.output_tokens\n"
+        "1700000000000000000,374,44\n1700000004314579000,396,109\n",
         '{"ts": 1, "input_tokens": 374, "output_tokens": 44}\n'
         '{"ts": 5.314579, "input_tokens": 396, "output_tokens": 109}',
         # https://github.com/vllm-project/aibrix, benchmarks/generator: milliseconds
@@ -602,6 +605,16 @@ def test_published_traces(text):
     np.testing.assert_allclose(read.arrival, [0.0, 4.314579], rtol=1e-6)
     np.testing.assert_array_equal(read.prompt, [374, 396])
     np.testing.assert_array_equal(read.output, [44, 109])
+
+
+def test_a_unit_that_the_form_of_a_table_tells_is_said():
+    """Mooncake's is one of JSON, so that seconds of a CSV may be meant."""
+    text = "timestamp,input_length,output_length\n1,374,44\n5,396,109\n"
+    with pytest.warns(
+        UserWarning, match="counts in milliseconds, as in Mooncake's traces; call it"
+    ):
+        assert traffic.read_trace(text).arrival[1] == 0.004
+    assert traffic.read_trace(text.replace("timestamp", "timestamp_s")).arrival[1] == 4
 
 
 def test_cached_tokens_below_the_details_of_a_prompt():

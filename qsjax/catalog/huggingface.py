@@ -34,6 +34,7 @@ _STATES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 # Keys that count the layers of a multi-token-prediction module, and types that have one uncounted.
 _PREDICTION = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
 _PREDICTING = ("qwen3_next", "mimo_v2_flash", "longcat_flash", "glm4_moe_lite")
+_MOST_TOKENS = 1e9  # of a context that a config may state
 BY_HAND = "give its numbers by hand in a .toml file (docs/guides/your-own-model.md)"
 
 
@@ -129,7 +130,8 @@ def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str
     lists = [one.get("architectures") for one in both]
     listed = [str(name) for names in lists if isinstance(names, list) for name in names]
     named = [str(one["model_type"]) for one in both if one.get("model_type")]
-    drafts = [name for name in (*listed, *named) if _DRAFT.search(name)]
+    is_whole = any(isinstance(outer.get(key), Mapping) for key in _INNER)  # NVIDIA's Eagle 2.5 VL
+    drafts = [name for name in (*listed, *named) if _DRAFT.search(name) and not is_whole]
     drafts += [f'"{key}"' for key in _DRAFT_KEYS if config.get(key) is not None]
     if drafts:
         return (
@@ -195,6 +197,8 @@ def _unknown(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
         f"{len(types)} types are known (docs/guides/your-own-model.md lists them); for any other "
         f"{BY_HAND}"
     )
+    if isinstance(inner := config.get("text_model_id"), str):  # Ultravox
+        return f"architecture {given} has a language model of its own, {inner}: give that one"
     if re.search(r"bert|MaskedLM", given, re.IGNORECASE):
         return f"architecture {given} is of an encoder, which makes no tokens: nothing decodes here"
     if config.get("is_encoder_decoder"):
@@ -285,6 +289,26 @@ def _left_to_defaults(outer: Mapping[str, Any], problems: list[str]) -> list[str
     name = inner[-1].get("_name_or_path")
     model = f"the language model, {name}" if name else "the language model"
     return [f"it leaves out what equals transformers' defaults: give the config.json of {model}"]
+
+
+_POSITIONS = "max_position_embeddings|max_seq_len|n_positions|seq_length|max_sequence_length|n_ctx"
+
+
+def _longest(reading: Reading) -> int:
+    """The longest context by a config [tokens], 0 where it does not say it.
+
+    YaRN multiplies the length that a model was trained for, which configs state with the product or
+    without it. Source: vLLM, config/model.py (_get_and_verify_max_len).
+    """
+    longest = number(reading, _POSITIONS, 0.0)
+    for key in ("rope_scaling", "rope_parameters"):
+        rope = reading.config.get(key)
+        if isinstance(rope, Mapping) and "yarn" in (rope.get("rope_type"), rope.get("type")):
+            trained, factor = rope.get("original_max_position_embeddings"), rope.get("factor")
+            if isinstance(trained, int | float) and isinstance(factor, int | float):
+                scaled = float(trained) * float(factor)
+                longest = max(longest, scaled) if scaled < _MOST_TOKENS else longest
+    return int(longest)
 
 
 def _mtp_layers(config: Mapping[str, Any]) -> int:
@@ -434,7 +458,7 @@ def _model(
             own["index_bytes"] = family.index_bytes
         known = None if isinstance(family, str) else family
         stored = _quantisation(reading, known, _beside(path), {} if problems else shape)
-        max_context = int(number(reading, "max_position_embeddings|max_seq_len", 0.0))
+        max_context = _longest(reading)
     if problems:
         told = dict.fromkeys(problems)
         found = sorted(((_line(text, path), text) for text in told), key=itemgetter(0))

@@ -11,9 +11,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-from qsjax.catalog import huggingface, toml, toml_hardware, toml_models
+from qsjax.catalog import gguf, huggingface, toml, toml_hardware, toml_models
 from qsjax.catalog.entries import HardwareEntry, ModelEntry
-from qsjax.catalog.modules import WHOLE
+from qsjax.catalog.modules import WHOLE, Format
 from qsjax.catalog.quantisation import ALGORITHMS
 from qsjax.records.conversion import kind_of
 from qsjax.records.precision import Stored, precision_of
@@ -30,7 +30,7 @@ _OWN = {
 # What publishers append to the name of one and the same architecture: of how it was trained, and of
 # the format of its weights, which `quantisation.ALGORITHMS` has by these names.
 _VARIANT = re.compile(
-    r"(instruct|chat|base|thinking|reasoning|hf|1m|preview|exp|dynamic|static|pertensor|block"
+    r"(instruct|chat|base|thinking|reasoning|hf|preview|exp|dynamic|static|pertensor|block"
     r"|perchannel|quantized|autoround|kv|mtp|qat|asq|unsloth|\d{4})$"
 )
 FORMATS = {
@@ -57,18 +57,14 @@ _FORMAT = re.compile(rf"({'|'.join(FORMATS)})(v\d)?$")
 # another model, part of one or a format that is not read.
 _SIZED = re.compile(r"\d[bm]\d?$")
 _NO_TUNE = re.compile(
-    r"\d[bm]$|^\d+x|\d(?:bit|bpw|of\d|da\d)|w\d+a\d|^(?:w|q|nf|int|fp|iq|exl)\d|bpw|aqlm|hqq|eetq|quip|vptq"
+    r"\db$|\d\dm$|^\d+x|\d(?:bit|bpw|of\d|da\d)|w\d+a\d|^(?:w|q|nf|int|fp|iq|exl)\d|bpw|aqlm|hqq|eetq|quip|vptq"
     r"|spqr|smoothquant|exllama|gguf|ggml|mlx|eagle|specul|accelerat|draft|dflash|medusa|hydra|lora|adapter|peft"
     r"|prun|spars|reap|width|depth|layer|moe|embed|^(?:e5|gte|gme|bge)$|rerank|reward|^p?rm$|guard|vision|^vl|vlm"
     r"|llava|audio|omni|mamba|ssm|rwkv|retnet|hyena|gdn|linear|hybrid|bitnet|diffus|mini|nano|tiny|expan|upscal"
 )
 
-
-# What names of GGUF files add to that of a model.
-_GGUF = re.compile(
-    r"(?:[-_.:](?:gguf|UD|I?Q\d_\w+?|TQ\d_0|MXFP4(?:_MOE)?|B?F16|F32|\d{5}-of-\d{5}))+$",
-    re.IGNORECASE,
-)
+# Lengths of contexts in names of fine-tunes.
+_LENGTH = re.compile(r"(\d{1,4})k|(\d)m")
 
 
 # Where a model comes from, and which of its revisions: neither says what it is.
@@ -132,20 +128,35 @@ _ONE_SCALE = re.compile(r"static|pertensor|dynamic")
 class _Match(NamedTuple):
     """The entry of a name, and the format of weights that the name tells beside it.
 
-    `block` is how many weights in a row share a scale there, 0 where that is not known.
+    `block` is how many weights in a row share a scale there, `context` the longest that is
+    published under that name, `bits` those of a weight of a GGUF file; 0 where that is not known or
+    the entry's.
     """
 
     entry: str
     format: str = ""
     block: int = 0
     is_tune: bool = False
+    context: int = 0
+    bits: float = 0.0
+
+
+def _length(word: str) -> int:
+    """Tokens of a context as a name has it, 0 for none: "128k" is 131,072, "200k" 200,000."""
+    found = _LENGTH.fullmatch(word)
+    if found is None:
+        return 0
+    if found[2]:
+        return int(found[2]) * 1_000_000
+    number = int(found[1])
+    return number * (1000 if number & (number - 1) else 1024)
 
 
 def _tuned(name: str) -> _Match | None:
     """The entry of the base that the name of a fine-tune holds, in the format that it ends with.
 
     >>> _tuned("NousResearch/Hermes-3-Llama-3.1-405B-FP8")
-    _Match(entry='llama-3.1-405b', format='fp8', block=0, is_tune=True)
+    _Match(entry='llama-3.1-405b', format='fp8', block=0, is_tune=True, context=0, bits=0.0)
     """
     index, words = _index("models"), re.split(r"[-_ ]+", name.rpartition("/")[2])
     places = itertools.combinations(range(len(words) + 1), 2)
@@ -159,7 +170,8 @@ def _tuned(name: str) -> _Match | None:
         if any(map(_NO_TUNE.search, added)):
             return None
         found = _match("models", "-".join([base, *kept])) if added else None
-        return found and found._replace(is_tune=True)
+        longest = max(map(_length, added), default=0)
+        return found and found._replace(is_tune=True, context=longest or found.context)
     return None
 
 
@@ -172,7 +184,7 @@ def _match(kind: str, name: str) -> _Match | None:
         tail = _MAKER.sub("", tail)
     for candidate in (canonical(name), tail):
         if candidate in index:
-            return _Match(index[candidate])
+            return _Match(index[candidate], context=_contexts().get(tail, 0))
     if kind == "hardware" and (size := _SIZE.search(name)):
         bare = _match(kind, name[: size.start()])
         return bare if bare and has_memory(_hardware(bare.entry), float(size[1])) else None
@@ -187,7 +199,7 @@ def _match(kind: str, name: str) -> _Match | None:
             is_blocked = told == "fp8" and not _ONE_SCALE.search(canonical(name))
             square = 128 if "block" in canonical(name.rpartition("/")[2]) else 0
             block = _BLOCKS.get(canonical(name.rpartition("/")[0]), square) if is_blocked else 0
-            return _Match(index[tail], told, block)
+            return _Match(index[tail], told, block, context=_contexts().get(tail, 0))
     return None
 
 
@@ -202,6 +214,22 @@ def _stored(kind: str) -> dict[str, toml.Document]:
     return {name: toml.parse(found[name].read_text("utf-8"), name) for name in sorted(found)}
 
 
+def _spellings(*given: str) -> set[str]:
+    """Names with and without those who publish under them."""
+    return {canonical(one) for name in given for one in (name, name.rpartition("/")[2])}
+
+
+@cache
+def _contexts() -> dict[str, int]:
+    """Longest contexts by the spellings under which models are published for others [tokens]."""
+    return {
+        spelling: int(longest)
+        for document in _stored("models").values()
+        for name, longest in document.table.get("contexts", {}).items()
+        for spelling in _spellings(name)
+    }
+
+
 @cache
 def _index(kind: str) -> dict[str, str]:
     """Entries by their spellings, and models by those without what tells of their training.
@@ -210,9 +238,8 @@ def _index(kind: str) -> dict[str, str]:
     """
     index: dict[str, str] = {}
     for name, document in _stored(kind).items():
-        aliases = toml.texts_of(document, "aliases")
-        spelled = (name, *aliases, *(text.rpartition("/")[2] for text in aliases))
-        index |= dict.fromkeys(map(canonical, spelled), name)
+        aliases = (*toml.texts_of(document, "aliases"), *document.table.get("contexts", ()))
+        index |= dict.fromkeys(_spellings(name, *aliases), name)
     if kind == "models":
         for spelling, name in tuple(index.items()):
             index.setdefault(_VARIANT.sub("", spelling), name)
@@ -226,17 +253,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 def is_model(name: str) -> bool:
     """Whether a name is that of a model of the catalogue, by any of its spellings."""
-    return _match("models", name) is not None
-
-
-def without_gguf(name: str) -> str:
-    """A name without what those of GGUF files add to it.
-
-    >>> without_gguf("unsloth/Qwen3-8B-GGUF:UD-Q4_K_XL"), without_gguf("Qwen3-8B-BF16")
-    ('unsloth/Qwen3-8B', 'Qwen3-8B-BF16')
-    """
-    is_gguf = "gguf" in name.lower() or re.search(r"[-_.:](?:I?Q|TQ)\d_\w+$", name, re.IGNORECASE)
-    return _GGUF.sub("", name) if is_gguf else name
+    return _resolved("models", name) is not None
 
 
 def find(kind: str, name: str) -> str:
@@ -248,8 +265,19 @@ def find(kind: str, name: str) -> str:
     return _found(kind, name).entry
 
 
+def _resolved(kind: str, name: str) -> _Match | None:
+    """The entry of a name, which may be that of a GGUF file."""
+    file = gguf.type_of(name) if kind == "models" and gguf.is_named(name) else None
+    if file and file.like:
+        base = _match(kind, gguf.without(name))
+        if file.like.startswith("mxfp4"):  # of the experts alone
+            return base and base._replace(format="mxfp4")
+        return base and base._replace(format=file.like, bits=gguf.BITS[file.like])
+    return _match(kind, name)
+
+
 def _found(kind: str, name: str) -> _Match:
-    found = _match(kind, name)
+    found = _resolved(kind, name)
     if found is not None:
         return found
     raise ValueError(
@@ -268,11 +296,11 @@ def _hint(kind: str, name: str) -> str:
         )
     if kind == "hardware" and "," in name:
         return "give one; `qsjax compare` takes several."
-    base = without_gguf(name)
+    base = gguf.without(name)
     if kind == "models" and base != name and _match(kind, base):
         return (
-            f"{_found(kind, base).entry} is known, and an engine's command line tells the type of "
-            f"a GGUF file: qsjax explain -- vllm serve {base}-GGUF:Q4_K_M."
+            f"{_found(kind, base).entry} is known, and a name tells the type of a GGUF file: "
+            f"{base}-GGUF:Q4_K_M."
         )
     spellings = _index(kind)
     tail = canonical(name.rpartition("/")[2])
@@ -294,25 +322,42 @@ def _hardware(name: str) -> HardwareEntry:
 
 
 @cache
-def _model(name: str, told: str = "", block: int = 0, is_tune: bool = False) -> ModelEntry:
-    entry = toml_models.entry_from(_stored("models")[name], name, model_entry)
-    entry = _stored_as(entry, told, block) if told else entry
+def _model(
+    name: str,
+    told: str = "",
+    block: int = 0,
+    is_tune: bool = False,
+    context: int = 0,
+    bits: float = 0.0,
+) -> ModelEntry:
+    document = _stored("models")[name]
+    table = {key: value for key, value in document.table.items() if key != "contexts"}
+    plain = dataclasses.replace(document, table=table)
+    entry = toml_models.entry_from(plain, name, model_entry)
+    entry = dataclasses.replace(entry, max_context=context or entry.max_context)
+    entry = _stored_as(entry, told, block, bits) if told else entry
     if not is_tune:
         return entry
-    note = f"{entry.note} Taken for a fine-tune of {name} by its name; its config.json tells more."
+    tune = f"Taken for a fine-tune of {name} by its name, for up to {entry.max_context:,} tokens"
+    note = f"{entry.note} {tune}; its config.json tells more."
     return dataclasses.replace(entry, note=note.strip())
 
 
-def _stored_as(entry: ModelEntry, told: str, block: int) -> ModelEntry:
+def _stored_as(entry: ModelEntry, told: str, block: int, bits: float) -> ModelEntry:
     """A model in the format of weights that a name tells: "Qwen3-32B-FP8".
 
     As in the checkpoints of publishers, experts of 4 bits leave attention in 16. One that is
-    published so already stays as it is.
+    published so already stays as it is. The bits of a GGUF file are those of all matrices in the
+    mean, which engines multiply in 16.
     """
-    form = ALGORITHMS.get(FORMATS[told], WHOLE)
-    if (form.dtype, form.multiply) == (entry.weight_dtype, entry.multiply_dtype):
-        return entry
-    attention: Dtype = "bf16" if form.dtype == "fp4" and entry.spec.is_moe else form.dtype
+    if bits:
+        form = Format("bf16" if bits >= 16 else "fp8" if bits > 6 else "fp4", bits / 8.0, "bf16")
+    else:
+        form = ALGORITHMS.get(FORMATS[told], WHOLE)
+        if (form.dtype, form.multiply) == (entry.weight_dtype, entry.multiply_dtype):
+            return entry
+    is_mixed = form.dtype == "fp4" and entry.spec.is_moe and not bits
+    attention: Dtype = "bf16" if is_mixed else form.dtype
     stored = Stored(
         weight_dtype=form.dtype,
         attn_weight_dtype=attention,
@@ -323,6 +368,8 @@ def _stored_as(entry: ModelEntry, told: str, block: int) -> ModelEntry:
         index_bytes=entry.index_bytes,
         weight_bytes=form.special,
         attn_bytes=form.special if attention == form.dtype else 0.0,
+        head_bytes=bits / 8.0,
+        embedding_bytes=bits / 8.0,
     )
     label = f"{entry.name}, weights={told}"
     return dataclasses.replace(
@@ -355,6 +402,8 @@ def _path(
     path = huggingface.expanded(name)
     is_file_name = PurePath(str(path).removesuffix(".gz")).suffix.lower() in suffixes
     if ".json" in suffixes and path.suffix.lower() in (".gguf", ".safetensors"):
+        if is_model(str(name)):
+            return None  # a GGUF file, whose name tells model and type
         raise ValueError(
             f"{name}: a file of weights; give the config.json of its model, its folder, or a name "
             f"of the catalogue, and the file to the engine's command line"

@@ -49,8 +49,8 @@ def command(subjects: tuple[str, ...], **flags: Any) -> Result:
     if len(texts) == 1 and "@" not in texts[0] and len(names) > 1:
         texts = [f"{texts[0]}@{name}" for name in names]
     named = {text: _subject(text, names[0], flags, models, devices) for text in texts}
-    (first, *others) = named.items()
-    if not others and first[1].q is None and next(iter(models.values())).spec.is_moe:
+    (first, *_) = named.items()
+    if len(texts) == 1 and first[1].q is None and next(iter(models.values())).spec.is_moe:
         model, at, device = first[0].partition("@")
         mark = "," if ":" in model else ":"
         named |= {

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from qsjax import catalog
-from qsjax.catalog import lookup
+from qsjax.catalog import gguf, lookup
 from qsjax.cli import EVERY_VERB
 from qsjax.cli.emit import emit
 from qsjax.cli.help import Verb
@@ -104,7 +104,7 @@ class Dtypes(click.Choice[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Its name here."""
         plain = dtype_named(value)
-        is_format = plain in lookup.FORMATS.keys() - {*self.choices}
+        is_format = plain in {*lookup.FORMATS, *gguf.BITS} - {*self.choices}
         if is_format and param is not None and param.name == "weights":
             self.fail(
                 f"{value!r} is no dtype but a format of checkpoints, which the model's name tells: "

@@ -325,7 +325,8 @@ def _behind(words: list[str], engine: Engine | None, at: int) -> list[str]:
         raise ValueError(
             f"flags:\n  {shell.shown(_program(rest))} is not an engine whose flags are read"
             f"{_dashless(rest)}; give the command line of vllm serve, sglang serve (or their "
-            "Python modules), trtllm-serve or atom.entrypoints.openai_server"
+            "Python modules), trtllm-serve or atom.entrypoints.openai_server, or MODEL with --tp, "
+            "--batch and --context alone"
         )
     if engine == "vllm" and rest and rest[0] in _VERBS and words[at - 1] != "serve":
         if rest[0] != "bench" or rest[1:2] == ["serve"]:

@@ -164,6 +164,9 @@ def _facts(deployment: Deployment) -> dict[str, float]:
     return own | {name: value for name, value in said.items() if value is not None}
 
 
+LEAST = 1e-9  # share of an accelerator whose engine's own buffers take all of it
+
+
 def _divided(
     deployment: Deployment, one: OperatingPoint
 ) -> tuple[HardwareSpec, float, float, float, tuple[str, ...]]:
@@ -183,7 +186,7 @@ def _divided(
     reserve = kept + beside if rules == "vllm" else 0.0
     hardware = dataclasses.replace(
         one.hardware,
-        usable_fraction=(room + reserve) / capacity,
+        usable_fraction=max((room + reserve) / capacity, LEAST),
         reserve_bytes=reserve,
         moe_reserve_bytes=0.0,
     )

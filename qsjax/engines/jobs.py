@@ -2,8 +2,8 @@
 
 Jobs of srt-slurm (https://github.com/ishandhanani/srt-slurm), with which Dynamo and InferenceX are
 measured; KServe's LLMInferenceService; variables of SageMaker's and RunPod's containers, options of
-AWS's; files of LLaMA-Factory and Truss; values of charts; and a settings file of an engine by
-itself.
+AWS's; files of LLaMA-Factory, Truss and TensorRT-LLM's pools; values of charts; and a settings file
+of an engine by itself.
 """
 
 import itertools
@@ -11,8 +11,8 @@ import json
 import re
 import shlex
 import textwrap
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from qsjax.engines import settings
 from qsjax.engines.rules import load_flags
@@ -58,7 +58,8 @@ _ENGINE_ARG = re.compile(
 # Options of AWS's containers for large models, in serving.properties or as variables, and those
 # that vLLM calls otherwise: https://docs.djl.ai/master/docs/serving/serving/docs/lmi
 _OPTION = re.compile(
-    r"""\b(?:option\.|OPTION_)(\w+)['"]?[ \t]*[:=][ \t]*(['"]?)([^\s'",]+)\2|"""
+    r"""\b(?:option\.|OPTION_|(?=(?:TENSOR|PIPELINE)_PARALLEL_DEGREE))(\w+)['"]?[ \t]*[:=]"""
+    r"""[ \t]*(['"]?)([^\s'",]+)\2|"""
     r"""\bHF_(MODEL_ID)['"]?[ \t]*[:=][ \t]*(['"]?)([^\s'",]+)\5"""
 )
 _ROLLING = ("vllm", "lmi-dist", "auto", "disable")
@@ -159,6 +160,26 @@ def _modelservice(text: str) -> Held | None:
     flags = [*_degrees(under(decode, "parallelism")), *words]
     command = started("vllm", model.removeprefix("hf://"), flags)
     return Held(command, "", ("the chart's workers that decode, one of them",))
+
+
+# What TensorRT-LLM's file of a disaggregated service says beside the settings of its servers.
+_OF_SERVICE = ("num_instances", "urls", "router", "nodes")
+
+
+def _disaggregated(text: str) -> Held | None:
+    """The servers that decode in TensorRT-LLM's file of a disaggregated service.
+
+    Or in that of its benchmark under Slurm (examples/disaggregated/slurm/benchmark).
+    """
+    block = under(text, "generation_servers") or under(text, "worker_config", "gen")
+    if not block:
+        return None
+    told = settings.texts("the settings", block)
+    whole = _value(text, "model") or _value(under(text, "environment"), "model_path")
+    model = told.pop("model", "") or whole
+    words = [f"--{name}={x}" for name, x in told.items() if name.split(".")[0] not in _OF_SERVICE]
+    note = "the service's servers that decode, one of them"
+    return Held(started("trtllm", model, words), "", (note,))
 
 
 def _service(text: str) -> Held | None:
@@ -373,6 +394,37 @@ def _chart(text: str) -> Held | None:
     return Held(started(engine, model[1], [*flags, *words]), "", (note,))
 
 
+_NAMES_MODEL = re.compile(r"(?:hf://)?(\w[\w.-]*/\w[\w.-]*)")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def _flags_of(tree: Mapping[str, Any], engine: str) -> list[str]:
+    """The flags of an engine that keys of a mapping are, also `maxModelLen` for `max-model-len`."""
+    named = {_CAMEL.sub("-", key).lower().replace("_", "-"): x for key, x in tree.items()}
+    read, words = _read(engine), list[str]()
+    for name, value in named.items():
+        if name in read and value is not None and not isinstance(value, dict | list):
+            words += as_flag(name, str(value))
+    return words
+
+
+def _values(text: str) -> Held | None:
+    """The server that values of a chart describe by keys that are an engine's flags."""
+    left: list[Any] = [settings.mapping(text)]
+    engine = "sglang" if "sglang" in text.lower() else "vllm"
+    while left:
+        one = left.pop(0)
+        left += [x for x in one.values() if isinstance(x, dict)]
+        names = (one.get(key) for key in ("model", "modelURL", "modelName", "modelId"))
+        model = next((x for x in map(_NAMES_MODEL.fullmatch, map(str, names)) if x), None)
+        args = one.get("args")
+        words = _flags_of(one | (args if isinstance(args, dict) else {}), engine)
+        if model and sum(word.startswith("--") for word in words) > 1:
+            note = "the flags are values of a chart: what it adds by itself is not known"
+            return Held(started(engine, model[1], words), "", (note,))
+    return None
+
+
 def _stack(text: str) -> Held | None:
     """The server of the production stack's chart where it states nothing but the model."""
     found = re.search(r"^[ \t-]*modelURL:[ \t]*['\"]?([^\s'\"#]+)", text, re.MULTILINE)
@@ -407,7 +459,11 @@ def engine_of_keys(keys: Sequence[str], engines: Sequence[str] = tuple(PROGRAMS)
 
 # A file of variables: nothing else, and no command.
 _ENV_FILE = re.compile(
-    r"(?:[ \t]*(?:#.*|(?:export[ \t]+)?[A-Z]\w*=(?![^'\"\n#]*[ \t][^\s#]).*)?(?:\n|$))+"
+    r"(?:[ \t]*(?:#.*|(?:export[ \t]+)?[A-Z]\w*(?:(?:ARGS|FLAGS|OPTS)=.*"
+    r"|=(?![^'\"\n#]*[ \t][^\s#]).*))?(?:\n|$))+"
+)
+_MORE = re.compile(
+    r"^[ \t]*(?:export[ \t]+)?\w*(?:ARGS|FLAGS|OPTS)=(['\"]?)(-.*?)\1[ \t]*$", re.MULTILINE
 )
 _PREFIX = re.compile(r"^(?:VLLM|SGLANG|SGL)_")
 
@@ -419,14 +475,16 @@ def _env_file(text: str) -> Held | None:
     pairs = [(_PREFIX.sub("", key), value) for key, _, value in _ENGINE_ARG.findall(text)]
     told = {key.lower().replace("_", "-"): value for key, value in pairs}
     model = next((told[key] for key in ("model", "model-name", "model-path") if key in told), "")
-    counts = {one: len(_read(one) & told.keys()) for one in PROGRAMS}
+    more = [word for _, words in _MORE.findall(text) for word in words.split()]
+    keys = {*told, *(word.lstrip("-").partition("=")[0] for word in more)}
+    counts = {one: len(_read(one) & keys) for one in PROGRAMS}
     engine = max(counts, key=lambda one: counts[one])
     if counts[engine] + bool(model) < 2 or not counts[engine]:
         return None
     known = spelled(engine) - {"model", "model-path"}
     flags = [x for name, value in told.items() if name in known for x in as_flag(name, value)]
     note = f"variables by themselves, read as flags of {engine}: what starts it is not known"
-    return Held(started(engine, model, flags), "", (note,))
+    return Held(started(engine, model, [*flags, *more]), "", (note,))
 
 
 def _settings(text: str) -> Held | None:
@@ -446,8 +504,9 @@ def described(text: str) -> Held | None:
     >>> described("tensor_parallel_size: 8\nkv_cache_config:\n  dtype: fp8\n").text
     'trtllm-serve --tensor_parallel_size=8 --kv_cache_config.dtype=fp8'
     """
+    text = settings.in_blocks(text)
     readers = [_sagemaker, _runpod, _options]
     if "\n" in text.strip():
-        readers += [_env_file, _factory, _truss, _service, _job, _modelservice, _chart, _stack]
-        readers += [_settings]
+        readers += [_env_file, _factory, _truss, _service, _disaggregated, _job, _modelservice]
+        readers += [_chart, _values, _stack, _settings]
     return next((found for read in readers if (found := read(text))), None)

@@ -16,6 +16,7 @@ _CALLS = {
     "vLLMEngineProcessorConfig": "vllm",
     "AsyncEngineArgs": "vllm",
     "EngineArgs": "vllm",
+    "VLLMArgs": "vllm",
     "Engine": "sglang",
     "ServerArgs": "sglang",
     "LLM": "vllm",
@@ -66,7 +67,10 @@ def _call_at(text: str, start: int) -> str:
 def _value(node: ast.expr, names: dict[str, Any]) -> Any:
     """What an expression holds: a constant, a dict of its keywords, or `$NAME` where unknown."""
     if isinstance(node, ast.Call) and node.keywords:
-        return _keywords(node, names)
+        kind = ast.unparse(node.func).rpartition(".")[2]
+        drafter = kind.removesuffix("DecodingConfig")  # TensorRT-LLM's
+        told = {"decoding_type": drafter} if drafter != kind else {}
+        return told | _keywords(node, names)
     if isinstance(node, ast.Dict):
         held: dict[str, Any] = {}
         for key, value in zip(node.keys, node.values, strict=True):
@@ -197,11 +201,12 @@ def _in_python(text: str) -> str:
         if found[1] == "LLM" and "tensorrt_llm" in text:
             engine = "trtllm"
         given = _spread(node, text, names) | _keywords(node, names)
-        outer = {**given, **(given.get("model_loading_config") or {})}
+        held = {name: x for name, x in given.items() if isinstance(x, dict)}
+        outer = {**given, **held.get("model_loading_config", {})}
         model = next((outer[name] for name in _MODEL if isinstance(outer.get(name), str)), None)
         if found[1] in ("LLMConfig", "vLLMEngineProcessorConfig"):
             engine = "sglang" if "sglang" in str(outer.get("server_cls")).lower() else engine
-            given = given.get("engine_kwargs") or {}
+            given = held.get("engine_kwargs", {})
         elif node.args:
             first = _value(node.args[0], names)
             model = first if isinstance(first, str) else model
@@ -211,6 +216,18 @@ def _in_python(text: str) -> str:
     return ""
 
 
+def _beside_url(text: str) -> dict[str, Any]:
+    """What the production stack's operator has of the engine beside the address of a model."""
+    left: list[Any] = [settings.mapping(text)]
+    while left:
+        one = left.pop(0)
+        if "modelURL" in one and "vllmConfig" not in one:
+            told = {_CAMEL.sub(r"-\g<0>", key).lower(): x for key, x in one.items()}
+            return {name: x for name, x in told.items() if name in spelled("vllm")}
+        left += [x for x in one.values() if isinstance(x, dict)]
+    return {}
+
+
 def _in_mapping(text: str) -> str:
     found = _MAPPING.search(text)
     given = settings.mapping(jobs.below(text[found.end() :], len(found["indent"]))) if found else {}
@@ -218,6 +235,7 @@ def _in_mapping(text: str) -> str:
         return ""
     given = {_CAMEL.sub(r"-\g<0>", key).lower(): value for key, value in given.items()}
     listed = given.pop("extra-args", None)
+    given = _beside_url(text) | given
     served = dict(reversed(_SERVED.findall(text)))
     model = served.get("modelURL") or served.get("model_source") or served.get("model_id")
     if model is None and "engine_kwargs" not in found[0] and "model" not in given:

@@ -203,7 +203,8 @@ def usable_bytes(one: OperatingPoint, found: Facts, weights: float, per_token: f
         engine = load_engines()["trtllm"]
         tokens = found.get("max_batched_tokens", engine["tokens"])
         free = visible - weights - taken - forward_bytes(one, tokens)
-        return weights + float(engine["fraction"] if stated is None else stated) * free
+        fraction = float(engine["fraction"] if stated is None else stated)
+        return weights + min(fraction * free, free)  # of weights that do not fit none is left
     usable, taken = _vllm_share(one, found)
     if "peak_gib" in found:
         return usable - found["peak_gib"] * GIB - taken + weights

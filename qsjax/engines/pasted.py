@@ -13,7 +13,7 @@ from qsjax.engines.jobs import Held
 # What holds a command in manifests and container files, and what a list there looks like.
 _HELD = re.compile(
     r"^(?P<indent>[ \t]*)(?P<item>-[ \t]+)?['\"]?"
-    r"(?P<key>command|args|entrypoint|run|cmd|CMD|ENTRYPOINT)['\"]?"
+    r"(?P<key>[cC]ommand|args|entrypoint|EntryPoint|run|cmd|CMD|ENTRYPOINT)['\"]?"
     r"(?:[ \t]*:|(?=[ \t]*\[)|(?<=CMD)(?=[ \t])|(?<=ENTRYPOINT)(?=[ \t]))[ \t]*(?P<rest>.*)$"
 )
 _TEXT = ("", ">", ">-", "|", "|-", "|+", ">+")  # a block of text follows
@@ -30,7 +30,7 @@ _WHOLE = re.compile(r"""\"([^"\\]*\s-[^"\\]*)\"|'([^']*\s-[^']*)'""")
 _VARIABLE = re.compile(r"\$\w*(vllm|sglang)\w*", re.IGNORECASE)
 _NAME = re.compile(r"([\[,]\s*)(?:str\()?([A-Za-z_]\w*)\)?(?=\s*[,\]])")
 _NUMBER = re.compile(r"([\[,]\s*)str\(([\d.]+)\)")
-_IMAGE = re.compile(r"^\s*(?:-\s+)?['\"]?image['\"]?\s*:\s*['\"]?([^\s'\"]+)|^FROM\s+(\S+)")
+_IMAGE = re.compile(r"^\s*(?:-\s+)?['\"]?[iI]mage['\"]?\s*:\s*['\"]?([^\s'\"]+)|^FROM\s+(\S+)")
 _VARIABLES = re.compile(r"^\s*(?:environment|envs?)[ \t]*:[ \t]*(?:#.*)?$")
 _ENV = re.compile(r"^ENV\s+(\w+)[=\s]\s*(.*)$")
 _ENV_GOES_ON = re.compile(r"^(ENV\b.*?)[ \t]*\\\n[ \t]*", re.MULTILINE)
@@ -39,7 +39,7 @@ _PAIR = re.compile(r"^(?:-\s+)?['\"]?([A-Za-z_]\w*)['\"]?\s*(?:=|:\s+)(.*?)['\"]
 # A variable of a container as a mapping on one line.
 _INLINE = re.compile(r"^-\s*\{\s*name:\s*['\"]?(\w+)['\"]?\s*,\s*value:\s*(.*?)\s*\}$")
 _MAKE = re.compile(r"^[\w.-]+:.*\n\t", re.MULTILINE)  # a target of make; manifests have no tabs
-_YAML = re.compile(r"(?:[ \t]*(?:#.*|---.*)?\n)*[A-Za-z_][\w.-]*:(?:[ \t].*)?\n")
+_YAML = re.compile(r"(?:[ \t]*(?:#.*|---.*)?\n)*[A-Za-z_$][\w.-]*:(?:[ \t].*)?\n")
 _ENGINE = re.compile(r"vllm|sglang|trtllm|tensorrt-llm|huggingfaceserver")
 # What starts a server, what is one that only prefills or encodes images, and what stands beside.
 SERVER = re.compile(
@@ -56,6 +56,12 @@ _SPAN = re.compile(r"`([^`\n]+)`")
 PREFILLS = re.compile(
     r"--disaggregation-mode(?:[= ]|' ')?['\"]?prefill|--is-prefill-worker|kv_producer"
     r"|ec_producer|--encoder-only"
+)
+# What names a role of a manifest's workers.
+_ROLE = re.compile(
+    r"[ \t]*(?:-[ \t]+)?['\"]?(?:[\w./-]*(?:name|role|type)['\"]?:[ \t]*['\"]?"
+    r"([\w.-]*(?:prefill|decode)[\w.-]*)|((?:prefill|decode)\w*)['\"]?:[ \t]*$)",
+    re.IGNORECASE,
 )
 _BESIDE = re.compile(r"dynamo\.(?:frontend|router|planner)|router|bench")
 LEFT_OUT = "left out, because the script adds it under a condition: "
@@ -148,6 +154,7 @@ class _Container:
     args: list[str] = dataclasses.field(default_factory=list)
     variables: list[str] = dataclasses.field(default_factory=list)
     image: str = ""
+    role: str = ""
 
     def text(self) -> str:
         """Its variables and its command, for a shell; arguments come last, wherever they stand."""
@@ -193,9 +200,15 @@ def _containers(text: str) -> list[_Container]:
         text = joined
     lines, every = text.splitlines(), list[_Container]()
     open_: list[_Container] = []
+    role = ""
     for at, line in enumerate(lines):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
+        if told := _ROLE.match(line):
+            named = {*re.findall("prefill|decode", (told[1] or told[2]).lower())}
+            role = named.pop() if len(named) == 1 else ""
+        elif line.startswith("---"):
+            role = ""
         lead = re.match(r"\s*(?:-\s+)?", line)
         depth, outer = len(lead[0]) if lead else 0, len(line) - len(line.lstrip())
         # A dash begins another container at the depth of the keys behind it.
@@ -206,7 +219,7 @@ def _containers(text: str) -> list[_Container]:
             continue
         if not open_ or open_[-1].depth != depth:
             outer_ones = [pair for one in open_ for pair in one.variables]
-            open_.append(_Container(depth, variables=outer_ones))
+            open_.append(_Container(depth, variables=outer_ones, role=role))
             every.append(open_[-1])
         _enter(open_[-1], lines, at)
     return [one for one in every if any(part.strip() for part in one.parts + one.args)]
@@ -253,7 +266,7 @@ def _rank(container: _Container) -> int:
     """Which of several containers is meant: a server, and rather one that decodes."""
     words = " ".join(container.parts + container.args)
     if SERVER.search(words):
-        return 1 if PREFILLS.search(words) else 0
+        return 1 if PREFILLS.search(words) or container.role == "prefill" else 0
     runs = _ENGINE.search(f"{container.image} {words}") and not _BESIDE.search(words)
     return 2 if runs else 3
 
@@ -330,6 +343,21 @@ def others(what: str, servers: int, *, decodes: bool) -> tuple[str, ...]:
         return ()
     which = "first of them that decodes" if decodes else "first of them"
     return (f"the {what} starts {servers} servers; this is the {which}, so give each by itself",)
+
+
+# What the controller of KServe makes of a multi-node service's degrees.
+_WORKERS = {
+    "pipeline-parallel-size": re.compile(r"^[ \t]*pipelineParallelSize:[ \t]*(\d+)", re.MULTILINE),
+    "tensor-parallel-size": re.compile(r"^[ \t]*tensorParallelSize:[ \t]*(\d+)", re.MULTILINE),
+}
+
+
+def _of_workers(text: str) -> tuple[list[str], list[str]]:
+    """Variables and flags that KServe makes of the degrees below `workerSpec`."""
+    workers = re.split(r"(?m)^[ \t]*workerSpec:", text, maxsplit=1)[1:]
+    told = {name: x[1] for name, at in _WORKERS.items() for one in workers if (x := at.search(one))}
+    variables = [f"{name.upper().replace('-', '_')}={n}" for name, n in told.items()]
+    return variables, [f"--{name}={n}" for name, n in told.items() if f"--{name}" not in text]
 
 
 # A ConfigMap, by its name, and where containers take variables from one: all, or one by its key.
@@ -424,6 +452,9 @@ def command_in(text: str) -> Held:
     found = min(every, key=_rank)
     found.variables = [*_of_maps(text), *found.variables, *_told(text)]
     image = found.image or ("kserve/huggingfaceserver" if _KSERVE.search(text) else "")
+    variables, flags = _of_workers(text)
+    found.variables += variables
+    found.args += flags
     if _RUNTIME.search(text):
         bare = (one for one in every if not (one.parts or one.image or one is found))
         found.args += [x for one in bare for x in one.args]
@@ -468,7 +499,7 @@ def _with_slurm(text: str) -> str:
 _EXPRESSION = re.compile(r"\$\{\{\s*(?:env|inputs|matrix|vars)\.(\w+)\s*\}\}")
 _BATCH = re.compile(r"^[ \t]*(?:@echo off|set [A-Za-z_]\w*=)", re.MULTILINE | re.IGNORECASE)
 _OF_BATCH = re.compile(r"%([A-Za-z_]\w*)%")
-_OF_MAKE = re.compile(r"^\w+[ \t]*(?:\?=|::?=|=).*\n?", re.MULTILINE)
+_OF_MAKE = re.compile(r"^(?:export[ \t]+)?(\w+)[ \t]*(?:\?|::?)?=[ \t]*(.*)\n?", re.MULTILINE)
 
 
 # What word processors, chats, terminals and changes of files make of a command.
@@ -479,7 +510,7 @@ _TYPED = (
     (re.compile(r"(?m)^[ \t]*(?:!(?=[\w./])|%%(?:bash|sh|script)\b.*$)"), ""),
     (re.compile(r"(?m)^[ \t]*```.*$"), ""),
     (re.compile(r"\A\s*`([^`]*)`\s*\Z"), r"\1"),
-    (re.compile(r"(?:(?<=\s)|^)[\u2013\u2014\u2212]-?(?=\w{2,})"), "--"),
+    (re.compile(r"(?:(?<=\s)|^)[\u2013\u2014\u2212][\u2013\u2014\u2212-]?(?=\w{2,})"), "--"),
     (re.compile(r"(?:(?<=\s)|^)[\u2013\u2212](?=\w\b)"), "-"),
     (re.compile("[\u201c\u201d\u201e]"), '"'),
     (re.compile("[\u2018\u2019]"), "'"),
@@ -556,5 +587,7 @@ def as_typed(text: str) -> str:
     if _BATCH.search(text):
         text = _OF_BATCH.sub(r"${\1}", text)
     if _MAKE.search(text):  # make reads all variables first
-        text = "\n".join([*map(str.strip, _OF_MAKE.findall(text)), _OF_MAKE.sub("", text)])
+        bare = ((name, re.sub(r"\s+#.*", "", x).strip()) for name, x in _OF_MAKE.findall(text))
+        told = (f"{name}={x}" if x[:1] in ("'", '"') else f'{name}="{x}"' for name, x in bare)
+        text = "\n".join([*told, _OF_MAKE.sub("", text)])
     return _with_slurm(text) if "#SBATCH" in text else text

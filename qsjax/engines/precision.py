@@ -2,6 +2,7 @@
 
 import re
 
+from qsjax.catalog import gguf
 from qsjax.engines.deployment import Deployment
 from qsjax.engines.rules import load_flags
 from qsjax.numerics.safe import scalar
@@ -16,18 +17,8 @@ _QUANTISED = {
 }
 
 
-_GGUF = re.compile(
-    r"(?:^|[-_.:/])((?:I?Q\d_(?:[01]|K(?:_[A-Z]+)?|XXS|XS|S|M|NL))|TQ\d_0|MXFP4(?:_MOE)?|B?F16|F32)"
-    r"(?=$|[-_.:/])",
-    re.IGNORECASE,
-)
-
-
 def bits_of_gguf(deployment: Deployment) -> tuple[float | None, tuple[str, ...]]:
     """Bits of a weight of the GGUF file that is served, None where none is; and what to say of it.
-
-    The name of the file, or what follows the colon of a repository, tells the type. Types in `_L`
-    and `_XL` that llama.cpp does not have count as the `_M`, `_L` or plain one of as many bits.
 
     >>> bits_of_gguf(Deployment(model="unsloth/Qwen3-8B-GGUF:Q4_K_M"))[0]
     4.8944
@@ -35,24 +26,21 @@ def bits_of_gguf(deployment: Deployment) -> tuple[float | None, tuple[str, ...]]
     served = deployment.model or ""
     if deployment.loader != "gguf" and "gguf" not in served.lower():
         return None, ()
-    known, names = load_flags()["bits_of_gguf"], _GGUF.findall(served)
-    if not names:
+    found = gguf.type_of(served)
+    if found is None:
         return None, (
             f"{served} is a GGUF file whose name tells no type, such as Q4_K_M: its weights count "
             "as the model's own; --weights says what they are",
         )
-    name = names[-1].lower()
-    stem = re.sub(r"_k_x*l$", "_k", name)
-    near = (name, f"{stem}_m", f"{stem}_l", stem, f"{stem.removesuffix('_k')}_0")
-    like = next((one for one in near if one in known), None)
-    if like is None:
+    name, like = found
+    if not like:
         return None, (
-            f"{name.upper()} is not a known type of GGUF; known: {', '.join(known).upper()}; the "
-            "weights count as the model's own",
+            f"{name.upper()} is not a known type of GGUF; known: {', '.join(gguf.BITS).upper()}; "
+            "the weights count as the model's own",
         )
     as_like = "" if like == name else f", counted as {like.upper()}"
-    note = f"the GGUF type {name.upper()}{as_like} takes {known[like]:g} bits a weight"
-    return float(known[like]), (f"{note}, which engines multiply in 16 bits",)
+    note = f"the GGUF type {name.upper()}{as_like} takes {gguf.BITS[like]:g} bits a weight"
+    return gguf.BITS[like], (f"{note}, which engines multiply in 16 bits",)
 
 
 def weights_of(own: str, deployment: Deployment) -> tuple[str | None, tuple[str, ...]]:

@@ -254,12 +254,14 @@ def _has_own_head(words: list[str], model: str | None) -> bool:
 
 
 def _drafts_by(model: str | None) -> str | None:
-    """Who drafts where vLLM is told a model and no method: n-grams ("[ngram]"), or an Eagle head.
+    """Who drafts where vLLM is told a model and no method: n-grams ("[ngram]") or a head.
 
     Source: vLLM, config/speculative.py.
     """
     name = (model or "").strip("[]").lower()
-    return name if name == "ngram" else "eagle" if re.search("eagle-|eagle3", name) else None
+    if name == "ngram" or re.search("nextn|-mtp", name):
+        return name if name == "ngram" else "mtp"
+    return "eagle" if re.search("eagle-|eagle3", name) else None
 
 
 def _speculation(

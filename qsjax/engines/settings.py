@@ -1,6 +1,7 @@
 """Settings files of engines (`--config`), which are YAML, as flags."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,27 @@ def mapping(text: str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return {str(key): value for key, value in tree.items()} if isinstance(tree, dict) else {}
+
+
+_FLOW = re.compile(r"(?::|^[ \t]*-)[ \t]+[\[{](?!\{)", re.MULTILINE)
+
+
+def in_blocks(text: str) -> str:
+    r"""A text of YAML with lists and mappings in blocks where some stand in brackets.
+
+    >>> in_blocks("args: [--port, '80']\n")
+    "args:\n- --port\n- '80'\n"
+    """
+    if not _FLOW.search(text):
+        return text
+    try:
+        tree = yaml.load(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
+    if not isinstance(tree, dict):
+        return text
+    whole: str = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=float("inf"))
+    return whole
 
 
 def read(path: str, text: str | None = None) -> list[str]:

@@ -502,6 +502,18 @@ def _workload(given: Workload | Mapping[str, Any], own: Workload) -> Workload:
     return checked
 
 
+def _repeated(what: str, given: Sequence[Any], items: Sequence[Any]) -> list[tuple[str, str]]:
+    """Names that mean one and the same, which would be compared with itself."""
+    pairs = zip(items, given, strict=True)
+    names = [x[:3] if x and isinstance(y, str) else None for x, y in pairs]
+    return [
+        (what, f"{what}: {first!r} and {again!r} are both {name[0]}; give one of them")
+        for i, (name, again) in enumerate(zip(names, given, strict=True))
+        for first in [given[names.index(name)]]
+        if name and names.index(name) < i
+    ]
+
+
 def _records(problem: Problem, wrong: _Mistakes) -> tuple[Any, Any, set[str]]:
     models, one_model = _several(problem.model)
     devices, one_device = _several(problem.hardware)
@@ -515,6 +527,9 @@ def _records(problem: Problem, wrong: _Mistakes) -> tuple[Any, Any, set[str]]:
     asked = (*stored.values(), None if isinstance(work, Mapping) else work)
     served = [wrong.run("model", as_served, item, *asked) for item in models]
     accelerators = [wrong.run("hardware", as_accelerator, item) for item in devices]
+    if not isinstance(work, Workload):  # whose numbers may be arrays
+        wrong += _repeated("model", models, served)
+    wrong += _repeated("hardware", devices, accelerators)
     served = [item for item in served if item is not None]
     accelerators = [item for item in accelerators if item is not None]
     wrong += [

@@ -691,6 +691,11 @@ def _named(problem: Problem, subjects: Mapping[str, Subject] | None) -> dict[str
                 f"subjects: {name!r} is {one}, and the problem has no such {words.joined(wrong)}; "
                 "models and accelerators count from 0, and q is one of its twins"
             )
+    for name, one in named.items():
+        first = next(text for text, subject in named.items() if subject == one)
+        if first != name:
+            told = f"{stated.models[one.model].name} on {stated.accelerators[one.hardware].name}"
+            raise ValueError(f"{first!r} and {name!r} are both {told}; give one of them")
     if len(named) < 2:
         raise ValueError(
             "a comparison needs at least two different subjects; given: "

@@ -199,9 +199,34 @@ _TRTLLM = "= PERFORMANCE OVERVIEW"
 LENGTHS = ("isl", "osl", "context", "batch")
 
 
+def _drafter(server: str) -> str:
+    """Who drafts for a server by its command; "" for none."""
+    drafts = _DRAFTED.search(server)
+    return ("MTP" if "mtp" in drafts[0].lower() else "EAGLE") if drafts else ""
+
+
 def own_lines(text: str) -> dict[str, str]:
     """What a user's own lines say, such as `hardware: H100`, by column."""
     return {name: said for name, said in _SAID.findall(text) if name in (*OWN, *LENGTHS)}
+
+
+def beside_tables(text: str) -> dict[str, str]:
+    """What a user's own lines and the commands of servers say of tables, by column.
+
+    Raises:
+        ValueError: of several servers some have drafts.
+    """
+    drafters = {_drafter(one) for one in _SERVER.split(text)[1:]}
+    if len(drafters) > 1:
+        raise ValueError(
+            "some of its servers have drafts and others none; give the results of each as a file"
+        )
+    return own_lines(text) | ({"drafter": drafters.pop()} if any(drafters) else {})
+
+
+def said_in(text: str) -> dict[str, str]:
+    """What the lines of a printed result say, under the names of files."""
+    return {_PRINTED.get(name, name): value for name, value in _SAID.findall(text)}
 
 
 def _printed(text: str) -> Run:
@@ -217,8 +242,8 @@ def _printed(text: str) -> Run:
     }
     if "model" not in found and (own := _MODEL.search(text)):
         found["model"] = own[1] or own[2]
-    if drafts := _DRAFTED.search(_SERVER.split(text)[-1]):  # the last server of those in front
-        found["phase"] = f"aggregated {'MTP' if 'mtp' in drafts[0].lower() else 'EAGLE'}"
+    if drafter := _drafter(_SERVER.split(text)[-1]):  # the last server of those in front
+        found["phase"] = f"aggregated {drafter}"
     count, most = found.get("completed"), found.get("max_concurrency")
     run = {"osl": count and found.get("total_output_tokens", 0) / count, **found}
     # Requests a second are printed with two digits behind the point.

@@ -40,6 +40,9 @@ _DEGREES = {"tp", "dp", "pp", "ep", "kvp", "n_gpus"}
 # Columns of which benchmarks write several.
 _SEVERAL = ("tpot", "concurrency", "isl", "osl", "engine")
 NOTHING: Mapping[str, str] = {}
+# Times between what a server sends, which may be several tokens, and cells that say "no drafts".
+_STEPS = re.compile(r"itl|inter_token|tbt|between")
+_NO_DRAFTS = ("", "-", "0", "no", "none", "off", "false", "n/a", "disabled", "baseline", "base")
 
 
 def _value(name: str, text: str) -> Any:
@@ -242,7 +245,7 @@ def _rows(where: Path, text: str) -> list[tables.Row]:
         ValueError: a cell has no end, or a document has tables of several kinds.
     """
     try:
-        drawn = tables.rows_in(text, reports.own_lines)
+        drawn = tables.rows_in(text, reports.beside_tables)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     if drawn:
@@ -441,9 +444,24 @@ def _csv_row(
     if time is not None:
         record |= {"metric": columns.time_metric(time.own), "unit": time.unit}
     if re.fullmatch(r"\d+(?:\.\d+)?", accepted := cells.get("accepted", "")):
-        phase = f"{record.get('phase') or ''} EAGLE".strip()
-        record |= {"accepted": float(accepted), "phase": phase}
+        record["accepted"] = float(accepted)
+    drafter = _drafter(next((one.own for one in found if one.name == "drafter"), ""), cells)
+    if drafter:
+        record["phase"] = f"{record.get('phase') or ''} {drafter}".strip()
+        if time is not None and _STEPS.search(time.own):
+            problems.append(
+                f"row {number}: with drafts {time.heading} may be that of a step, which yields "
+                "several tokens; give TPOT"
+            )
     return record, problems
+
+
+def _drafter(heading: str, cells: Mapping[str, str]) -> str:
+    """Who drafts by the cells of a row: MTP, or EAGLE for all others; "" for none."""
+    said = cells.get("drafter", "").lower()
+    if said in _NO_DRAFTS:
+        return "EAGLE" if re.match(r"\d", cells.get("accepted", "")) else ""
+    return "MTP" if "mtp" in f"{heading} {said}" else "EAGLE"
 
 
 def _empty(number: int, cells: Mapping[str, str], values: Mapping[str, float]) -> list[str]:

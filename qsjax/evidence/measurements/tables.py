@@ -14,7 +14,9 @@ _METRICS = ("metric", "metrics", "key", "\u6307\u6807", "")
 # Of a table with a statistic a column, the first that it has of these counts, and none of others.
 _MEANS = ("mean", "average", "avg", "value", "median", "p50")
 _OTHERS = re.compile(
-    r"p\d+(?:\.\d+)?|min|max|std\w*|delta|\u0394.*|change|diff\w*|unit|status|%", re.IGNORECASE
+    r"p\d+(?:\.\d+)?|min|max|std\w*|delta|\u0394.*|change|diff\w*|unit|status|%"
+    r"|.*(?:\u53d8\u5316|\u63d0\u5347|\u5dee\u5f02)",
+    re.IGNORECASE,
 )
 # Emphasis, marks of footnotes, `c=` in front of a count, and units behind a number.
 _DRESS = re.compile(r"\*+|`|<br ?/?>|^(?![TtPpDdEe][Pp]=)[A-Za-z]+=(?=\d)")
@@ -29,6 +31,14 @@ _LENGTHS = re.compile(
 _SPLIT = re.compile(r"(?:(?:tp|pp|dp|ep)[ =:-]?\d+[ ,;+x_/-]*)+", re.IGNORECASE)
 _DEGREE = re.compile(r"(tp|pp|dp|ep)[ =:-]?(\d+)", re.IGNORECASE)
 _DEVIATION = re.compile(r"(?<=[\d.]) ?(?:\u00b1|\+/-) ?[\d.]+")
+# A title above a table, as Markdown has it, and what it or the heading of a run says.
+_TITLE = re.compile(r"\s*(?:#{1,6}\s+(.+)|\*\*(.+)\*\*:?\s*)")
+_DRAFTS = re.compile(r"\b(?:mtp|eagle|nextn)|\bspec(?:ulati|[ _-]?dec)", re.IGNORECASE)
+_UNDRAFTED = re.compile(r"\b(?:non?|not|without|off|disabled|baseline)\b|w/o", re.IGNORECASE)
+_AT_ONCE = re.compile(
+    r"(?:\u5e76\u53d1\u6570?|concurrency|conc|c|users?|vus)[ =:-]*(\d+)"
+    r"|(\d+) (?:concurrent(?: \w+)?|users?)"
+)
 _KIBI = re.compile(r"(\d+)k", re.IGNORECASE)
 
 
@@ -60,6 +70,29 @@ def is_drawn(text: str) -> bool:
     return bool(drawn(text))
 
 
+def _drafter(text: str) -> str:
+    """Who drafts by a heading: "none" where it says that nobody does, "" where it says nothing."""
+    if not _DRAFTS.search(text):
+        return ""
+    if _UNDRAFTED.search(text):
+        return "" if re.search(r"\bvs\b", text, re.IGNORECASE) else "none"
+    return "mtp" if "mtp" in text.lower() else "eagle"
+
+
+def _titled(rows: list[Row], lines: Sequence[str]) -> str:
+    """Who drafts by the title above a table, as `_drafter`."""
+    above = (_TITLE.fullmatch(line) for line in reversed(lines[: rows[0][0] - 1]))
+    return next((_drafter(found[1] or found[2]) for found in above if found), "")
+
+
+def _runs_told(heads: Sequence[str]) -> dict[str, list[str]]:
+    """What the headings of runs say of each: how many are served at once, and who drafts."""
+    served = [_AT_ONCE.fullmatch(head) for head in heads]
+    told = {"concurrency": [x[1] or x[2] if x else "" for x in served]}
+    told["drafter"] = [_drafter(head) for head in heads]
+    return {name: cells for name, cells in told.items() if any(cells)}
+
+
 def _turned(rows: list[Row]) -> list[Row]:
     """A table that has a run a row, of one that has a run a column as well."""
     lead, named = rows[0][1][0].lower(), [cells[0] for _, cells in rows[1:]]
@@ -72,8 +105,24 @@ def _turned(rows: list[Row]) -> list[Row]:
     if mean:
         kept = [heads.index(mean)]
         named = [f"{mean} {name}" if mean in ("median", "p50") else name for name in named]
-    runs = [(rows[0][0], [cells[at] for _, cells in rows[1:]]) for at in kept]
-    return [(rows[0][0], named), *runs]
+    told = _runs_told([heads[at] for at in kept])
+    told = {name: x for name, x in told.items() if name not in {_column(one)[0] for one in named}}
+    runs = [
+        (rows[0][0], [*(cells[at] for _, cells in rows[1:]), *more])
+        for at, *more in zip(kept, *told.values(), strict=True)
+    ]
+    return [(rows[0][0], [*named, *told]), *runs]
+
+
+def _best(timed: list[list[Row]]) -> list[list[Row]]:
+    """Of tables that differ in their time per token alone those with the best one of `columns`."""
+    heads = [rows[0][1] for rows in timed]
+    times = [[columns.column_of(x)[1] for x in head if _column(x)[0] == "tpot"] for head in heads]
+    others = {tuple(x for x in head if _column(x)[0] != "tpot") for head in heads}
+    if len(others) != 1 or any(len(names) != 1 for names in times):
+        return timed
+    ranks = [columns.rank_of("tpot", name) for (name,) in times]
+    return [rows for rows, rank in zip(timed, ranks, strict=True) if rank == min(ranks)]
 
 
 def rows_in(text: str, own: Callable[[str], dict[str, str]]) -> list[Row]:
@@ -93,13 +142,21 @@ def rows_in(text: str, own: Callable[[str], dict[str, str]]) -> list[Row]:
     timed = [rows for rows in every if any(_column(name)[0] == "tpot" for name in rows[0][1])]
     if not every:
         return []
+    timed = _best(timed)
     heads = {tuple(rows[0][1]) for rows in timed}
     if len(heads) > 1:
         shown = "; ".join(" | ".join(head) for head in heads)
         raise ValueError(f"tables with other columns ({shown}); give each as a file by itself")
-    rows = [(timed or every)[0][0], *(row for table in timed or every[:1] for row in table[1:])]
-    given = {_column(name)[0] for name in rows[0][1]}
     lines = text.translate(_BARS).splitlines()
+    tables, head = timed or every[:1], (timed or every)[0][0]
+    given = {_column(name)[0] for name in head[1]}
+    given |= {"isl", "osl"} if any(map(_LENGTHS.fullmatch, head[1])) else set()
+    rows, drafters = [head, *(row for table in tables for row in table[1:])], [""]
+    drafters += [who for one in tables for who in [_titled(one, lines)] * (len(one) - 1)]
+    if "drafter" not in given and any(drafters):
+        drafters[0] = "drafter"
+        rows = [(n, [*cells, who]) for (n, cells), who in zip(rows, drafters, strict=True)]
+        given.add("drafter")
     outside = "\n".join(line for line in lines if not _LINE.fullmatch(line))
     more = {name: value for name, value in own(outside).items() if name not in given}
     first, *others = rows

@@ -83,9 +83,13 @@ def _refusal(case: Case, stated: Stated, longest: int) -> str:
     is_told = deployment.context or "max-model-len" in deployment.words.replace("_", "-")
     if deployment.engine != "vllm" or is_told or scalar(work.context) >= longest:
         return ""
-    long = dataclasses.replace(work, context=float(longest), batch=1.0)
-    records = case.records._replace(workload=long, gpus=None)
-    if scalar(evaluate(records, case.rules).capacity.max_batch) >= 1:
+    fits = [
+        scalar(evaluate(records, case.rules).capacity.max_batch) >= 1
+        for length in (scalar(work.context), float(longest))
+        for one in [dataclasses.replace(work, context=length, batch=1.0)]
+        for records in [case.records._replace(workload=one, gpus=None)]
+    ]
+    if fits != [True, False]:
         return ""
     return (
         f"vLLM refuses to start it without --max-model-len: it then takes the model's {longest:,} "

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qsjax import catalog, engines
-from qsjax.catalog import lookup
+from qsjax.catalog import gguf, lookup
 from qsjax.catalog.huggingface import expanded
 from qsjax.cost.decode import evaluate
 from qsjax.cost.laws.memory import reserve_bytes
@@ -111,7 +111,8 @@ def _served(words: tuple[str, ...]) -> str:
     Raises:
         ValueError: it names none.
     """
-    name = engines.read(words).model
+    deployment = engines.read(words)
+    name, under = deployment.model, _UNDER.search(deployment.words)
     name = name and re.sub(r"^\$\{?\w+\}?/(?=.)", "", name)  # a folder that a variable holds
     if not name or name.startswith(("$", "<", "{")):
         shown = " ".join(" ".join(words).split())
@@ -120,9 +121,15 @@ def _served(words: tuple[str, ...]) -> str:
             f"MODEL is missing: {shown!r} names none; write qsjax explain MODEL [OPTIONS] -- "
             "COMMAND LINE, or model= in Python"
         )
-    return _here(name)
+    try:
+        return _here(name)
+    except ValueError:  # a folder, which may be served under the name of its model
+        if under is None or not lookup.is_model(under[1]):
+            raise
+        return under[1]
 
 
+_UNDER = re.compile(r"--served[-_]model[-_]name[= ]+['\"]?([\w./:-]+)")
 # Folders that Hugging Face's tools keep models in, and a revision in one.
 _CACHED = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
 _REVISION = re.compile(r"/snapshots/\w+/*$")
@@ -134,7 +141,7 @@ def _here(name: str) -> str:
     Raises:
         ValueError: there is no such folder, and no model of its name.
     """
-    base = lookup.without_gguf(name)
+    base = gguf.without(name)
     bare = base if base.count("/") == 1 and base[0] not in "/.~" else PurePosixPath(base).name
     if base != name and lookup.is_model(bare):
         return bare  # `engines.precision` reads the type of the file
@@ -341,7 +348,10 @@ def stated_by(asked: Asked) -> Stated:
     dtype, of_weights = weights_of(entry.weight_dtype, deployment)
     stored: Any = asked.weights or dtype
     bits, of_file = bits_of_gguf(deployment)
+    under = _UNDER.search(deployment.words)
+    is_under = asked.model is None and under is not None and under[1] == model
     notes = (
+        *((f"the model is {model}, as it is served under that name",) if is_under else ()),
         *_about_model(entry.name, deployment.model),
         *deployment.notes,
         *(() if asked.weights else (*of_weights, *of_file)),

@@ -16,7 +16,7 @@ from qsjax.records.units import MS, TIMES, US
 _ARRIVALS = (
     *("arrival", "arrived_at", "timestamp", "time", "arrival_timestamp", "arrival_time"),
     *("start_time", "starttime", "request_time", "created_at", "created", "ts", "tstamp"),
-    *("time_stamp", "not_before", "t"),
+    *("time_stamp", "not_before", "t", "start_time_unix_nano"),  # the last is OpenTelemetry's
 )
 # Accepted headings of each column of a trace.
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -310,7 +310,16 @@ def read_trace(text: str, name: str = "trace") -> Traffic:
     if table[:, 4].sum() > _MOST:
         raise ValueError(f"{name}: {table[:, 4].sum():,.0f} requests; give at most {_MOST:,}")
     arrival, prompt, output, cached, _ = np.repeat(table, table[:, 4].astype(int), axis=0).T
-    arrival = arrival * _scale(header, columns, arrival)
+    scale = _scale(header, columns, arrival)
+    is_mooncakes = sheets.plain(header[columns["arrival"]]) == "timestamp" and scale == MS
+    is_json, longest = text.lstrip()[:1] in ("{", "["), arrival.max()
+    if is_mooncakes and not is_json and longest <= _EPOCHS[-1][0]:
+        warnings.warn(
+            f"{name}: timestamp beside input_length counts in milliseconds, as in Mooncake's "
+            "traces; call it timestamp_s if it is in seconds",
+            stacklevel=2,
+        )
+    arrival = arrival * scale
     pauses = np.zeros_like(arrival)
     return Traffic(arrival - arrival[0], prompt, output, cached, np.array(0.0), pauses)
 
