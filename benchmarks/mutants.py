@@ -68,7 +68,7 @@ ROOMS = {
     "qsjax/streaming/*.py": "sweep_spec sweep sweep_resume sweep_hosts sweep_pruning",
 }
 MUTATED = (
-    *("qsjax/cost/**/*.py", "qsjax/grid/optimum.py", "qsjax/grid/cells.py"),
+    *("qsjax/cost/**/*.py", "qsjax/grid/*.py"),
     *("qsjax/catalog/quantisation.py", "qsjax/engines/*.py", "qsjax/numerics/*.py"),
     *("qsjax/questions/simulation/*.py", "qsjax/records/*.py", "qsjax/streaming/*.py"),
 )
