@@ -360,6 +360,9 @@ def test_looser_limits_and_fewer_users_need_no_more_gpus():
     def gpus(users, tpot):
         asked = {"isl": 2000, "osl": 200, "scheduler": RULES, "replica_gpus": [1]}
         found = qs.size(ONE, users=users, ttft=2.0, tpot=tpot, quantile=0.5, **asked)
+        assert found.tables() == []  # the sentence says all of one
+        (both,) = dataclasses.replace(found, sized=found.sized * 2).tables()
+        assert len(both.rows) == 2
         return found.rows()[0]["gpus"]
 
     tight = gpus(60.0, 0.012)
@@ -605,6 +608,12 @@ def test_a_trace_of_json_that_is_cut_off():
 def test_bad_lengths(spec):
     with pytest.raises(ValueError, match="length"):
         traffic.closed_loop(1, Demand(spec, 1, requests=5))
+
+
+def test_a_range_has_both_its_ends():
+    drawn = traffic.draw_lengths("1-3", 100, np.random.default_rng(0))
+    assert set(drawn) == {1.0, 2.0, 3.0}
+    assert set(traffic.draw_lengths("7-7", 3, np.random.default_rng(0))) == {7.0}
 
 
 def test_all_but_the_last_token_of_a_prompt_may_be_cached():
