@@ -67,7 +67,8 @@ ROOMS = {
     "simulation_serving apart simulation",
     "qsjax/questions/simulation/traffic.py": "simulation_serving simulation",
     "qsjax/questions/simulation/*.py": "simulation simulation_serving",
-    "qsjax/records/*.py": "records catalog_hardware catalog_files handworked records_shipped explore",
+    "qsjax/records/*.py": "records catalog_hardware catalog_files handworked records_shipped "
+    "explore",
     "qsjax/streaming/pruning.py": "sweep_pruning sweep",
     "qsjax/streaming/hosts.py": "sweep_hosts",
     "qsjax/streaming/campaign.py": "sweep_hosts sweep_resume sweep_pruning",
@@ -253,8 +254,8 @@ class Copy:
                 return None
         if run.returncode < 0:
             return None
-        # 1: a test failed; 2: a module could not be collected, 4: nor the settings of the tests read,
-        # which a mutant may cause too. None of these passes without it, either.
+        # 1: a test failed; 2, 4: a module or the settings of the tests could not be loaded, which
+        # a mutant may cause too.
         if run.returncode not in (0, 1, 2, 4):
             raise RuntimeError(f"pytest ended with {run.returncode}:\n{said[-2000:]}")
         return run.returncode == 0
