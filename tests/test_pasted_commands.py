@@ -212,7 +212,7 @@ COATS = {
     "a chart": "modelName: org/m\nimage:\n  tag: v0.7.3\nextraArgs:\n"
     '  - "--max-model-len"\n  - "8192"\n  # as many as there are\n'
     '  - --compilation-config={"level": 3, "sizes": [1, 2]}\n  - "--tensor-parallel-size 4"\n'
-    "replicaCount: 2\n",
+    "sidecar:\n  - --max-num-seqs=7\n",
     # https://github.com/llm-d-incubation/llm-d-modelservice, examples/values-cpu.yaml and others
     "llm-d's chart": "modelArtifacts:\n  uri: 'hf://org/m'\ndecode:\n  parallelism:\n"
     "    tensor: 4\n  containers:\n  - name: vllm\n    image: ghcr.io/llm-d/llm-d:v0.2.0\n"
@@ -1117,6 +1117,6 @@ def test_services_whose_images_start_servers_are_counted():
     got = read(f"services:\n{one.format('a', 'a', 2)}{one.format('b', 'b', 4)}")
     assert (got.model, got.tp) == ("org/a", 2)
     assert any("the manifest starts 2 servers" in note for note in got.notes)
-    # Beside a server that is written out, an image alone is none.
-    image = "  c:\n    image: vllm/vllm-openai\n"
+    # Beside a server that is written out, an image that does something else is none.
+    image = "  c:\n    image: vllm/vllm-openai\n    command: python3 download.py\n"
     assert read(f"services:\n{image}{one.format('a', 'vllm serve org/a', 2)}").notes == ()
