@@ -412,6 +412,7 @@ def test_one_command_in_many_coats(coat):
     got = read(COATS[coat])
     assert (got.model, got.tp, got.context) == ("org/m", 4, 8192)
     assert (got.dp, got.pp, got.ep, got.batch) == (1, 1, 1, None)
+    assert "--model-tag" not in " ".join(got.notes)  # the model's other name in vLLM's log
 
 
 @pytest.mark.parametrize(
