@@ -984,7 +984,7 @@ def test_a_settings_file_by_itself():
 @pytest.mark.parametrize(
     "text",
     [
-        "modelURL: org/m\n",  # of some other chart
+        "modelURL: org/m\nreplicaCount: 1\n",  # of some other chart
         "vendor: zai-org\nfamilies:\n- name: GLM-5\n  hardware:\n    H100:\n      tp: 32\n",
         "deployment:\n  type: vllm\n  image: vllm/vllm-openai:latest\n  tensor_parallel_size: 8\n",
         # AIBrix's template, which says the split elsewhere.

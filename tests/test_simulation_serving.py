@@ -6,6 +6,7 @@ import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -361,6 +362,7 @@ def test_looser_limits_and_fewer_users_need_no_more_gpus():
         asked = {"isl": 2000, "osl": 200, "scheduler": RULES, "replica_gpus": [1]}
         found = qs.size(ONE, users=users, ttft=2.0, tpot=tpot, quantile=0.5, **asked)
         assert found.tables() == []  # the sentence says all of one
+        assert not found.rows()[0]["is_moe"]
         (both,) = dataclasses.replace(found, sized=found.sized * 2).tables()
         assert len(both.rows) == 2
         return found.rows()[0]["gpus"]
@@ -410,6 +412,35 @@ def test_a_design_that_few_requests_flatter_is_not_the_last_word(monkeypatch, ne
     asked = sizing.Asked(RULES, Demand(9, 9), sizing.Target(rate=1.0))
     found, _ = sizing._least([large, small], asked, 400, 2000)
     assert (found[0].table, found[1]) == fewest
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_search_finds_the_fewest_gpus_of_all(monkeypatch, seed):
+    """Against all numbers of copies, where each design serves from a number of its own."""
+    rng = np.random.default_rng(seed)
+    target = sizing.Target(rate=float(rng.integers(1, 2000)))
+    records = SimpleNamespace(partition=SimpleNamespace(dp=1.0))
+    rest = {"design": {}, "records": records, "table": None, "tpot": 0.01, "users": 1.0}
+    some = [
+        sizing.Option(gpus=int(rng.choice(sizing.REPLICA_GPUS)), ttft=k, rate=rate, **rest)
+        for k, rate in enumerate(rng.uniform(1.0, 10.0, 30))
+    ]
+    least = [sizing.least_replicas(one, target) for one in some]
+    needs = [
+        math.ceil(n * x) for n, x in zip(least, rng.uniform(sizing.TRUST, 4.0, 30), strict=True)
+    ]
+    monkeypatch.setattr(sizing, "_deployment", lambda option, asked, replicas: (option, replicas))
+    monkeypatch.setattr(sizing, "simulate", list)
+    monkeypatch.setattr(
+        sizing, "broken", lambda it, target: ("rate",) * (it[1] < needs[it[0].ttft])
+    )
+    asked = sizing.Asked(RULES, Demand(9, 9), target)
+    option, replicas, simulated = sizing._search(some, asked)
+    fewest = min(one.gpus * need for one, need in zip(some, needs, strict=True))
+    assert option.gpus * replicas == fewest
+    assert replicas == needs[option.ttft]
+    assert simulated <= len(some)
+    assert sizing._search(some, asked, below=fewest)[0] is None
 
 
 def test_a_size_screens_by_the_mean_of_many_lengths():
