@@ -186,7 +186,7 @@ def _instead(token: tokenize.TokenInfo) -> str | None:
     """What takes the place of a token: numbers are off by one, or doubled from 1,000 on."""
     if token.type == tokenize.NUMBER:
         value = ast.literal_eval(token.string)
-        return None if isinstance(value, complex) else repr(value + 1 if value < 1000 else 2 * value)
+        return repr(value + 1 if abs(value) < 1000 else 2 * value)
     return FLIPS.get(token.string)
 
 
