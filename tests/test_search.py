@@ -14,7 +14,7 @@ from qsjax.cost.decode import decode_step
 from qsjax.cost.feasibility import MEMORY_REASONS, REASONS
 from qsjax.grid import optimum
 from qsjax.grid.axes import stack
-from qsjax.grid.cells import cells_of, model_on_host, variants_alone
+from qsjax.grid.cells import cells_of, model_on_host, of_variant, variants_alone
 from qsjax.grid.scoring import pick_best
 from qsjax.grid.solution import solve
 from qsjax.records.specs import CONVENTIONS, KV_MODES, PHYSICAL, Partition, Records, Workload
@@ -169,6 +169,14 @@ def test_designs_that_are_legal_nowhere_are_dropped_and_counted():
         "KV mode not applicable": [14, 14],  # the other mode, without ranks to share a cache
         "wrong GPU count": [4 + 2, 4],  # on 8 those of 16 too, in the other mode
     }
+
+
+def test_a_row_does_not_depend_on_the_others():
+    """A twin of q = 1 is next to the model, of q = 0."""
+    cells = cells_of(qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k", twins=[1]))
+    alone = [solve(one).best.score[0] for one in (of_variant(cells, 0), of_variant(cells, 1))]
+    assert alone[0] != alone[1]
+    np.testing.assert_array_equal(solve(cells).best.score, alone)
 
 
 def test_each_variant_alone_has_its_rows():

@@ -540,8 +540,8 @@ def _most(option: Option, target: Target) -> int:
     """Replicas beyond which none carries less: one user each, or hardly any load."""
     dp = int(scalar(option.records.partition.dp))
     if target.users is not None:
-        return max(1, math.ceil(target.users / dp))
-    return int(min(MOST_REPLICAS, max(1.0, 64.0 * least_replicas(option, target))))
+        return math.ceil(target.users / dp)
+    return int(min(MOST_REPLICAS, 64.0 * least_replicas(option, target)))
 
 
 def _search(
