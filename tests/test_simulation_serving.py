@@ -382,14 +382,17 @@ def test_no_number_of_gpus_beats_the_lone_sequence():
 
 
 @pytest.mark.parametrize(
-    ("needs", "fewest"),
+    ("needs", "fewest", "searches"),
     [
-        ({"large": (1, 2), "small": (3, 3)}, ("small", 3)),  # 16 GPUs of the one, 12 of the other
-        ({"large": (1, 2), "small": (3, 5)}, ("large", 2)),  # 20: the other was flattered as well
-        ({"large": (1, 1), "small": (3, 3)}, ("large", 1)),
+        # 16 GPUs of the one, 12 of the other; then 20: the other was flattered as well.
+        ({"large": (1, 2), "small": (3, 3)}, ("small", 3), 2),
+        ({"large": (1, 2), "small": (3, 5)}, ("large", 2), 3),
+        ({"large": (1, 1), "small": (3, 3)}, ("large", 1), 1),
     ],
 )
-def test_a_design_that_few_requests_flatter_is_not_the_last_word(monkeypatch, needs, fewest):
+def test_a_design_that_few_requests_flatter_is_not_the_last_word(
+    monkeypatch, needs, fewest, searches
+):
     """Seemingly one copy of 8 GPUs did, then two: 16 GPUs were told where 12 serve."""
     rest = {"design": {}, "records": None, "ttft": 0.1, "tpot": 0.01, "rate": 1.0, "users": 1.0}
     large, small = (
@@ -410,8 +413,8 @@ def test_a_design_that_few_requests_flatter_is_not_the_last_word(monkeypatch, ne
     monkeypatch.setattr(sizing, "_search", search)
     monkeypatch.setattr(sizing, "_confirm", confirm)
     asked = sizing.Asked(RULES, Demand(9, 9), sizing.Target(rate=1.0))
-    found, _ = sizing._least([large, small], asked, 400, 2000)
-    assert (found[0].table, found[1]) == fewest
+    found, simulated = sizing._least([large, small], asked, 400, 2000)
+    assert (found[0].table, found[1], simulated) == (*fewest, searches)
 
 
 @pytest.mark.parametrize("seed", range(40))
