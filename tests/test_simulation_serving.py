@@ -547,9 +547,9 @@ def test_a_row_of_a_trace_may_stand_for_several_requests():
 
 
 def test_a_trace_is_sorted_and_begins_at_zero():
-    read = traffic.read_trace('timestamp,input_tokens,output_tokens\n9,"1,024",3\n\n4,5,2\n')
+    read = traffic.read_trace('timestamp,input_tokens,output_tokens\n9,5,2\n\n4,"1,024",3\n')
     np.testing.assert_array_equal(read.arrival, [0.0, 5.0])
-    np.testing.assert_array_equal(read.prompt, [5.0, 1024.0])
+    np.testing.assert_array_equal(read.prompt, [1024.0, 5.0])
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_a_normal_distribution_is_cut_at_the_allowed_values():
         ("uniform:2,4", 3.0),
         ("triangular:1,2,6", 3.0),
         ("normal:5,0.5", 5.0),
-        ("lognormal:2,0.5", 2 * np.exp(0.125)),
+        ("lognormal:0.5,0.5", 0.5 * np.exp(0.125)),
     ],
 )
 def test_distributions_mean_what_they_say(text, mean):
