@@ -446,6 +446,34 @@ def test_a_search_finds_the_fewest_gpus_of_all(monkeypatch, seed):
     assert sizing._search(some, asked, below=fewest)[0] is None
 
 
+@pytest.mark.parametrize(
+    ("target", "decoding", "is_told"),
+    [
+        (sizing.Target(users=9.0), 1.0, True),
+        (sizing.Target(users=9.0), 5.0, False),
+        (sizing.Target(users=9.0, ttft=60.0), 1.0, False),
+        (sizing.Target(rate=9.0), 1.0, False),
+    ],
+)
+def test_users_who_wait_are_told_where_nothing_bounds_them(target, decoding, is_told):
+    row = {"waiting": 5.0, "decoding": decoding}
+    assert ("5 users wait" in sizing._queues(row, target)) == is_told
+
+
+@pytest.mark.parametrize("begin", [1, 7, 12, 20])
+@pytest.mark.parametrize("need", [1, 2, 9, 20, 25])
+def test_what_is_found_is_the_least_that_serves_or_all_that_may(monkeypatch, need, begin):
+    """Of 20 users no more than 20 copies are of use."""
+    monkeypatch.setattr(sizing, "_deployment", lambda option, asked, replicas: replicas)
+    monkeypatch.setattr(sizing, "simulate", list)
+    monkeypatch.setattr(sizing, "broken", lambda it, target: ("tpot",) * (it < need))
+    option = SimpleNamespace(records=SimpleNamespace(partition=SimpleNamespace(dp=1.0)))
+    asked = sizing.Asked(RULES, Demand(9, 9), sizing.Target(users=20.0))
+    found = sizing._confirm(option, asked, begin)
+    fewest = min(need, 20)
+    assert found == (fewest, fewest, ("tpot",) if need > 1 else ())
+
+
 def test_a_size_screens_by_the_mean_of_many_lengths():
     """One drawn request decided before; the longest that was drawn must fit."""
     asked = sizing.Asked(RULES, Demand("100-100000", 10), sizing.Target(users=1.0))
