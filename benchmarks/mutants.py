@@ -1,11 +1,12 @@
-"""Do the tests notice a wrong token? Mutants of laws, optimiser, simulation, readers and sweeps.
+"""Do the tests notice a wrong token? Mutants of laws, grid, simulation, readers and sweeps.
 
 A mutant is a module with one token changed: a comparison, an operator, a number, `and` for `or`,
 the least for the largest. It runs the tests that should notice in a copy of the tree, until one
 fails.
 
-`python -m benchmarks.mutants --sample 150 --seed 1` tries so many, spread over the rooms; `--only
-qsjax/cost/laws/memory.py:57` those of a line or file; `--list` shows them. Mutants that survive and
+`python -m benchmarks.mutants --sample 150 --seed 1` tries so many, spread over the rooms; `--room
+qsjax/grid qsjax/engines/shell.py` only those of the sample that are there; `--only
+qsjax/cost/laws/memory.py:57` all of a line or file; `--list` shows them. Mutants that survive and
 are no gap stand in `benchmarks/mutants.toml`, each with its reason.
 """
 
