@@ -225,7 +225,7 @@ def real_table(**fields):
     "rules",
     [
         Scheduler(budget=256.0, sequences=8.0),
-        Scheduler(budget=64.0, sequences=12.0, reserve=0.5),
+        Scheduler(budget=64.0, sequences=12.0, reserve=0.05),
         Scheduler(budget=128.0, sequences=8.0, mixed=0.0, reserve=0.7),
         Scheduler(budget=256.0, sequences=8.0, whole=1.0, reserve=1.0),
     ],
