@@ -57,6 +57,9 @@ def test_ties_go_to_fewest_gpus_and_then_to_the_lowest_index():
     assert position(tied, gpus=[8, 4, 4, 1]) == 1
     # outside the tolerance of 1e-9 the better score wins, whatever it costs
     assert position([1.0, 1.0 + 2e-9], gpus=[1, 64]) == 1
+    for scale in (1e-6, 1e6):  # which is of the score
+        assert position([scale, scale * (1.0 + 5e-10)], gpus=[1, 64]) == 0
+        assert position([scale, scale * (1.0 + 2e-9)], gpus=[1, 64]) == 1
 
 
 def test_no_feasible_design_is_index_zero_and_minus_infinity():
