@@ -1,11 +1,12 @@
-"""Do the tests notice a wrong token? Mutants of laws, optimiser, simulation, readers and sweeps.
+"""Do the tests notice a wrong token? Mutants of laws, grid, simulation, readers and sweeps.
 
 A mutant is a module with one token changed: a comparison, an operator, a number, `and` for `or`,
 the least for the largest. It runs the tests that should notice in a copy of the tree, until one
 fails.
 
-`python -m benchmarks.mutants --sample 150 --seed 1` tries so many, spread over the rooms; `--only
-qsjax/cost/laws/memory.py:57` those of a line or file; `--list` shows them. Mutants that survive and
+`python -m benchmarks.mutants --sample 150 --seed 1` tries so many, spread over the rooms; `--room
+qsjax/grid qsjax/engines/shell.py` only those of the sample that are there; `--only
+qsjax/cost/laws/memory.py:57` all of a line or file; `--list` shows them. Mutants that survive and
 are no gap stand in `benchmarks/mutants.toml`, each with its reason.
 """
 
@@ -50,25 +51,47 @@ ROOMS = {
     "qsjax/cost/laws/params.py": "catalog_params theory handworked oracle",
     "qsjax/cost/laws/*.py": "kernel_laws theory handworked oracle",
     "qsjax/cost/*.py": "handworked breakdown serving oracle",
-    "qsjax/grid/*.py": "best_batch search blocks explore",
+    "qsjax/grid/bounds.py": "bounds certify",
+    "qsjax/grid/distributions.py": "uncertainty",
+    "qsjax/grid/fronts.py": "pareto best_batch",
+    "qsjax/grid/gradients.py": "sensitivity",
+    "qsjax/grid/infeasibility.py": "serving pareto compare",
+    "qsjax/grid/intervals.py": "intervals",
+    "qsjax/grid/pairs.py": "best_batch serving pareto",
+    "qsjax/grid/prefixes.py": "prefix_cache breakeven",
+    "qsjax/grid/progress.py": "progress",
+    "qsjax/grid/proofs.py": "bounds certify",
+    "qsjax/grid/roots.py": "breakeven",
+    "qsjax/grid/staging.py": "blocks sweep oracle",
+    "qsjax/grid/tiles.py": "blocks sweep",
+    "qsjax/grid/*.py": "serving_relax sensitivity_stability best_batch search blocks explore",
     "qsjax/catalog/*.py": "hf_config catalog_files",
     "qsjax/engines/held.py": "held engines",
-    "qsjax/engines/memory.py": "validation::test_which_engine_of_vllm engines held",
+    "qsjax/engines/memory.py": "validation::test_which_engine_of_vllm engines held validation",
     "qsjax/engines/spread.py": "intervals",
     "qsjax/engines/releases.py": "records_shipped held",
-    "qsjax/engines/schedulers.py": "shared simulation_serving",
-    "qsjax/engines/*.py": "engines engine_commands held kernel_laws",
+    "qsjax/engines/schedulers.py": "simulation::test_a_schedule_worked_by_hand shared "
+    "simulation_serving",
+    "qsjax/engines/kernels.py": "held kernel_laws validation",
+    "qsjax/engines/tuning.py": "held kernel_laws validation",
+    "qsjax/engines/*.py": "engines engine_commands pasted_commands commands engine_of_problem held",
     "qsjax/numerics/intervals.py": "bounds certify",
     "qsjax/numerics/*.py": "host loading programs bounds kernel_laws breakeven",
     "qsjax/questions/simulation/apart.py": "apart",
-    "qsjax/questions/simulation/sizing.py": "simulation simulation_serving apart",
+    "qsjax/questions/simulation/sizing.py": "simulation::test_a_screening_worked_by_hand "
+    "simulation_serving apart simulation",
+    "qsjax/questions/simulation/traffic.py": "simulation_serving simulation",
     "qsjax/questions/simulation/*.py": "simulation simulation_serving",
-    "qsjax/records/*.py": "records records_shipped catalog_files catalog_hardware answers_first",
+    "qsjax/records/*.py": "records catalog_hardware catalog_files handworked records_shipped "
+    "explore",
     "qsjax/streaming/pruning.py": "sweep_pruning sweep",
+    "qsjax/streaming/hosts.py": "sweep_hosts",
+    "qsjax/streaming/campaign.py": "sweep_hosts sweep_resume sweep_pruning",
+    "qsjax/streaming/results.py": "sweep_resume sweep_pruning sweep",
     "qsjax/streaming/*.py": "sweep_spec sweep sweep_resume sweep_hosts sweep_pruning",
 }
 MUTATED = (
-    *("qsjax/cost/**/*.py", "qsjax/grid/optimum.py", "qsjax/grid/cells.py"),
+    *("qsjax/cost/**/*.py", "qsjax/grid/*.py"),
     *("qsjax/catalog/quantisation.py", "qsjax/engines/*.py", "qsjax/numerics/*.py"),
     *("qsjax/questions/simulation/*.py", "qsjax/records/*.py", "qsjax/streaming/*.py"),
 )
@@ -161,10 +184,10 @@ def _spans(node: ast.AST) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
 
 
 def _instead(token: tokenize.TokenInfo) -> str | None:
-    """What takes the place of a token: numbers are off by one."""
+    """What takes the place of a token: numbers are off by one, or doubled from 1,000 on."""
     if token.type == tokenize.NUMBER:
         value = ast.literal_eval(token.string)
-        return None if isinstance(value, complex) else repr(value + 1)
+        return repr(value + 1 if abs(value) < 1000 else 2 * value)
     return FLIPS.get(token.string)
 
 
@@ -246,8 +269,9 @@ class Copy:
                 return None
         if run.returncode < 0:
             return None
-        # 1: a test failed; 2: a module could not be collected, which a mutant may cause too.
-        if run.returncode not in (0, 1, 2):
+        # 1: a test failed; 2, 4: a module or the settings of the tests could not be loaded, which
+        # a mutant may cause too.
+        if run.returncode not in (0, 1, 2, 4):
             raise RuntimeError(f"pytest ended with {run.returncode}:\n{said[-2000:]}")
         return run.returncode == 0
 

@@ -351,3 +351,10 @@ def test_too_few_parts_leave_a_claim_undecided():
     assert verdict.refuted is None
     assert 0.0 <= verdict.proved < 1.0
     assert not verdict.holds
+
+
+def test_shares_of_the_parts_of_a_region_are_their_volumes():
+    boxes = Boxes(np.array([[0.0, 0.5], [0.25, 0.0]]), np.array([[1.0, 1.0], [0.5, 1.0]]))
+    np.testing.assert_allclose(boxes.share, [0.5, 0.25])
+    for half in boxes.halved(np.array([0, 1])):
+        np.testing.assert_allclose(half.share, [0.25, 0.125])

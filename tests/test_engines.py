@@ -81,6 +81,7 @@ def test_without_flags_a_quantity_is_left_open():
     got = read("-tp 2", engine="vllm")
     assert (got.usable_fraction, got.bytes_kv, got.weights, got.context) == (None,) * 4
     assert got.kv_block == 16  # vLLM's own default
+    assert read("--tp 2", engine="sglang").kv_block == 1
     assert got.notes == ()
 
 
@@ -296,13 +297,49 @@ def test_a_variable_of_two_branches_is_not_read():
     assert read(SCRIPT.replace("else\n    STEPS=3\n", "")).drafts == 1
 
 
-def test_activations_of_a_dense_forward_pass_by_hand():
-    """Three of 4,096 and three of 14,336, in 2 bytes; vLLM's log says 110.6 kB (its 10517)."""
-    name = "llama-3.1-8b"
-    model, work = catalog.model(name), catalog.workload(name)
-    for part, each in ((Partition(), 110_592.0), (Partition(tp=2.0, dp=2.0), 67_584.0)):
-        one = OperatingPoint(
-            model=model, model_name=name, hardware=catalog.hardware("h100-sxm"),
-            hardware_name="h100-sxm", partition=part, workload=work,
-        )  # fmt: skip
-        assert memory.forward_bytes(one, 9000.0) == 9000.0 * each
+@pytest.mark.parametrize(
+    ("path", "drafter"),
+    [
+        ("", "mtp"),
+        ("--speculative-draft-model-path org/m", "mtp"),
+        ("--speculative-draft-model-path org/d", "eagle"),
+    ],
+)
+def test_what_drafts_and_how_many_where_no_number_is_said(path, drafter):
+    """SGLang takes three steps, by the model's own heads if no other model is given; vLLM one."""
+    line = "python -m sglang.launch_server --model-path org/m --speculative-algorithm EAGLE"
+    got = read(f"{line} {path}")
+    assert (got.drafter, got.drafts, got.verified) == (drafter, 3, 4)
+    got = read("""vllm serve m --speculative-config '{"method": "eagle3", "model": "d"}'""")
+    assert (got.drafter, got.drafts, got.verified) == ("eagle", 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "each"),
+    [
+        # Three of 4,096 and three of 14,336, in 2 bytes; vLLM's log says 110.6 kB (its 10517).
+        ("llama-3.1-8b", Partition(), 2 * (3 * 4096 + 3 * 14336)),
+        ("llama-3.1-8b", Partition(tp=2.0, dp=2.0), 2 * (3 * 4096 + 3 * 7168)),
+        # Eight copies of 7,168 with products of 2,048; two pairs of gate and up, wider than 4,096.
+        ("deepseek-v3", Partition(), 2 * (3 * 7168 + 8 * (7168 + 2048))),
+        ("mixtral-8x7b", Partition(), 2 * (3 * 4096 + 2 * (2 * 14336 + 14336))),
+    ],
+)
+def test_activations_of_a_forward_pass_by_hand(name, part, each):
+    assert memory.forward_bytes(_on_h100(name, part), 9000.0) == 9000.0 * each
+
+
+def _on_h100(name, part, release=""):
+    return OperatingPoint(
+        model=catalog.model(name), model_name=name, hardware=catalog.hardware("h100-sxm"),
+        hardware_name="h100-sxm", partition=part, workload=catalog.workload(name, weights="bf16"),
+        release=release,
+    )  # fmt: skip
+
+
+def test_prompts_above_a_length_are_profiled_in_chunks_by_vllms_first_engine():
+    """One of 32,768 tokens whole, one that is longer in chunks of 512."""
+    one = _on_h100("llama-3.1-8b", Partition(), "v0")
+    facts = ({"max_model_len": length, "max_sequences": 1.0} for length in (32_768.0, 32_769.0))
+    whole, chunked = (memory.vllm_kept(one, stated, 0.0) for stated in facts)
+    assert whole - chunked == (32_768 - 512) * 110_592

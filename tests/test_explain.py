@@ -213,6 +213,9 @@ def test_a_batch_that_does_not_fit_says_how_many_do():
     item = items["batch does not fit"]
     assert f"at most {cap.max_batch:g} fit" in item.text
     assert item.missing == pytest.approx(-found.stated.parts.memory["free"], rel=EXACT)
+    room = float(cap.max_batch) * CONTEXT  # tokens, or somewhat more
+    _, items = finding(Partition(tp=8.0), batch=2.0, context=room / 1.5)
+    assert "at most 1 fit" in items["batch does not fit"].text
 
 
 @pytest.mark.parametrize(

@@ -1074,21 +1074,26 @@ GROUPED = {
 
 
 @pytest.mark.parametrize(
-    ("table", "modules"),
+    ("table", "modules", "dense"),
     [
-        (GROUPED, "attention bf16, output fp8, routed fp4, shared bf16, dense fp4"),
-        (MIXED, "attention fp8, output fp8, routed fp4, shared bf16, dense fp8"),
-        (QUARK, "attention fp8, output fp8, routed fp4, shared bf16, dense fp4"),
-        (LISTED, "attention bf16, output fp8, routed fp4, shared bf16, dense fp4"),
+        (GROUPED, "attention bf16, output fp8, routed fp4, shared bf16, dense fp4", 0.5625),
+        # One of nine matrices of dense layers is exempt.
+        (MIXED, "attention fp8, output fp8, routed fp4, shared bf16, dense fp8", 10 / 9),
+        (QUARK, "attention fp8, output fp8, routed fp4, shared bf16, dense fp4", 0.53125),
+        (LISTED, "attention bf16, output fp8, routed fp4, shared bf16, dense fp4", 0.5625),
     ],
 )
-def test_modules_of_different_precisions(write, table, modules):
+def test_modules_of_different_precisions(write, table, modules, dense):
     imported = catalog.load_hf(write(with_experts("deepseek-v3", quantization_config=table)))
     names = ("attention", "attention output", "routed experts", "shared experts", "dense layers")
     shown = [
         f"{name.split()[-1 if 'output' in name else 0]} {imported.modules[name]}" for name in names
     ]
     assert ", ".join(shown) == modules
+    # Shared experts of 58 layers are 2,048 wide, networks of 3 are 18,432.
+    mean = (58 * 2048 * 2 + 3 * 18432 * dense) / (58 * 2048 + 3 * 18432)
+    own = imported.spec.precision
+    assert own.shared_weight_ratio * own.bytes_ffn_weight == pytest.approx(mean)
 
 
 def nano(table):
@@ -1311,6 +1316,14 @@ def test_experts_that_stay_whole_weigh_so():
         ({"quant_method": "gpt_oss_mxfp4"}, "fp4", 0.53125, "fp4"),
         ({"quant_method": "smooth_quant", "quant_dtype": "int8"}, "fp8", 1, "fp8"),
         ({"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, "fp4", 0.5625, "bf16"),
+        # Of 256 blocks of 64: half a byte each, 256 scales of a byte, and one of 4 for these.
+        ({"load_in_4bit": True, "bnb_4bit_use_double_quant": True}, "fp4", 8452 / 16384, "bf16"),
+        ({"quant_method": "exl2", "bits": 4.5}, "fp4", 4.5 / 8, "bf16"),
+        ({"quant_method": "gptq", "bits": 16, "group_size": 128}, "bf16", 2, "bf16"),
+        ({"quant_method": "auto_round", "bits": 2, "group_size": 32, "act_bits": 4}, "fp4",
+         10.25 / 32, "fp4"),
+        ({"quant_method": "quark", "global_quant_config": {"weight": {
+            "dtype": "fp6_e3m2", "group_size": 32}}}, "fp8", (24 + 1) / 32, "bf16"),
     ],
 )  # fmt: skip
 def test_formats(write, table, dtype, stored, multiply):
@@ -1384,6 +1397,27 @@ def test_some_modules_of_mlx_and_gptq(write):
     gptq |= {"dynamic": {}, "modules_in_block_to_quantize": inside}
     found = catalog.load_hf(write(LLAMA | {"quantization_config": gptq}))
     assert (found.weight_dtype, found.attn_weight_dtype) == ("bf16", "fp4")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {
+            "quant_method": "gptq",
+            "dynamic": {"-:.*attn.*": {"bits": 8}, "+:.*down.*": {"group_size": 32}},
+        },
+        {
+            "quant_method": "auto-round",
+            "extra_config": {".*attn.*": {"bits": 16}, ".*down.*": {"group_size": 32}},
+        },
+    ],
+)
+def test_what_a_module_does_not_say_is_as_of_all(write, more):
+    """As of vLLM: `gptq_utils.override_config`, `INCConfig.get_layer_config`."""
+    table = {"bits": 4, "group_size": 128} | more
+    found = catalog.load_hf(write(LLAMA | {"quantization_config": table}))
+    assert found.attn_weight_dtype == "bf16"
+    assert found.weight_bytes == pytest.approx((2 * 66.5 / 128 + 18.5 / 32) / 3)
 
 
 @pytest.mark.parametrize(

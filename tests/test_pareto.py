@@ -177,6 +177,7 @@ def test_what_would_help_helps():
     for more in ({"context": found.context}, {"gpus": found.gpus}):
         asked = {"context": 2.0**18, "gpus": 4, "twins": (), "limits": limits} | more
         assert pareto(problem(**asked)).refused == ()
+    assert pareto(problem(**asked | {"context": 2 * found.context, "gpus": 4})).refused != ()
     for factor, helps in ((found.speed, True), (found.speed / 1.02, False)):
         rates = {name: factor * getattr(GPU, name) for name in RATES.members}
         chip = GPU.replace(**rates)

@@ -150,6 +150,8 @@ COATS = {
     # sagemaker-entrypoint.sh of https://github.com/vllm-project/vllm
     "variables of SageMaker": "env = {\n    'SM_VLLM_MODEL': \"org/m\",\n"
     "    'SM_VLLM_TENSOR_PARALLEL_SIZE': str(4),\n    'SM_VLLM_MAX_MODEL_LEN': '8192'\n}",
+    "variables of SageMaker on one line": "docker run -e SM_VLLM_MODEL=org/m -e "
+    "SM_VLLM_MAX_MODEL_LEN=8192 --env SM_VLLM_TENSOR_PARALLEL_SIZE=4 ecr.aws/vllm",
     "variables of SageMaker's container": "docker run --gpus all \\\n  -e "
     "SM_SGLANG_MODEL_PATH=org/m -e SM_SGLANG_TP=4 \\\n"
     "  -e SM_SGLANG_CONTEXT_LENGTH=8192 \\\n  ecr.aws/sglang:0.5",
@@ -157,7 +159,7 @@ COATS = {
     "vLLM's log": "(APIServer pid=1) INFO 04-19 [utils.py:233] vLLM API server\n"
     "(APIServer pid=1) INFO [api_server.py:1] non-default args: "
     "{'model_tag': 'org/m', 'model': 'org/m', 'dtype': 'bfloat16', 'max_model_len': 8192, "
-    "'served_model_name': ['x', 'y'], 'enable_prefix_caching': False, "
+    "'served_model_name': ['x', 'y'], 'enable_prefix_caching': False, 'max_num_seqs': None, "
     "'compilation_config': {'mode': <CompilationMode.VLLM_COMPILE: 3>, 'debug': None}, "
     "'lora_modules': [LoRAModulePath(name='a', path='b')], 'tensor_parallel_size': 4}\n",
     "SGLang's log": "[2026-02-26 05:19:58] server_args=ServerArgs(model_path='org/m', "
@@ -209,7 +211,8 @@ COATS = {
     "  args:\n    - --max-model-len=8192\n    - --tensor-parallel-size=4\n",
     "a chart": "modelName: org/m\nimage:\n  tag: v0.7.3\nextraArgs:\n"
     '  - "--max-model-len"\n  - "8192"\n  # as many as there are\n'
-    '  - --compilation-config={"level": 3, "sizes": [1, 2]}\n  - "--tensor-parallel-size 4"\n',
+    '  - --compilation-config={"level": 3, "sizes": [1, 2]}\n  - "--tensor-parallel-size 4"\n'
+    "sidecar:\n  - --max-num-seqs=7\n",
     # https://github.com/llm-d-incubation/llm-d-modelservice, examples/values-cpu.yaml and others
     "llm-d's chart": "modelArtifacts:\n  uri: 'hf://org/m'\ndecode:\n  parallelism:\n"
     "    tensor: 4\n  containers:\n  - name: vllm\n    image: ghcr.io/llm-d/llm-d:v0.2.0\n"
@@ -229,6 +232,8 @@ COATS = {
     "    max_model_len=8192, enforce_eager=False)  # (one node)",
     "arguments in Python": "AsyncEngineArgs(model='org/m', tensor_parallel_size=4,"
     " max_model_len=8192, quantization=None)",
+    "a name that Python sets below": "def f():\n    return LLM(NAME, tensor_parallel_size=4,\n"
+    "        max_model_len=8192)\n\nNAME = 'org/m'\n",
     "SGLang in Python": "import sglang as sgl\nllm = sgl.Engine(model_path='org/m', tp_size=4,\n"
     "    context_length=8192)",
     "TensorRT-LLM in Python": "from tensorrt_llm import LLM\nllm = LLM(model='org/m',"
@@ -241,6 +246,12 @@ COATS = {
     # A command as issues quote it, its lines joined: https://github.com/vllm-project/vllm/issues/14232
     "lines that a quotation has joined": "docker run --gpus all \\ -p 80:80 \\ --ipc=host \\ "
     "vllm/vllm-openai:v0.7.3 \\ --tensor-parallel-size 4 \\ --model org/m \\ --max-model-len 8192",
+    "a list that is added to": 'A=(-tp 4)\nA+=(--max-model-len 8192)\nvllm serve org/m "${A[@]}"',
+    "a script of the engine's": "python3 vllm/entrypoints/openai/api_server.py -tp 4 --model org/m "
+    "--max-model-len 8192",
+    "a function that takes two words for itself": 'serve() {\n  shift 2\n  vllm serve "$@"\n}\n'
+    f"serve a b {LINE[11:]}",
+    "a command of its own on the next line": f"{LINE} --chat-template=x\nmytool -tp 8",
     "a list in JSON": json.dumps(["--model", *ARGUMENTS]),
     "arguments in JSON": json.dumps({"image": "vllm/vllm-openai:x", "arguments": ARGUMENTS}),
     "a text in Python that has a name": "cmd = (f'vllm serve {MODEL} '\n    '-tp 4 '\n"
@@ -433,6 +444,7 @@ def test_one_command_in_many_coats(coat):
     got = read(COATS[coat])
     assert (got.model, got.tp, got.context) == ("org/m", 4, 8192)
     assert (got.dp, got.pp, got.ep, got.batch) == (1, 1, 1, None)
+    assert "--model-tag" not in " ".join(got.notes)  # the model's other name in vLLM's log
 
 
 @pytest.mark.parametrize(
@@ -546,6 +558,7 @@ def test_a_log_that_is_broken_is_no_command():
     "text",
     [
         'bash -c "vllm serve org/m"',
+        "SM_VLLM_MODEL=org/m\n",
         POD + '    command: ["/bin/sh", "-c"]\n    args: [\n      "exec vllm serve org/m"\n    ]\n',
         # https://github.com/vllm-project/production-stack, tutorials/assets
         "servingEngineSpec:\n  modelSpec:\n  - name: m\n    modelURL: org/m\n    requestGPU: 1\n",
@@ -1033,6 +1046,7 @@ def test_a_settings_file_by_itself():
 @pytest.mark.parametrize(
     "text",
     [
+        "modelURL: org/m\nreplicaCount: 1\n",  # of some other chart
         "vendor: zai-org\nfamilies:\n- name: GLM-5\n  hardware:\n    H100:\n      tp: 32\n",
         "deployment:\n  type: vllm\n  image: vllm/vllm-openai:latest\n  tensor_parallel_size: 8\n",
         # AIBrix's template, which says the split elsewhere.
@@ -1168,3 +1182,6 @@ def test_services_whose_images_start_servers_are_counted():
     got = read(f"services:\n{one.format('a', 'a', 2)}{one.format('b', 'b', 4)}")
     assert (got.model, got.tp) == ("org/a", 2)
     assert any("the manifest starts 2 servers" in note for note in got.notes)
+    # Beside a server that is written out, an image that does something else is none.
+    image = "  c:\n    image: vllm/vllm-openai\n    command: python3 download.py\n"
+    assert read(f"services:\n{image}{one.format('a', 'vllm serve org/a', 2)}").notes == ()

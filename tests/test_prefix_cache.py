@@ -368,6 +368,8 @@ def test_what_does_not_count_is_refused():
         qs.break_even(moe, "prefix_hit_rate", reuse_intervall=3.0)
     with pytest.raises(ValueError, match=r"prefix_hit_rate: low=0.1 and high=2"):
         qs.break_even(moe, "prefix_hit_rate", 0.1, 2.0)
+    with pytest.raises(ValueError, match=r"prefix_hit_rate: low=0 and high=0.5"):
+        qs.break_even(moe, "prefix_hit_rate", 0.0, 0.5)
     with pytest.raises(ValueError, match="prefix_hit_rate: of which prompts"):
         qs.explain(moe, prefix_hit_rate=0.5)
     with pytest.raises(ValueError, match=r"prefix_hit_rate: 1.5 is not allowed"):

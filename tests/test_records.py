@@ -17,7 +17,7 @@ from qsjax.grid.axes import stack
 from qsjax.grid.problem import Problem
 from qsjax.questions.explore import explore
 from qsjax.questions.step import decode
-from qsjax.records.checks import check_axes, check_records
+from qsjax.records.checks import check_axes, check_records, traced_out_of_range
 from qsjax.records.fields import facts_of, numbers_of
 from qsjax.records.precision import STORED, stored_in, workload_of
 from qsjax.records.specs import (
@@ -51,7 +51,8 @@ class TestPrecision:
     def test_a_model_of_ones_own_is_in_sixteen_bits_as_in_a_file(self):
         work = workload_of(ModelSpec(**SHAPE), context=1024.0)
         sizes = (work.bytes_attn_weight, work.bytes_ffn_weight, work.bytes_kv, work.bytes_dispatch)
-        assert (sizes, work.ffn_dtype) == ((2.0,) * 4, "bf16")
+        sizes += (work.bytes_head_weight, work.bytes_embedding_weight)
+        assert (sizes, work.ffn_dtype) == ((2.0,) * 6, "bf16")
 
     def test_what_a_model_does_not_state_it_does_not_have(self):
         model = ModelSpec(**SHAPE)
@@ -345,6 +346,14 @@ class TestEntry:
             jax.jit(seconds)(jnp.float16(4.0))
         with pytest.raises(ValueError, match="a traced value is not an axis"):
             jax.jit(lambda x: check_axes({"hbm_bw": x}))(jnp.ones(3))
+
+    def test_tracers_that_are_out_of_range_are_told_by_value(self):
+        rates = jnp.array([0.0, 1e-300, 2e12, jnp.inf, jnp.nan])
+        is_out = jax.vmap(lambda x: traced_out_of_range(H200.replace(hbm_bw=x)))(rates)
+        assert is_out.tolist() == [True, False, False, True, True]
+        degrees = jnp.array([0.0, 1.0, 1.5])
+        is_out = jax.vmap(lambda x: traced_out_of_range(Partition(tp=x)))(degrees)
+        assert is_out.tolist() == [True, False, True]
 
 
 def test_swapped_records_and_names_are_told():

@@ -14,7 +14,7 @@ from qsjax.cost.decode import decode_step
 from qsjax.cost.feasibility import MEMORY_REASONS, REASONS
 from qsjax.grid import optimum
 from qsjax.grid.axes import stack
-from qsjax.grid.cells import cells_of
+from qsjax.grid.cells import cells_of, model_on_host, of_variant, variants_alone
 from qsjax.grid.scoring import pick_best
 from qsjax.grid.solution import solve
 from qsjax.records.specs import CONVENTIONS, KV_MODES, PHYSICAL, Partition, Records, Workload
@@ -57,6 +57,9 @@ def test_ties_go_to_fewest_gpus_and_then_to_the_lowest_index():
     assert position(tied, gpus=[8, 4, 4, 1]) == 1
     # outside the tolerance of 1e-9 the better score wins, whatever it costs
     assert position([1.0, 1.0 + 2e-9], gpus=[1, 64]) == 1
+    for scale in (1e-6, 1e6):  # which is of the score
+        assert position([scale, scale * (1.0 + 5e-10)], gpus=[1, 64]) == 0
+        assert position([scale, scale * (1.0 + 2e-9)], gpus=[1, 64]) == 1
 
 
 def test_no_feasible_design_is_index_zero_and_minus_infinity():
@@ -156,3 +159,35 @@ def test_vmap_over_hardware_and_over_models():
     for at, name in enumerate(names):
         one = float(rate(catalog.model(name), big))
         assert float(by_model[at]) == pytest.approx(one, rel=1e-12)
+
+
+def test_designs_that_are_legal_nowhere_are_dropped_and_counted():
+    """By hand: 32 GPUs divide neither count (4), 8 ranks of experts need as many GPUs (8 of 28)."""
+    axes = {"tp": [1, 2, 4, 8], "dp": [1, 4], "ep": [1, 8], "pp": [1], "kvp": [1]}
+    cells = cells_of(qs.Problem("mixtral-8x7b", "h100-sxm", gpus=[8, 16], context="8k", axes=axes))
+    assert (cells.enumerated, cells.count) == (4 * 2 * 2 * 2, 7 + 3)
+    told = {name: list(row) for name, row in zip(REASONS, cells.illegal, strict=True) if row.any()}
+    assert told == {
+        "ep does not divide the stage": [8, 8],
+        "KV mode not applicable": [14, 14],  # the other mode, without ranks to share a cache
+        "wrong GPU count": [4 + 2, 4],  # on 8 those of 16 too, in the other mode
+    }
+
+
+def test_a_row_does_not_depend_on_the_others():
+    """A twin of q = 1 is next to the model, of q = 0."""
+    cells = cells_of(qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k", twins=[1]))
+    alone = [solve(one).best.score[0] for one in (of_variant(cells, 0), of_variant(cells, 1))]
+    assert alone[0] != alone[1]
+    np.testing.assert_array_equal(solve(cells).best.score, alone)
+
+
+def test_each_variant_alone_has_its_rows():
+    problem = qs.Problem(
+        "mixtral-8x7b", "h100-sxm", gpus=[8, 16], context=["1k", "8k", "64k"], twins=[0.5]
+    )
+    model, twin = variants_alone(problem)
+    for one, experts in ((model, 8.0), (twin, 1.0)):
+        assert one.shape == (1, 2, 3)
+        np.testing.assert_array_equal(model_on_host(one.inputs).experts, np.full(6, experts))
+        np.testing.assert_array_equal(one.inputs.workload.context, [1024, 8192, 65536] * 2)

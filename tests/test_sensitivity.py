@@ -20,6 +20,7 @@ from qsjax.grid.parameters import (
     GROUPS,
     Inputs,
     Parameter,
+    factor_bounds,
     members_of,
     read,
     resolve,
@@ -483,3 +484,11 @@ def test_curvature_is_asked_of_a_problem(small, optimum):
     feasible = optimum.is_feasible
     assert np.isnan(second[~feasible]).all()
     np.testing.assert_allclose(second[feasible, 0, 1], second[feasible, 1, 0], atol=1e-9)
+
+
+def test_a_factor_keeps_every_row_within_its_bounds():
+    axes = {"kv_overhead": [1.25, 2.0], "eff_gemm": [0.5, 0.8]}
+    cells = cells_of(Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k", axes=axes))
+    cache, gemm = resolve(["kv_overhead", "eff_gemm"])
+    assert factor_bounds(cells.inputs, cache, 10.0) == (1 / 1.25, 10.0)
+    assert factor_bounds(cells.inputs, gemm, 10.0) == (1 / 10, 1 / 0.8)

@@ -8,7 +8,7 @@ from tolerances import EXACT
 from qsjax.cost.metrics import Economy, economy_of, usd_per_million_tokens
 from qsjax.grid.batches import every, ladder, spacing_of
 from qsjax.grid.cells import cells_of
-from qsjax.grid.infeasibility import refusals
+from qsjax.grid.infeasibility import _at, refusals
 from qsjax.grid.limits import LIMITS, Limits, describe
 from qsjax.grid.optimum import any_batch, candidates_of
 from qsjax.grid.pairs import allowed_batches, score_candidates
@@ -173,3 +173,18 @@ def test_a_batch_between_two_steps_of_the_ladder_is_found_under_a_limit():
     largest = allowed_batches(found, Limits(max_tpot=tpot * (1 + 1e-12)))
     assert largest[np.argmax(fixed.score)] == batch
     assert solve(cells).step.tpot[0] > tpot
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        # A limit that can be kept is shown on the side that can be kept too.
+        ("max_tpot", 0.0123412, "TPOT <= 12.4 ms"),
+        ("max_tpot", 123.412, "TPOT <= 124000 ms"),
+        ("min_user_rate", 98.79, "tokens/s/user >= 98.7"),
+        ("min_user_rate", 0.0, "tokens/s/user >= 0"),
+        ("max_gpus", 1232.0, "GPUs <= 1232"),
+    ],
+)
+def test_a_limit_that_can_just_be_kept_has_three_digits(name, value, said):
+    assert _at(name, value) == said

@@ -16,7 +16,7 @@ from qsjax.questions.simulation.traffic import Traffic
 from qsjax.records.specs import PHYSICAL, Partition, Records
 from tests import event_oracle, tolerances
 
-ITERATIONS = 512
+ITERATIONS, BLOCKS = 512, 64  # events of a block, and blocks at most
 
 
 def table_of(linear=0.0, decode=0.0, per_token=0.0, attention=0.0, cache=1e9, **fields):
@@ -44,9 +44,12 @@ def run(table, rules, work, iterations=ITERATIONS, slots=16):
     lanes = batched(events.Lane(table, rules, work))
     states = events.start(slots, lanes.traffic)
     state, seen = events.run_block(lanes, states, iterations=iterations)
-    while float(state.completed[0]) < len(work.arrival):
+    for _ in range(BLOCKS):
+        if float(state.completed[0]) >= len(work.arrival):
+            break
         state, more = events.run_block(lanes, state, iterations=iterations)
         seen = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), seen, more)
+    assert float(state.completed[0]) >= len(work.arrival), "the requests never end"
     times = events.block_times(lanes.traffic, seen)
     return jax.tree.map(lambda x: np.asarray(x[0]), times), jax.tree.map(lambda x: x[:, 0], seen)
 
@@ -222,7 +225,7 @@ def real_table(**fields):
     "rules",
     [
         Scheduler(budget=256.0, sequences=8.0),
-        Scheduler(budget=64.0, sequences=12.0, reserve=0.5),
+        Scheduler(budget=64.0, sequences=12.0, reserve=0.05),
         Scheduler(budget=128.0, sequences=8.0, mixed=0.0, reserve=0.7),
         Scheduler(budget=256.0, sequences=8.0, whole=1.0, reserve=1.0),
     ],

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -384,6 +385,10 @@ def test_looser_limits_and_fewer_users_need_no_more_gpus():
     def gpus(users, tpot):
         asked = {"isl": 2000, "osl": 200, "scheduler": RULES, "replica_gpus": [1]}
         found = qs.size(ONE, users=users, ttft=2.0, tpot=tpot, quantile=0.5, **asked)
+        assert found.tables() == []  # the sentence says all of one
+        assert not found.rows()[0]["is_moe"]
+        (both,) = dataclasses.replace(found, sized=found.sized * 2).tables()
+        assert len(both.rows) == 2
         return found.rows()[0]["gpus"]
 
     tight = gpus(60.0, 0.012)
@@ -401,14 +406,17 @@ def test_no_number_of_gpus_beats_the_lone_sequence():
 
 
 @pytest.mark.parametrize(
-    ("needs", "fewest"),
+    ("needs", "fewest", "searches"),
     [
-        ({"large": (1, 2), "small": (3, 3)}, ("small", 3)),  # 16 GPUs of the one, 12 of the other
-        ({"large": (1, 2), "small": (3, 5)}, ("large", 2)),  # 20: the other was flattered as well
-        ({"large": (1, 1), "small": (3, 3)}, ("large", 1)),
+        # 16 GPUs of the one, 12 of the other; then 20: the other was flattered as well.
+        ({"large": (1, 2), "small": (3, 3)}, ("small", 3), 2),
+        ({"large": (1, 2), "small": (3, 5)}, ("large", 2), 3),
+        ({"large": (1, 1), "small": (3, 3)}, ("large", 1), 1),
     ],
 )
-def test_a_design_that_few_requests_flatter_is_not_the_last_word(monkeypatch, needs, fewest):
+def test_a_design_that_few_requests_flatter_is_not_the_last_word(
+    monkeypatch, needs, fewest, searches
+):
     """Seemingly one copy of 8 GPUs did, then two: 16 GPUs were told where 12 serve."""
     rest = {"design": {}, "records": None, "ttft": 0.1, "tpot": 0.01, "rate": 1.0, "users": 1.0}
     large, small = (
@@ -429,8 +437,65 @@ def test_a_design_that_few_requests_flatter_is_not_the_last_word(monkeypatch, ne
     monkeypatch.setattr(sizing, "_search", search)
     monkeypatch.setattr(sizing, "_confirm", confirm)
     asked = sizing.Asked(RULES, Demand(9, 9), sizing.Target(rate=1.0))
-    found, _ = sizing._least([large, small], asked, 400, 2000)
-    assert (found[0].table, found[1]) == fewest
+    found, simulated = sizing._least([large, small], asked, 400, 2000)
+    assert (found[0].table, found[1], simulated) == (*fewest, searches)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_search_finds_the_fewest_gpus_of_all(monkeypatch, seed):
+    """Against all numbers of copies, where each design serves from a number of its own."""
+    rng = np.random.default_rng(seed)
+    target = sizing.Target(rate=float(rng.integers(1, 2000)))
+    records = SimpleNamespace(partition=SimpleNamespace(dp=1.0))
+    rest = {"design": {}, "records": records, "table": None, "tpot": 0.01, "users": 1.0}
+    some = [
+        sizing.Option(gpus=int(rng.choice(sizing.REPLICA_GPUS)), ttft=k, rate=rate, **rest)
+        for k, rate in enumerate(rng.uniform(1.0, 10.0, 30))
+    ]
+    least = [sizing.least_replicas(one, target) for one in some]
+    needs = [
+        math.ceil(n * x) for n, x in zip(least, rng.uniform(sizing.TRUST, 4.0, 30), strict=True)
+    ]
+    monkeypatch.setattr(sizing, "_deployment", lambda option, asked, replicas: (option, replicas))
+    monkeypatch.setattr(sizing, "simulate", list)
+    monkeypatch.setattr(
+        sizing, "broken", lambda it, target: ("rate",) * (it[1] < needs[it[0].ttft])
+    )
+    asked = sizing.Asked(RULES, Demand(9, 9), target)
+    option, replicas, simulated = sizing._search(some, asked)
+    fewest = min(one.gpus * need for one, need in zip(some, needs, strict=True))
+    assert option.gpus * replicas == fewest
+    assert replicas == needs[option.ttft]
+    assert simulated <= len(some)
+    assert sizing._search(some, asked, below=fewest)[0] is None
+
+
+@pytest.mark.parametrize(
+    ("target", "decoding", "is_told"),
+    [
+        (sizing.Target(users=9.0), 1.0, True),
+        (sizing.Target(users=9.0), 5.0, False),
+        (sizing.Target(users=9.0, ttft=60.0), 1.0, False),
+        (sizing.Target(rate=9.0), 1.0, False),
+    ],
+)
+def test_users_who_wait_are_told_where_nothing_bounds_them(target, decoding, is_told):
+    row = {"waiting": 5.0, "decoding": decoding}
+    assert ("5 users wait" in sizing._queues(row, target)) == is_told
+
+
+@pytest.mark.parametrize("begin", [1, 7, 12, 20])
+@pytest.mark.parametrize("need", [1, 2, 9, 20, 25])
+def test_what_is_found_is_the_least_that_serves_or_all_that_may(monkeypatch, need, begin):
+    """Of 20 users no more than 20 copies are of use."""
+    monkeypatch.setattr(sizing, "_deployment", lambda option, asked, replicas: replicas)
+    monkeypatch.setattr(sizing, "simulate", list)
+    monkeypatch.setattr(sizing, "broken", lambda it, target: ("tpot",) * (it < need))
+    option = SimpleNamespace(records=SimpleNamespace(partition=SimpleNamespace(dp=1.0)))
+    asked = sizing.Asked(RULES, Demand(9, 9), sizing.Target(users=20.0))
+    found = sizing._confirm(option, asked, begin)
+    fewest = min(need, 20)
+    assert found == (fewest, fewest, ("tpot",) if need > 1 else ())
 
 
 def test_a_size_screens_by_the_mean_of_many_lengths():
@@ -533,9 +598,9 @@ def test_a_row_of_a_trace_may_stand_for_several_requests():
 
 
 def test_a_trace_is_sorted_and_begins_at_zero():
-    read = traffic.read_trace('timestamp,input_tokens,output_tokens\n9,"1,024",3\n\n4,5,2\n')
+    read = traffic.read_trace('timestamp,input_tokens,output_tokens\n9,5,2\n\n4,"1,024",3\n')
     np.testing.assert_array_equal(read.arrival, [0.0, 5.0])
-    np.testing.assert_array_equal(read.prompt, [5.0, 1024.0])
+    np.testing.assert_array_equal(read.prompt, [1024.0, 5.0])
 
 
 @pytest.mark.parametrize(
@@ -641,6 +706,12 @@ def test_a_trace_of_json_that_is_cut_off():
 def test_bad_lengths(spec):
     with pytest.raises(ValueError, match="length"):
         traffic.closed_loop(1, Demand(spec, 1, requests=5))
+
+
+def test_a_range_has_both_its_ends():
+    drawn = traffic.draw_lengths("1-3", 100, np.random.default_rng(0))
+    assert set(drawn) == {1.0, 2.0, 3.0}
+    assert set(traffic.draw_lengths("7-7", 3, np.random.default_rng(0))) == {7.0}
 
 
 def test_all_but_the_last_token_of_a_prompt_may_be_cached():

@@ -13,7 +13,6 @@ import sweep_cases as cases
 from qsjax.streaming import campaign, hosts, store
 from qsjax.streaming.hosts import Heartbeat, HostLostError, Processes
 
-pytestmark = pytest.mark.slow
 CHUNK = ("--chunk", "20000")
 
 
@@ -47,6 +46,7 @@ def alone(tmp_path_factory):
     return spec, cases.files(home / "alone")
 
 
+@pytest.mark.slow
 def test_several_processes_find_what_one_finds(alone, tmp_path):
     spec, expected = alone
     members = group(spec, tmp_path / "out", 3, by_environment=(0, 2))
@@ -56,6 +56,7 @@ def test_several_processes_find_what_one_finds(alone, tmp_path):
     assert ["designs computed" in output for output, _ in ends] == [True, False, False]
 
 
+@pytest.mark.slow
 def test_what_process_0_refuses_stops_all_at_once(alone, tmp_path):
     spec, _ = alone
     (tmp_path / "out").mkdir()
@@ -92,6 +93,7 @@ def test_processes_that_never_meet_are_an_error_not_an_abort():
     assert "not all processes met at 127.0.0.1:" in ended.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_dead_process_stops_the_others_and_the_rest_resumes(alone, tmp_path, victim):
     spec, expected = alone
@@ -172,3 +174,11 @@ def test_the_environment_names_the_process(monkeypatch):
     with pytest.raises(ValueError, match="missing: --coordinator, --process-id"):
         hosts.start()
     assert hosts.start(processes=1) == Processes()
+    # In a cluster JAX finds the others by itself.
+    monkeypatch.delenv("JAX_NUM_PROCESSES")
+    joined = []
+    monkeypatch.setattr(hosts, "_join", joined.append)
+    for tasks in ("1", "2"):
+        monkeypatch.setenv("SLURM_STEP_NUM_TASKS", tasks)
+        hosts.start(timeout=float(tasks))
+    assert joined == [2.0]

@@ -58,7 +58,12 @@ CASES = {
     "paper": {"model": "deepseek-v3", "gpus": 32, "twins": [5], "convention": "paper"},
     "nothing fits": {"model": "deepseek-v3", "gpus": [2, 16], "context": ["8k"]},
     "few fit": {"model": "mixtral-8x7b", "gpus": 2, "context": ["8k", "512k"], "weights": "bf16"},
-    "for the user": {"model": "deepseek-v3", "gpus": 16, "objective": "tpot"},
+    "for the user": {
+        "model": "deepseek-v3",
+        "gpus": 16,
+        "objective": "tpot",
+        "context": ["8k", "64M"],  # of which the longer one fits nowhere
+    },
     "at given batches": {"model": "mixtral-8x7b", "gpus": 8, "batch": [1, 64]},
     "dense": {"model": "llama-3.1-8b", "gpus": 8},
 }

@@ -135,6 +135,7 @@ def test_the_result_is_labelled(finished):
     summary = json.loads((whole / "summary.json").read_text())
     assert summary["designs_computed"] < summary["designs_in_grid"]
     assert 0 < summary["designs_feasible"] < summary["designs_computed"]
+    assert list(summary["statistics"]["tpot"]) == "min max q05 q25 q50 q75 q95".split()
 
 
 # A small disk of its own: a mount that only these processes see, full and then larger.

@@ -120,7 +120,7 @@ def test_a_normal_distribution_is_cut_at_the_allowed_values():
         ("uniform:2,4", 3.0),
         ("triangular:1,2,6", 3.0),
         ("normal:5,0.5", 5.0),
-        ("lognormal:2,0.5", 2 * np.exp(0.125)),
+        ("lognormal:0.5,0.5", 0.5 * np.exp(0.125)),
     ],
 )
 def test_distributions_mean_what_they_say(text, mean):
@@ -131,13 +131,17 @@ def test_distributions_mean_what_they_say(text, mean):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"q": "norml:5,1"}, "did you mean normal"),
+        ({"q": "norml:5,1"}, r"did you mean normal\?"),
+        ({"q": "zipf:5,1"}, "did you mean normal, lognormal, uniform"),
         ({"q": "normal:5"}, "mean, standard deviation"),
         ({"q": "normal:5,-1"}, "above 0"),
+        ({"q": "lognormal:0,1"}, "above 0"),
+        ({"q": "lognormal:5,0"}, "above 0"),
         ({"q": "uniform:4,2"}, "low below high"),
         ({"q": "triangular:1,9,4"}, "low <= mode <= high"),
         ({"q": "uniform:-1,2"}, "allowed range"),
         ({"eff_gemm": "uniform:0.5,1.5"}, "allowed range 0 to 1"),
+        ({"eff_gemm": "normal:1.5,0.1"}, "allowed range 0 to 1"),
         ({"hbm_bandwith": "normal:1,1"}, "nearest names"),
         ({"flops": "normal:1,1"}, "is a group"),
         ({"q": "normal:5,1", "alpha": "normal:0.1,0.01"}, "either q or"),

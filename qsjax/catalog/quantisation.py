@@ -11,8 +11,9 @@ from qsjax.records.specs import Dtype
 
 # Bytes of a weight with an 8-bit scale for 32 of them.
 MXFP4, MXFP8 = 0.53125, 1.03125
-# Bytes of a group's 16-bit scale.
+# Bytes of a group's 16-bit scale, and of a 4-bit weight with one for 128, the usual group.
 _SCALE = 2.0
+_OF_128 = 0.5 + _SCALE / 128
 OTHERWISE = "for any other remove the table from a copy of the file and give --weights and --kv"
 _EXEMPT = (
     "modules_to_not_convert",
@@ -46,11 +47,10 @@ ALGORITHMS: dict[str, Format] = {
     "NVFP4_AWQ": _own("fp4"),
     "NVFP4_SVD": _own("fp4"),
     "W4A16_NVFP4": _own("fp4", multiply="bf16"),
-    # Integers with a scale for 128 of them, where a table says no other group.
-    "W4A16": _own("fp4", 0.5 + _SCALE / 128, "bf16"),
-    "W4A16_AWQ": _own("fp4", 0.5 + _SCALE / 128, "bf16"),
-    "W4A8_AWQ": _own("fp4", 0.5 + _SCALE / 128, "fp8"),
-    "W4A8_QSERVE_PER_GROUP": _own("fp4", 0.5 + _SCALE / 128, "fp8"),
+    "W4A16": _own("fp4", _OF_128, "bf16"),
+    "W4A16_AWQ": _own("fp4", _OF_128, "bf16"),
+    "W4A8_AWQ": _own("fp4", _OF_128, "fp8"),
+    "W4A8_QSERVE_PER_GROUP": _own("fp4", _OF_128, "fp8"),
     "W4A8_QSERVE_PER_CHANNEL": _own("fp4", 0.5, "fp8"),
     "W4A8_NVFP4_FP8": _own("fp4", multiply="fp8"),
     "W4A8_MXFP4_FP8": _own("fp4", MXFP4, "fp8"),
@@ -135,6 +135,9 @@ def _items(table: Any) -> Iterable[tuple[str, Any]]:
     return table.items() if isinstance(table, Mapping) else ()
 
 
+_ROW = -1  # group of a scale that is of a whole row
+
+
 def _integer(
     bits: float, group: Any, multiply: Dtype | None, zero: bool, scale: float = _SCALE
 ) -> Format:
@@ -209,10 +212,8 @@ def _one_group(group: Any, problems: list[str]) -> Format:
     bits = _bits(table, "config_groups.*.weights.num_bits", problems)
     size = value_at(table, "config_groups.*.weights.group_size")
     if size is None and value_at(table, "config_groups.*.weights.strategy") in _OF_ROWS:
-        size = -1
-    given = value_at(table, "config_groups.*.input_activations")
-    active = value_at(table, "config_groups.*.input_activations.num_bits") if given else 16
-    wide = _wider(active, bits)
+        size = _ROW
+    wide = _wider(value_at(table, "config_groups.*.input_activations.num_bits"), bits)
     if value_at(table, "config_groups.*.weights.type") == "float":
         return _float(bits, size, wide) if bits in (4, 8) else WHOLE
     has_zero = value_at(table, "config_groups.*.weights.symmetric") is False
@@ -253,7 +254,7 @@ def _bit_count(table: Table, problems: list[str]) -> Scheme:
     if "bits" not in table and "w_bit" in table:  # as AutoAWQ's own file has it
         table = {"bits": table["w_bit"], "group_size": table.get("q_group_size"), **table}
     bits = _bits(table, "bits", problems)
-    wide = _wider(table.get("act_bits", 16), bits)
+    wide = _wider(table.get("act_bits"), bits)
     data = str(table.get("data_type", "int"))
     if data.startswith(("mx_fp", "nv_fp", "mxfp", "nvfp", "fp8")):
         name = {"mx": "mxfp", "nv": "nvfp"}.get(data[:2], "fp") + f"{bits:g}"
@@ -261,14 +262,13 @@ def _bit_count(table: Table, problems: list[str]) -> Scheme:
     own = _integer(bits, table.get("group_size"), wide, zero=True)
     rules: list[tuple[str, Format]] = []
 
-    def stated(one: Table) -> Format:
-        group = one.get("group_size", table.get("group_size"))
-        return _integer(_bits(one, "bits", problems), group, wide, zero=True)
+    def stated(one: Table) -> Format:  # what a module does not say is as of all
+        both = {**table, **one}
+        return _integer(_bits(both, "bits", problems), both.get("group_size"), wide, zero=True)
 
     for name, one in _items(table.get("dynamic")):
-        form = WHOLE if name.startswith("-:") or not isinstance(one, Mapping) else own
-        if form is own and one.get("bits"):
-            form = stated(one)
+        is_whole = name.startswith("-:") or not isinstance(one, Mapping)
+        form = WHOLE if is_whole else stated(one)
         rules.append((f"re:{name.removeprefix('-:').removeprefix('+:')}", form))
     inside = table.get("modules_in_block_to_quantize")
     if isinstance(inside, list) and inside:  # of GPTQ, in lists of what is quantised together
@@ -277,7 +277,7 @@ def _bit_count(table: Table, problems: list[str]) -> Scheme:
     # A name holds before a pattern: vLLM, `INCConfig.get_layer_config`.
     named = sorted(_items(table.get("extra_config")), key=lambda x: bool(_PATTERN.search(x[0])))
     for name, one in named:
-        if isinstance(one, Mapping) and one.get("bits"):
+        if isinstance(one, Mapping):
             rules.append((f"re:.*(?:{name})" if _PATTERN.search(name) else name, stated(one)))
     return Scheme(own, rules)
 
@@ -299,7 +299,7 @@ def _quark_weight(one: Any, problems: list[str]) -> Format:
         return WHOLE
     name, size = str(weight.get("dtype")), weight.get("group_size")
     if size is None and weight.get("qscheme") in _OF_ROWS:
-        size = -1
+        size = _ROW
     active = value_at(one, "input_tensors.dtype")
     bits = re.search(r"\d+", name)
     if name == "None" or bits is None:
@@ -307,7 +307,7 @@ def _quark_weight(one: Any, problems: list[str]) -> Format:
         return WHOLE
     count = float(bits[0])
     found = re.search(r"\d+", str(active)) if active is not None else None
-    wide = _wider(float(found[0]) if found else 16, count)
+    wide = _wider(float(found[0]) if found else None, count)
     if "int" in name:
         return _integer(count, size, wide, zero=name.startswith("uint"))
     if count in (4, 8):
@@ -411,11 +411,16 @@ def _fp_quant(table: Table, problems: list[str]) -> Scheme:
     return Scheme(_FLOATS[name]._replace(multiply=wide))
 
 
+def _in_the_mean(stored: float) -> Format:
+    """Codes of so many bytes a weight, which kernels widen; those as small as NVFP4's count so."""
+    return _own("fp4" if stored <= STORED["fp4"] else "fp8", stored, "bf16")
+
+
 def _aqlm(table: Table, problems: list[str]) -> Scheme:
     keys = ("num_codebooks", "nbits_per_codebook", "in_group_size")
     books, bits, group = (_number(table, key, problems) for key in keys)
     stored = books * bits / (8 * group) if group else 0.5
-    return Scheme(_own("fp4" if stored <= 0.5625 else "fp8", stored, "bf16"))
+    return Scheme(_in_the_mean(stored))
 
 
 def _exl(table: Table, problems: list[str]) -> Scheme:
@@ -425,8 +430,7 @@ def _exl(table: Table, problems: list[str]) -> Scheme:
     """
 
     def one(key: str) -> Format:
-        bits = _bits(table, key, problems)
-        return _own("fp4" if bits <= 4.5 else "fp8", bits / 8, "bf16")
+        return _in_the_mean(_bits(table, key, problems) / 8)
 
     return Scheme(one("bits"), [("lm_head", one("head_bits"))] if "head_bits" in table else ())
 
@@ -458,7 +462,7 @@ def _quanto(table: Table, problems: list[str]) -> Scheme:
         problems.append(f'"weights" is {name!r}; known: int8, int4, int2, float8; {OTHERWISE}')
         return Scheme(WHOLE)
     count = float(bits[1])
-    return Scheme(_integer(count, -1 if count == 8 else 128, "bf16", zero=count < 8))
+    return Scheme(_integer(count, _ROW if count == 8 else 128, "bf16", zero=count < 8))
 
 
 def _higgs(table: Table, problems: list[str]) -> Scheme:

@@ -204,11 +204,10 @@ def _image_at(words: list[str]) -> tuple[Engine | None, int]:
         for at, word in enumerate(words[starts[0] :], starts[0]):
             image = pattern.match(word)
             is_path = word.startswith(("-", "/", "~")) and not word.endswith(".sif")
-            own = words[at + 1 : at + 3]
-            runs_else = own[:1] == ["-m"] and not _module(own[-1])
-            if image and not (is_path or runs_else or words[at - 1] in _BEFORE_NO_IMAGE):
+            after = words[at + 1 : at + 2]  # `-m` here is of a module that is no engine's
+            if image and not (is_path or after == ["-m"] or words[at - 1] in _BEFORE_NO_IMAGE):
                 is_named = "instance" in words[starts[0] : at]  # `apptainer instance run FILE NAME`
-                before = is_named + (own[:1] == ["serve"])  # of `--entrypoint vllm`
+                before = is_named + (after == ["serve"])  # of `--entrypoint vllm`
                 engine = NAMES[image[1].replace("tensorrt-llm", "tensorrt_llm")]
                 return engine, min(at + 1 + before, len(words))
     return None, 0

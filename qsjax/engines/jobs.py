@@ -33,8 +33,8 @@ _MORE_ARGS = re.compile(
 )
 # Variables of which the containers for SageMaker make flags.
 _SAGEMAKER = re.compile(
-    r"""\bSM_(VLLM|SGLANG)_(\w+)['"]?[ \t]*(?:[:=]|\n[ \t]*value:)[ \t]*(['"]?)([^\n]*?)\3[ \t]*"""
-    r"""(?:,?[ \t]*(?:#.*)?$|[ \t](?=\\|-))""",
+    r"""((?:-e|--env)[ \t=]+)?\bSM_(VLLM|SGLANG)_(\w+)['"]?[ \t]*(?:[:=]|\n[ \t]*value:)[ \t]*"""
+    r"""(['"]?)([^\n]*?)\4[ \t]*(?:,?[ \t]*(?:#.*)?$|[ \t](?=\\|-)|(?(1)[ \t]|(?!)))""",
     re.MULTILINE,
 )
 # Values of a chart or a tool: flags that it passes on, and what names the model there. `args` are
@@ -211,7 +211,7 @@ def _sagemaker(text: str) -> Held | None:
     `SM_VLLM_MAX_MODEL_LEN=4096` is `--max-model-len 4096` (sagemaker-entrypoint.sh of vLLM).
     """
     flags, model, engine = [], "", ""
-    for name, key, _, value in _SAGEMAKER.findall(text):
+    for _, name, key, _, value in _SAGEMAKER.findall(text):
         engine, flag = name.lower(), key.lower().replace("_", "-")
         value = re.sub(r"^str\((.*)\)$", r"\1", value)
         if flag in ("model", "model-path"):

@@ -15,15 +15,15 @@ def ladder(largest: float, spacing: float = SPACING, dense: int = DENSE) -> np.n
     """Every batch up to `dense`, then a geometric ladder of whole batches, up to `largest`.
 
     Between two steps b1 < b2 TPOT does not fall, so for each batch left out b1 serves its users at
-    least as fast, and gives at least b1/b of its throughput: no more than `spacing` is lost, or
-    1/b1 where whole batches are further apart than that.
+    least as fast, and gives at least b1/b of its throughput: no more than `spacing` is lost. A
+    step is at least one batch: `dense` times `spacing` must be at least 1.
 
     >>> ladder(20, spacing=0.5, dense=4)
     array([ 1.,  2.,  3.,  4.,  6.,  9., 13., 19., 20.])
     """
     steps = [float(b) for b in range(1, dense + 1)]
     while steps[-1] < largest:
-        steps.append(max(steps[-1] + 1.0, np.floor(steps[-1] * (1.0 + spacing))))
+        steps.append(np.floor(steps[-1] * (1.0 + spacing)))
     return np.array([*(b for b in steps if b < largest), max(1.0, np.floor(largest))])
 
 

@@ -238,9 +238,7 @@ def _listed(axes: Sequence[Axis], counts: np.ndarray) -> tuple[Designs, int]:
 def _distinct(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
     """Rows that differ in what legality depends on, and the one that stands for each row."""
     leaves = [*trees.leaves(inputs.model), inputs.q, inputs.gpus]
-    varied = [leaf for leaf in leaves if np.ptp(leaf) > 0]
-    if not varied:
-        return np.zeros(1, int), np.zeros(len(inputs.q), int)
+    varied = [leaf for leaf in leaves if np.ptp(leaf) > 0] or leaves[-1:]
     _, first, inverse = np.unique(np.stack(varied), axis=1, return_index=True, return_inverse=True)
     return first, np.ravel(inverse)
 

@@ -81,7 +81,7 @@ def shortcomings(
     context = scalar(records.workload.context)
     copy = scalar(step.gpus) / scalar(step.replicas)
     stage = copy / pp
-    asked = max(1.0, batch or 1.0)
+    asked = batch or 1.0
     over = max(0.0, weights + asked * one - usable)
     texts = {
         "weights do not fit": f"the weights take {_gib(weights)} of each GPU, but "

@@ -100,7 +100,11 @@ def cell_labels(cells: Cells) -> list[Row]:
 
 
 def kv_mode_name(code: float, kvp: float) -> str:
-    """A KV mode in words; without KV parallelism there is none."""
+    """A KV mode in words; without KV parallelism there is none.
+
+    >>> kv_mode_name(KV_MODES["cp"], 2.0), kv_mode_name(KV_MODES["cp"], 1.0)
+    ('cp', 'none')
+    """
     return next(name for name, own in KV_MODES.items() if own == code) if kvp > 1 else "none"
 
 

@@ -74,7 +74,7 @@ def value_problem(rule: Rule, value: Any) -> str | None:
     if not bad.any():
         return None
     worst = float(numbers[bad].flat[0])
-    more = f", at most {LARGEST:g}" if LARGEST < worst < math.inf == rule.high else ""
+    more = f", at most {LARGEST:g}" if worst > LARGEST and rule.high == math.inf else ""
     if rule.high == 1.0 and 2.0 <= worst <= 100.0 and not rule.whole:
         more = f" ({worst / 100:g} for {worst:g} %)"
     return f"{worst:.12g} is not allowed; give {rule}{more}"

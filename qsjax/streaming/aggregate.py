@@ -139,9 +139,9 @@ def add_wins(tally: Tally, plan: Plan, blocks: np.ndarray, reduced: Reduced) -> 
 
 def quantiles(tally: Tally, metric: int, shares: np.ndarray) -> np.ndarray:
     """Quantiles of a metric over all feasible designs, right to 0.4 %; NaN without any."""
-    total = np.cumsum(tally.bins[metric])
-    if not len(total) or total[-1] == 0:
+    if not tally.bins[metric].any():
         return np.full(len(shares), np.nan)
+    total = np.cumsum(tally.bins[metric])
     at = np.searchsorted(total, np.maximum(1, np.ceil(shares * total[-1])))
     edges = bin_edges()
     middle = 0.5 * (edges[at] + edges[at + 1])

@@ -104,10 +104,10 @@ def prepare(
     folder: Path,
     *,
     resume: bool,
-    memory: float = 2.0**30,
-    chunk_cells: int | None = None,
-    prune: bool | None = None,
-    is_first: bool = True,
+    memory: float,
+    chunk_cells: int | None,
+    prune: bool | None,
+    is_first: bool,
 ) -> SweepRun:
     """Plan a sweep, or resume the one in its folder.
 

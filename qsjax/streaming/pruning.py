@@ -392,8 +392,7 @@ def inner_axes(job: Job, plan: Plan) -> tuple[str, ...]:
     for k, axis in enumerate(plan.axes.kept):
         may = axis.name in known and not FIELDS[axis.name].rule.whole and len(axis.values) > 1
         candidates += [(k, axis.name)] if may else []
-        ends = axis.values[[0, -1]] if may else axis.values[:1]
-        arrays[axis.name] = ends.reshape([-1 if j == k else 1 for j in range(rank)])
+        arrays[axis.name] = axis.values[[0, -1]].reshape([-1 if j == k else 1 for j in range(rank)])
     # What depends on an axis does so for any design.
     designs = {name: x.reshape(-1)[:1] for name, x in design_arrays(plan).items()}
     found = _rules_at(place(job.records, arrays | designs, job.convention), job.convention)

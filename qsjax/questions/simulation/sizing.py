@@ -540,8 +540,8 @@ def _most(option: Option, target: Target) -> int:
     """Replicas beyond which none carries less: one user each, or hardly any load."""
     dp = int(scalar(option.records.partition.dp))
     if target.users is not None:
-        return max(1, math.ceil(target.users / dp))
-    return int(min(MOST_REPLICAS, max(1.0, 64.0 * least_replicas(option, target))))
+        return math.ceil(target.users / dp)
+    return int(min(MOST_REPLICAS, 64.0 * least_replicas(option, target)))
 
 
 def _search(
@@ -590,6 +590,9 @@ def requests_for(measured: int, users: int) -> int:
 
     All first and last ones of the users are left out. Their number is rounded up to a power of two,
     so that deployments of few lengths run side by side.
+
+    >>> requests_for(400, 0), requests_for(400, 100)
+    (502, 658)
     """
     cut = 2.0 ** math.ceil(math.log2(users)) if users else 0.0
     return math.ceil(max(measured / (1.0 - 2.0 * CUT), measured + 2.0 * cut)) + 2
