@@ -527,6 +527,19 @@ def test_arguments_that_are_no_pairs_name_no_model(given):
     assert read(f"lm_eval --model vllm --model_args '{given}' --tasks a").model is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a {b: *a}\nc: 1\n",
+        "a0: &a0 {x: 1}\n"
+        + "".join(f"a{n + 1}: &a{n + 1} {{x: *a{n}, y: *a{n}}}\n" for n in range(40)),
+    ],
+)
+def test_anchors_of_yaml_are_read_once(text):
+    with pytest.raises(ValueError, match="YAML without the command of a server"):
+        read(text)
+
+
 def test_keywords_of_another_kind_are_none():
     """A set in place of a table ended in a traceback."""
     with pytest.raises(ValueError, match="not an engine whose flags"):

@@ -410,11 +410,8 @@ def _flags_of(tree: Mapping[str, Any], engine: str) -> list[str]:
 
 def _values(text: str) -> Held | None:
     """The server that values of a chart describe by keys that are an engine's flags."""
-    left: list[Any] = [settings.mapping(text)]
     engine = "sglang" if "sglang" in text.lower() else "vllm"
-    while left:
-        one = left.pop(0)
-        left += [x for x in one.values() if isinstance(x, dict)]
+    for one in settings.mappings(text):
         names = (one.get(key) for key in ("model", "modelURL", "modelName", "modelId"))
         model = next((x for x in map(_NAMES_MODEL.fullmatch, map(str, names)) if x), None)
         args = one.get("args")

@@ -218,13 +218,10 @@ def _in_python(text: str) -> str:
 
 def _beside_url(text: str) -> dict[str, Any]:
     """What the production stack's operator has of the engine beside the address of a model."""
-    left: list[Any] = [settings.mapping(text)]
-    while left:
-        one = left.pop(0)
+    for one in settings.mappings(text):
         if "modelURL" in one and "vllmConfig" not in one:
             told = {_CAMEL.sub(r"-\g<0>", key).lower(): x for key, x in one.items()}
             return {name: x for name, x in told.items() if name in spelled("vllm")}
-        left += [x for x in one.values() if isinstance(x, dict)]
     return {}
 
 

@@ -29,6 +29,22 @@ def mapping(text: str) -> dict[str, Any]:
     return {str(key): value for key, value in tree.items()} if isinstance(tree, dict) else {}
 
 
+_LONGEST = 100_000  # characters of a manifest; longer texts are none
+
+
+def mappings(text: str) -> Iterator[dict[str, Any]]:
+    """The mapping that a text of YAML is, and those within it: the outer ones first, each once."""
+    left: list[Any] = [mapping(text)] if len(text) <= _LONGEST else []
+    seen: set[int] = set()
+    while left:
+        one = left.pop(0)
+        if id(one) in seen:  # an anchor may be named often, and within itself
+            continue
+        seen.add(id(one))
+        yield {str(key): value for key, value in one.items()}
+        left += [x for x in one.values() if isinstance(x, dict)]
+
+
 _FLOW = re.compile(r"(?::|^[ \t]*-)[ \t]+[\[{](?!\{)", re.MULTILINE)
 
 
@@ -38,7 +54,7 @@ def in_blocks(text: str) -> str:
     >>> in_blocks("args: [--port, '80']\n")
     "args:\n- --port\n- '80'\n"
     """
-    if not _FLOW.search(text):
+    if len(text) > _LONGEST or not _FLOW.search(text):
         return text
     try:
         tree = yaml.load(text, Loader=yaml.BaseLoader)
