@@ -52,6 +52,7 @@ ROOMS = {
     "qsjax/cost/laws/*.py": "kernel_laws theory handworked oracle",
     "qsjax/cost/*.py": "handworked breakdown serving oracle",
     "qsjax/grid/bounds.py": "bounds certify",
+    "qsjax/grid/diagnosis.py": "explain cli_answers",
     "qsjax/grid/distributions.py": "uncertainty",
     "qsjax/grid/fronts.py": "pareto best_batch",
     "qsjax/grid/gradients.py": "sensitivity",

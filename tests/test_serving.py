@@ -9,7 +9,7 @@ from qsjax.cost.metrics import Economy, economy_of, usd_per_million_tokens
 from qsjax.grid.batches import every, ladder, spacing_of
 from qsjax.grid.cells import cells_of
 from qsjax.grid.infeasibility import _at, refusals
-from qsjax.grid.limits import LIMITS, Limits, describe
+from qsjax.grid.limits import LIMITS, Limits, describe, violations
 from qsjax.grid.optimum import any_batch, candidates_of
 from qsjax.grid.pairs import allowed_batches, score_candidates
 from qsjax.grid.solution import solve
@@ -116,6 +116,22 @@ def test_two_limits_that_contradict_each_other_are_named_and_a_remedy_works():
         assert best(twins=(), limits=enough).is_feasible[0]
         less = Limits(**(given | {name: value * 0.99}))
         assert not best(twins=(), limits=less).is_feasible[0]
+
+
+def test_a_limit_that_is_just_met_is_kept():
+    found, economy = best(twins=()), economy_of(GPU)
+    step, part = found.step, found.winners.designs.partition
+    met = {
+        "max_tpot": step.tpot,
+        "min_user_rate": step.tokens_per_s_per_user,
+        "max_gpus": step.gpus,
+        "max_usd": usd_per_million_tokens(step.tokens_per_s_per_gpu, economy),
+    }
+    for name, value in met.items():
+        stricter = np.nextafter(value, 0.0 if name.startswith("max") else np.inf)
+        for limit, is_kept in ((value, True), (stricter, False)):
+            bits = violations(Limits(**{name: float(limit[0])}), part, GPU, step, economy)
+            assert (np.asarray(bits)[0] == 0) == is_kept
 
 
 def test_a_cell_in_which_nothing_fits_says_so():
