@@ -160,6 +160,13 @@ def _here(name: str) -> str:
     return last
 
 
+def _about_name(model: Any, deployment: Deployment) -> tuple[str, ...]:
+    """A note where the model of a command line is that under whose name it serves a folder."""
+    under = _UNDER.search(deployment.words)
+    is_under = under is not None and under[1] == model != deployment.model
+    return (f"the model is {model}, as it is served under that name",) if is_under else ()
+
+
 def _about_model(name: str, served: str | None) -> tuple[str, ...]:
     """A note where the engine's command line serves another model of the catalogue."""
     try:
@@ -348,10 +355,8 @@ def stated_by(asked: Asked) -> Stated:
     dtype, of_weights = weights_of(entry.weight_dtype, deployment)
     stored: Any = asked.weights or dtype
     bits, of_file = bits_of_gguf(deployment)
-    under = _UNDER.search(deployment.words)
-    is_under = asked.model is None and under is not None and under[1] == model
     notes = (
-        *((f"the model is {model}, as it is served under that name",) if is_under else ()),
+        *_about_name(None if asked.model else model, deployment),
         *_about_model(entry.name, deployment.model),
         *deployment.notes,
         *(() if asked.weights else (*of_weights, *of_file)),
