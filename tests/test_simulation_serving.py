@@ -480,8 +480,9 @@ def test_a_search_finds_the_fewest_gpus_of_all(monkeypatch, seed):
     ],
 )
 def test_users_who_wait_are_told_where_nothing_bounds_them(target, decoding, is_told):
-    row = {"waiting": 5.0, "decoding": decoding}
-    assert ("5 users wait" in sizing._queues(row, target)) == is_told
+    row = {"gpus": 2, "waiting": 5.0, "decoding": decoding}
+    told = sizing._serves(row, target, "9 users", "no limits")
+    assert ("of 9 users 5 wait" in told) == is_told
 
 
 @pytest.mark.parametrize("begin", [1, 7, 12, 20])

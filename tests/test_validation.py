@@ -105,7 +105,7 @@ def test_attention_parallelism_divides_the_batch():
 def test_remarks_are_read():
     text = "MTP steps=1 draft_tokens=2, accept length 1.8-1.9; 256 (32 redundant)"
     record = {**EXAMPLE, "phase": "decode-only with MTP, TBO on", "notes": text}
-    one = read_case({**record, "model": "DeepSeek-R1"}).deployments[0]
+    one = read_case({**record, "model": "DeepSeek-R1", "gpu": "h200"}).deployments[0]
     assert (one.workload.query_tokens, one.workload.tokens_per_step) == (2, pytest.approx(1.85))
     assert one.partition.redundant_experts == 32
     assert one.convention.two_batch_overlap
@@ -200,7 +200,8 @@ def test_files_of_ones_own_are_not_taken_for_what_their_name_contains(tmp_path):
     ],
 )
 def test_checkpoints_of_a_shape(name, entry):
-    assert read_case({**EXAMPLE, "model": name}).deployments[0].model_name == entry
+    one = read_case({**EXAMPLE, "model": name, "gpu": "h200"}).deployments[0]
+    assert one.model_name == entry
 
 
 def test_records_of_one_publication_share_their_setting():
@@ -315,7 +316,8 @@ def test_the_cache_of_sparse_latent_attention():
 
 
 def test_sglang_counts_attention_replicas_within_tp():
-    record = {**EXAMPLE, "model": "DeepSeek-R1", "engine": "sglang", "dp": 4, "concurrency": 32}
+    own = {"model": "DeepSeek-R1", "gpu": "h200", "engine": "sglang"}
+    record = {**EXAMPLE, **own, "dp": 4, "concurrency": 32}
     one = read_case(record).deployments[0]
     assert (one.partition.tp, one.partition.dp, one.partition.ep) == (2, 4, 1)
     assert one.workload.batch == 8
@@ -475,7 +477,7 @@ def test_wide_expert_parallelism(report):
     [("deepseek-v3", "fp8", "fp8"), ("deepseek-v3", "bf16", "bf16"), ("qwen3-32b", "fp8", "bf16")],
 )
 def test_latents_of_8_bits_are_multiplied_as_such(model, kv, dtype):
-    (one,) = read_case({**EXAMPLE, "model": model, "kv_dtype": kv}).deployments
+    (one,) = read_case({**EXAMPLE, "model": model, "gpu": "h200", "kv_dtype": kv}).deployments
     assert one.workload.attn_dtype == dtype
 
 
