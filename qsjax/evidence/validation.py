@@ -105,8 +105,7 @@ REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
     ),
     (
         lambda row: row["category"] == FILLED,
-        "mixtures that fill the memory are told too fast (dense models are not: 117 records, bias "
-        "below 1 %); the tables of kernels by themselves do not show why",
+        "mixtures that fill the memory are told too fast, dense models are not",
     ),
     (
         lambda row: row["category"] == "trtllm_static_batch",
