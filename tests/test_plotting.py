@@ -746,6 +746,10 @@ class TestAnswers:
         names = [t.get_text() for t in ax.get_yticklabels()]
         assert names == ["capacity -25 %", "tp=4", "tp=8"]
 
+    def test_an_axis_of_shifts_without_any_is_in_per_cents(self):
+        ax = plotting.winner_shifts([row | {"flips": 0, "to_dense": 0} for row in SHIFTS])
+        assert ax.get_xlim() == (-10.0, 10.0)
+
 
 class TestStyle:
     def test_resources_are_those_of_the_ledger(self):

@@ -113,6 +113,8 @@ def winner_shifts(rows: Sequence[Row], ax: Axes | None = None, *, title: str | N
                 style.note(ax, f"{count}", at, (3 * side, 0), size, va="center", ha=ha)
     ax.axvline(0.0, color=style.ink().text, linewidth=1.0)
     ax.margins(x=0.12)
+    if not any(row["flips"] for row in rows):
+        ax.set_xlim(-10.0, 10.0)  # per cents, not parts of one
     ax.set_ylim(y + 0.8, 0.2)
     style.name_rows(ax, places, [_name(row) for row in rows])
     ax.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
