@@ -9,6 +9,7 @@ import pytest
 from hosted import hosted
 from tolerances import EXACT
 
+import qsjax as qs
 from qsjax import catalog
 from qsjax.catalog import ideal
 from qsjax.cost.laws.communication import expert_parallel
@@ -161,6 +162,42 @@ def test_context_parallelism_divides_attention_and_sends_what_it_passes():
     wanted = PROMPT * per_byte * (width["pass_kv"] - width["pass_q"])
     difference = float(four["pass_kv"].comm - four["pass_q"].comm)
     assert difference == pytest.approx(wanted)
+
+
+def test_copies_of_the_weights_run_their_own_tokens():
+    rules = dataclasses.replace(PHYSICAL, ffn_sharding="tp")
+    one, four = (
+        hosted(prefill_step)(
+            Records(DENSE, HARDWARE, Partition(kvp=n, tp=2.0), WORKLOAD), rules, Prompts(PROMPT)
+        )
+        for n in (1.0, 4.0)
+    )
+    assert float(four.compute.ffn) == pytest.approx(float(one.compute.ffn) / 4, rel=EXACT)
+    # The all-reduces of a quarter of the tokens, and three hops of the ring with all keys and
+    # values of a rank's heads but its own quarter.
+    reduced = 10 * 2 * (2 * 1 / 2 * PROMPT / 4 * 1024 * 2 / 1e11 + 2 * 1e-5)
+    ring = 10 * (3 * 1e-5 + 3 / 4 * PROMPT * 2 * 2 * 64 * 2 / 1e11)
+    assert float(four.comm) == pytest.approx(reduced + ring, rel=EXACT)
+
+
+# Seconds on 16 nodes of eight H100, with the feed-forward in FP8: https://arxiv.org/abs/2411.01783
+@pytest.mark.parametrize(("prompt", "measured", "ratio"), [("1M", 77, 0.94), ("128k", 3.8, 0.66)])
+def test_a_prompt_of_llama_405b_over_copies_on_16_nodes(prompt, measured, ratio):
+    given = qs.workload("llama-3.1-405b").replace(bytes_ffn_weight=1.0, ffn_dtype="fp8")
+    found = qs.prefill(
+        "llama-3.1-405b",
+        "h100-sxm",
+        Partition(tp=8.0, kvp=16.0),
+        prompt=prompt,
+        workload=given,
+        convention=PHYSICAL.replace(ffn_sharding="tp"),
+    )
+    assert float(found.ttft) / measured == pytest.approx(ratio, abs=0.01)
+
+
+def test_the_paper_has_no_prefill():
+    with pytest.raises(ValueError, match="the paper counts decoding alone"):
+        qs.prefill("llama-3.1-8b", "h100-sxm", prompt="1k", convention="paper")
 
 
 @pytest.mark.parametrize(

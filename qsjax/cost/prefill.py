@@ -138,8 +138,10 @@ class _Pass(NamedTuple):
         read: the others, of all prompts.
         answers: tokens that decode beside them.
         tokens: all of them.
-        routed: tokens of every attention replica that meet the experts, in the mean of the replicas
-            that share them.
+        routed: tokens of every attention replica that meet a rank's experts, in the mean of the
+            replicas that share them.
+        met: tokens that meet a rank's feed-forward network: where KV ranks have copies of it, their
+            own.
     """
 
     prompts: Array
@@ -149,6 +151,7 @@ class _Pass(NamedTuple):
     answers: Array
     tokens: Array
     routed: Array
+    met: Array
 
 
 def _ring(ctx: Context, one: _Pass, context_parallel: ContextParallel) -> collectives.Cost:
@@ -187,7 +190,7 @@ def _phases(ctx: Context, rate: Rates, one: _Pass, load: Array) -> tuple[Phases,
     # Ranks that share the weights project all tokens of a prompt, each to its own heads.
     own = xp.ones(()) if part.gathers_queries else ranks
     peak = compute.peak_flops(hardware, work.attn_dtype, conv) * hardware.eff_attention
-    prompts, prompt, cached, read, answers, tokens, routed = one
+    prompts, prompt, cached, read, answers, tokens, routed, met = one
     heads = prompts + answers
     padding = compute.query_tiles(ctx)[1] if conv.attention_tiles else 1.0
     attended = attention_flops_per_token(model, work, prompt, padding)
@@ -197,7 +200,7 @@ def _phases(ctx: Context, rate: Rates, one: _Pass, load: Array) -> tuple[Phases,
     arithmetic = Phases(
         attention=looks / (shards * peak),
         projection=tokens * rate.compute.projection / own,
-        ffn=routed * (load * rate.compute_routed) + tokens * rate.compute.ffn,
+        ffn=routed * (load * rate.compute_routed) + met * rate.compute.ffn,
         head=heads * rate.compute.head,
     )
     written = memory.kv_bytes_per_sequence(
@@ -286,15 +289,20 @@ def prefill_step(
     rate = rates(ctx._replace(workload=dataclasses.replace(ctx.workload, context=1.0)))
     pp, (prompt, count, cached, reading) = xp.asarray(partition.pp), map(xp.asarray, prompts)
     read, decoding = count * (prompt - cached), xp.asarray(answers.tokens)
-    tokens, routed = read + decoding, reading * read + decoding
-    one = _Pass(count, prompt, cached, read, decoding, tokens, routed)
-    load = compute.expert_load(ctx, routed * ctx.lay.pool_replicas)
+    # Copies of the weights on every KV rank run its own tokens; divided ones meet all.
+    is_copied = convention.ffn_sharding == "tp" and not partition.gathers_queries
+    copies = xp.asarray(partition.kvp) if is_copied else xp.ones(())
+    tokens, met = read + decoding, (read + decoding) / copies
+    one = _Pass(
+        count, prompt, cached, read, decoding, tokens, (reading * read + decoding) / copies, met
+    )
+    load = compute.expert_load(ctx, one.routed * ctx.lay.pool_replicas)
     bound, arithmetic, hbm = _with_answers(ctx, _phases(ctx, rate, one, load), answers)
     ring = _ring(ctx, one, context_parallel)
-    comm = _communication(ctx, rate, ring, tokens, load, bound)
+    comm = _communication(ctx, rate, ring, met, load, bound)
     overhead = overheads.overhead(model, hardware, partition, workload) + answers.fixed
     overhead = overhead + overheads.eager(model, hardware, tokens) / pp
-    p2p = rate.p2p.startup + tokens * rate.p2p.bandwidth
+    p2p = rate.p2p.startup + met * rate.p2p.bandwidth
     t_stage = sum(bound[1:], bound[0]) + comm + overhead
     t_busy = 0.5 * sum((*arithmetic[1:], *hbm), arithmetic[0])
     tokens_per_s = xp.asarray(partition.dp) * (count * prompt) / (t_stage + p2p)

@@ -308,6 +308,7 @@ def prefill(
     prompts: ArrayLike = 1.0,
     workload: Workload | None = None,
     context_parallel: ContextParallel = "pass_kv",
+    convention: str | Convention = "physical",
 ) -> Prefill:
     """One forward pass over whole prompts: time to first token and its parts, as `decode`.
 
@@ -321,6 +322,8 @@ def prefill(
         prompts: prompts of an attention replica in one pass.
         workload: precisions in place of those that the model is published in.
         context_parallel: what goes round the ring of KV ranks: keys and values, or queries.
+        convention: `physical`, or a `Convention`: `qsjax.PHYSICAL.replace(ffn_sharding="tp")` where
+            every KV rank has a copy of the weights and runs its own tokens.
 
     Returns:
         The pass; NaN where the design cannot run, with `reasons`.
@@ -338,7 +341,9 @@ def prefill(
     changes = {"context": 1.0, "batch": None}
     records = _records(model, hardware, partition, workload, changes)
     is_wide = _is_wide() or not is_traced((records, prompt, prompts))
-    rules = named_convention("physical")
+    rules = convention if isinstance(convention, Convention) else named_convention(convention)
+    if rules.scope != "full_model":
+        raise ValueError('the paper counts decoding alone; give convention="physical"')
     with jax.enable_x64(True):
         records, rules, length, count = _checked(records, rules, prompt=prompt, prompts=prompts)
         work = dataclasses.replace(records.workload, context=length)
