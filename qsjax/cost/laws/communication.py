@@ -141,13 +141,14 @@ def _off_replica(ctx: Context) -> Cost:
     at_rank = copies * receivers * token / ep
     away = ep - near
     inside, outside = near - at_home, at_rank * away
+    spanned = xp.maximum(1.0, receivers / hardware.island_size)
+    reached = ranks.inner * receivers / spanned
     if ctx.convention.expert_exchange == "relayed":
         # What lands on one GPU of another island is handed on to the others there that take it.
-        spanned = xp.maximum(1.0, receivers / hardware.island_size)
-        inside = inside + away * (1.0 - spanned / (ranks.inner * receivers))
+        inside = inside + away * (1.0 - 1.0 / reached)
         met = _islands_met(copies, away / ranks.inner, ep / ranks.inner)
         outside = token * met * spanned
-    inside = at_rank * inside / collectives.inside_bw(ranks.inner, hardware)
+    inside = at_rank * inside / collectives.inside_bw(reached, hardware)
     outside = outside / hardware.inter_bw
     # Exchange kernels synchronise all ranks, which takes longer than a start-up of the fabric;
     # between islands it is part of the measured latency.
