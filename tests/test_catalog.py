@@ -394,7 +394,7 @@ def test_an_accelerator_is_told_from_a_model():
 
 @pytest.mark.parametrize("name", ["qwen3-8b:kv=fp8", "qwen3-8b:weights=fp8", "mixtral-8x7b:q=5"])
 def test_a_change_behind_a_name_is_no_part_of_it(name):
-    """The letters of `kv=fp8` are those of a checkpoint called FP8-KV, whose weights have 8 bits."""
+    """`kv=fp8` has the letters of a checkpoint called FP8-KV, whose weights have 8 bits."""
     plain, _, change = name.partition(":")
     with pytest.raises(ValueError, match=f"{plain} is known, and {change} behind it is a change"):
         catalog.model(name)
