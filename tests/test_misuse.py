@@ -94,6 +94,15 @@ def served(**given):
         (lambda: qsjax.explain(SMALL, requests=4096), "requests: 4096 is not allowed; give input"),
         (lambda: qsjax.explain(SMALL, requests=(-1, 5)), "requests: input: -1 is not allowed"),
         (lambda: qsjax.prefill(MODEL, GPU, prompt=0), "prompt: 0 is not allowed"),
+        (lambda: qsjax.prefill(MODEL, GPU, prompt=None), "prompt: None is not a number"),
+        (
+            lambda: qsjax.prefill(MODEL, GPU, prompt=1, context_parallel="pass-q"),
+            "context_parallel: 'pass-q' is not allowed; give one of pass_kv, pass_q",
+        ),
+        (
+            lambda: qsjax.decode(MODEL, GPU, context=1, batch=1, convention=["paper"]),
+            r"unknown convention \['paper'\]; give physical or paper",
+        ),
         (lambda: served(requests=10.5), "requests: 10.5 is not allowed; give one whole number"),
         (lambda: served(seed=0.5), "seed: 0.5 is not allowed; give one whole number"),
         (lambda: qsjax.break_even(SMALL, "q", points=1), "points: 1 is not .* at least 2"),
