@@ -536,26 +536,24 @@ def expert_parallel(m, hw, p, w, convention, b):
         n_i, _ = island_split(hw, convention, p.ep, tau)
         replica = p.kvp * p.tp
         own = max(1, p.ep / rho)
+        takers = min(tau, replica)
         sent = (
-            b
-            / replica
-            * min(m.top_k, p.ep)
-            * min(tau, replica)
-            * m.hidden
-            * (w.bytes_dispatch + w.bytes_act)
+            b / replica * min(m.top_k, p.ep) * takers * m.hidden * (w.bytes_dispatch + w.bytes_act)
         )
         island = max(n_i, own)
         near = (island - own) / p.ep
         far = (p.ep - island) / p.ep
-        alpha_i, beta_i = fabric(hw, inside=True, n=n_i)
+        each = max(1, takers / hw.island_size)
+        alpha_i, beta_i = fabric(hw, inside=True, n=n_i * takers / each)
         alpha_o, beta_o = fabric(hw, inside=False)
         inside, outside = sent * near, sent * far
         if convention.expert_exchange == "relayed":
-            # One copy for every other island that any of a token's experts is on.
-            islands, copies = p.ep / island, min(m.top_k, p.ep)
-            met = (islands - 1) * (1 - ((islands - 1) / islands) ** copies)
-            outside = sent / (copies * min(tau, replica)) * met
-            inside += sent * far * (island - 1) / island
+            # One copy for every other island that any of a token's experts is on, for all of those
+            # that an expert of several islands is on.
+            islands, copies = p.ep / n_i, min(m.top_k, p.ep)
+            met = (p.ep - island) / n_i * (1 - ((islands - 1) / islands) ** copies)
+            outside = sent / (copies * takers) * met * each
+            inside += sent * far * (1 - each / (n_i * takers))
         bandwidth = max(inside / beta_i, outside / beta_o)
         # Ranks of an island synchronise in the kernel itself.
         startup = alpha_o if far > 0 else alpha_i + hw.exchange_overhead if near > 0 else 0.0

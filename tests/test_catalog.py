@@ -392,6 +392,14 @@ def test_an_accelerator_is_told_from_a_model():
         catalog.hardware("grok-1")
 
 
+@pytest.mark.parametrize("name", ["qwen3-8b:kv=fp8", "qwen3-8b:weights=fp8", "mixtral-8x7b:q=5"])
+def test_a_change_behind_a_name_is_no_part_of_it(name):
+    """`kv=fp8` has the letters of a checkpoint called FP8-KV, whose weights have 8 bits."""
+    plain, _, change = name.partition(":")
+    with pytest.raises(ValueError, match=f"{plain} is known, and {change} behind it is a change"):
+        catalog.model(name)
+
+
 def test_switch_c_is_one_stack_of_experts():
     spec = catalog.model("switch-c-2048")
     assert (spec.layers, spec.dense_layers, spec.ffn_matrices) == (30, 0, 2)

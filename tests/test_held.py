@@ -246,6 +246,10 @@ def test_no_more_sequences_run_than_the_cache_holds():
     # A stated mean is what runs; a deployment whose weights have no room did not run.
     assert read_case({**SERVED, "mean_concurrency": 100}).deployments[0].workload.batch == 100
     assert "do not fit in the 48.0 GB" in read_case({**SERVED, "gpu": "l40s"}).because
+    # Without an engine's rules: by hand 70.6 GB of weights, all that the driver leaves beside them.
+    plain = read_case({**SERVED, "concurrency": 10**6, "engine": None}).deployments[0]
+    left = memory.visible_bytes(catalog.hardware("b200-sxm").hbm_bytes) - weights
+    assert plain.workload.batch == pytest.approx(left / per_token / (8192 + 512), rel=0.02)
     assert memory.running(one, {"max_sequences": 4.0}) == 4
 
 

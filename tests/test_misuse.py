@@ -94,6 +94,15 @@ def served(**given):
         (lambda: qsjax.explain(SMALL, requests=4096), "requests: 4096 is not allowed; give input"),
         (lambda: qsjax.explain(SMALL, requests=(-1, 5)), "requests: input: -1 is not allowed"),
         (lambda: qsjax.prefill(MODEL, GPU, prompt=0), "prompt: 0 is not allowed"),
+        (lambda: qsjax.prefill(MODEL, GPU, prompt=None), "prompt: None is not a number"),
+        (
+            lambda: qsjax.prefill(MODEL, GPU, prompt=1, context_parallel="pass-q"),
+            "context_parallel: 'pass-q' is not allowed; give one of pass_kv, pass_q",
+        ),
+        (
+            lambda: qsjax.decode(MODEL, GPU, context=1, batch=1, convention=["paper"]),
+            r"unknown convention \['paper'\]; give physical or paper",
+        ),
         (lambda: served(requests=10.5), "requests: 10.5 is not allowed; give one whole number"),
         (lambda: served(seed=0.5), "seed: 0.5 is not allowed; give one whole number"),
         (lambda: qsjax.break_even(SMALL, "q", points=1), "points: 1 is not .* at least 2"),
@@ -283,6 +292,11 @@ def test_a_model_that_counts_under_another_name_is_told(name, told):
             "'hbm_bw=-3' is not a change; write",
         ),
         ("compare mixtral-8x7b mixtral-8x7b:q=5s", "'q=5s' is not a change; write"),
+        ("explain mixtral-8x7b:kv=fp8", "kv is not known; give some of q, or the option --kv"),
+        (
+            "explain Qwen3-8B-GGUF:Q9_K",
+            "a name tells the type of a GGUF file: Qwen3-8B-GGUF:Q4_K_M",
+        ),
         (
             "compare mixtral-8x7b mixtral-8x7b@h100-sxm:intra_latency=x2us",
             "'intra_latency=x2us' is not a change; write",

@@ -108,6 +108,34 @@ def test_a_token_crosses_once_to_each_island_that_it_has_experts_on():
     assert float(found) == pytest.approx(exchange, rel=EXACT)
 
 
+@pytest.mark.parametrize(
+    ("tp", "dp", "ep"), [(4, 2, 8), (8, 2, 8), (4, 2, 2), (4, 2, 4), (2, 4, 4)]
+)
+def test_replicas_and_experts_over_several_islands_by_placement(tp, dp, ep):
+    """GPU g is in island g // 2, replica g // tp and expert rank g // (GPUs of one)."""
+    width, crossed, taken = tp * dp // ep, [], []
+    for pair in itertools.product(range(ep), repeat=2):
+        ranks = [range(e * width, (e + 1) * width) for e in pair]
+        islands = [{g // 2 for g in rank} if min(rank) >= tp else set() for rank in ranks]
+        crossed.append(len(set.union(*islands) - {g // 2 for g in range(tp)}))
+        taken.append(sum(len(rank) for rank in ranks if min(rank) >= tp))
+    model = dataclasses.replace(MOE, kv_heads=8.0)
+    design = {"tp": float(tp), "dp": float(dp), "ep": float(ep)}
+    rules = dataclasses.replace(PHYSICAL, expert_exchange="relayed")
+
+    def exchange(**links):
+        hardware = dataclasses.replace(HARDWARE, island_size=2.0, **links)
+        records = Records(model, hardware, Partition(**design), WORKLOAD)
+        return float(expert_parallel(context_of(records, rules), 1.0, 1.0).bandwidth)
+
+    token = 10 * 1024 * (1 + 2) / tp / HARDWARE.eff_link
+    assert exchange(intra_bw=1e30) == pytest.approx(token * np.mean(crossed) / 1e10, rel=EXACT)
+    # Of what arrives at one GPU of an island half is for its neighbour, which a mesh reaches by
+    # all of its links where the island has no others.
+    inside = pytest.approx(token * np.mean(taken) / 2 / 1e11, rel=EXACT)
+    assert exchange(inter_bw=1e30) == inside == exchange(inter_bw=1e30, mesh=1.0)
+
+
 # DeepEP's normal kernels on H800, 4,096 tokens of DeepSeek-V3 (https://github.com/deepseek-ai/DeepEP
 # at dd758ca, docs/legacy.md): expert ranks, and GB/s, the mean of dispatch and combine, by its own
 # count: a token is a message to each node that it has experts on, its own too, and these are on at

@@ -177,6 +177,8 @@ def _tuned(name: str) -> _Match | None:
 
 def _match(kind: str, name: str) -> _Match | None:
     """The entry of a name: as given, without the organisation, without variant suffixes."""
+    if "=" in name:  # a change behind a name, `NAME:kv=fp8`, is no part of it
+        return None
     index, told = _index(kind), ""
     name = PLACE.sub("", name)
     tail = canonical(name.rpartition("/")[2])
@@ -289,6 +291,12 @@ def _hint(kind: str, name: str) -> str:
     for other in _KINDS.keys() - {kind}:
         if _match(other, name):
             return f"{name!r} names {'a model' if other == 'models' else 'an accelerator'}."
+    plain, _, change = name.partition(":")
+    if "=" in change and _match(kind, plain):
+        return (
+            f"{_found(kind, plain).entry} is known, and {change} behind it is a change, which "
+            "`qsjax compare` takes; elsewhere an option or a field says it."
+        )
     one, count = counted(name)
     if kind == "hardware" and count > 1 and _match(kind, one):
         return (

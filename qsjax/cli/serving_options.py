@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from qsjax.catalog import lookup
+from qsjax.catalog import gguf, lookup
 from qsjax.cli.options import WHOLE, flag, options
 from qsjax.cost.prefix import Reuse, mean_context
 from qsjax.grid.limits import Limits
@@ -134,7 +134,8 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
     ('h100-sxm', {'hbm_bw': 'x2', 'intra_latency': '2us'})
     """
     scheme = re.match(r"https?://", text)
-    if allowed is not None and "=" not in text and lookup.is_model(text):  # `qwen3:32b`, `m:latest`
+    is_name = lookup.is_model(text) or gguf.is_named(text)  # `qwen3:32b`, `m:latest`
+    if allowed is not None and "=" not in text and is_name:
         return text, {}
     name, colon, rest = text[scheme.end() if scheme else 0 :].partition(":")
     changes: dict[str, Any] = {}
@@ -148,6 +149,7 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
             number = 0.0
         if mark and key and allowed is not None and key not in allowed:
             at = f", or {name}@ACCELERATOR:{part.strip()}" if key in facts_of(HardwareSpec) else ""
+            at = f", or the option --{key}" if key in MODEL_CHANGES else at
             listed = ", ".join(allowed)
             raise ValueError(f"{text!r}: {key} is not known; give some of {listed}{at}")
         is_word = key in _WORDS and bool(value)
@@ -155,7 +157,7 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
             raise ValueError(
                 f"{text!r}: {part.strip()!r} is not a change; write for example "
                 + (
-                    f"{name}:q=5 or {name}:kv=fp8"
+                    f"{name}:q=5" + f" or {name}:kv=fp8" * ("kv" in allowed)
                     if allowed
                     else f"{name}:hbm_bw=x2 (twice as much) or {name}:hbm_bw=4e12 (this much)"
                 )

@@ -237,14 +237,14 @@ def running(one: OperatingPoint, found: Facts) -> float:
 
     Others wait, which their time per output token does not show. Where not even one has room, the
     rules of the engine take too much for its own buffers, and what its share leaves beside the
-    weights bounds them. The number asked for stands where that holds none either, and where the
-    engine has no rules.
+    weights bounds them, as all that is left does where it has no rules. The number asked for stands
+    where that holds none either.
     """
     asked = scalar(one.workload.batch)  # type: ignore[arg-type]  # given
-    if one.engine not in ("vllm", "sglang", "trtllm"):
-        return asked
     free, cache = _free(one, found)
-    for left in (free, _beside_weights(one, found)):
+    beside = _beside_weights(one, found)
+    has_rules = one.engine in ("vllm", "sglang", "trtllm")
+    for left in (free, beside) if has_rules else (beside,):
         room = min(_room(one, left, cache), limit(one, found, left))
         if room >= 1.0:
             return min(asked, room)

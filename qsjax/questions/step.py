@@ -3,7 +3,7 @@
 import dataclasses
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -204,9 +204,8 @@ def _checked(records: Records, rules: Convention, **others: Any) -> tuple[Any, .
     except ValueError as error:
         problems.append(str(error))
     for name, value in others.items():
-        if value is not None:
-            others[name], problem = checks.read_field(_AS.get(name, name), value)
-            problems += [] if problem is None else [f"{name}: {problem}"]
+        others[name], problem = checks.read_field(_AS.get(name, name), value)
+        problems += [] if problem is None else [f"{name}: {problem}"]
     if problems:
         raise ValueError("\n".join(problems))
     return records, rules, *others.values()
@@ -337,6 +336,8 @@ def prefill(
     >>> prefill("mixtral-8x7b", "h100-sxm", prompt="4k")
     Prefill(cannot run: weights do not fit; batch does not fit)
     """
+    if problem := checks.choice_problem(context_parallel, get_args(ContextParallel)):
+        raise ValueError(f"context_parallel: {problem}")
     partition = partition or Partition()
     changes = {"context": 1.0, "batch": None}
     records = _records(model, hardware, partition, workload, changes)

@@ -118,10 +118,10 @@ def _every_token(ctx: Context) -> Cost:
     return Cost(is_spread * cost.startup, is_spread * cost.bandwidth)
 
 
-def _islands_met(copies: Array, islands: Array) -> Array:
-    """Islands besides its own that a token's copies reach, each anywhere among `islands` [1]."""
+def _islands_met(copies: Array, away: Array, islands: Array) -> Array:
+    """Islands of those `away` that a token's copies reach, each anywhere among `islands` [1]."""
     missed = xp.log(xp.where(islands > 1, 1.0 - 1.0 / xp.maximum(islands, 1.0), 1.0))
-    return (islands - 1.0) * (1.0 - xp.exp(copies * missed))
+    return away * (1.0 - xp.exp(copies * missed))
 
 
 def _off_replica(ctx: Context) -> Cost:
@@ -141,11 +141,14 @@ def _off_replica(ctx: Context) -> Cost:
     at_rank = copies * receivers * token / ep
     away = ep - near
     inside, outside = near - at_home, at_rank * away
+    spanned = xp.maximum(1.0, receivers / hardware.island_size)
+    reached = ranks.inner * receivers / spanned
     if ctx.convention.expert_exchange == "relayed":
-        # What lands on one rank of another island is handed on to the others there.
-        inside = inside + away * ((near - 1.0) / near)
-        outside = token * _islands_met(copies, ep / near)
-    inside = at_rank * inside / collectives.inside_bw(ranks.inner, hardware)
+        # What lands on one GPU of another island is handed on to the others there that take it.
+        inside = inside + away * (1.0 - 1.0 / reached)
+        met = _islands_met(copies, away / ranks.inner, ep / ranks.inner)
+        outside = token * met * spanned
+    inside = at_rank * inside / collectives.inside_bw(reached, hardware)
     outside = outside / hardware.inter_bw
     # Exchange kernels synchronise all ranks, which takes longer than a start-up of the fabric;
     # between islands it is part of the measured latency.

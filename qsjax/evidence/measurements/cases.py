@@ -295,6 +295,8 @@ def _timed(
         raise UnusableError(wrong)
     if (kind == "static" and not one.prompt) or (kind in SERVED and not one.output):
         raise UnusableError("unknown lengths of prompt and output")
+    if kind in ("tpot", "served_tpot") and 0.0 < one.output <= 1.0:
+        raise UnusableError("osl is 1: after the first token comes none whose time this could be")
     if kind in ("served_tpot", "served_throughput") and not record.get("mean_concurrency"):
         works = (dataclasses.replace(x.workload, batch=running(x, found)) for x in deployments)
         pairs = zip(deployments, works, strict=True)  # not all of those in flight run
