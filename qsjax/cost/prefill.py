@@ -106,9 +106,8 @@ def attention_flops_per_token(
     (https://github.com/deepseek-ai/FlashMLA), sparse prefill in multi-query mode.
     """
     topk = xp.asarray(model.sparse_topk)
-    latent = xp.asarray(model.kv_latent)
     per_head = xp.where(
-        latent > 0,
+        xp.asarray(model.kv_latent) > 0,
         2.0 * (xp.asarray(model.qk_nope_dim) + model.rope_dim + model.v_head_dim),
         4.0 * xp.asarray(model.head_dim),
     )

@@ -133,8 +133,7 @@ def _slopes_beside(
     at = tuple(v * (1.0 + side * SIDE_STEP * m) for v, m in zip(values, mask, strict=True))
     direction = tuple(v * m for v, m in zip(values, mask, strict=True))
     logs_of = _logs(winners, members, metrics, economy, _offset(winners))
-    slopes: Values = jax.jvp(logs_of, (at,), (direction,))[1]
-    return slopes
+    return jax.jvp(logs_of, (at,), (direction,))[1]
 
 
 def _kinks(

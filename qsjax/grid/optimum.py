@@ -265,8 +265,7 @@ def candidates_of(cells: Cells, inputs: Inputs, economy: Economy) -> tuple[Candi
     table = _table_on_host(
         columns, designs, Limits(), prices, objective="tokens_per_s_per_gpu", is_limited=False
     )
-    why = np.broadcast_to(table.reasons, shape)
-    row, position = np.nonzero(why == 0)
+    row, position = np.nonzero(np.broadcast_to(table.reasons, shape) == 0)
     largest = np.broadcast_to(table.batch, shape)[row, position]
     candidates = Candidates(Winners(columns, designs), prices, row, position, largest)
     return candidates, _reduce(table, shape, np)

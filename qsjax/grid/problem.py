@@ -498,8 +498,7 @@ def _workload(given: Workload | Mapping[str, Any], own: Workload) -> Workload:
         known = {field.name for field in dataclasses.fields(Workload)} - {"context", "batch"}
         checks.check_names("workload", given, sorted(known))
         given = dataclasses.replace(own, **given)
-    checked: Workload = checks.check_records(workload=given)[0]
-    return checked
+    return checks.check_records(workload=given)[0]
 
 
 def _repeated(what: str, given: Sequence[Any], items: Sequence[Any]) -> list[tuple[str, str]]:
@@ -767,8 +766,7 @@ def _axis_values(name: str, values: Sequence[Any]) -> str:
             return f"{value / MS:,.6g} ms"
         return with_unit(value, unit, 6) if unit in DIMENSIONS else f"{value:,.10g}"
 
-    texts = map(told, ends)
-    return (" to " if len(values) > LISTED else ", ").join(texts)
+    return (" to " if len(values) > LISTED else ", ").join(map(told, ends))
 
 
 def kernels_used(problem: Problem) -> list[str]:

@@ -128,8 +128,7 @@ def on_host_by_jax(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return played(*args, **options)
         except UnknownOperationError:
-            found: R = _compiled(function, args, options)
-            return found
+            return _compiled(function, args, options)
 
     return run
 
@@ -213,8 +212,7 @@ def by_tape(function: Callable[P, R]) -> Callable[P, R]:
         reals = (x if is_tracer(x) else np.asarray(x, np.float64)[()] for x in leaves)
         with np.errstate(all="ignore"):
             slots = played(tape.steps, dict(enumerate(reals)) | tape.constants)
-        found: R = trees.unflatten(tape.tree, [slots[at] for at in tape.results])
-        return found
+        return trees.unflatten(tape.tree, [slots[at] for at in tape.results])
 
     return run
 

@@ -168,10 +168,9 @@ def ratio_vs_context(
 
 
 def _line(ax: Axes, rows: Sequence[Row], x: str, metric: str, look: style.Look) -> None:
-    values = [row[metric] if row["is_feasible"] else np.nan for row in rows]
     ax.plot(
         [row[x] for row in rows],
-        values,
+        [row[metric] if row["is_feasible"] else np.nan for row in rows],
         color=look.colour,
         marker=look.marker,
         linestyle=look.line,

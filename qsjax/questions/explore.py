@@ -151,8 +151,7 @@ class Exploration(Result):
 
     def remarks(self) -> list[str]:
         """How many designs there are, and what cells without one would need."""
-        counts = self.counts()
-        reasons = {k: v for k, v in counts["infeasible_reasons"].items() if v}
+        reasons = {k: v for k, v in self.counts()["infeasible_reasons"].items() if v}
         listed = "; ".join(f"{name} {count:,}" for name, count in reasons.items())
         return [
             f"{self.cells:,} designs decided, {self.feasible:,} feasible.",
@@ -310,8 +309,7 @@ def _course(rows: Sequence[Row], read: Callable[[Row], str]) -> str:
 def _rates(problem: Problem, rows: Sequence[Row]) -> str:
     """What the curves of throughput say: how fast the only one is, or which one leads."""
     running = [row for row in rows if row["is_feasible"]]
-    lines = {_line(row) for row in running}
-    if len(lines) == 1:
+    if len({_line(row) for row in running}) == 1:
         ends = [
             f"{words.number(row['tokens_per_s_per_gpu'])} tokens/s/GPU {_place(row, running)}"
             for row in _ends(running)

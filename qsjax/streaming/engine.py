@@ -198,8 +198,7 @@ class Engine:
     def call(self, blocks: np.ndarray, kernel: Any, **limits: Any) -> Any:
         """Results of `kernel` for the blocks of a call, which come along the first axis."""
         moving = self._all[1].moving(self._padded(blocks))
-        counts = self._start(self._all, moving, kernel, **limits)
-        return _fetched(counts, len(blocks))
+        return _fetched(self._start(self._all, moving, kernel, **limits), len(blocks))
 
     def stream(self, blocks: np.ndarray) -> Iterator[tuple[np.ndarray, Reduced]]:
         """Reductions of the blocks, in order, a call at a time; the next call runs meanwhile."""

@@ -336,8 +336,7 @@ class Place:
         return [self.cut(part) for part in _pieces(large, 2 ** len(self._names))]
 
     def _tell(self, picked: Picked, boxes: Boxes, decided: Found) -> None:
-        winners = picked.winner[picked.real]
-        counts = np.bincount(winners + 1, minlength=self.count + 1)
+        counts = np.bincount(picked.winner[picked.real] + 1, minlength=self.count + 1)
         decided.nobody += int(counts[0])
         decided.wins += counts[1:]
         decided.tied[picked.tied] = True

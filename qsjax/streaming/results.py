@@ -176,8 +176,7 @@ def _tables(job: Job, plan: Plan, folder: Path) -> Iterator[tuple[Tally, Columns
         if cells:
             table = columns(job, plan, np.arange(first, last), cells["position"].astype(int))
             is_feasible = cells["feasible"] > 0
-            kept = {axis.name for axis in plan.axes.kept}
-            for name in set(table) - kept:
+            for name in set(table) - {axis.name for axis in plan.axes.kept}:
                 nothing: Any = "" if table[name].dtype.kind == "O" else np.nan
                 table[name] = np.where(is_feasible, table[name], nothing)
             table |= {"score": cells["score"].astype(np.float64), "feasible": cells["feasible"]}

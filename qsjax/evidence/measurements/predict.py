@@ -200,7 +200,6 @@ def _evaluate(batch: Batch, constants: Constants, convention: Convention) -> Out
     hardware = with_constants(batch.hardware, constants, batch.is_trtllm)
     found, records = served(batch, hardware, convention), records_of(batch, hardware)
     step = found.step
-    ledger = time_ledger(step, records, convention)
     return Outcome(
         tpot=step.tpot,
         wait=found.wait,
@@ -213,7 +212,7 @@ def _evaluate(batch: Batch, constants: Constants, convention: Convention) -> Out
         weights=step.capacity.weights,
         kv_per_token=step.capacity.kv_per_sequence / batch.workload.context,
         busy=found.busy,
-        resources=resource_times(ledger),
+        resources=resource_times(time_ledger(step, records, convention)),
     )
 
 

@@ -88,8 +88,7 @@ def payload(folders: Sequence[Folder]) -> dict[str, Any]:
             _table(folder.name if several else "", name, rows, convention)
             for name, rows in folder.tables.items()
         ]
-    cleaned: dict[str, Any] = finite(content)
-    return cleaned
+    return finite(content)
 
 
 def html(folders: Sequence[Folder]) -> str:

@@ -140,7 +140,6 @@ class HardwareDesign(Result):
 
     def tables(self) -> list[Table]:
         """Every quantity of every answer, and what each workload reaches."""
-        rows = self.rows()
         lines = [
             [
                 *([row["model"], row["hardware"]] if len(self.answers) > 1 else []),
@@ -150,7 +149,7 @@ class HardwareDesign(Result):
                 f"{row['marginal']:+.3f} %",
                 "edge of the range" if row["at_bound"] else "",
             ]
-            for row in rows
+            for row in self.rows()
         ]
         heads = ["model", "reference"] if len(self.answers) > 1 else []
         heads += ["quantity", "value", "over the reference", "gain for 1 % more cost", "held by"]

@@ -165,8 +165,7 @@ def refine(
     designs = take(task.stated.designs, position)
     if batch is not None:
         designs = designs._replace(batch=batch)
-    winners = Winners(with_rounding(task.stated.inputs, "relaxed"), designs)
-    laws = Laws(task, winners)
+    laws = Laws(task, Winners(with_rounding(task.stated.inputs, "relaxed"), designs))
     goal, limit = _goal_and_limit(task, laws)
     # All batches fit.
     room = _Law(lambda x: laws.values(x)[1] - WHOLE, lambda x: laws.slopes(x)[1])

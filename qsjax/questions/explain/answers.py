@@ -507,8 +507,7 @@ def _side(
         asked = problem.stated.batches
         stated = case_at(cells, 0, partition, None if asked is None else asked[0])
     if not stated.is_feasible:
-        needs = _needs(cells)
-        return Side(convention, stated, best_case(free, 0), None, needs)
+        return Side(convention, stated, best_case(free, 0), None, _needs(cells))
     # A hair more than its own TPOT, so that rounding does not exclude the design itself.
     tpot = scalar(stated.parts.step.tpot) * (1.0 + 1e-9)
     limits = problem.limits

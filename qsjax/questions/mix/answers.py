@@ -284,9 +284,8 @@ def best_for_classes(
     together = _harmonic(shares, rates)
     best, alone = _best(together), [_best(row) for row in rates]
     possible, runs = rates.max(axis=1) > 0, bool(together[best] > 0)
-    label = {k: v for k, v in cell_labels(cells)[cell].items() if k != "context"}
     return Mixture(
-        label=label,
+        label={k: v for k, v in cell_labels(cells)[cell].items() if k != "context"},
         design=_design(cells, cell, best) if runs else {},
         rate=float(together[best]),
         rate_of_own=float(_harmonic(shares, rates.max(axis=1, keepdims=True))[0]),

@@ -84,10 +84,9 @@ class Sensitivity(Result):
         name = partial(cell_name, fields=self.problem.stated.kept)
         left = len({*map(name, rows)}) - len({*map(name, at)})
         more = f"; {left} cells more with --out or --format csv" if left else ""
-        by_metric = grouped(at, lambda row: row["metric"])
         return [
             _slope_table(of_metric, name, f"{words.metric_name(metric)}{more}")
-            for metric, of_metric in by_metric.items()
+            for metric, of_metric in grouped(at, lambda row: row["metric"]).items()
         ]
 
     def record(self) -> Row:
@@ -484,8 +483,7 @@ class Hessian(Result):
         """One row for each (cell, parameter, other parameter); NaN where infeasible."""
         rows, names = [], [parameter.name for parameter in self.parameters]
         for solution, second in self.blocks:
-            cells = solution.cells
-            for cell, label in enumerate(cell_labels(cells)):
+            for cell, label in enumerate(cell_labels(solution.cells)):
                 for i, j in np.ndindex(len(names), len(names)):
                     value = second[cell, i, j] if solution.is_feasible[cell] else np.nan
                     pair = {"metric": self.metric, "parameter": names[i], "other": names[j]}

@@ -187,8 +187,7 @@ def _evict(state: State, lane: Lane, holds: Array) -> State:
     slots, fill, table = state.slots, state.filling, lane.table
     reads = holds & (fill.request >= 0)
     decodes = holds & (fill.request < 0)
-    runs = slots.finish < NEVER
-    running = jnp.where(runs, slots.request, -1)
+    running = jnp.where(slots.finish < NEVER, slots.request, -1)
     latest = _first(running == running.max())
     ticks = jnp.where(decodes, slots.finish[latest] - state.tick, 0.0)
     made = _tokens_of(ticks, table)

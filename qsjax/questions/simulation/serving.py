@@ -169,8 +169,7 @@ def simulate(deployments: Sequence[Lane], lanes: int | None = None) -> list[Outc
         width = lanes or (LANES if len(members) >= MANY else FEW_LANES)
         for begin in range(0, len(members), width):
             block = members[begin : begin + width]
-            some = [deployments[at] for at in block]
-            times, seen = _run(some, slots)
+            times, seen = _run([deployments[at] for at in block], slots)
             for lane, at in enumerate(block):
                 outcomes[at] = _outcome(deployments[at], times, seen, lane)
     return [outcomes[at] for at in range(len(deployments))]

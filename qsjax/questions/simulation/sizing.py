@@ -478,10 +478,9 @@ def _deployment(option: Option, asked: Asked, replicas: int) -> Lane:
 
 def broken(outcome: Outcome, target: Target) -> tuple[str, ...]:
     """Limits that more than the allowed share of the requests misses."""
-    limits = {"ttft": target.ttft, "tpot": target.tpot}
     missed = [
         name
-        for name, limit in limits.items()
+        for name, limit in {"ttft": target.ttft, "tpot": target.tpot}.items()
         if outcome.quantile(name, target.quantile) > limit * (1.0 + 1e-12)
     ]
     if target.rate is not None and _falls_behind(outcome):
@@ -538,9 +537,8 @@ def _tighten(brackets: list[_Bracket], asked: Asked, best: float) -> list[_Brack
 
 def _most(option: Option, target: Target) -> int:
     """Replicas beyond which none carries less: one user each, or hardly any load."""
-    dp = int(scalar(option.records.partition.dp))
     if target.users is not None:
-        return math.ceil(target.users / dp)
+        return math.ceil(target.users / int(scalar(option.records.partition.dp)))
     return int(min(MOST_REPLICAS, 64.0 * least_replicas(option, target)))
 
 
