@@ -445,8 +445,7 @@ def hardware_from(name: str | Path | None, keys: Mapping[str, Any]) -> HardwareE
     entry = toml_hardware.entry_from(document, "my-gpu", lambda _: hardware_entry(name))
     given = (f"{key}={value}" for key, value in keys.items())
     label = ", ".join([hardware_entry(name).name, *given])
-    spec = dataclasses.replace(entry.spec, label=label)
-    return dataclasses.replace(entry, name=label, spec=spec)
+    return dataclasses.replace(entry, name=label, spec=dataclasses.replace(entry.spec, label=label))
 
 
 def model_entry(

@@ -630,8 +630,7 @@ def precisions(
     before = len(problems)
     method = _method(quantisation, problems)
     scheme = _scheme(quantisation, method, problems)
-    experts = _experts(quantisation, problems)
-    rules = [*experts, *_exempt(quantisation, problems), *scheme.rules]
+    rules = [*_experts(quantisation, problems), *_exempt(quantisation, problems), *scheme.rules]
     kv = _cache(quantisation, problems)
     if len(problems) > before or not shape:
         return Stored(kv_dtype=kv)

@@ -289,8 +289,7 @@ def prefill_step(
     one = _Pass(count, prompt, cached, read, decoding, tokens, routed)
     load = compute.expert_load(ctx, routed * ctx.lay.pool_replicas)
     bound, arithmetic, hbm = _with_answers(ctx, _phases(ctx, rate, one, load), answers)
-    ring = _ring(ctx, one, context_parallel)
-    comm = _communication(ctx, rate, ring, tokens, load, bound)
+    comm = _communication(ctx, rate, _ring(ctx, one, context_parallel), tokens, load, bound)
     overhead = overheads.overhead(model, hardware, partition, workload) + answers.fixed
     overhead = overhead + overheads.eager(model, hardware, tokens) / pp
     p2p = rate.p2p.startup + tokens * rate.p2p.bandwidth

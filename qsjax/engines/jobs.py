@@ -233,8 +233,7 @@ def _runpod(text: str) -> Held | None:
             model = value
         elif flag in spelled("vllm"):
             flags += as_flag(flag, value)
-    note = "the flags are the variables of the worker"
-    return Held(started("vllm", model, flags), "", (note,))
+    return Held(started("vllm", model, flags), "", ("the flags are the variables of the worker",))
 
 
 def _options(text: str) -> Held | None:

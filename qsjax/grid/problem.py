@@ -181,8 +181,7 @@ def as_served(
     if workload is None:
         workload = workload_of(spec, weights=weights, kv=kv, context=1.0)
     # The workload has the precisions now; without them models of any stack up.
-    plain = dataclasses.replace(spec, precision=None)
-    return Served(spec.label or MODEL, plain, workload, *more)
+    return Served(spec.label or MODEL, dataclasses.replace(spec, precision=None), workload, *more)
 
 
 def served(
@@ -561,8 +560,7 @@ def _batches(problem: Problem, wrong: _Mistakes) -> tuple[float, ...] | None:
             wrong.append(("batch", "batch: given twice, and in the workload; keep one"))
         batch = np.ravel(problem.workload.batch).tolist()
     if isinstance(batch, str) and batch.isalpha() and batch not in ("largest", "best"):
-        said = f"batch: {batch!r} is not known; give largest, best, or numbers"
-        wrong.append(("batch", said))
+        wrong.append(("batch", f"batch: {batch!r} is not known; give largest, best, or numbers"))
         return None
     if batch is None or (isinstance(batch, str) and batch in ("largest", "best")):
         return None

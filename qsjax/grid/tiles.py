@@ -205,5 +205,4 @@ def count_tiles(
     def count(flag: Array) -> Array:
         return jnp.sum(jnp.broadcast_to(flag, tile), dtype=jnp.int32)
 
-    staged = Staged(counter, arguments, shape[:-1], cut)
-    return jnp.sum(staged.map(count), dtype=jnp.int32)
+    return jnp.sum(Staged(counter, arguments, shape[:-1], cut).map(count), dtype=jnp.int32)

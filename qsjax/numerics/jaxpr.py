@@ -109,11 +109,9 @@ def record(function: Callable[..., Any], tree: Any) -> Tape:
 
     leaves = [jax.ShapeDtypeStruct((), np.float64)] * tree.num_leaves
     with recording(None):
-        traced = jax.make_jaxpr(function, return_shape=True)
-        closed, result = traced(*trees.unflatten(tree, leaves))
+        closed, result = jax.make_jaxpr(function, return_shape=True)(*trees.unflatten(tree, leaves))
     writer = Writer(len(leaves))
-    results = _write(writer, closed, list(range(len(leaves))))
-    return writer.tape(results, trees.structure(result))
+    return writer.tape(_write(writer, closed, list(range(len(leaves)))), trees.structure(result))
 
 
 def on_host_by_jax(function: Callable[P, R]) -> Callable[P, R]:

@@ -213,8 +213,7 @@ def _mark_infeasible(
             )
             if len(missing) == len(members):
                 bottom, top = ax.get_ylim()
-                level = bottom * (top / bottom) ** height
-                ends.append(_End(level, name, looks[name]))
+                ends.append(_End(bottom * (top / bottom) ** height, name, looks[name]))
             height += 0.04
     colour = style.ink().text
     mark = style.mark("x", "infeasible", color=colour)

@@ -313,8 +313,7 @@ class Comparison(Result):
             return {}
         row: Row = costs(case.rate, scalar(case.parts.step.busy), economy)
         if self.requests is not None:
-            memory = scalar(case.records.hardware.hbm_bytes)
-            rules = filling_of("", memory, side.names[subject][0])
+            rules = filling_of("", scalar(case.records.hardware.hbm_bytes), side.names[subject][0])
             prompts = companion(
                 case.records, case.parts.step, *self.requests, rules, cached=self.cached
             )

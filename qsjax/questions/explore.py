@@ -344,8 +344,7 @@ def finding(twins: Sequence[Row], title: str) -> str:
     """What the ratio of a dense twin says, in a line."""
     q = _usual_twin(twins)["q"]
     same = [row for row in twins if row["q"] == q]
-    both = _ends(same)
-    ends = [f"{row['speedup_over_moe']:.2f}x {_place(row, same)}" for row in both]
+    ends = [f"{row['speedup_over_moe']:.2f}x {_place(row, same)}" for row in _ends(same)]
     if len(same) == 1:
         return f"{title}: the dense twin (q = {q:g}) has {ends[0]} of the MoE's throughput"
     rates = f"{ends[0]} and {ends[1]}"
@@ -502,8 +501,7 @@ def _twins(rows: Sequence[Row], best: Row, problem: Problem, sure: IsSure | None
 
 def _gap(twin: Row) -> str:
     """How a twin stands against the MoE, and whether that is sure."""
-    chance = twin.get("chance_over_moe", 1.0)
-    unsure = "" if is_sure(chance) else " (within the error)"
+    unsure = "" if is_sure(twin.get("chance_over_moe", 1.0)) else " (within the error)"
     return f"{words.gap(twin['speedup_over_moe'])} at {words.length(twin['context'])}{unsure}"
 
 

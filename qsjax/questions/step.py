@@ -263,8 +263,7 @@ def decode(
     """
     partition = partition or Partition()
     rules = convention if isinstance(convention, Convention) else named_convention(convention)
-    changes = {"context": context, "batch": batch}
-    records = _records(model, hardware, partition, workload, changes)
+    records = _records(model, hardware, partition, workload, {"context": context, "batch": batch})
     is_wide = _is_wide() or not is_traced((records, rules))
     with jax.enable_x64(True):
         records, rules = _checked(records, rules)
@@ -335,8 +334,7 @@ def prefill(
     Prefill(cannot run: weights do not fit; batch does not fit)
     """
     partition = partition or Partition()
-    changes = {"context": 1.0, "batch": None}
-    records = _records(model, hardware, partition, workload, changes)
+    records = _records(model, hardware, partition, workload, {"context": 1.0, "batch": None})
     is_wide = _is_wide() or not is_traced((records, prompt, prompts))
     rules = named_convention("physical")
     with jax.enable_x64(True):

@@ -122,8 +122,7 @@ class _Packs:
         """Leaves of the records at the blocks, their structure, and the axis q."""
         arrays = kept_arrays(self._plan, blocks) | self._designs
         q = arrays.pop("q", None)
-        records = place(self._job.records, arrays, self._job.convention)
-        leaves, tree = jax.tree.flatten(records)
+        leaves, tree = jax.tree.flatten(place(self._job.records, arrays, self._job.convention))
         return [np.asarray(leaf, self._job.precision) for leaf in leaves], tree, q
 
     def moving(self, blocks: np.ndarray) -> tuple[Any, ...]:

@@ -165,8 +165,7 @@ class Place:
 
     def _records(self, inner: Mapping[str, Any], at: np.ndarray) -> Records:
         designs = {name: x[at] for name, x in self._designs.items()}
-        arrays = {**self._outer, **inner, **designs}
-        return place(self._job.records, arrays, self._job.convention)
+        return place(self._job.records, {**self._outer, **inner, **designs}, self._job.convention)
 
     def _axes(self, records: Records) -> tuple[Any, Any]:
         none = jax.tree.map(lambda _: EXACT, (records, self._job.convention))

@@ -127,8 +127,7 @@ def csv_bytes(table: Mapping[str, np.ndarray]) -> bytes:
 
 
 def _of(job: Job, plan: Plan, designs: Designs) -> Columns:
-    table = columns(job, plan, designs.cell, designs.position)
-    return table | {"gpus_used": designs.gpus}
+    return columns(job, plan, designs.cell, designs.position) | {"gpus_used": designs.gpus}
 
 
 def wins_table(plan: Plan, tally: Tally) -> Columns:
@@ -219,8 +218,7 @@ def _write(job: Job, plan: Plan, wanted: Outputs, folder: Path) -> dict[str, Any
     if wanted.pareto:
         store.write(folder / "front.csv", csv_bytes(_of(job, plan, tally.edge)))
     counts = summary(job, plan, tally)
-    text = json.dumps(counts, indent=1, allow_nan=False)
-    store.write(folder / "summary.json", text.encode())
+    store.write(folder / "summary.json", json.dumps(counts, indent=1, allow_nan=False).encode())
     return counts
 
 

@@ -262,8 +262,7 @@ def _step_part(part: Part, records: Records, step: StepCost) -> tuple[ArrayLike,
     if part == "attention":
         return step.compute.attention, step.hbm.kv + step.hbm.activations.attention
     if part == "experts":
-        ctx = context_of(records, PHYSICAL)
-        flops = compute.routed_flops(ctx, step.microbatch, xp.ones(()))
+        flops = compute.routed_flops(context_of(records, PHYSICAL), step.microbatch, xp.ones(()))
         peak = compute.peak_flops(hardware, work.ffn_dtype, PHYSICAL) * hardware.eff_gemm
         return flops / peak, step.hbm.routed + step.hbm.activations.ffn
     exchange, payload = step.comm.ep, work.bytes_dispatch / (work.bytes_dispatch + work.bytes_act)

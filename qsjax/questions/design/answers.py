@@ -89,7 +89,6 @@ class HardwareDesign(Result):
         for design in self.answers:
             head = {name: design.labels[0][name] for name in ("model", "hardware", "variant", "q")}
             for name, factor in design.factors.items():
-                fields = {field: design.hardware[field] for field in members(name)}
                 rows.append(
                     {
                         **head,
@@ -97,7 +96,7 @@ class HardwareDesign(Result):
                         "factor": factor,
                         "marginal": design.marginal[name],
                         "at_bound": name in design.at_bound,
-                        "fields": fields,
+                        "fields": {field: design.hardware[field] for field in members(name)},
                     }
                 )
         return rows

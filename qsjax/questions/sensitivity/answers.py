@@ -54,8 +54,7 @@ class Sensitivity(Result):
 
     def rows(self) -> list[Row]:
         """One row for each (metric, parameter, cell); None where a cell is infeasible."""
-        switches = self.switches or [None] * len(self.blocks)
-        pairs = zip(self.blocks, switches, strict=True)
+        pairs = zip(self.blocks, self.switches or [None] * len(self.blocks), strict=True)
         return [row for slopes, changes in pairs for row in slope_rows(slopes, changes)]
 
     def summary(self) -> str:
@@ -91,11 +90,10 @@ class Sensitivity(Result):
 
     def record(self) -> Row:
         """Optima, slopes, and the spread of uncertain inputs."""
-        optima = [row for block in self.blocks for row in rows_of(block.solution)]
         record: Row = {
             "convention": self.problem.stated.convention,
             "rounding": self.blocks[0].rounding,
-            "optima": optima,
+            "optima": [row for block in self.blocks for row in rows_of(block.solution)],
             "cells": self.rows(),
         }
         if self.uncertainty is not None:
@@ -429,8 +427,7 @@ class Switching(Result):
         from qsjax import plotting
 
         drawings: dict[str, Drawing] = {}
-        name_of = partial(cell_name, fields=self.problem.stated.kept)
-        cells = grouped(_moving(self.rows()), name_of)
+        cells = grouped(_moving(self.rows()), partial(cell_name, fields=self.problem.stated.kept))
         for n, (name, moved) in enumerate(cells.items()):
             end = f"-{n + 1}" if len(cells) > 1 else ""
             drawings[f"stability{end}"] = partial(

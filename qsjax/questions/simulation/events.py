@@ -138,8 +138,7 @@ def start(slots: int, work: Traffic) -> State:
         rest=full(0.0, slots),
     )
     filling = Filling(none, *(zero,) * 8)
-    head = full(0, dtype=np.int32)
-    return State(zero, head, *(zero,) * 10, jnp.asarray(come), empty, filling)
+    return State(zero, full(0, dtype=np.int32), *(zero,) * 10, jnp.asarray(come), empty, filling)
 
 
 def _first(flags: Array) -> Array:

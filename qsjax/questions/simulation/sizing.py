@@ -298,8 +298,7 @@ def table_of(rows: Sequence[Row], names: Sequence[str], numbers: Mapping[str, st
         ]
         for row in rows
     ]
-    heads = [*names, "GPUs", "split", "TTFT ms", "TPOT ms", *numbers]
-    return Table("", heads, cells, len(names))
+    return Table("", [*names, "GPUs", "split", "TTFT ms", "TPOT ms", *numbers], cells, len(names))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -463,8 +462,7 @@ def least_replicas(option: Option, target: Target) -> float:
 
 def _of_replica(asked: Asked, records: Records) -> Asked:
     """With the rules of one attention replica of a design."""
-    replicas = sharing(records.model, records.partition)
-    return asked._replace(rules=of_replica(asked.rules, replicas))
+    return asked._replace(rules=of_replica(asked.rules, sharing(records.model, records.partition)))
 
 
 def _deployment(option: Option, asked: Asked, replicas: int) -> Lane:
@@ -765,8 +763,7 @@ def _confirm(option: Option, asked: Asked, replicas: int) -> tuple[int, Outcome,
     seen: dict[int, Outcome] = {}
     while True:
         new = [n for n in (replicas - 1, replicas) if n > 0 and n not in seen]
-        outcomes = simulate([_deployment(option, asked, n) for n in new])
-        seen |= dict(zip(new, outcomes, strict=True))
+        seen |= dict(zip(new, simulate([_deployment(option, asked, n) for n in new]), strict=True))
         less = broken(seen[replicas - 1], target) if replicas > 1 else ()
         if broken(seen[replicas], target) and replicas < most:
             replicas += 1
