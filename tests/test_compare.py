@@ -139,7 +139,7 @@ def test_an_answer_has_axes_and_pictures(answer):
     assert float(cell.tokens_per_s_per_gpu) == answer.own.rate(0, 1)
     assert list(data.subject.values) == ["MoE", "dense q=2"]
     assert data.tpot.attrs["units"] == "s"
-    assert set(answer.drawings()) == {"why", "throughput", "sure"}
+    assert set(answer.figures) == {"why", "throughput", "sure"}
 
 
 def test_a_comparison_agrees_with_an_explanation(answer):

@@ -43,8 +43,7 @@ def _rules(entry: Mapping[str, Any]) -> dict[str, str]:
 
 def _part(path: str) -> Part:
     module, _, name = path.partition(".")
-    part: Part = getattr(_MODULES[module], name)
-    return part
+    return getattr(_MODULES[module], name)
 
 
 def _family(name: str, entry: Mapping[str, Any]) -> Family:

@@ -392,8 +392,7 @@ def _state_bytes(reading: Reading, family: Family, shape: Mapping[str, float]) -
         if given is not None:
             name = str(given).removeprefix("torch.")
             if name not in _STATES:
-                problem = f'"{key}" is {given!r}; known: {", ".join(_STATES)}'
-                reading.problems.append(problem)
+                reading.problems.append(f'"{key}" is {given!r}; known: {", ".join(_STATES)}')
             return _STATES.get(name, family.state_bytes)
     return family.state_bytes
 

@@ -330,34 +330,28 @@ def _hardware(name: str) -> HardwareEntry:
 
 
 @cache
-def _model(
-    name: str,
-    told: str = "",
-    block: int = 0,
-    is_tune: bool = False,
-    context: int = 0,
-    bits: float = 0.0,
-) -> ModelEntry:
-    document = _stored("models")[name]
+def _model(match: _Match) -> ModelEntry:
+    name, document = match.entry, _stored("models")[match.entry]
     table = {key: value for key, value in document.table.items() if key != "contexts"}
     plain = dataclasses.replace(document, table=table)
     entry = toml_models.entry_from(plain, name, model_entry)
-    entry = dataclasses.replace(entry, max_context=context or entry.max_context)
-    entry = _stored_as(entry, told, block, bits) if told else entry
-    if not is_tune:
+    entry = dataclasses.replace(entry, max_context=match.context or entry.max_context)
+    entry = _stored_as(entry, match) if match.format else entry
+    if not match.is_tune:
         return entry
     tune = f"Taken for a fine-tune of {name} by its name, for up to {entry.max_context:,} tokens"
     note = f"{entry.note} {tune}; its config.json tells more."
     return dataclasses.replace(entry, note=note.strip())
 
 
-def _stored_as(entry: ModelEntry, told: str, block: int, bits: float) -> ModelEntry:
+def _stored_as(entry: ModelEntry, match: _Match) -> ModelEntry:
     """A model in the format of weights that a name tells: "Qwen3-32B-FP8".
 
     As in the checkpoints of publishers, experts of 4 bits leave attention in 16. One that is
     published so already stays as it is. The bits of a GGUF file are those of all matrices in the
     mean, which engines multiply in 16.
     """
+    told, bits = match.format, match.bits
     if bits:
         form = Format("bf16" if bits >= 16 else "fp8" if bits > 6 else "fp4", bits / 8.0, "bf16")
     else:
@@ -371,7 +365,7 @@ def _stored_as(entry: ModelEntry, told: str, block: int, bits: float) -> ModelEn
         attn_weight_dtype=attention,
         multiply_dtype=form.multiply,
         kv_dtype=entry.kv_dtype,
-        weight_block=block,
+        weight_block=match.block,
         state_bytes=entry.state_bytes,
         index_bytes=entry.index_bytes,
         weight_bytes=form.special,
@@ -459,8 +453,7 @@ def hardware_from(name: str | Path | None, keys: Mapping[str, Any]) -> HardwareE
     entry = toml_hardware.entry_from(document, "my-gpu", lambda _: hardware_entry(name))
     given = (f"{key}={value}" for key, value in keys.items())
     label = ", ".join([hardware_entry(name).name, *given])
-    spec = dataclasses.replace(entry.spec, label=label)
-    return dataclasses.replace(entry, name=label, spec=spec)
+    return dataclasses.replace(entry, name=label, spec=dataclasses.replace(entry.spec, label=label))
 
 
 def model_entry(
@@ -477,7 +470,7 @@ def model_entry(
         return huggingface.load(name)
     path = _path(name, (".toml", ".json"), extending)
     if path is None:
-        return _model(*_found("models", str(name)))
+        return _model(_found("models", str(name)))
     if path.suffix.lower() != ".toml":
         return huggingface.load(path)
     parent = partial(model_entry, extending=(*extending, path))

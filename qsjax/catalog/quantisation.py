@@ -419,8 +419,7 @@ def _in_the_mean(stored: float) -> Format:
 def _aqlm(table: Table, problems: list[str]) -> Scheme:
     keys = ("num_codebooks", "nbits_per_codebook", "in_group_size")
     books, bits, group = (_number(table, key, problems) for key in keys)
-    stored = books * bits / (8 * group) if group else 0.5
-    return Scheme(_in_the_mean(stored))
+    return Scheme(_in_the_mean(books * bits / (8 * group) if group else 0.5))
 
 
 def _exl(table: Table, problems: list[str]) -> Scheme:
@@ -631,8 +630,7 @@ def precisions(
     before = len(problems)
     method = _method(quantisation, problems)
     scheme = _scheme(quantisation, method, problems)
-    experts = _experts(quantisation, problems)
-    rules = [*experts, *_exempt(quantisation, problems), *scheme.rules]
+    rules = [*_experts(quantisation, problems), *_exempt(quantisation, problems), *scheme.rules]
     kv = _cache(quantisation, problems)
     if len(problems) > before or not shape:
         return Stored(kv_dtype=kv)

@@ -46,8 +46,7 @@ def keys_of(field: str) -> dict[str, float]:
     facts = FACTS[field]
     if facts.unit not in DIMENSIONS:
         return {facts.key: 1.0}
-    units = DIMENSIONS[facts.unit].units
-    return {f"{facts.key}_{unit}": factor for unit, factor in units.items()}
+    return {f"{facts.key}_{unit}": factor for unit, factor in DIMENSIONS[facts.unit].units.items()}
 
 
 KEYS = (*(key for field in FACTS for key in keys_of(field)), *OTHER)

@@ -30,5 +30,4 @@ def command(models: tuple[str, ...], **flags: Any) -> Result:
       qsjax binding deepseek-v3 --hardware h200-sxm
       qsjax binding llama-3.1-70b --hardware h100-sxm,b200-sxm --gpus 8 --parameter hbm_bw,flops
     """
-    problem = problem_of(models, flags, (CONTEXT,))
-    return binding(problem, flags["parameter"], flags["points"])
+    return binding(problem_of(models, flags, (CONTEXT,)), flags["parameter"], flags["points"])

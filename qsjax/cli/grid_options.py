@@ -38,10 +38,9 @@ def problem_of(
         **more: further arguments of `Problem`, or others in place of those of the flags.
     """
     given = [models] if isinstance(models, str) else list(models)
-    stated = serving_options.contexts_of(flags)
     arguments: dict[str, Any] = {
         "gpus": [int(count) for count in flags["gpus"]],
-        "context": stated or contexts,
+        "context": serving_options.contexts_of(flags) or contexts,
         "twins": flags["twins"],
         "batch": flags.get("batch") or None,
         "axes": options.axis_overrides(**{name: flags.get(name) for name in AXES}),

@@ -32,5 +32,4 @@ def command(model: str, requests: Path, **flags: Any) -> Result:
       qsjax mix mixtral-8x7b requests.csv --hardware h100-sxm --gpus 8 --max-tpot 30ms
       qsjax mix gpt-oss-120b requests.csv --hardware h100-sxm --gpus 8 --together
     """
-    problem = problem_of(model, flags)
-    return mix(problem, requests, together=flags["together"])
+    return mix(problem_of(model, flags), requests, together=flags["together"])

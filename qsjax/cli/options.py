@@ -211,8 +211,7 @@ dtype_options = options(
 
 def context_option(default: str) -> Callable[[Any], Any]:
     """The flag for contexts; what is taken without it differs from verb to verb."""
-    text = f"Contexts, as 1k,128k,1M.  [default: {default}]"
-    return flag("--context", WHOLE, text)
+    return flag("--context", WHOLE, f"Contexts, as 1k,128k,1M.  [default: {default}]")
 
 
 quality_options = options(

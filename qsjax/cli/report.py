@@ -24,5 +24,4 @@ def command(folders: tuple[Path, ...], out: Path | None) -> None:
     """
     from qsjax.output import report  # matplotlib's palette behind it takes half a second
 
-    path = report.write(folders, out or folders[0])
-    click.echo(f"Written: {path}")
+    click.echo(f"Written: {report.write(folders, out or folders[0])}")

@@ -111,8 +111,7 @@ def rates(ctx: Context) -> Rates:
     phases, routed = _compute(ctx)
     bandwidth = xp.asarray(hardware.hbm_bw)
     streaming = bandwidth * hardware.eff_weight_read
-    attended = compute.attended_tokens(model, work)
-    kv = traffic.kv_bytes(ctx, attended, one)
+    kv = traffic.kv_bytes(ctx, compute.attended_tokens(model, work), one)
     pool = compute.streamed_pool(model, conv)
     p2p = communication.pipeline(ctx)
     reduction = communication.tensor_parallel(ctx, tokens)

@@ -106,9 +106,8 @@ def attention_flops_per_token(
     (https://github.com/deepseek-ai/FlashMLA), sparse prefill in multi-query mode.
     """
     topk = xp.asarray(model.sparse_topk)
-    latent = xp.asarray(model.kv_latent)
     per_head = xp.where(
-        latent > 0,
+        xp.asarray(model.kv_latent) > 0,
         2.0 * (xp.asarray(model.qk_nope_dim) + model.rope_dim + model.v_head_dim),
         4.0 * xp.asarray(model.head_dim),
     )
@@ -298,8 +297,7 @@ def prefill_step(
     )
     load = compute.expert_load(ctx, one.routed * ctx.lay.pool_replicas)
     bound, arithmetic, hbm = _with_answers(ctx, _phases(ctx, rate, one, load), answers)
-    ring = _ring(ctx, one, context_parallel)
-    comm = _communication(ctx, rate, ring, met, load, bound)
+    comm = _communication(ctx, rate, _ring(ctx, one, context_parallel), met, load, bound)
     overhead = overheads.overhead(model, hardware, partition, workload) + answers.fixed
     overhead = overhead + overheads.eager(model, hardware, tokens) / pp
     p2p = rate.p2p.startup + met * rate.p2p.bandwidth

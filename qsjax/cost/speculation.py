@@ -110,8 +110,7 @@ def draft_seconds(draft: ModelSpec, records: Records, convention: Convention) ->
     """
     bare = dataclasses.replace(records.hardware, sequence_overhead=0.0)
     work = records.workload.replace(query_tokens=1.0, tokens_per_step=1.0, draft_time=0.0)
-    own = Records(draft, bare, _alone(records.partition), work)
-    return decode_step(own, convention).tpot
+    return decode_step(Records(draft, bare, _alone(records.partition), work), convention).tpot
 
 
 def draft_bytes(draft: ModelSpec, records: Records, convention: Convention) -> tuple[Array, Array]:
@@ -122,8 +121,7 @@ def draft_bytes(draft: ModelSpec, records: Records, convention: Convention) -> t
     """
     drafting = records._replace(model=draft, partition=_alone(records.partition))
     cap = capacity(context_of(drafting, convention))
-    share = layer_params(draft) / params.total_params(draft)
-    return share * cap.weights, cap.kv_per_sequence
+    return layer_params(draft) / params.total_params(draft) * cap.weights, cap.kv_per_sequence
 
 
 def speculated(

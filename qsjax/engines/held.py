@@ -139,8 +139,7 @@ def _experts(
     model = entry.spec
     if own != MXFP4 or not model.is_moe:
         return _Experts(own)
-    record = {"notes": deployment.words}
-    rule = kernels.kernels_of(record, deployment.engine or "", hardware)
+    rule = kernels.kernels_of({"notes": deployment.words}, deployment.engine or "", hardware)
     factor = padding(model, rule, part)
     share = 1.0 - scalar(model.dense_layers) / scalar(model.layers)
     note = f"the experts' kernels are those of {rule.name}"
@@ -250,8 +249,7 @@ def held(
         raise ValueError(
             f"{NAMES[engine]} does not run on {hardware.name}; give another --hardware"
         )
-    weight = scalar(workload.bytes_ffn_weight)
-    experts = _experts(deployment, entry, hardware, partition, weight)
+    experts = _experts(deployment, entry, hardware, partition, scalar(workload.bytes_ffn_weight))
     notes = experts.notes
     bytes_kv = scalar(workload.bytes_kv)
     own = own_cache(engine, entry.spec, hardware)

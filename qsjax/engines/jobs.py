@@ -198,8 +198,7 @@ def _service(text: str) -> Held | None:
     if not name.startswith("hf://"):
         name = _value(model, "name")
     command = started("vllm", name.removeprefix("hf://"), flags)
-    template = under(spec, "template")
-    if more := _MORE_ARGS.search(template):
+    if more := _MORE_ARGS.search(under(spec, "template")):
         command += " " + " ".join((more["block"] or more["line"]).split())
     note = "the service's template and parallelism, without those of its prefill workers"
     return Held(command, "", (note,))
@@ -234,8 +233,7 @@ def _runpod(text: str) -> Held | None:
             model = value
         elif flag in spelled("vllm"):
             flags += as_flag(flag, value)
-    note = "the flags are the variables of the worker"
-    return Held(started("vllm", model, flags), "", (note,))
+    return Held(started("vllm", model, flags), "", ("the flags are the variables of the worker",))
 
 
 def _options(text: str) -> Held | None:
@@ -384,25 +382,20 @@ def _chart(text: str) -> Held | None:
         return None
     head, words = heads[0]
     engine = "sglang" if "sglang" in text.lower() else "vllm"
-    read, flags = _read(engine), list[str]()
     beside = rf"^{head['lead']}(\w+):[ \t]*['\"]?([\w.-]+)['\"]?[ \t]*(?:#.*)?$"
-    for key, value in re.findall(beside, text, re.MULTILINE):
-        flag = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", key).lower().replace("_", "-")
-        if flag in read - {"quantization"} and value != "null":
-            flags += as_flag(flag, value)
+    told = {k: x for k, x in re.findall(beside, text, re.MULTILINE) if x != "null"}
+    flags = _flags_of({k: x for k, x in told.items() if k != "quantization"}, engine)
     note = "the flags that a chart or a tool passes on: what it adds by itself is not known"
     return Held(started(engine, model[1], [*flags, *words]), "", (note,))
 
 
 _NAMES_MODEL = re.compile(r"(?:hf://)?(\w[\w.-]*/\w[\w.-]*)")
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def _flags_of(tree: Mapping[str, Any], engine: str) -> list[str]:
     """The flags of an engine that keys of a mapping are, also `maxModelLen` for `max-model-len`."""
-    named = {_CAMEL.sub("-", key).lower().replace("_", "-"): x for key, x in tree.items()}
     read, words = _read(engine), list[str]()
-    for name, value in named.items():
+    for name, value in settings.dashed(tree).items():
         if name in read and value is not None and not isinstance(value, dict | list):
             words += as_flag(name, str(value))
     return words

@@ -80,8 +80,7 @@ def name_of(record: Mapping[str, Any], engine: str, hardware: Named) -> Kernels:
         if stated not in get_args(Kernels):
             known = ", ".join(get_args(Kernels))
             raise ValueError(f"unknown kernels of the experts {stated!r}; use {known}")
-        name: Kernels = stated
-        return name
+        return stated
     remarked = _remarked(record)
     if remarked is not None:
         return remarked

@@ -39,7 +39,6 @@ _MAPPING = re.compile(
     re.M,
 )
 _SERVED = re.compile(r"^[ \t-]*(model_source|model_id|modelURL)\s*:\s*['\"]?([^\s'\"#]+)", re.M)
-_CAMEL = re.compile(r"(?<=[a-z0-9])[A-Z]")
 
 
 def _call_at(text: str, start: int) -> str:
@@ -220,8 +219,7 @@ def _beside_url(text: str) -> dict[str, Any]:
     """What the production stack's operator has of the engine beside the address of a model."""
     for one in settings.mappings(text):
         if "modelURL" in one and "vllmConfig" not in one:
-            told = {_CAMEL.sub(r"-\g<0>", key).lower(): x for key, x in one.items()}
-            return {name: x for name, x in told.items() if name in spelled("vllm")}
+            return {k: x for k, x in settings.dashed(one).items() if k in spelled("vllm")}
     return {}
 
 
@@ -230,7 +228,7 @@ def _in_mapping(text: str) -> str:
     given = settings.mapping(jobs.below(text[found.end() :], len(found["indent"]))) if found else {}
     if not found or not given:
         return ""
-    given = {_CAMEL.sub(r"-\g<0>", key).lower(): value for key, value in given.items()}
+    given = settings.dashed(given)
     listed = given.pop("extra-args", None)
     given = _beside_url(text) | given
     served = dict(reversed(_SERVED.findall(text)))

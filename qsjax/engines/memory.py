@@ -180,8 +180,7 @@ def static_base(capacity: float, ranks: float) -> float:
         capacity: HBM of an accelerator [B].
         ranks: accelerators that work together.
     """
-    context = load_engines()["shared"]["context"]
-    return visible_bytes(capacity) - _held(context, ranks)
+    return visible_bytes(capacity) - _held(load_engines()["shared"]["context"], ranks)
 
 
 def usable_bytes(one: OperatingPoint, found: Facts, weights: float, per_token: float) -> float:

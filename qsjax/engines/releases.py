@@ -105,8 +105,7 @@ def speculation(record: Mapping[str, Any], found: Mapping[str, float]) -> tuple[
         return 1.0, 1.0
     run = found.get("draft_tokens", 2.0)
     # "accept length 1.8-1.9": the middle of the range that follows.
-    text = str(record.get("notes") or "")
-    span = re.search(rf"accept length {_NUMBER}-{_NUMBER}", text)
+    span = re.search(rf"accept length {_NUMBER}-{_NUMBER}", str(record.get("notes") or ""))
     if span:
         return run, 0.5 * (float(span.group(1)) + float(span.group(2)))
     return run, found.get("accepted", 1.85)
@@ -126,8 +125,7 @@ def version(record: Mapping[str, Any]) -> tuple[int, ...] | None:
 
 def issue(record: Mapping[str, Any]) -> int | None:
     """Number of vLLM's issue or pull request that is the source; None for other sources."""
-    source = str(record.get("source") or "")
-    found = re.search(r"vllm-project/vllm/(?:issues|pull)/(\d+)", source)
+    found = re.search(r"vllm-project/vllm/(?:issues|pull)/(\d+)", str(record.get("source") or ""))
     return int(found[1]) if found else None
 
 

@@ -20,13 +20,21 @@ def _pairs(tree: Mapping[str, Any], lead: str = "") -> Iterator[tuple[str, str]]
             yield f"{lead}{key}", value if isinstance(value, str) else json.dumps(value)
 
 
-def mapping(text: str) -> dict[str, Any]:
+def mapping(text: str, loader: Any = yaml.SafeLoader) -> dict[str, Any]:
     """The keys of a text of YAML with their values, none where it is no such text."""
     try:
-        tree = yaml.safe_load(text)
+        tree = yaml.load(text, Loader=loader)
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return {str(key): value for key, value in tree.items()} if isinstance(tree, dict) else {}
+
+
+def dashed(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping with its keys as flags are spelt: `max-model-len` for `maxModelLen`."""
+    return {_CAMEL.sub("-", key).lower().replace("_", "-"): x for key, x in tree.items()}
+
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 _LONGEST = 100_000  # characters of a manifest; longer texts are none
@@ -54,16 +62,10 @@ def in_blocks(text: str) -> str:
     >>> in_blocks("args: [--port, '80']\n")
     "args:\n- --port\n- '80'\n"
     """
-    if len(text) > _LONGEST or not _FLOW.search(text):
+    is_short = len(text) <= _LONGEST and _FLOW.search(text)
+    if not (tree := mapping(text, yaml.BaseLoader) if is_short else {}):
         return text
-    try:
-        tree = yaml.load(text, Loader=yaml.BaseLoader)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return text
-    if not isinstance(tree, dict):
-        return text
-    whole: str = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=float("inf"))
-    return whole
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=float("inf"))
 
 
 def read(path: str, text: str | None = None) -> list[str]:

@@ -128,8 +128,7 @@ def _rests_on(spread: Spread, row: tuple[str, ...]) -> str:
 def deviation(spread: Spread, error: Error) -> np.ndarray:
     """Standard deviation of the logarithm of measured over predicted time, one a prediction."""
     fit = np.einsum("ni,ij,nj->n", error.slopes, spread.covariance, error.slopes)
-    sigma: np.ndarray = np.sqrt(error.variance + fit)
-    return sigma
+    return np.sqrt(error.variance + fit)
 
 
 def check_level(level: Any) -> None:
@@ -148,8 +147,7 @@ def quantile(spread: Spread, level: float) -> float:
 
 def factor_of(spread: Spread, error: Error, level: float = LEVEL) -> np.ndarray:
     """Factor by which measured times are off at most, either way, with a probability of `level`."""
-    factor: np.ndarray = np.exp(quantile(spread, level) * deviation(spread, error))
-    return factor
+    return np.exp(quantile(spread, level) * deviation(spread, error))
 
 
 def chance_below(spread: Spread, z: float) -> float:

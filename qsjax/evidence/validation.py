@@ -154,8 +154,7 @@ class Report(Result):
             if rows:
                 found.append({"what": group.name, "role": group.role, **_errors(rows)})
         if self.is_shipped:
-            errors = left_out()["accelerator"]["all"]
-            found.append({"what": IN_TURN, "role": "left out", **errors})
+            found.append({"what": IN_TURN, "role": "left out", **left_out()["accelerator"]["all"]})
         return found
 
     def summary(self) -> str:

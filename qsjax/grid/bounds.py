@@ -204,8 +204,7 @@ class Judge:
         }
 
     def _arguments(self, fields: Fields, designs: Designs) -> tuple[Any, ...]:
-        inputs = write(self.region.inputs, fields)
-        return Winners(inputs, designs), self.cells.limits, self.economy
+        return Winners(write(self.region.inputs, fields), designs), self.cells.limits, self.economy
 
     def _axes(self, designs: Designs, *, sloped: bool = True) -> Any:
         """Numbers of axes in the structure of `_arguments`."""

@@ -89,8 +89,7 @@ def records_at(cells: Cells, cell: int, partition: Partition) -> Records:
 
 def case_at(cells: Cells, cell: int, partition: Partition, batch: float | None) -> Case:
     """A design, stated or chosen, in a cell."""
-    records = records_at(cells, cell, partition)
-    return case_of(records, take(cells.inputs, cell).convention, batch)
+    return case_of(records_at(cells, cell, partition), take(cells.inputs, cell).convention, batch)
 
 
 def best_partition(cells: Cells) -> Partition | None:

@@ -115,8 +115,7 @@ class Cells:
 def served_model(inputs: Inputs) -> ModelSpec:
     """The model of every row: the mixture itself, or its dense twin where q > 0."""
     is_twin = xp.greater(inputs.q, 0)
-    q = xp.where(is_twin, inputs.q, 1.0)
-    twin = dense_twin(inputs.model, q, inputs.convention.twin)
+    twin = dense_twin(inputs.model, xp.where(is_twin, inputs.q, 1.0), inputs.convention.twin)
 
     def choose(own: Array, other: Array) -> Array:
         return own if other is own else xp.where(is_twin, other, own)
@@ -174,8 +173,7 @@ step_on_host, model_on_host = on_host(step_of), on_host(served_model)
 
 def records_on_host(inputs: Inputs, partition: Partition) -> Records:
     """The records of designs with these inputs."""
-    model = model_on_host(inputs)
-    return Records(model, inputs.hardware, partition, inputs.workload, inputs.gpus)
+    return Records(model_on_host(inputs), inputs.hardware, partition, inputs.workload, inputs.gpus)
 
 
 def label_of(cells: Cells) -> dict[str, Any]:

@@ -160,8 +160,7 @@ def remarks(records: Records, convention: Convention, attention: Roof | None = N
             f"tp={tp:g} leaves its island of {island:g} GPUs, so every all-reduce crosses the slow "
             f"fabric ({slow:g} GB/s per GPU against {fast:g}); pp or dp keeps tp inside"
         )
-    split = _cache_layout(model, tp, mla_layout=convention.mla_cache)[1]
-    copies = tp / float(split)
+    copies = tp / float(_cache_layout(model, tp, mla_layout=convention.mla_cache)[1])
     if copies > 1:
         heads = f"there are {scalar(model.kv_heads):g} KV heads"
         why = "all heads share its latent" if scalar(model.kv_latent) > 0 else heads

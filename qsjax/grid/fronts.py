@@ -140,11 +140,10 @@ def front_of_cell(
     points, evaluated = _points(candidates, largest, batches, cells.limits)
     (inputs, (partition, _)), economy = candidates.flat(points.row.astype(np.int64))
     winners = Winners(inputs, Designs(partition, points.batch))
-    step = full(step_on_host(winners), points.batch.shape)
     return Front(
         label=cell_labels(cells)[cell],
         winners=winners,
-        step=step,
+        step=full(step_on_host(winners), points.batch.shape),
         economy=economy,
         decided=cells.enumerated * len(batches),
         evaluated=evaluated,

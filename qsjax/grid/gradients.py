@@ -68,8 +68,7 @@ def _held_step(winners: Winners, offset: Array) -> StepCost:
         largest = largest + _step(Winners(smooth, designs)).capacity.max_batch
     batch = largest if designs.batch is None else designs.batch
     step = _step(Winners(smooth, Designs(designs.partition, batch)))
-    capacity = step.capacity._replace(max_batch=largest)
-    return dataclasses.replace(step, capacity=capacity)
+    return dataclasses.replace(step, capacity=step.capacity._replace(max_batch=largest))
 
 
 def _offset(winners: Winners) -> Array:
@@ -133,8 +132,7 @@ def _slopes_beside(
     at = tuple(v * (1.0 + side * SIDE_STEP * m) for v, m in zip(values, mask, strict=True))
     direction = tuple(v * m for v, m in zip(values, mask, strict=True))
     logs_of = _logs(winners, members, metrics, economy, _offset(winners))
-    slopes: Values = jax.jvp(logs_of, (at,), (direction,))[1]
-    return slopes
+    return jax.jvp(logs_of, (at,), (direction,))[1]
 
 
 def _kinks(
@@ -282,8 +280,7 @@ def slopes_at_rate(
     of_time = slopes_at(winners, parameters, ["tpot"], one_sided=False).elasticity[0]
     of_rate = slopes_at(free, parameters, ["tokens_per_s_per_gpu"], one_sided=False).elasticity[0]
     amplification = np.where(is_full, 1.0, 1.0 / np.asarray(_slope_in_batch(winners)))
-    elasticity = np.where(is_full, of_rate, -of_time * amplification)
-    return RateSlopes(amplification, -of_time, elasticity)
+    return RateSlopes(amplification, -of_time, np.where(is_full, of_rate, -of_time * amplification))
 
 
 def hessian_at(

@@ -41,8 +41,7 @@ Arrays = dict[str, np.ndarray]
 
 @on_host
 def _log_tpot(records: Records, convention: Convention) -> Any:
-    step = decode_step(records, convention)
-    return safe_log(xp.asarray(step.tpot))
+    return safe_log(xp.asarray(decode_step(records, convention).tpot))
 
 
 def _slopes(records: Records, rules: Convention, names: tuple[str, ...], count: int) -> np.ndarray:
@@ -76,8 +75,7 @@ def _error(
         "kind": np.where(experts > 1, "MoE", "dense"),
         "regime": regimes,
     }
-    slopes = _slopes(records, rules, spread.constants, count)
-    return error_of(spread, groups, slopes)
+    return error_of(spread, groups, _slopes(records, rules, spread.constants, count))
 
 
 def bounds_of(solution: Solution, level: float) -> Arrays:

@@ -131,13 +131,12 @@ def _reduce(table: _Table, shape: tuple[int, int], xp: Any) -> Best:
     def count(bits: Any, names: Any, where: Any) -> Any:
         return xp.stack([xp.sum(((bits & bit) != 0) & where, axis=-1) for bit in names.values()])
 
-    at = best.position[:, None]
     return Best(
         position=best.position,
         score=best.score,
         second=second.position,
         second_score=second.score,
-        batch=xp.take_along_axis(full(table.batch), at, axis=-1)[:, 0],
+        batch=xp.take_along_axis(full(table.batch), best.position[:, None], axis=-1)[:, 0],
         feasible=xp.sum(allowed, axis=-1),
         reasons=count(why, REASONS, xp.ones((), bool)),
         limits=count(broken, LIMITS, runs),
@@ -216,8 +215,7 @@ def _best_listed(
     parts: list[Best] = []
     for k in over(range(0, len(at), block)):
         own, prices = take((rows, economy), at[k : k + block])
-        found = _best(own, cells.designs, cells.limits, prices, **how)
-        parts.append(trees.map(np.asarray, found))
+        parts.append(trees.map(np.asarray, _best(own, cells.designs, cells.limits, prices, **how)))
     return Best(
         *(np.concatenate(column, axis=-1)[..., :count] for column in zip(*parts, strict=True))
     )
@@ -265,8 +263,7 @@ def candidates_of(cells: Cells, inputs: Inputs, economy: Economy) -> tuple[Candi
     table = _table_on_host(
         columns, designs, Limits(), prices, objective="tokens_per_s_per_gpu", is_limited=False
     )
-    why = np.broadcast_to(table.reasons, shape)
-    row, position = np.nonzero(why == 0)
+    row, position = np.nonzero(np.broadcast_to(table.reasons, shape) == 0)
     largest = np.broadcast_to(table.batch, shape)[row, position]
     candidates = Candidates(Winners(columns, designs), prices, row, position, largest)
     return candidates, _reduce(table, shape, np)

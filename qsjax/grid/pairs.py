@@ -113,8 +113,7 @@ def _judge(
     inputs, designs = winners
     step = step_of(Winners(inputs, designs._replace(batch=xp.maximum(batch, 1.0))))
     broken = violations(limits, designs.partition, inputs.hardware, step, economy)
-    score = score_of(objective, step, economy)
-    return Judged(score, step.tokens_per_s_per_gpu, step.gpus, broken)
+    return Judged(score_of(objective, step, economy), step.tokens_per_s_per_gpu, step.gpus, broken)
 
 
 judge = on_host(_judge)

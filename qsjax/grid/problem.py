@@ -181,8 +181,7 @@ def as_served(
     if workload is None:
         workload = workload_of(spec, weights=weights, kv=kv, context=1.0)
     # The workload has the precisions now; without them models of any stack up.
-    plain = dataclasses.replace(spec, precision=None)
-    return Served(spec.label or MODEL, plain, workload, *more)
+    return Served(spec.label or MODEL, dataclasses.replace(spec, precision=None), workload, *more)
 
 
 def served(
@@ -498,8 +497,7 @@ def _workload(given: Workload | Mapping[str, Any], own: Workload) -> Workload:
         known = {field.name for field in dataclasses.fields(Workload)} - {"context", "batch"}
         checks.check_names("workload", given, sorted(known))
         given = dataclasses.replace(own, **given)
-    checked: Workload = checks.check_records(workload=given)[0]
-    return checked
+    return checks.check_records(workload=given)[0]
 
 
 def _repeated(what: str, given: Sequence[Any], items: Sequence[Any]) -> list[tuple[str, str]]:
@@ -562,8 +560,7 @@ def _batches(problem: Problem, wrong: _Mistakes) -> tuple[float, ...] | None:
             wrong.append(("batch", "batch: given twice, and in the workload; keep one"))
         batch = np.ravel(problem.workload.batch).tolist()
     if isinstance(batch, str) and batch.isalpha() and batch not in ("largest", "best"):
-        said = f"batch: {batch!r} is not known; give largest, best, or numbers"
-        wrong.append(("batch", said))
+        wrong.append(("batch", f"batch: {batch!r} is not known; give largest, best, or numbers"))
         return None
     if batch is None or (isinstance(batch, str) and batch in ("largest", "best")):
         return None
@@ -767,8 +764,7 @@ def _axis_values(name: str, values: Sequence[Any]) -> str:
             return f"{value / MS:,.6g} ms"
         return with_unit(value, unit, 6) if unit in DIMENSIONS else f"{value:,.10g}"
 
-    texts = map(told, ends)
-    return (" to " if len(values) > LISTED else ", ").join(texts)
+    return (" to " if len(values) > LISTED else ", ").join(map(told, ends))
 
 
 def kernels_used(problem: Problem) -> list[str]:

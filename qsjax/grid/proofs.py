@@ -76,8 +76,7 @@ def _column(bounds: Bounds, at: np.ndarray) -> Bounds:
     def pick(x: Any) -> Any:
         return np.take_along_axis(x, at[:, None], axis=1) if isinstance(x, np.ndarray) else x
 
-    found: Bounds = trees.map(pick, bounds)
-    return found
+    return trees.map(pick, bounds)
 
 
 def _largest(low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -136,8 +135,7 @@ class Arena:
 
     def __init__(self, judges: Sequence[Judge]) -> None:
         self.judges = list(judges)
-        is_less = METRICS[judges[0].cells.objective].less_is_better
-        self.sign = -1.0 if is_less else 1.0
+        self.sign = -1.0 if METRICS[judges[0].cells.objective].less_is_better else 1.0
         self.parameters = len(judges[0].region.parameters)
 
     def everything(self, parts: int = 1) -> tuple[np.ndarray, ...]:
@@ -173,8 +171,7 @@ class Arena:
             at = np.where(wrong, -1, table.argmax(axis=1))
             for best in np.unique(at[~wrong]):
                 rows = np.flatnonzero(at == best)
-                ahead = judge.exact(units[rows], np.array([best])).ahead
-                for gap in ahead.values():
+                for gap in judge.exact(units[rows], np.array([best])).ahead.values():
                     wrong[rows] |= np.broadcast_to(gap, (len(rows), 1))[:, 0] < 0
         return wrong
 

@@ -120,8 +120,7 @@ def scores_of(
     score = -value if METRICS[objective].less_is_better else value
     score = xp.where(is_legal, score, lowest(score.dtype))
     score = xp.where(fits, score, -xp.inf)
-    feasible = is_legal & fits
-    return Scored(score, step.gpus if gpus is None else None, feasible, broken)
+    return Scored(score, step.gpus if gpus is None else None, is_legal & fits, broken)
 
 
 def scores(records: Records, convention: Convention, objective: StepObjective) -> Scored:

@@ -111,8 +111,7 @@ def _highest(score: Array) -> Array:
     """Highest score along the designs."""
     # Not by `max`: in float32 XLA leaves that to a library, three times as slow as its own loop.
     start = jnp.array(-jnp.inf, score.dtype)
-    axis = score.ndim + DESIGNS
-    return jax.lax.reduce(score, start, _larger, (axis,))
+    return jax.lax.reduce(score, start, _larger, (score.ndim + DESIGNS,))
 
 
 def _totals(
@@ -186,8 +185,7 @@ def reduce_tiles(
             names: jnp.broadcast_to(x, (*x.shape[:-2], cut.parts, x.shape[-1]))
             for names, x in count_designs(scored).items()
         }
-        highest = _highest(scored.score)
-        return highest, codes, None if extra is None else extra(scored)
+        return _highest(scored.score), codes, None if extra is None else extra(scored)
 
     staged = Staged(scorer, arguments, kept, cut)
     highest, codes, further = staged.map(finish)
@@ -207,5 +205,4 @@ def count_tiles(
     def count(flag: Array) -> Array:
         return jnp.sum(jnp.broadcast_to(flag, tile), dtype=jnp.int32)
 
-    staged = Staged(counter, arguments, shape[:-1], cut)
-    return jnp.sum(staged.map(count), dtype=jnp.int32)
+    return jnp.sum(Staged(counter, arguments, shape[:-1], cut).map(count), dtype=jnp.int32)

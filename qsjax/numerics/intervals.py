@@ -86,8 +86,7 @@ def _times(a: Pair, b: Pair) -> Pair:
         return both, both
     if _all(al >= 0) and _all(bl >= 0):
         return _clean(al * bl), _clean(ah * bh)
-    ends = [_clean(x * y) for x in (al, ah) for y in (bl, bh)]
-    return _hull_of(ends)
+    return _hull_of([_clean(x * y) for x in (al, ah) for y in (bl, bh)])
 
 
 def _hull_of(ends: list[Any]) -> Pair:
@@ -414,8 +413,7 @@ def _compared(name: str, a: Any, b: Any) -> Enclosed:
             sure = (al == ah) & (bl == bh) & (al == bl)
             may = ~((ah < bl) | (al > bh))
             sure, may = (sure, may) if name == "equal" else (~may, ~sure)
-    axes = {**_axes(a), **_axes(b)}
-    return Enclosed(sure, may, axes, relative=False)
+    return Enclosed(sure, may, {**_axes(a), **_axes(b)}, relative=False)
 
 
 def _axes(x: Any) -> Slopes:

@@ -109,11 +109,9 @@ def record(function: Callable[..., Any], tree: Any) -> Tape:
 
     leaves = [jax.ShapeDtypeStruct((), np.float64)] * tree.num_leaves
     with recording(None):
-        traced = jax.make_jaxpr(function, return_shape=True)
-        closed, result = traced(*trees.unflatten(tree, leaves))
+        closed, result = jax.make_jaxpr(function, return_shape=True)(*trees.unflatten(tree, leaves))
     writer = Writer(len(leaves))
-    results = _write(writer, closed, list(range(len(leaves))))
-    return writer.tape(results, trees.structure(result))
+    return writer.tape(_write(writer, closed, list(range(len(leaves)))), trees.structure(result))
 
 
 def on_host_by_jax(function: Callable[P, R]) -> Callable[P, R]:
@@ -128,8 +126,7 @@ def on_host_by_jax(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return played(*args, **options)
         except UnknownOperationError:
-            found: R = _compiled(function, args, options)
-            return found
+            return _compiled(function, args, options)
 
     return run
 
@@ -213,8 +210,7 @@ def by_tape(function: Callable[P, R]) -> Callable[P, R]:
         reals = (x if is_tracer(x) else np.asarray(x, np.float64)[()] for x in leaves)
         with np.errstate(all="ignore"):
             slots = played(tape.steps, dict(enumerate(reals)) | tape.constants)
-        found: R = trees.unflatten(tape.tree, [slots[at] for at in tape.results])
-        return found
+        return trees.unflatten(tape.tree, [slots[at] for at in tape.results])
 
     return run
 

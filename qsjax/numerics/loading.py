@@ -108,7 +108,6 @@ def jitted(function: Callable[P, R], **options: Any) -> Callable[P, R]:
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        found: R = compiled()(*args, **kwargs)
-        return found
+        return compiled()(*args, **kwargs)
 
     return call

@@ -87,8 +87,7 @@ def on_host(function: Callable[P, R], recorder: Recorder = record) -> Callable[P
     def run(*args: P.args, **options: P.kwargs) -> R:
         values, tree = _floats(args)
         player = _player(recorder, function, tuple(sorted(options.items())), tree)
-        found: R = trees.unflatten(player.tape.tree, _play(player, values))
-        return found
+        return trees.unflatten(player.tape.tree, _play(player, values))
 
     return run
 

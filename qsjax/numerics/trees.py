@@ -115,8 +115,7 @@ def _built(node: Structure, leaves: Iterator[Any]) -> Any:
     children = [_built(child, leaves) for child in node.children]
     if kind in _RECORDS:
         numbers, static = _RECORDS[kind]
-        fields = dict(zip((*numbers, *static), (*children, *node.static), strict=True))
-        return kind(**fields)
+        return kind(**dict(zip((*numbers, *static), (*children, *node.static), strict=True)))
     if kind is dict:
         return dict(zip(node.static, children, strict=True))
     return kind(*children) if hasattr(kind, "_fields") else kind(children)

@@ -283,8 +283,7 @@ class Result:
 
 def _split(table: "pd.DataFrame", name: str, lists: Sequence[Sequence[float]]) -> list[str]:
     """Put a column for each place of lists of numbers in place of their text; their names."""
-    most = max([1, *map(len, lists)])
-    parts = [f"{name} {k}" for k in range(most)]
+    parts = [f"{name} {k}" for k in range(max([1, *map(len, lists)]))]
     for k, part in enumerate(parts):
         table[part] = [float(numbers[k]) if k < len(numbers) else np.nan for numbers in lists]
     del table[name]

@@ -242,8 +242,7 @@ def gap(ratio: float, more: str = "faster", less: str = "slower") -> str:
         return "equally fast" if more == "faster" else "equal"
     if ratio >= 2.0:
         return f"{ratio:.1f} times as {'fast' if more == 'faster' else 'much'}"
-    change = 100.0 * abs(ratio - 1.0)
-    return f"{change:.0f} % {more if ratio > 1 else less}"
+    return f"{100.0 * abs(ratio - 1.0):.0f} % {more if ratio > 1 else less}"
 
 
 def against(ratio: float, name: str) -> str:

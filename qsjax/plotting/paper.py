@@ -121,8 +121,7 @@ def winner_shifts(rows: Sequence[Row], ax: Axes | None = None, *, title: str | N
     part = f"; {len(rows)} of {whole} variations, the largest" if whole > len(rows) else ""
     what = "cells (model, q, context) whose winner changes [%]; numbers: cells"
     style.label(ax, title, f"{what}{part}")
-    handles = style.keys({"to the MoE": MOE, "to the dense twin": twin})
-    return style.legend_above(ax, 2, handles)
+    return style.legend_above(ax, 2, style.keys({"to the MoE": MOE, "to the dense twin": twin}))
 
 
 def _name(row: Row) -> str:

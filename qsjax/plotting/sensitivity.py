@@ -149,8 +149,7 @@ def elasticity_bands(
             part = np.where(np.isnan(value), np.nan, np.maximum(sign * value, 0) * sign)
             if not np.nansum(np.abs(part)):
                 continue
-            look = style.filled(parameter_look(name))
-            ax.fill_between(contexts, base, base + part, **look)
+            ax.fill_between(contexts, base, base + part, **style.filled(parameter_look(name)))
             base = base + part
     ax.axhline(0, color=style.ink().text, linewidth=1.0)
     scales.token_axis(ax.xaxis, contexts)

@@ -116,8 +116,7 @@ def front_bands(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
     parts = {n: x for n, x in parts.items() if np.max(x / gpu) > 0.01}
     base = np.zeros(len(user))
     for name, part in parts.items():
-        look = style.filled(parameter_look(name))
-        ax.fill_between(user, base, base + part, **look, label=name)
+        ax.fill_between(user, base, base + part, **style.filled(parameter_look(name)), label=name)
         base = base + part
     ax.plot(user, gpu, color=style.ink().text, linewidth=1.6)
     ax.set_xscale("log")
@@ -130,8 +129,7 @@ def front_bands(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
         style.note(ax, gain, (user[k], gpu[k]), (4, 6), min(7.5, style.sizes(ax).tick))
     scales.number_axis(ax.xaxis, ax.yaxis)
     style.label(ax, title, METRICS["tokens_per_s_per_user"], METRICS["tokens_per_s_per_gpu"])
-    handles = style.keys({name: parameter_look(name) for name in parts})
-    return style.legend_above(ax, 6, handles)
+    return style.legend_above(ax, 6, style.keys({name: parameter_look(name) for name in parts}))
 
 
 NAMES = {"ttft": "time to first token", "tpot": "time per output token", "e2e": "whole request"}

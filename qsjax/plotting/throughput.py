@@ -168,10 +168,9 @@ def ratio_vs_context(
 
 
 def _line(ax: Axes, rows: Sequence[Row], x: str, metric: str, look: style.Look) -> None:
-    values = [row[metric] if row["is_feasible"] else np.nan for row in rows]
     ax.plot(
         [row[x] for row in rows],
-        values,
+        [row[metric] if row["is_feasible"] else np.nan for row in rows],
         color=look.colour,
         marker=look.marker,
         linestyle=look.line,
@@ -214,8 +213,7 @@ def _mark_infeasible(
             )
             if len(missing) == len(members):
                 bottom, top = ax.get_ylim()
-                level = bottom * (top / bottom) ** height
-                ends.append(_End(level, name, looks[name]))
+                ends.append(_End(bottom * (top / bottom) ** height, name, looks[name]))
             height += 0.04
     colour = style.ink().text
     mark = style.mark("x", "infeasible", color=colour)

@@ -92,8 +92,7 @@ def residuals(
     ax.axvline(0, color=style.ink().text, linewidth=1.0)
     looks = style.category_looks(names[::-1])
     for y, name in enumerate(names):
-        errors = np.array([float(row["error_pct"]) for row in groups[name]])
-        _strip(ax, y, errors, looks[name])
+        _strip(ax, y, np.array([float(row["error_pct"]) for row in groups[name]]), looks[name])
     style.name_rows(ax, range(len(names)), [f"{name}  (n={len(groups[name])})" for name in names])
     ax.set_ylim(-0.6, len(names) - 0.4)
     # The medians stand at the right of all points.

@@ -313,8 +313,7 @@ class Comparison(Result):
             return {}
         row: Row = costs(case.rate, scalar(case.parts.step.busy), economy)
         if self.requests is not None:
-            memory = scalar(case.records.hardware.hbm_bytes)
-            rules = filling_of("", memory, side.names[subject][0])
+            rules = filling_of("", scalar(case.records.hardware.hbm_bytes), side.names[subject][0])
             prompts = companion(
                 case.records, case.parts.step, *self.requests, rules, cached=self.cached
             )
@@ -517,8 +516,7 @@ def _where(comparison: Comparison) -> str:
 
 def _gaps(rows: Sequence[Row], place: Place, where: str) -> str:
     """The gaps to the first subject that runs, at one place; `where` names its GPUs."""
-    running = [row for row in rows if row["is_feasible"]]
-    one, *others = running
+    one, *others = [row for row in rows if row["is_feasible"]]
     how = f" with {words.split(one, one['is_moe'])}" if where else ""
     rate = words.number(one["tokens_per_s_per_gpu"])
     at = f"{place.words} on {where}," if where else place.words

@@ -151,8 +151,7 @@ class Exploration(Result):
 
     def remarks(self) -> list[str]:
         """How many designs there are, and what cells without one would need."""
-        counts = self.counts()
-        reasons = {k: v for k, v in counts["infeasible_reasons"].items() if v}
+        reasons = {k: v for k, v in self.counts()["infeasible_reasons"].items() if v}
         listed = "; ".join(f"{name} {count:,}" for name, count in reasons.items())
         return [
             f"{self.cells:,} designs decided, {self.feasible:,} feasible.",
@@ -310,8 +309,7 @@ def _course(rows: Sequence[Row], read: Callable[[Row], str]) -> str:
 def _rates(problem: Problem, rows: Sequence[Row]) -> str:
     """What the curves of throughput say: how fast the only one is, or which one leads."""
     running = [row for row in rows if row["is_feasible"]]
-    lines = {_line(row) for row in running}
-    if len(lines) == 1:
+    if len({_line(row) for row in running}) == 1:
         ends = [
             f"{words.number(row['tokens_per_s_per_gpu'])} tokens/s/GPU {_place(row, running)}"
             for row in _ends(running)
@@ -346,8 +344,7 @@ def finding(twins: Sequence[Row], title: str) -> str:
     """What the ratio of a dense twin says, in a line."""
     q = _usual_twin(twins)["q"]
     same = [row for row in twins if row["q"] == q]
-    both = _ends(same)
-    ends = [f"{row['speedup_over_moe']:.2f}x {_place(row, same)}" for row in both]
+    ends = [f"{row['speedup_over_moe']:.2f}x {_place(row, same)}" for row in _ends(same)]
     if len(same) == 1:
         return f"{title}: the dense twin (q = {q:g}) has {ends[0]} of the MoE's throughput"
     rates = f"{ends[0]} and {ends[1]}"
@@ -504,8 +501,7 @@ def _twins(rows: Sequence[Row], best: Row, problem: Problem, sure: IsSure | None
 
 def _gap(twin: Row) -> str:
     """How a twin stands against the MoE, and whether that is sure."""
-    chance = twin.get("chance_over_moe", 1.0)
-    unsure = "" if is_sure(chance) else " (within the error)"
+    unsure = "" if is_sure(twin.get("chance_over_moe", 1.0)) else " (within the error)"
     return f"{words.gap(twin['speedup_over_moe'])} at {words.length(twin['context'])}{unsure}"
 
 

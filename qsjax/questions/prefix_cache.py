@@ -222,8 +222,7 @@ def _rows(design: Design) -> list[Row]:
     rates = {name: float(x["tokens_per_s_per_gpu"][0]) for name, x in by_place.items()}
     best = max(rates, key=rates.__getitem__)
     reuse = design.reuse
-    lengths = scalar(reuse.isl), scalar(reuse.osl)
-    cached = cached_of(lengths, scalar(reuse.prefix_hit_rate))
+    cached = cached_of((scalar(reuse.isl), scalar(reuse.osl)), scalar(reuse.prefix_hit_rate))
     rows = []
     for name, column in by_place.items():
         at = {key: float(x[0]) for key, x in column.items()}

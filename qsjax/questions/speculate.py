@@ -226,13 +226,12 @@ def speculate(
         raise ValueError(
             f"gains are for one number of GPUs and one context; give one value for: {names}"
         )
-    made = float(np.asarray(_accepted(float(acceptance), float(drafts))))
     asked: Row = {
         "acceptance": float(acceptance),
         "drafts": float(drafts),
         "method": method,
         "head_params": head_params,
-        "tokens_per_step": made,
+        "tokens_per_step": float(np.asarray(_accepted(float(acceptance), float(drafts)))),
     }
     batches = problem.stated.batches if batches is None else batches
     if batches is not None:

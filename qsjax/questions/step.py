@@ -262,8 +262,7 @@ def decode(
     """
     partition = partition or Partition()
     rules = convention if isinstance(convention, Convention) else named_convention(convention)
-    changes = {"context": context, "batch": batch}
-    records = _records(model, hardware, partition, workload, changes)
+    records = _records(model, hardware, partition, workload, {"context": context, "batch": batch})
     is_wide = _is_wide() or not is_traced((records, rules))
     with jax.enable_x64(True):
         records, rules = _checked(records, rules)
@@ -339,8 +338,7 @@ def prefill(
     if problem := checks.choice_problem(context_parallel, get_args(ContextParallel)):
         raise ValueError(f"context_parallel: {problem}")
     partition = partition or Partition()
-    changes = {"context": 1.0, "batch": None}
-    records = _records(model, hardware, partition, workload, changes)
+    records = _records(model, hardware, partition, workload, {"context": 1.0, "batch": None})
     is_wide = _is_wide() or not is_traced((records, prompt, prompts))
     rules = convention if isinstance(convention, Convention) else named_convention(convention)
     if rules.scope != "full_model":

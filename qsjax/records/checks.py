@@ -143,74 +143,74 @@ class Relation(NamedTuple):
     """What several fields of a record must keep together.
 
     Attributes:
-        field: the one that is told.
-        names: fields that the condition takes.
+        names: fields that the condition takes, of which the first is told.
         holds: the condition, of operators that arrays and traced numbers have.
         told: what is wrong, with the fields in braces.
         whole: a field in `names` whose divisors are `{divisors}`.
     """
 
-    field: str
-    names: str
+    names: tuple[str, ...]
     holds: Callable[..., Any]
     told: str
     whole: str = ""
 
     def fails(self, v: Values) -> Any:
         """Where the condition is false; nowhere if one of the fields is absent."""
-        names = self.names.split()
-        return ~self.holds(*(v[name] for name in names)) if v.keys() >= set(names) else False
+        return v.keys() >= {*self.names} and ~self.holds(*(v[name] for name in self.names))
 
     def problem(self, v: Values) -> str:
         """What is wrong, with the numbers."""
-        shown = {name: f"{np.max(v[name]):g}" for name in self.names.split()}
+        shown = {name: f"{np.max(v[name]):g}" for name in self.names}
         divisors = listed_divisors(v[self.whole]) if self.whole else ""
         return self.told.format(**shown, divisors=divisors)
 
 
+def _related(names: str, holds: Callable[..., Any], told: str, whole: str = "") -> Relation:
+    return Relation(tuple(names.split()), holds, told, whole)
+
+
 def _divides(field: str, whole: str, told: str) -> Relation:
     choose = f" does not divide {{{whole}}} {told}; choose a divisor of {{{whole}}}: {{divisors}}"
-    names, shown = f"{field} {whole}", f"{field}={{{field}}}"
-    return Relation(field, names, lambda part, total: total % part == 0, shown + choose, whole)
+    shown = f"{field}={{{field}}}"
+    return _related(f"{field} {whole}", lambda x, total: total % x == 0, shown + choose, whole)
+
+
+def _at_most(field: str, most: str, told: str) -> Relation:
+    return _related(f"{field} {most}", lambda x, largest: x <= largest, told)
 
 
 def _goes_with(count: str, size: str) -> Relation:
     """A field that must be positive where another one is."""
     told = f"0 is not allowed with {count} = {{{count}}}; give a number above 0"
-    return Relation(size, f"{count} {size}", lambda n, width: (n == 0) | (width > 0), told)
+    return _related(f"{size} {count}", lambda width, n: (n == 0) | (width > 0), told)
 
 
 _RELATIONS: dict[type, tuple[Relation, ...]] = {
     ModelSpec: (
-        Relation(
-            *("top_k", "top_k experts", lambda k, e: k <= e),
-            told="{top_k} exceeds the {experts} experts; lower it",
-        ),
-        Relation(
-            *("kv_heads", "kv_heads heads kv_latent", lambda n, h, c: (c > 0) | (h % n == 0)),
-            told="{kv_heads} does not divide {heads} query heads; choose a divisor of {heads}: "
+        _at_most("top_k", "experts", "{top_k} exceeds the {experts} experts; lower it"),
+        _related(
+            "kv_heads heads kv_latent",
+            lambda n, h, c: (c > 0) | (h % n == 0),
+            "{kv_heads} does not divide {heads} query heads; choose a divisor of {heads}: "
             "{divisors}",
-            whole="heads",
+            "heads",
         ),
-        Relation(
-            *("dense_layers", "dense_layers layers", lambda dense, n: dense <= n),
-            told="{dense_layers} exceeds the {layers} layers; lower it",
-        ),
-        Relation(
-            *("bare_layers", "dense_layers bare_layers layers"),
-            lambda dense, bare, n: (dense > n) | (dense + bare <= n),
+        _at_most("dense_layers", "layers", "{dense_layers} exceeds the {layers} layers; lower it"),
+        _related(
+            "bare_layers dense_layers layers",
+            lambda bare, dense, n: (dense > n) | (dense + bare <= n),
             "{dense_layers} dense layers and {bare_layers} without a network exceed the {layers} "
             "layers; lower one",
         ),
-        Relation(
-            *("window_layers", "window_layers linear_layers layers"),
+        _related(
+            "window_layers linear_layers layers",
             lambda window, linear, n: window + linear <= n,
             "{window_layers} with a window and {linear_layers} linear ones exceed the {layers} "
             "layers; lower one",
         ),
-        Relation(
-            *("pooled_layers", "index_layers pooled_layers entry_tokens window_layers"),
-            lambda index, pool, of, n: (pool <= n) & ((of <= 0) | (pool + index <= n)),
+        _related(
+            "pooled_layers index_layers entry_tokens window_layers",
+            lambda pool, index, of, n: (pool <= n) & ((of <= 0) | (pool + index <= n)),
             "layers with entries exceed the {window_layers} with a window; lower them",
         ),
         _goes_with("dense_layers", "dense_ff"),
@@ -223,15 +223,15 @@ _RELATIONS: dict[type, tuple[Relation, ...]] = {
         _goes_with("index_heads", "index_dim"),
         _goes_with("index_dim", "index_layers"),
         _goes_with("pooled_layers", "pooled_tokens"),
-        Relation(
-            *("expert_ff", "layers dense_layers bare_layers expert_ff"),
-            lambda n, dense, bare, width: (n <= dense + bare) | (width > 0),
+        _related(
+            "expert_ff layers dense_layers bare_layers",
+            lambda width, n, dense, bare: (n <= dense + bare) | (width > 0),
             "0 leaves layers without a feed-forward network; give its width",
         ),
     ),
     HardwareSpec: (
-        Relation(
-            *("overlap_tp", "overlap_tp overlap_ep overlap_layout"),
+        _related(
+            "overlap_tp overlap_ep overlap_layout",
             lambda tp, ep, layout: tp + ep + layout <= 1.0 + 1e-6,  # traced numbers have 32 bits
             "overlap_tp overlap_ep overlap_layout share the window of the feed-forward network, "
             "but their sum exceeds 1; lower one of them",
@@ -240,16 +240,12 @@ _RELATIONS: dict[type, tuple[Relation, ...]] = {
     Partition: (
         _divides("tp", "heads", "query heads"),
         _divides("ep", "experts", "experts"),
-        Relation(
-            *("pp", "pp layers", lambda pp, layers: pp <= layers),
-            told="pp={pp} exceeds the {layers} layers; lower it",
-        ),
+        _at_most("pp", "layers", "pp={pp} exceeds the {layers} layers; lower it"),
     ),
     Workload: (
-        Relation(
-            *("tokens_per_step", "tokens_per_step query_tokens", lambda made, run: made <= run),
-            told="{tokens_per_step} exceeds the {query_tokens} query_tokens that a step runs; "
-            "raise it",
+        _at_most(
+            *("tokens_per_step", "query_tokens"),
+            "{tokens_per_step} exceeds the {query_tokens} query_tokens that a step runs; raise it",
         ),
     ),
 }
@@ -261,14 +257,14 @@ def _contradictions(kind: type, numbers: Values) -> dict[str, str]:
     if v.keys() >= {"experts", "redundant_experts"}:
         v["experts"] = v["experts"] + np.where(v["experts"] > 1, v["redundant_experts"], 0.0)
     broken = (one for one in _RELATIONS.get(kind, ()) if np.any(one.fails(v)))
-    return {one.field: one.problem(v) for one in broken}
+    return {one.names[0]: one.problem(v) for one in broken}
 
 
 def traced_contradictions(record: Any) -> Any:
     """Where traced numbers of a record contradict others of it; False if none is traced."""
     v, is_odd = numbers_of(record), False
     for one in _RELATIONS.get(type(record), ()):
-        if any(is_tracer(v.get(name)) for name in one.names.split()):
+        if any(is_tracer(v.get(name)) for name in one.names):
             is_odd |= one.fails(v)
     return is_odd
 

@@ -132,9 +132,8 @@ def workload_of(
             "the models of this stack are published in different precisions; give a workload"
         )
     if weights is not None:
-        own = Stored(weight_dtype=weights, attn_weight_dtype=weights)
         precision = dataclasses.replace(
-            precision_of(own),
+            precision_of(Stored(weight_dtype=weights, attn_weight_dtype=weights)),
             bytes_kv=precision.bytes_kv,
             bytes_index=precision.bytes_index,
             bytes_state=precision.bytes_state,

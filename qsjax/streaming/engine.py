@@ -122,8 +122,7 @@ class _Packs:
         """Leaves of the records at the blocks, their structure, and the axis q."""
         arrays = kept_arrays(self._plan, blocks) | self._designs
         q = arrays.pop("q", None)
-        records = place(self._job.records, arrays, self._job.convention)
-        leaves, tree = jax.tree.flatten(records)
+        leaves, tree = jax.tree.flatten(place(self._job.records, arrays, self._job.convention))
         return [np.asarray(leaf, self._job.precision) for leaf in leaves], tree, q
 
     def moving(self, blocks: np.ndarray) -> tuple[Any, ...]:
@@ -198,8 +197,7 @@ class Engine:
     def call(self, blocks: np.ndarray, kernel: Any, **limits: Any) -> Any:
         """Results of `kernel` for the blocks of a call, which come along the first axis."""
         moving = self._all[1].moving(self._padded(blocks))
-        counts = self._start(self._all, moving, kernel, **limits)
-        return _fetched(counts, len(blocks))
+        return _fetched(self._start(self._all, moving, kernel, **limits), len(blocks))
 
     def stream(self, blocks: np.ndarray) -> Iterator[tuple[np.ndarray, Reduced]]:
         """Reductions of the blocks, in order, a call at a time; the next call runs meanwhile."""

@@ -165,8 +165,7 @@ class Place:
 
     def _records(self, inner: Mapping[str, Any], at: np.ndarray) -> Records:
         designs = {name: x[at] for name, x in self._designs.items()}
-        arrays = {**self._outer, **inner, **designs}
-        return place(self._job.records, arrays, self._job.convention)
+        return place(self._job.records, {**self._outer, **inner, **designs}, self._job.convention)
 
     def _axes(self, records: Records) -> tuple[Any, Any]:
         none = jax.tree.map(lambda _: EXACT, (records, self._job.convention))
@@ -336,8 +335,7 @@ class Place:
         return [self.cut(part) for part in _pieces(large, 2 ** len(self._names))]
 
     def _tell(self, picked: Picked, boxes: Boxes, decided: Found) -> None:
-        winners = picked.winner[picked.real]
-        counts = np.bincount(winners + 1, minlength=self.count + 1)
+        counts = np.bincount(picked.winner[picked.real] + 1, minlength=self.count + 1)
         decided.nobody += int(counts[0])
         decided.wins += counts[1:]
         decided.tied[picked.tied] = True

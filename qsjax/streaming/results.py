@@ -127,8 +127,7 @@ def csv_bytes(table: Mapping[str, np.ndarray]) -> bytes:
 
 
 def _of(job: Job, plan: Plan, designs: Designs) -> Columns:
-    table = columns(job, plan, designs.cell, designs.position)
-    return table | {"gpus_used": designs.gpus}
+    return columns(job, plan, designs.cell, designs.position) | {"gpus_used": designs.gpus}
 
 
 def wins_table(plan: Plan, tally: Tally) -> Columns:
@@ -176,8 +175,7 @@ def _tables(job: Job, plan: Plan, folder: Path) -> Iterator[tuple[Tally, Columns
         if cells:
             table = columns(job, plan, np.arange(first, last), cells["position"].astype(int))
             is_feasible = cells["feasible"] > 0
-            kept = {axis.name for axis in plan.axes.kept}
-            for name in set(table) - kept:
+            for name in set(table) - {axis.name for axis in plan.axes.kept}:
                 nothing: Any = "" if table[name].dtype.kind == "O" else np.nan
                 table[name] = np.where(is_feasible, table[name], nothing)
             table |= {"score": cells["score"].astype(np.float64), "feasible": cells["feasible"]}
@@ -220,8 +218,7 @@ def _write(job: Job, plan: Plan, wanted: Outputs, folder: Path) -> dict[str, Any
     if wanted.pareto:
         store.write(folder / "front.csv", csv_bytes(_of(job, plan, tally.edge)))
     counts = summary(job, plan, tally)
-    text = json.dumps(counts, indent=1, allow_nan=False)
-    store.write(folder / "summary.json", text.encode())
+    store.write(folder / "summary.json", json.dumps(counts, indent=1, allow_nan=False).encode())
     return counts
 
 

@@ -106,8 +106,7 @@ def one_shot(
     The bandwidth part alone. Where there is no such kernel (efficiency 0, or several islands), that
     of `all_reduce` stands in.
     """
-    link = inside_bw(ranks.inner, hardware)
-    seconds = (ranks.inner - 1.0) * xp.asarray(message_bytes) / link
+    seconds = (ranks.inner - 1.0) * xp.asarray(message_bytes) / inside_bw(ranks.inner, hardware)
     has_kernel = (xp.asarray(hardware.one_shot_share) > 0) & (ranks.outer <= 1)
     efficiency = xp.where(has_kernel, hardware.one_shot_share, 1.0)
     other = all_reduce(ranks, message_bytes, hardware, convention).bandwidth

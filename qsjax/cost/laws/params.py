@@ -102,8 +102,7 @@ def shared_weight_bytes(workload: Workload) -> Array:
 def cache_layers(model: ModelSpec) -> Array:
     """Share of the softmax layers that keep a cache of their own [1]."""
     layers = softmax_layers(model)
-    shared = xp.asarray(model.shared_kv_layers)
-    return 1.0 - shared / xp.where(layers > 0, layers, 1.0)
+    return 1.0 - xp.asarray(model.shared_kv_layers) / xp.where(layers > 0, layers, 1.0)
 
 
 def sparsity(model: ModelSpec) -> Array:

@@ -124,5 +124,4 @@ class Context(NamedTuple):
 
 def context_of(records: Records, convention: Convention) -> Context:
     """What the laws take, of the records of a design; its GPU count enters none of them."""
-    lay = layout(records.model, records.partition, convention)
-    return Context(*records[:4], convention, lay)
+    return Context(*records[:4], convention, layout(records.model, records.partition, convention))

@@ -84,11 +84,10 @@ def plain(case: Case) -> Case:
 def _plain(one: OperatingPoint) -> OperatingPoint:
     if one.kernels is None:
         return one
-    balance = PHYSICAL.expert_balance
     return dataclasses.replace(
         one,
         hardware=hardware_entry(one.hardware_name).spec,
-        convention=dataclasses.replace(one.convention, expert_balance=balance),
+        convention=dataclasses.replace(one.convention, expert_balance=PHYSICAL.expert_balance),
         kernels=None,
     )
 

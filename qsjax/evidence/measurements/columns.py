@@ -75,12 +75,22 @@ def column_of(heading: str) -> tuple[str, str, str]:
     raise KeyError(heading)
 
 
+def known_of(heading: str) -> tuple[str, str, str]:
+    """As `column_of`, and nothing of a heading that is not known."""
+    try:
+        return column_of(heading)
+    except KeyError:
+        return "", "", ""
+
+
+def meant(headings: Iterable[str]) -> set[str]:
+    """The columns that some headings mean."""
+    return {known_of(heading)[0] for heading in headings}
+
+
 def is_time(heading: str) -> bool:
     """Whether a heading means a time per token."""
-    try:
-        return column_of(heading)[0] == "tpot"
-    except KeyError:
-        return False
+    return known_of(heading)[0] == "tpot"
 
 
 def rate_in(headings: Iterable[str]) -> str:
@@ -160,10 +170,7 @@ def as_record(given: dict[str, Any], index: int) -> dict[str, Any]:
     record = dict(given)
     known: list[tuple[int, str, tuple[str, str, str]]] = []
     for key in given:
-        try:
-            column, name, unit = column_of(key)
-        except KeyError:
-            continue
+        column, name, unit = known_of(key)
         rank = rank_of(column, name) if column in NAMES and name in COLUMNS else 0
         known.append((rank, key, (column, name, unit)))
     for _, key, (column, name, unit) in sorted(known, key=lambda one: one[0]):

@@ -269,8 +269,7 @@ def _tuned(
     run_by: str,
 ) -> Tuned:
     """The accelerator with the constants of the kernels that run these formats."""
-    is_mxfp4 = model.weight_dtype == "fp4"
-    formats = formats_of(model, workload, is_mxfp4=is_mxfp4, kernels=run_by)
+    formats = formats_of(model, workload, is_mxfp4=model.weight_dtype == "fp4", kernels=run_by)
     engine = engine_of(record)
     release = read.version(record) or first_release(engine, model.name)
     return tune(hardware, engine, formats, release)

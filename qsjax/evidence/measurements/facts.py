@@ -28,13 +28,6 @@ def checked(facts: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in facts.items()}
 
 
-def _column(name: str) -> str:
-    try:
-        return columns.column_of(name)[0]
-    except KeyError:
-        return ""
-
-
 def _is_same(name: str, one: str, other: str) -> bool:
     try:
         both = [columns.number(x, name, has_commas=False) for x in (one, other)]
@@ -45,7 +38,7 @@ def _is_same(name: str, one: str, other: str) -> bool:
 
 def _lacking(facts: Mapping[str, str], said: Mapping[str, Any]) -> dict[str, str]:
     """Facts but the numbers that a file says itself, by any name of theirs; those are told."""
-    own = {_column(name): x for name, x in said.items() if re.match(r"[\d.]+$", str(x))}
+    own = {columns.known_of(name)[0]: x for name, x in said.items() if re.match(r"[\d.]+$", str(x))}
     numbers = {name for name in facts if name in columns.COUNTS and name in own}
     for name in sorted(numbers):
         if not _is_same(name, str(own[name]), facts[name]):
@@ -98,7 +91,7 @@ def with_facts(text: str, facts: Mapping[str, str]) -> str:
     if first.lower().startswith("metric,"):
         return "".join([first, _written(facts.items()), *lines[1:]])
     heads = first.split(sheets.delimiter_of(first))
-    named = {*map(_column, heads)}
+    named = columns.meant(heads)
     if tables.is_drawn(text) or len(heads) < 2 or reports.is_printed(text):
         lacking = _lacking(facts, reports.said_in(text)) if reports.is_printed(text) else facts
         return "\n".join([*(f"{name}: {value}" for name, value in lacking.items()), text])

@@ -231,8 +231,7 @@ def _moe_a2a(record: Mapping[str, Any], hardware: HardwareEntry) -> tuple[Part, 
     spec = dataclasses.replace(_LAYER, hidden=model.spec.hidden, top_k=model.spec.top_k)
     ep = float(record.get("ep") or 1.0)
     work = Workload(context=1.0, batch=_batch(record), bytes_dispatch=stored)
-    partition = Partition(ep=ep, dp=ep)
-    one = _deployment(spec, model.name, hardware, partition, work)
+    one = _deployment(spec, model.name, hardware, Partition(ep=ep, dp=ep), work)
     library = library_of(metric)
     return part, with_exchange(one, load_kernels()["exchange"][library]) if library else one
 
@@ -263,8 +262,7 @@ def _step_part(part: Part, records: Records, step: StepCost) -> tuple[ArrayLike,
     if part == "attention":
         return step.compute.attention, step.hbm.kv + step.hbm.activations.attention
     if part == "experts":
-        ctx = context_of(records, PHYSICAL)
-        flops = compute.routed_flops(ctx, step.microbatch, xp.ones(()))
+        flops = compute.routed_flops(context_of(records, PHYSICAL), step.microbatch, xp.ones(()))
         peak = compute.peak_flops(hardware, work.ffn_dtype, PHYSICAL) * hardware.eff_gemm
         return flops / peak, step.hbm.routed + step.hbm.activations.ffn
     exchange, payload = step.comm.ep, work.bytes_dispatch / (work.bytes_dispatch + work.bytes_act)

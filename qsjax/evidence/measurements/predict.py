@@ -200,7 +200,6 @@ def _evaluate(batch: Batch, constants: Constants, convention: Convention) -> Out
     hardware = with_constants(batch.hardware, constants, batch.is_trtllm)
     found, records = served(batch, hardware, convention), records_of(batch, hardware)
     step = found.step
-    ledger = time_ledger(step, records, convention)
     return Outcome(
         tpot=step.tpot,
         wait=found.wait,
@@ -213,7 +212,7 @@ def _evaluate(batch: Batch, constants: Constants, convention: Convention) -> Out
         weights=step.capacity.weights,
         kv_per_token=step.capacity.kv_per_sequence / batch.workload.context,
         busy=found.busy,
-        resources=resource_times(ledger),
+        resources=resource_times(time_ledger(step, records, convention)),
     )
 
 
@@ -228,8 +227,7 @@ def _along(
 
     def of(logs: Constants) -> Outcome:
         moved = {name: xp.exp(value) for name, value in logs.items()}
-        found = _traced(batch, {**fixed, **moved}, convention=convention)
-        return found._replace(resources={})
+        return _traced(batch, {**fixed, **moved}, convention=convention)._replace(resources={})
 
     return jax.jvp(of, (logs,), (direction,))[1]
 
@@ -453,8 +451,7 @@ def predict(cases: Sequence[Case], constants: Constants | None = None) -> list[P
     for case, time in zip(cases, times, strict=True):
         if case.kind in ("tokens", "kv", "weights"):
             sizes = (float(outcome.weights[at]), float(outcome.kv_per_token[at]))
-            value = _capacity_value(case, *sizes)
-            prediction = Prediction(case, value / case.unit, "memory", {})
+            prediction = Prediction(case, _capacity_value(case, *sizes) / case.unit, "memory", {})
         else:
             shares = {name: float(x[at]) for name, x in outcome.resources.items()}
             is_served = case.kind in ("served_tpot", "served_throughput")

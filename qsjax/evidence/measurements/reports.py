@@ -60,8 +60,7 @@ def _mean(counts: Any) -> float | None:
 
 def _in_flight(rate: Any, seconds: Any) -> float | None:
     """Requests in flight in the mean, by Little's law."""
-    interval = _over(1.0, rate)
-    return _over(seconds, interval)
+    return _over(seconds, _over(1.0, rate))
 
 
 def _guidellm(given: Mapping[str, Any]) -> Iterator[Run]:

@@ -58,10 +58,7 @@ def times_in(given: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     found = []
     unstated = ""
     for key, value in given.items():
-        try:
-            column, name, unit = columns.column_of(key)
-        except KeyError:
-            continue
+        column, name, unit = columns.known_of(key)
         if column != "tpot" or not _is_number(value):
             continue
         speed = given.get(key.replace("tpot", "intvty"))

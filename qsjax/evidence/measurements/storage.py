@@ -212,8 +212,7 @@ def read_csv(path: str | Path, text: str | None = None) -> tuple[Record, ...]:
     where = Path(path)
     text = files.content_of(where) if text is None else text
     rows = tables.tidied(_rows(where, text))
-    headings = rows.pop(0)[1] if rows else []
-    found, unknown, problems = _columns(headings)
+    found, unknown, problems = _columns(rows.pop(0)[1] if rows else [])
     is_drawn = tables.is_drawn(text)
     if unknown and is_drawn:  # documents have columns of remarks
         line = f"{where.name}: {_named('not read', unknown)}"

@@ -42,15 +42,6 @@ _AT_ONCE = re.compile(
 _KIBI = re.compile(r"(\d+)k", re.IGNORECASE)
 
 
-def _column(heading: str) -> tuple[str, str]:
-    """The column that a heading means and its unit, "" for none."""
-    try:
-        name, _, unit = columns.column_of(heading)
-    except KeyError:
-        return "", ""
-    return name, unit
-
-
 def drawn(text: str) -> list[list[Row]]:
     """The tables of a text; rows of the wrong length are of none."""
     every: list[list[Row]] = []
@@ -96,7 +87,7 @@ def _runs_told(heads: Sequence[str]) -> dict[str, list[str]]:
 def _turned(rows: list[Row]) -> list[Row]:
     """A table that has a run a row, of one that has a run a column as well."""
     lead, named = rows[0][1][0].lower(), [cells[0] for _, cells in rows[1:]]
-    if lead not in _METRICS or not any(_column(name)[0] == "tpot" for name in named):
+    if lead not in _METRICS or not any(map(columns.is_time, named)):
         return rows
     width = min(len(cells) for _, cells in rows)
     heads = [cell.lower() for cell in rows[0][1][:width]]
@@ -106,7 +97,7 @@ def _turned(rows: list[Row]) -> list[Row]:
         kept = [heads.index(mean)]
         named = [f"{mean} {name}" if mean in ("median", "p50") else name for name in named]
     told = _runs_told([heads[at] for at in kept])
-    told = {name: x for name, x in told.items() if name not in {_column(one)[0] for one in named}}
+    told = {name: x for name, x in told.items() if name not in columns.meant(named)}
     runs = [
         (rows[0][0], [*(cells[at] for _, cells in rows[1:]), *more])
         for at, *more in zip(kept, *told.values(), strict=True)
@@ -117,8 +108,8 @@ def _turned(rows: list[Row]) -> list[Row]:
 def _best(timed: list[list[Row]]) -> list[list[Row]]:
     """Of tables that differ in their time per token alone those with the best one of `columns`."""
     heads = [rows[0][1] for rows in timed]
-    times = [[columns.column_of(x)[1] for x in head if _column(x)[0] == "tpot"] for head in heads]
-    others = {tuple(x for x in head if _column(x)[0] != "tpot") for head in heads}
+    times = [[columns.column_of(x)[1] for x in head if columns.is_time(x)] for head in heads]
+    others = {tuple(x for x in head if not columns.is_time(x)) for head in heads}
     if len(others) != 1 or any(len(names) != 1 for names in times):
         return timed
     ranks = [columns.rank_of("tpot", name) for (name,) in times]
@@ -139,7 +130,7 @@ def rows_in(text: str, own: Callable[[str], dict[str, str]]) -> list[Row]:
     [(1, ['Mean TPOT (ms)', 'tp']), (1, ['9.5', '2'])]
     """
     every = [_turned(rows) for rows in drawn(text)]
-    timed = [rows for rows in every if any(_column(name)[0] == "tpot" for name in rows[0][1])]
+    timed = [rows for rows in every if any(map(columns.is_time, rows[0][1]))]
     if not every:
         return []
     timed = _best(timed)
@@ -149,7 +140,7 @@ def rows_in(text: str, own: Callable[[str], dict[str, str]]) -> list[Row]:
         raise ValueError(f"tables with other columns ({shown}); give each as a file by itself")
     lines = text.translate(_BARS).splitlines()
     tables, head = timed or every[:1], (timed or every)[0][0]
-    given = {_column(name)[0] for name in head[1]}
+    given = columns.meant(head[1])
     given |= {"isl", "osl"} if any(map(_LENGTHS.fullmatch, head[1])) else set()
     rows, drafters = [head, *(row for table in tables for row in table[1:])], [""]
     drafters += [who for one in tables for who in [_titled(one, lines)] * (len(one) - 1)]
@@ -210,7 +201,7 @@ def _length(text: str) -> str:
 
 def _without_units(heading: str, cells: Iterable[str]) -> list[str]:
     """A column whose numbers have no unit behind them, but the heading has that of times."""
-    name, unit = _column(heading)
+    name, _, unit = columns.known_of(heading)
     cells = [_DEVIATION.sub("", cell) for cell in cells] if name == "tpot" else list(cells)
     numbers = [(cell, _COUNTED.fullmatch(cell.strip())) for cell in cells]
     units = {columns.UNITS[found[2].lower()] for _, found in numbers if found and found[2]}

@@ -141,8 +141,7 @@ def _reuse_note(model: str, gpus: int, quantity: str) -> str:
 def infeasible_cells(results: Results, table: str) -> list[Cell]:
     """Switch-C-2048, which the paper prints as not fitting: batches below 1 say so."""
     point = next(p for p in results.points if p.model == "switch-c-2048" and p.q is None)
-    at = results.at(point)
-    ours, physical = (max(batch, 0.0) for batch in results.largest(at))
+    ours, physical = (max(batch, 0.0) for batch in results.largest(results.at(point)))
     note = f"printed: infeasible; ours: {'infeasible' if ours < 1 else 'feasible'}"
     note += " (0 = no sequence fits)"
     return [Cell(table, "switch-c-2048 64 GPUs", "B_moe", None, 0, ours, physical, note)]

@@ -72,8 +72,7 @@ def steps(
     """Cost of the points [arrays over points], at `batches` or at B_max."""
     records = records_of(points, models, hardware, convention.twin)
     workload = dataclasses.replace(records.workload, batch=batches)
-    step = evaluate(records._replace(workload=workload), convention)
-    return full(step, (len(points),))
+    return full(evaluate(records._replace(workload=workload), convention), (len(points),))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -250,8 +250,7 @@ def _one_at_a_time(stated: Cells) -> tuple[list[tuple[str, str]], np.ndarray]:
 
 def _factorial(stated: Cells, winners: np.ndarray) -> list[dict[str, Any]]:
     """Every combination of the hardware dimensions, reference values included, per twin cell."""
-    choices = [[BASELINE, *values] for values in HARDWARE.values()]
-    combinations = list(product(*choices))
+    combinations = list(product(*[[BASELINE, *values] for values in HARDWARE.values()]))
     parts = []
     for combination in combinations:
         change: dict[str, tuple[str, float]] = {}

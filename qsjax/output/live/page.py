@@ -67,8 +67,7 @@ class Slider:
     @property
     def value(self) -> float:
         """Of the position."""
-        value: float = self.values[self.slider.value]
-        return value
+        return self.values[self.slider.value]
 
     @value.setter
     def value(self, value: float) -> None:

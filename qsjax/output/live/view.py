@@ -219,5 +219,4 @@ def view(problem: Problem, setting: Setting, found: Exploration | None = None) -
                 parts[_TOLD_AS.get(term, term)] += held
             shown.append(Shown(row, resource_times(row["terms"]), dict(parts)))
     first = answer(found.problem, rows)
-    said = [first, *also_missing(found.problem, rows, first)]
-    return View("\n".join(said), rows, shown, curve)
+    return View("\n".join([first, *also_missing(found.problem, rows, first)]), rows, shown, curve)

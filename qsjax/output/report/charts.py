@@ -245,10 +245,9 @@ def _of_one_metric(rows: Sequence[Row], convention: str) -> list[Chart]:
     """Lines of the parameters that move a metric most; colours tell variants apart, marks these."""
     looks, lines = style.variant_looks(rows), []
     usable = [row for row in rows if row["elasticity"] is not None]
-    groups = grouped(usable, lambda row: row["parameter"])
     size = {
         name: max(abs(row["elasticity"]) for row in accounting)
-        for name, accounting in groups.items()
+        for name, accounting in grouped(usable, lambda row: row["parameter"]).items()
     }
     # As many as there are marks; the table has them all.
     most = sorted((name for name in size if size[name] >= 5e-3), key=lambda n: -size[n])

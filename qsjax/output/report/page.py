@@ -30,7 +30,6 @@ def _table(folder: str, name: str, rows: Sequence[dict[str, Any]], convention: s
     # Terms and reasons are the fine print; they fold away behind one button.
     fine = [column for column in columns if "." in column]
     same = [column for column in columns if column not in fine and _is_same(shown, column)]
-    variants = [style.variant_label(row) if "variant" in row else None for row in shown]
     return {
         "name": name,
         "folder": folder,
@@ -39,7 +38,7 @@ def _table(folder: str, name: str, rows: Sequence[dict[str, Any]], convention: s
         "fine": fine if len(fine) < len(columns) else [],
         "same": same if 2 * len(same) <= len(columns) - len(fine) else [],
         "rows": [[row.get(column) for column in columns] for row in shown],
-        "variants": variants,
+        "variants": [style.variant_label(row) if "variant" in row else None for row in shown],
         "convention": convention,
         "left_out": max(0, len(rows) - MOST_ROWS),
     }
@@ -72,11 +71,10 @@ def payload(folders: Sequence[Folder]) -> dict[str, Any]:
         named = folder.summary.get("convention") or folder.inputs.get("flags", {}).get("convention")
         convention = str(named or next(iter(CONVENTIONS)))
         words = " ".join(map(str, folder.inputs.get("command", [])))
-        command = folder.inputs.get("repeat") or (f"qsjax {words}" if words else "")
         content["folders"].append(
             {
                 "name": folder.name,
-                "command": str(command),
+                "command": str(folder.inputs.get("repeat") or (f"qsjax {words}" if words else "")),
                 "answer": folder.summary.get("answer", ""),
                 "summary": _told(folder.summary),
                 "inputs": folder.inputs,
@@ -88,8 +86,7 @@ def payload(folders: Sequence[Folder]) -> dict[str, Any]:
             _table(folder.name if several else "", name, rows, convention)
             for name, rows in folder.tables.items()
         ]
-    cleaned: dict[str, Any] = finite(content)
-    return cleaned
+    return finite(content)
 
 
 def html(folders: Sequence[Folder]) -> str:

@@ -48,8 +48,7 @@ def read(path: Path) -> Folder:
     result: dict[str, Any] = {}
     inputs: dict[str, Any] = {}
     for file in sorted(path.glob("*.json")):
-        content = _json(file, problems)
-        (inputs if file.name in INPUTS else result).update(content)
+        (inputs if file.name in INPUTS else result).update(_json(file, problems))
     listed = _lists(result)
     tables = dict(listed)
     for file in sorted(path.glob("*.csv")):

@@ -236,8 +236,7 @@ def _candidates(
             models.append((_name(values), model))
         else:
             dropped.append((_name(values), why))
-    label = reference.label or MODEL
-    candidates = [_candidate(label, reference, law, tokens)]
+    candidates = [_candidate(reference.label or MODEL, reference, law, tokens)]
     if not models:
         return candidates, dropped
     solved = shapes.widths([model for _, model in models], ratio, target, law, tokens)

@@ -56,8 +56,7 @@ def _blocks(model: ModelSpec) -> Array:
 
 def _active_blocks(model: ModelSpec) -> Array:
     """Of these, what one token uses [parameters]."""
-    idle = (1.0 - params.sparsity(model)) * params.pool_params(model)
-    return _blocks(model) - idle
+    return _blocks(model) - (1.0 - params.sparsity(model)) * params.pool_params(model)
 
 
 def _joint_sees(model: ModelSpec, tokens: Array) -> Seen:
@@ -122,8 +121,7 @@ def _leverage(seen: Seen) -> Array:
     saturated = 1.0 / (1.0 / (ratio + few) + 1.0 / most)
     power = 1.23 - 7.61e-2 * xp.log10(seen["training FLOPs"])
     power = power + 1.67e-2 * fine**2 - 1.17e-1 * fine
-    leverage = xp.where(ratio < 1.0, saturated**power, 1.0)
-    return leverage * seen["training FLOPs"]
+    return xp.where(ratio < 1.0, saturated**power, 1.0) * seen["training FLOPs"]
 
 
 def _paper_sees(model: ModelSpec, tokens: Array) -> Seen:

@@ -95,8 +95,7 @@ def built(reference: ModelSpec, values: Values) -> tuple[ModelSpec, str | None]:
 
 def with_width(model: ModelSpec, width: Any, shared_ratio: float) -> ModelSpec:
     """The model with experts of a width, shared ones in proportion."""
-    shared = xp.asarray(width) * shared_ratio
-    return dataclasses.replace(model, expert_ff=width, shared_ff=shared)
+    return dataclasses.replace(model, expert_ff=width, shared_ff=xp.asarray(width) * shared_ratio)
 
 
 @on_host

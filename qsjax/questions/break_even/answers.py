@@ -131,8 +131,7 @@ class TurningPoints(Result):
 
     def placed(self) -> list[Row]:
         """Rows, each with its cell in words."""
-        stated = self.problem.stated
-        fields = [name for name in stated.kept if name != self.parameter]
+        fields = [name for name in self.problem.stated.kept if name != self.parameter]
         return [row | {"label": _place(row, fields)} for row in self.rows()]
 
     def shown(self) -> list[Row]:
@@ -161,11 +160,10 @@ class TurningPoints(Result):
             title = self.summary().split("\n")[0].rstrip(".")
         elif len(rows) <= SHOWN and self._is_one_answer(rows):
             title = _last(rows)
-        axis = f"{self.parameter} [{meaning_of(self.parameter).units}]"
         draw = partial(
             plotting.turning_points,
             rows,
-            parameter=axis,
+            parameter=f"{self.parameter} [{meaning_of(self.parameter).units}]",
             tokens=self.parameter == "context",
             title=title,
         )

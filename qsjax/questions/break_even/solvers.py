@@ -92,8 +92,7 @@ def _one_member(name: str) -> Parameter:
 
 def _scores(stated: Cells, name: str, cell: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Best objective of each item: a cell with the field `name` at `value`; -inf if infeasible."""
-    rows = take(stated.inputs, cell)
-    return np.asarray(best_of(stated, varied(rows, {name: value})).score)
+    return np.asarray(best_of(stated, varied(take(stated.inputs, cell), {name: value})).score)
 
 
 def _distinct_cells(stated: Cells, name: str) -> np.ndarray:

@@ -89,7 +89,6 @@ class HardwareDesign(Result):
         for design in self.answers:
             head = {name: design.labels[0][name] for name in ("model", "hardware", "variant", "q")}
             for name, factor in design.factors.items():
-                fields = {field: design.hardware[field] for field in members(name)}
                 rows.append(
                     {
                         **head,
@@ -97,7 +96,7 @@ class HardwareDesign(Result):
                         "factor": factor,
                         "marginal": design.marginal[name],
                         "at_bound": name in design.at_bound,
-                        "fields": fields,
+                        "fields": {field: design.hardware[field] for field in members(name)},
                     }
                 )
         return rows
@@ -140,7 +139,6 @@ class HardwareDesign(Result):
 
     def tables(self) -> list[Table]:
         """Every quantity of every answer, and what each workload reaches."""
-        rows = self.rows()
         lines = [
             [
                 *([row["model"], row["hardware"]] if len(self.answers) > 1 else []),
@@ -150,7 +148,7 @@ class HardwareDesign(Result):
                 f"{row['marginal']:+.3f} %",
                 "edge of the range" if row["at_bound"] else "",
             ]
-            for row in rows
+            for row in self.rows()
         ]
         heads = ["model", "reference"] if len(self.answers) > 1 else []
         heads += ["quantity", "value", "over the reference", "gain for 1 % more cost", "held by"]

@@ -121,8 +121,7 @@ def _cheapest(
     given = check_positive(metric, targets, METRICS[metric].unit)
     if given.size not in (1, stated.cells):
         raise ValueError(f"targets: give one value, or {stated.cells}, one per workload")
-    wanted = np.broadcast_to(given, stated.cells)
-    task = Task(stated, cost, None, None, wanted)
+    task = Task(stated, cost, None, None, np.broadcast_to(given, stated.cells))
     sample = _scaled_to_targets(task, _sample(task, seed))
     if not len(sample):
         most = task.search(np.full((1, len(task.quantities)), SPAN))
@@ -215,8 +214,7 @@ def _improve(
         if not queue:
             break
     every = np.concatenate(pool)
-    best = int(np.argmax(_merit(task, every, task.search(every))))
-    return every[best], starts
+    return every[int(np.argmax(_merit(task, every, task.search(every))))], starts
 
 
 def _answer(task: Task, factors: np.ndarray, starts: int, gap: Gap) -> Design:

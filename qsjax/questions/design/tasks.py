@@ -1,7 +1,7 @@
 """One inverse problem, its exact search and its smooth refinement."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,6 @@ from qsjax.grid.parameters import read, with_rounding, write
 from qsjax.numerics.jax import jax
 from qsjax.numerics.jaxpr import host_unless_traced, on_host_by_jax
 from qsjax.numerics.namespace import Array, xp
-from qsjax.numerics.numpy_backend import on_host
 from qsjax.questions.design.costs import CostModel, cost_of, cost_slopes, members
 
 SPAN = 100.0  # hardware is sought within this factor of the reference, both ways
@@ -22,9 +21,7 @@ WHOLE = 1e-9  # slack (log) by which batches fit, so that rounding cannot lose a
 MET = 1e-9  # relative distance by which a target still counts as met
 
 
-_step = host_unless_traced(step_of)
-
-
+@host_unless_traced
 def _laws(
     winners: Winners,
     economy: Economy,
@@ -39,7 +36,7 @@ def _laws(
         for own, name in zip(x, quantities, strict=True)
         for field in members(name)
     }
-    step = _step(winners._replace(inputs=write(winners.inputs, fields)))
+    step = step_of(winners._replace(inputs=write(winners.inputs, fields)))
     value = xp.log(xp.abs(score_of(metric, step, economy)))
     batch = winners.designs.batch
     room = step.capacity.max_batch / (1.0 if batch is None else xp.asarray(batch))
@@ -48,18 +45,20 @@ def _laws(
     return (-value if METRICS[metric].less_is_better else value), fits
 
 
-_laws_on_host = on_host(_laws)
-
-
 @on_host_by_jax
 def _slopes_along(
     winners: Winners, economy: Economy, x: tuple[Array, ...], along: tuple[Array, ...], **how: Any
 ) -> tuple[Array, Array]:
-    def laws(at: tuple[Array, ...]) -> tuple[Array, Array]:
-        return _laws(winners, economy, at, **how)
+    return jax.jvp(partial(_laws, winners, economy, **how), (x,), (along,))[1]
 
-    slopes: tuple[Array, Array] = jax.jvp(laws, (x,), (along,))[1]
-    return slopes
+
+Law = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def _latest(law: Law) -> Law:
+    """`law` with its last answer kept: goal and limits ask for one point after the other."""
+    kept = lru_cache(maxsize=1)(lambda point: law(np.frombuffer(point)))
+    return lambda x: kept(x.tobytes())
 
 
 class Laws:
@@ -71,26 +70,18 @@ class Laws:
     def __init__(self, task: "Task", winners: Winners) -> None:
         self.winners, self.economy = winners, task.stated.economy
         self.how: dict[str, Any] = {"quantities": task.quantities, "metric": task.metric}
-        # Goal and limits ask for the same point one after the other.
-        self._values, self._slopes = (lru_cache(maxsize=1)(f) for f in (self._at, self._along))
+        self.rows = np.shape(winners.inputs.q)
+        self.values, self.slopes = _latest(self._values), _latest(self._slopes)
 
-    def values(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _values(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of both logs, each of shape (workload,)."""
-        return self._values(x.tobytes())
-
-    def slopes(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of both logs in every log factor, each of shape (workload, quantity)."""
-        return self._slopes(x.tobytes())
-
-    def _at(self, point: bytes) -> tuple[np.ndarray, np.ndarray]:
-        rows = np.shape(self.winners.inputs.q)
-        found = _laws_on_host(self.winners, self.economy, tuple(np.frombuffer(point)), **self.how)
-        first, second = (np.broadcast_to(log, rows) for log in found)
+        found = _laws(self.winners, self.economy, tuple(x), **self.how)
+        first, second = (np.broadcast_to(log, self.rows) for log in found)
         return first, second
 
-    def _along(self, point: bytes) -> tuple[np.ndarray, np.ndarray]:
-        x = np.frombuffer(point)
-        shape = len(x), len(np.asarray(self.winners.inputs.q))
+    def _slopes(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of both logs in every log factor, each of shape (workload, quantity)."""
+        shape = len(x), *self.rows
         directions = tuple(np.eye(len(x))[:, :, None])
         found = _slopes_along(self.winners, self.economy, tuple(x), directions, **self.how)
         first, second = (np.broadcast_to(slope, shape).T for slope in found)
@@ -174,8 +165,7 @@ def refine(
     designs = take(task.stated.designs, position)
     if batch is not None:
         designs = designs._replace(batch=batch)
-    winners = Winners(with_rounding(task.stated.inputs, "relaxed"), designs)
-    laws = Laws(task, winners)
+    laws = Laws(task, Winners(with_rounding(task.stated.inputs, "relaxed"), designs))
     goal, limit = _goal_and_limit(task, laws)
     # All batches fit.
     room = _Law(lambda x: laws.values(x)[1] - WHOLE, lambda x: laws.slopes(x)[1])

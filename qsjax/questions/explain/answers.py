@@ -427,8 +427,7 @@ def _designs(records: Sequence[Row]) -> Table:
             rows.append([*first, label, split_name(case), *shown])
     heads = ["convention"] if len(records) > 1 else []
     heads += ["design", *columns.heads("split", *numbers), "gain"]
-    title = "The design, and the best ones of as many GPUs"
-    return Table(title, heads, rows, len(heads) - 7)
+    return Table("The design, and the best ones of as many GPUs", heads, rows, len(heads) - 7)
 
 
 def _ledgers(case: Row, is_moe: bool) -> list[Table]:
@@ -507,8 +506,7 @@ def _side(
         asked = problem.stated.batches
         stated = case_at(cells, 0, partition, None if asked is None else asked[0])
     if not stated.is_feasible:
-        needs = _needs(cells)
-        return Side(convention, stated, best_case(free, 0), None, needs)
+        return Side(convention, stated, best_case(free, 0), None, _needs(cells))
     # A hair more than its own TPOT, so that rounding does not exclude the design itself.
     tpot = scalar(stated.parts.step.tpot) * (1.0 + 1e-9)
     limits = problem.limits
@@ -529,8 +527,7 @@ def _companions(
     for name, one in side.cases().items():
         if requests is not None and one.is_feasible:
             replicas = sharing(one.records.model, one.records.partition)
-            memory = scalar(device.spec.hbm_bytes)
-            rules = filling_of(engine, memory, device.name, replicas)
+            rules = filling_of(engine, scalar(device.spec.hbm_bytes), device.name, replicas)
             found[name] = companion(one.records, one.parts.step, *requests, rules, cached=cached)
     return found
 

@@ -52,8 +52,7 @@ class ClassResult(NamedTuple):
     def row(self) -> Row:
         """The class as plain numbers, with the share of its throughput that the design costs."""
         alone = self.own_tokens_per_s_per_gpu
-        loss = 1.0 - self.tokens_per_s_per_gpu / alone if alone else None
-        return self._asdict() | {"loss": loss}
+        return self._asdict() | {"loss": 1.0 - self.tokens_per_s_per_gpu / alone if alone else None}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -284,9 +283,8 @@ def best_for_classes(
     together = _harmonic(shares, rates)
     best, alone = _best(together), [_best(row) for row in rates]
     possible, runs = rates.max(axis=1) > 0, bool(together[best] > 0)
-    label = {k: v for k, v in cell_labels(cells)[cell].items() if k != "context"}
     return Mixture(
-        label=label,
+        label={k: v for k, v in cell_labels(cells)[cell].items() if k != "context"},
         design=_design(cells, cell, best) if runs else {},
         rate=float(together[best]),
         rate_of_own=float(_harmonic(shares, rates.max(axis=1, keepdims=True))[0]),
@@ -343,12 +341,11 @@ def best_together(cells: Cells, cell: int, requests: Sequence[Request]) -> OneBa
     if rates[best] == 0:
         return OneBatch(context, {}, 0.0, None)
     designs = Designs(take(cells.designs.partition, [best]), batches[[best]])
-    step = step_on_host(Winners(row, designs))
     return OneBatch(
         context=context,
         design=_design(cells, cell, best),
         batch=float(batches[best]),
-        step=jax.tree.map(lambda x: float(np.ravel(x)[0]), step),
+        step=jax.tree.map(lambda x: float(np.ravel(x)[0]), step_on_host(Winners(row, designs))),
     )
 
 

@@ -54,8 +54,7 @@ class Sensitivity(Result):
 
     def rows(self) -> list[Row]:
         """One row for each (metric, parameter, cell); None where a cell is infeasible."""
-        switches = self.switches or [None] * len(self.blocks)
-        pairs = zip(self.blocks, switches, strict=True)
+        pairs = zip(self.blocks, self.switches or [None] * len(self.blocks), strict=True)
         return [row for slopes, changes in pairs for row in slope_rows(slopes, changes)]
 
     def summary(self) -> str:
@@ -84,19 +83,17 @@ class Sensitivity(Result):
         name = partial(cell_name, fields=self.problem.stated.kept)
         left = len({*map(name, rows)}) - len({*map(name, at)})
         more = f"; {left} cells more with --out or --format csv" if left else ""
-        by_metric = grouped(at, lambda row: row["metric"])
         return [
             _slope_table(of_metric, name, f"{words.metric_name(metric)}{more}")
-            for metric, of_metric in by_metric.items()
+            for metric, of_metric in grouped(at, lambda row: row["metric"]).items()
         ]
 
     def record(self) -> Row:
         """Optima, slopes, and the spread of uncertain inputs."""
-        optima = [row for block in self.blocks for row in rows_of(block.solution)]
         record: Row = {
             "convention": self.problem.stated.convention,
             "rounding": self.blocks[0].rounding,
-            "optima": optima,
+            "optima": [row for block in self.blocks for row in rows_of(block.solution)],
             "cells": self.rows(),
         }
         if self.uncertainty is not None:
@@ -430,8 +427,7 @@ class Switching(Result):
         from qsjax import plotting
 
         drawings: dict[str, Drawing] = {}
-        name_of = partial(cell_name, fields=self.problem.stated.kept)
-        cells = grouped(_moving(self.rows()), name_of)
+        cells = grouped(_moving(self.rows()), partial(cell_name, fields=self.problem.stated.kept))
         for n, (name, moved) in enumerate(cells.items()):
             end = f"-{n + 1}" if len(cells) > 1 else ""
             drawings[f"stability{end}"] = partial(
@@ -484,8 +480,7 @@ class Hessian(Result):
         """One row for each (cell, parameter, other parameter); NaN where infeasible."""
         rows, names = [], [parameter.name for parameter in self.parameters]
         for solution, second in self.blocks:
-            cells = solution.cells
-            for cell, label in enumerate(cell_labels(cells)):
+            for cell, label in enumerate(cell_labels(solution.cells)):
                 for i, j in np.ndindex(len(names), len(names)):
                     value = second[cell, i, j] if solution.is_feasible[cell] else np.nan
                     pair = {"metric": self.metric, "parameter": names[i], "other": names[j]}

@@ -122,11 +122,9 @@ def _propagate(
     fixed: Mapping[str, float],
 ) -> Outcome:
     """Quantiles of the optimum and of the verdict of one model on one accelerator."""
-    names = tuple(distributions)
-    model = partial(_log_objective, stated, names, fixed)
+    model = partial(_log_objective, stated, tuple(distributions), fixed)
     shapes = [frozen(name, given) for name, given in distributions.items()]
-    values = _draw(shapes, draws, seed)
-    logs, per = model(values), stated.per_variant
+    logs, per = model(_draw(shapes, draws, seed)), stated.per_variant
     moe = np.tile(logs[:per], (stated.shape[0], 1))
     sign = -1.0 if METRICS[stated.objective].less_is_better else 1.0
     gain = sign * (logs - moe)

@@ -41,8 +41,7 @@ def slope_rows(result: CellSlopes, switches: Switches | None = None) -> list[dic
                 row: dict[str, Any] = {**label, "metric": metric, "parameter": parameter.name}
                 row["value"] = float(at[cell])
                 for name in ("elasticity", "left", "right", "derivative"):
-                    number = getattr(slopes, name)[m, k, cell]
-                    row[name] = float(number) if defined else None
+                    row[name] = float(getattr(slopes, name)[m, k, cell]) if defined else None
                 row["rounding"] = result.rounding
                 row["bound_by"] = cells[cell].get("bound_by")
                 if not defined:

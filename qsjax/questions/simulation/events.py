@@ -138,8 +138,7 @@ def start(slots: int, work: Traffic) -> State:
         rest=full(0.0, slots),
     )
     filling = Filling(none, *(zero,) * 8)
-    head = full(0, dtype=np.int32)
-    return State(zero, head, *(zero,) * 10, jnp.asarray(come), empty, filling)
+    return State(zero, full(0, dtype=np.int32), *(zero,) * 10, jnp.asarray(come), empty, filling)
 
 
 def _first(flags: Array) -> Array:
@@ -187,8 +186,7 @@ def _evict(state: State, lane: Lane, holds: Array) -> State:
     slots, fill, table = state.slots, state.filling, lane.table
     reads = holds & (fill.request >= 0)
     decodes = holds & (fill.request < 0)
-    runs = slots.finish < NEVER
-    running = jnp.where(runs, slots.request, -1)
+    running = jnp.where(slots.finish < NEVER, slots.request, -1)
     latest = _first(running == running.max())
     ticks = jnp.where(decodes, slots.finish[latest] - state.tick, 0.0)
     made = _tokens_of(ticks, table)

@@ -76,12 +76,24 @@ class Served:
         return f"{self.label['model']} on {self.gpus:,.0f} {self.label['hardware']}{split}"
 
 
-def _number(value: float | None, digits: int = 1) -> str:
-    return "-" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
+def _number(value: float | None) -> str:
+    return "-" if value is None or not math.isfinite(value) else f"{value:,.1f}"
 
 
 def _ms(seconds: float) -> str:
     return words.value(seconds, "s") if math.isfinite(seconds) else "-"
+
+
+def _short(one: Load) -> str:
+    """What to give where a deployment still fills while the measured requests come; or ""."""
+    (begin, end), took = one.outcome.came, one.outcome.mean("e2e")
+    if end - begin >= 2.0 * took:
+        return ""
+    return (
+        f"At {one.load:g} requests/s the measured requests come within "
+        f"{words.value(end - begin, 's')}, and one takes {words.value(took, 's')}: the deployment "
+        f"still fills; give {words.number(5.0 * one.load * took)} requests."
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -109,32 +121,18 @@ class Simulation(Result):
 
     def remarks(self) -> list[str]:
         """Loads that a design does not sustain, and what would; runs that are too short."""
-        return [*self._short(), *self._unsustained()]
-
-    def _short(self) -> list[str]:
-        """Rates at which a deployment still fills while the measured requests come."""
-        lines = []
-        loads = [(one, served.largest_rate) for served in self.served for one in served.loads]
-        for one, most in loads:
-            (begin, end), took = one.outcome.came, one.outcome.mean("e2e")
-            is_short = end - begin < 2.0 * took and one.load <= most
-            if self.unit == "req/s" and "requests" in self.asked and is_short:
-                lines.append(
-                    f"At {one.load:g} requests/s the measured requests come within "
-                    f"{words.value(end - begin, 's')}, and one takes {words.value(took, 's')}: the "
-                    f"deployment still fills; give {words.number(5.0 * one.load * took)} requests."
-                )
-        return lines
-
-    def _unsustained(self) -> list[str]:
-        """Rates beyond what a design sustains."""
+        rated = self.served if self.unit == "req/s" else ()
+        loads = [(one, served.largest_rate) for served in rated for one in served.loads]
+        own = [one for one, most in loads if "requests" in self.asked and one.load <= most]
         return [
-            f"{one.load:g} requests/s are more than the {served.largest_rate:.3g} that this design "
-            "sustains: the queue grows without end, and its times say how long the run was; "
-            f"{math.ceil(one.load / served.largest_rate)} of it would do."
-            for served in self.served
-            for one in served.loads
-            if self.unit == "req/s" and served.largest_rate < one.load < math.inf
+            *filter(None, map(_short, own)),
+            *(
+                f"{one.load:g} requests/s are more than the {most:.3g} that this design sustains: "
+                "the queue grows without end, and its times say how long the run was; "
+                f"{math.ceil(one.load / most)} of it would do."
+                for one, most in loads
+                if most < one.load < math.inf
+            ),
         ]
 
     def tables(self) -> list[Table]:

@@ -153,9 +153,7 @@ class Outcome:
         values, weights = self.latencies(metric)
         if not weights.sum():
             return math.nan
-        order = np.argsort(values)
-        reached = np.cumsum(weights[order]) / weights.sum()
-        return float(values[order][np.searchsorted(reached, quantile - 1e-12)])
+        return float(np.quantile(values, quantile, weights=weights, method="inverted_cdf"))
 
     def attained(self, ttft: float = math.inf, tpot: float = math.inf) -> float:
         """Share of the requests that keep both limits [1]."""

@@ -108,8 +108,7 @@ def _stack(ones: Sequence[Lane]) -> Lane:
     count = len(ones[0].traffic.arrival)
     requests = max(FEWEST_REQUESTS, int(4 ** np.ceil(np.log2(count) / 2.0)))
     some = [one._replace(traffic=_filled(one.traffic, requests)) for one in ones]
-    arrival = np.full(requests, np.inf)
-    idle = some[0]._replace(traffic=some[0].traffic._replace(arrival=arrival))
+    idle = some[0]._replace(traffic=some[0].traffic._replace(arrival=np.full(requests, np.inf)))
     width = 2 if len(ones) <= 2 else max(FEW_LANES, int(2 ** np.ceil(np.log2(len(ones)))))
     some += [idle] * (width - len(ones))
     return jax.tree.map(
@@ -169,8 +168,7 @@ def simulate(deployments: Sequence[Lane], lanes: int | None = None) -> list[Outc
         width = lanes or (LANES if len(members) >= MANY else FEW_LANES)
         for begin in range(0, len(members), width):
             block = members[begin : begin + width]
-            some = [deployments[at] for at in block]
-            times, seen = _run(some, slots)
+            times, seen = _run([deployments[at] for at in block], slots)
             for lane, at in enumerate(block):
                 outcomes[at] = _outcome(deployments[at], times, seen, lane)
     return [outcomes[at] for at in range(len(deployments))]
@@ -182,8 +180,7 @@ def saturated(one: Lane) -> Lane:
     mean = float(np.mean(work.prompt + work.output)) + scalar(one.table.cache_each)
     running = min(_most_running(one), max(1.0, scalar(one.table.cache) // mean))
     users = int(min(running, SATURATING)) + 1
-    rng = np.random.default_rng(0)
-    pick = rng.integers(len(work.arrival), size=max(SATURATING, 4 * users))
+    pick = np.random.default_rng(0).integers(len(work.arrival), size=max(SATURATING, 4 * users))
     prompt, output, cached = (x[pick] for x in (work.prompt, work.output, work.cached))
     none, flight = np.zeros(len(pick)), np.array(float(users))
     return one._replace(traffic=Traffic(none, prompt, output, cached, flight, none))

@@ -298,8 +298,7 @@ def table_of(rows: Sequence[Row], names: Sequence[str], numbers: Mapping[str, st
         ]
         for row in rows
     ]
-    heads = [*names, "GPUs", "split", "TTFT ms", "TPOT ms", *numbers]
-    return Table("", heads, cells, len(names))
+    return Table("", [*names, "GPUs", "split", "TTFT ms", "TPOT ms", *numbers], cells, len(names))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -463,8 +462,7 @@ def least_replicas(option: Option, target: Target) -> float:
 
 def _of_replica(asked: Asked, records: Records) -> Asked:
     """With the rules of one attention replica of a design."""
-    replicas = sharing(records.model, records.partition)
-    return asked._replace(rules=of_replica(asked.rules, replicas))
+    return asked._replace(rules=of_replica(asked.rules, sharing(records.model, records.partition)))
 
 
 def _deployment(option: Option, asked: Asked, replicas: int) -> Lane:
@@ -478,10 +476,9 @@ def _deployment(option: Option, asked: Asked, replicas: int) -> Lane:
 
 def broken(outcome: Outcome, target: Target) -> tuple[str, ...]:
     """Limits that more than the allowed share of the requests misses."""
-    limits = {"ttft": target.ttft, "tpot": target.tpot}
     missed = [
         name
-        for name, limit in limits.items()
+        for name, limit in {"ttft": target.ttft, "tpot": target.tpot}.items()
         if outcome.quantile(name, target.quantile) > limit * (1.0 + 1e-12)
     ]
     if target.rate is not None and _falls_behind(outcome):
@@ -538,9 +535,8 @@ def _tighten(brackets: list[_Bracket], asked: Asked, best: float) -> list[_Brack
 
 def _most(option: Option, target: Target) -> int:
     """Replicas beyond which none carries less: one user each, or hardly any load."""
-    dp = int(scalar(option.records.partition.dp))
     if target.users is not None:
-        return math.ceil(target.users / dp)
+        return math.ceil(target.users / int(scalar(option.records.partition.dp)))
     return int(min(MOST_REPLICAS, 64.0 * least_replicas(option, target)))
 
 
@@ -767,8 +763,7 @@ def _confirm(option: Option, asked: Asked, replicas: int) -> tuple[int, Outcome,
     seen: dict[int, Outcome] = {}
     while True:
         new = [n for n in (replicas - 1, replicas) if n > 0 and n not in seen]
-        outcomes = simulate([_deployment(option, asked, n) for n in new])
-        seen |= dict(zip(new, outcomes, strict=True))
+        seen |= dict(zip(new, simulate([_deployment(option, asked, n) for n in new]), strict=True))
         less = broken(seen[replicas - 1], target) if replicas > 1 else ()
         if broken(seen[replicas], target) and replicas < most:
             replicas += 1
