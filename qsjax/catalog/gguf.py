@@ -6,16 +6,12 @@ from typing import NamedTuple
 from qsjax.records.tables import table
 
 BITS: dict[str, float] = table("catalog/gguf.toml")["bits"]
+_OTHERS = r"TQ\d_0|MXFP4(?:_MOE)?|B?F16|F32"
 _TYPE = re.compile(
-    r"(?:^|[-_.:/])((?:I?Q\d_(?:[01]|K(?:_[A-Z]+)?|XXS|XS|S|M|NL))|TQ\d_0|MXFP4(?:_MOE)?|B?F16|F32)"
-    r"(?=$|[-_.:/])",
-    re.IGNORECASE,
+    rf"(?i)(?:^|[-_.:/])(I?Q\d_(?:[01]|K(?:_[A-Z]+)?|XXS|XS|S|M|NL)|{_OTHERS})(?=$|[-_.:/])"
 )
 # What names of GGUF files add to that of a model.
-_ADDED = re.compile(
-    r"(?:[-_.:](?:gguf|UD|I?Q\d_\w+?|TQ\d_0|MXFP4(?:_MOE)?|B?F16|F32|\d{5}-of-\d{5}))+$",
-    re.IGNORECASE,
-)
+_ADDED = re.compile(rf"(?i)(?:[-_.:](?:gguf|UD|I?Q\d_\w+?|{_OTHERS}|\d{{5}}-of-\d{{5}}))+$")
 
 
 class Type(NamedTuple):
