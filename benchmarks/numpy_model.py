@@ -100,9 +100,11 @@ def _exchange(m: Any, hw: Any, p: Any, w: Any, lay: dict[str, Array]) -> tuple[A
     own = np.maximum(1.0, p.ep / lay["sharing"])
     island = np.maximum(1.0, np.floor(hw.island_size / lay["tau"]))
     near = np.maximum(np.minimum(p.ep, island), own)
-    sent = np.minimum(m.top_k, p.ep) * np.minimum(lay["tau"], lay["phi"]) * m.hidden
+    takers = np.minimum(lay["tau"], lay["phi"])
+    reached = np.minimum(p.ep, island) * takers / np.maximum(1.0, takers / hw.island_size)
+    sent = np.minimum(m.top_k, p.ep) * takers * m.hidden
     sent = sent / lay["phi"] * (w.bytes_dispatch + w.bytes_act) / p.ep * w.query_tokens
-    inside = sent * (near - own) / _inside(np.minimum(p.ep, island), hw)
+    inside = sent * (near - own) / _inside(reached, hw)
     outside = sent * (p.ep - near) / hw.inter_bw
     nearby = np.where(near > own, hw.intra_latency + hw.exchange_overhead, 0.0)
     start = np.where(p.ep > near, hw.inter_latency, nearby)

@@ -389,6 +389,10 @@ def test_output_of_aggregated_serving():
         ({"value": float("nan")}, "not one number"),
         ({"value": 0}, "not above zero"),
         ({"metric": "TPOT", "osl": 1}, "osl is 1: after the first token comes none"),
+        (
+            {"phase": "decode", "concurrency": 10**5},
+            "a batch of 100,000 holds",
+        ),
         ({"value": 0, "metric": "kv_tokens", "unit": "tokens"}, "not above zero"),
         ({"unit": "fortnights"}, "unit 'fortnights' is not a time"),
         ({"tp": "eight", "isl": True}, "tp is 'eight', not a number; isl is True, not a number"),

@@ -22,6 +22,9 @@ from qsjax.records.specs import PHYSICAL, ModelSpec, Partition, Workload
 from qsjax.records.units import GB, GIB
 
 Facts = Mapping[str, float]
+# A batch that is published is one in flight, of which a few may wait: two of InferenceX's decode
+# servers had up to 1.04 times what fits.
+_NEARLY_FULL = 1.1
 
 
 def release_of(record: Mapping[str, Any]) -> str:
@@ -228,6 +231,20 @@ def too_heavy(one: OperatingPoint, found: Facts) -> str:
     return (
         f"weights of {weights / GB:.1f} GB do not fit in the {capacity / GB:.1f} GB of each GPU "
         "beside what its driver takes: the degrees, the format or the accelerator are others"
+    )
+
+
+def too_full(one: OperatingPoint, found: Facts) -> str:
+    """Why so many sequences cannot decode at once, each with its prompt; "" where they can."""
+    weights, cache = map(scalar, sizes(one.model, one.partition, one.workload))
+    batch, context = scalar(one.workload.batch), scalar(one.workload.context)  # type: ignore[arg-type]
+    left = _total(one, found)[1] - _taken(one) - weights
+    held = batch * cache * (one.prompt or context) / context
+    if held <= _NEARLY_FULL * left:
+        return ""
+    return (
+        f"a batch of {batch:,.0f} holds {held / GB:,.1f} GB of cache on each GPU, and beside the "
+        f"weights {left / GB:.1f} GB are left: the batch, the degrees or the accelerator are others"
     )
 
 

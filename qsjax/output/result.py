@@ -201,7 +201,7 @@ class Result:
         drawings = self.drawings()
         if not drawings:
             raise ValueError(f"there is nothing to draw: {self._why_no_figure()}")
-        if name is not None and name not in drawings:
+        if name is not None and name not in tuple(drawings):
             raise ValueError(f"no figure {name!r}; give one of {', '.join(drawings)}")
         if ax is not None and not hasattr(ax, "set_title"):
             raise ValueError(f"ax: {kind_of(ax)} is not one matplotlib Axes; give one, as axes[0]")

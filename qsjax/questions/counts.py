@@ -74,6 +74,7 @@ def dense_twin(model: Any, q: ArrayLike, definition: TwinDefinition = "active_ff
     q, problem = checks.read_field("q", q)
     if problem:
         raise ValueError(f"q: {problem}")
+    checks.check_choice("definition", definition, TwinDefinition)
     shapes = _shapes(model)
     if not is_traced(shapes) and np.all(np.asarray(shapes.experts) <= 1):
         raise ValueError(f"model: {shapes.label or 'it'} has no experts, so it has no dense twin")

@@ -3,7 +3,7 @@
 import dataclasses
 from functools import reduce
 from operator import or_
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
@@ -335,8 +335,7 @@ def prefill(
     >>> prefill("mixtral-8x7b", "h100-sxm", prompt="4k")
     Prefill(cannot run: weights do not fit; batch does not fit)
     """
-    if problem := checks.choice_problem(context_parallel, get_args(ContextParallel)):
-        raise ValueError(f"context_parallel: {problem}")
+    checks.check_choice("context_parallel", context_parallel, ContextParallel)
     partition = partition or Partition()
     records = _records(model, hardware, partition, workload, {"context": 1.0, "batch": None})
     is_wide = _is_wide() or not is_traced((records, prompt, prompts))

@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
@@ -282,6 +282,12 @@ def choice_problem(value: Any, allowed: tuple[Any, ...]) -> str | None:
     meant = near(value, map(str, allowed), 1)
     more = f"; did you mean {meant[0]}?" if meant else ""
     return f"{value!r} is not allowed; give one of {', '.join(map(str, allowed))}{more}"
+
+
+def check_choice(subject: str, value: Any, allowed: Any) -> None:
+    """Raise `ValueError` unless a value is one of a `Literal`."""
+    if problem := choice_problem(value, get_args(allowed)):
+        raise ValueError(f"{subject}: {problem}")
 
 
 def check_names(subject: str, names: Iterable[Any], known: Collection[str]) -> None:

@@ -77,7 +77,7 @@ def names_of(given: Iterable[str]) -> list[str]:
     """
     if isinstance(given, str):
         return [part.strip() for part in given.split(",") if part.strip()]
-    return list(given)
+    return [one if isinstance(one, str) else repr(one) for one in given]
 
 
 def maybe_one(text: str, *, of_lengths: bool) -> str | None:

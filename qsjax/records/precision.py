@@ -124,7 +124,7 @@ def workload_of(
     """
     weights, kv = dtype_named(weights), dtype_named(kv)
     for dtype in (weights, kv):
-        if dtype is not None and dtype not in STORED:
+        if dtype is not None and dtype not in tuple(STORED):
             raise ValueError(f"dtype {dtype!r} is unknown; give one of {', '.join(STORED)}")
     precision = model.precision
     if precision is None:

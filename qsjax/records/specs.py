@@ -648,7 +648,7 @@ def is_papers(convention: Convention) -> bool:
 
 def named_convention(name: str) -> Convention:
     """The preset of a name; `ValueError` if there is none."""
-    if not isinstance(name, str) or name not in CONVENTIONS:  # a list or a table has no hash
+    if name not in tuple(CONVENTIONS):  # a list or a table has no hash
         raise ValueError(f"unknown convention {name!r}; give {' or '.join(CONVENTIONS)}")
     return CONVENTIONS[name]
 

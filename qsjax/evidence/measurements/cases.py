@@ -9,7 +9,7 @@ from typing import Any, Literal
 from qsjax.catalog import hardware_entry
 from qsjax.cost.speculation import draft_model, draft_seconds
 from qsjax.engines import releases as read
-from qsjax.engines.memory import release_of, running, too_heavy
+from qsjax.engines.memory import release_of, running, too_full, too_heavy
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.evidence.measurements import kernels
 from qsjax.evidence.measurements.deployment import (
@@ -290,7 +290,7 @@ def _timed(
     contexts = SWEEP if kind in ("slope", "intercept") else (None,)
     deployments = tuple(deployment_of(record, context=context) for context in contexts)
     one = deployments[0]
-    if wrong := too_heavy(one, found):
+    if wrong := too_heavy(one, found) or (kind not in SERVED and too_full(one, found)):
         raise UnusableError(wrong)
     if (kind == "static" and not one.prompt) or (kind in SERVED and not one.output):
         raise UnusableError("unknown lengths of prompt and output")

@@ -308,7 +308,7 @@ def study(problem: Problem, conventions: Sequence[str] = tuple(CONVENTIONS)) -> 
         wrong.append("engine: the paper's Table 2 varies an accelerator without kernels; drop it")
     if stated.kept:
         wrong.append(f"axes: {', '.join(stated.kept)} is varied already or cannot be; leave it out")
-    if unknown := [name for name in conventions if name not in CONVENTIONS]:
+    if unknown := [str(name) for name in conventions if name not in tuple(CONVENTIONS)]:
         wrong.append(
             f"conventions: {', '.join(unknown)} not known; give {' or '.join(CONVENTIONS)}"
         )

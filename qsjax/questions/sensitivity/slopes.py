@@ -12,6 +12,7 @@ from qsjax.grid.gradients import Slopes, slopes_at
 from qsjax.grid.parameters import Parameter, resolve, with_rounding, write
 from qsjax.grid.solution import Solution
 from qsjax.numerics.safe import Rounding
+from qsjax.records.checks import check_choice
 
 # `speedup` compares tokens/s/GPU with that of the first variant.
 METRIC_NAMES: tuple[str, ...] = (*get_args(Objective), "speedup")
@@ -57,6 +58,7 @@ def _over_first_variant(slopes: Slopes, of: int, cells: int, variants: int) -> S
 
 def priced_winners(solution: Solution, rounding: Rounding) -> Winners:
     """The winners with the rounding of slopes, and with the price and power of the problem."""
+    check_choice("rounding", rounding, Rounding)
     economy = solution.cells.economy
     prices = {name: np.asarray(getattr(economy, name)) for name in OF_HARDWARE}
     inputs = write(with_rounding(solution.winners.inputs, rounding), prices)
