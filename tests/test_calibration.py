@@ -15,7 +15,7 @@ from qsjax.records.units import US
 HEAD = "model,hardware,tp,batch,context,tpot_ms,engine,weights,kv,isl,osl\n"
 ROWS = [
     (model, hardware, tp, batch, context)
-    for model, hardware in (("llama-3.1-70b", "h100"), ("llama-3.1-8b", "h200"))
+    for model, hardware in (("llama-3.1-8b", "h100"), ("qwen3-32b", "h200"))
     for tp in (1, 2, 8)
     for batch, context in ((1, 1024), (64, 1024), (16, 8192), (512, 512))
 ]

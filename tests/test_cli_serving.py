@@ -544,6 +544,8 @@ def test_compare_draws_also_where_nothing_runs(tmp_path):
         (("mixtral-8x7b:kw=fp8",), "kw is not known; give some of q, kv, weights"),
         (("mixtral-8x7b:kw=2",), "kw is not known; give some of q, kv, weights"),
         (("mixtral-8x7b:q=fast",), "write for example mixtral-8x7b:q=5"),
+        (("mixtral-8x7b:kv=fp8,kv=bf16",), "kv is given twice; give it once"),
+        (("mixtral-8x7b-GGUF:Q4_K_M:kw=fp8",), "kw is not known; give some of q, kv, weights"),
         (("mixtral-8x7b:kv=fp3",), "dtype 'fp3' is unknown"),
         (("mixtral-8x7b:acceptance=1",), "give a share from 0 to below 1"),
         (("mixtral-8x7b@h100-sxm:hbm_bandwidth=x2",), "hbm_bw"),

@@ -133,13 +133,13 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
     >>> changes_of("h100-sxm:hbm_bw=x2,intra_latency=2us")
     ('h100-sxm', {'hbm_bw': 'x2', 'intra_latency': '2us'})
     """
-    scheme = re.match(r"https?://", text)
     is_name = lookup.is_model(text) or gguf.is_named(text)  # `qwen3:32b`, `m:latest`
     if allowed is not None and "=" not in text and is_name:
         return text, {}
-    name, colon, rest = text[scheme.end() if scheme else 0 :].partition(":")
+    plain = re.sub(r"^https?://", "", text)
+    name, *rest = re.split(r":(?=[^:=]*=|[^=]*$)", plain, maxsplit=1)  # names have colons too
     changes: dict[str, Any] = {}
-    for part in rest.split(",") if colon else ():
+    for part in rest[0].split(",") if rest else ():
         key, mark, value = (x.strip() for x in part.partition("="))
         try:
             # Only a field of an accelerator may be a time, and no factor is one.
@@ -150,8 +150,7 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
         if mark and key and allowed is not None and key not in allowed:
             at = f", or {name}@ACCELERATOR:{part.strip()}" if key in facts_of(HardwareSpec) else ""
             at = f", or the option --{key}" if key in MODEL_CHANGES else at
-            listed = ", ".join(allowed)
-            raise ValueError(f"{text!r}: {key} is not known; give some of {listed}{at}")
+            raise ValueError(f"{text!r}: {key} is not known; give some of {', '.join(allowed)}{at}")
         is_word = key in _WORDS and bool(value)
         if not (mark and key and (is_word or 0 < number < float("inf"))):
             raise ValueError(
@@ -162,6 +161,8 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
                     else f"{name}:hbm_bw=x2 (twice as much) or {name}:hbm_bw=4e12 (this much)"
                 )
             )
+        if key in changes:
+            raise ValueError(f"{text!r}: {key} is given twice; give it once")
         changes[key] = value if allowed is None or is_word else number
     return name, changes
 
