@@ -10,11 +10,11 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_speeds_are_those_of_the_committed_run():
     results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
-    rate = re.search(r"would do [\d.]+ [MG] cells/s .*? does ([\d.]+) M", results)[1]
+    rate = re.search(r"would do [\d.]+ [MG] cells/s .*? does ([\d.]+ [MG])", results)[1]
     single = re.search(r"kept \| float32 \| (.*?) \|", results)[1]
     largest = re.search(r"\| 9,999,876,096 \| ([\d.]+) \| [\d.]+ \| (\d+) \|", results)
     numpy = re.search(r"over NumPy, same run \| ([\d.]+)x", results)[1]
-    assert f"{float(rate):.0f} M designs/s in float64, {numpy} times" in README
+    assert f"{rate} designs/s in float64, {numpy} times" in README
     assert f"({single} in float32)" in README
     assert f"{largest[1]} s and {float(largest[2]) / 1000:.2f} GB" in README
 
