@@ -5,6 +5,8 @@ import re
 
 from snippets import ROOT
 
+from benchmarks.wording import millions
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -22,4 +24,4 @@ def test_speeds_are_those_of_the_committed_run():
 def test_the_machine_readable_results_are_those_of_the_page():
     runs = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
     rates = re.findall(r'"argmax_f64_cells_per_s": ([\d.]+)', json.dumps(runs))
-    assert any(f"{float(rate) / 1e6:.0f} M designs/s" in README for rate in rates)
+    assert any(f"{millions(float(rate))} designs/s" in README for rate in rates)
