@@ -2,8 +2,10 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
+from benchmarks import fit_h20
 from qsjax import catalog
 from qsjax.cost.prefix import TIERS
 from qsjax.records import checks
@@ -213,3 +215,12 @@ def test_unknown_accelerator_names_the_nearest_and_the_way_out():
 def test_times_are_exact():
     # the file says 2.1 us: exactly the double nearest to 2.1e-6, not a product of two roundings
     assert catalog.hardware("paper-reference").intra_latency == 2.1e-6
+
+
+def test_h20_has_the_shares_of_its_own_kernels():
+    found = fit_h20.fits()
+    spec = catalog.hardware("h20-96g")
+    for name, value in fit_h20.fields(found).items():
+        assert getattr(spec, name) == pytest.approx(value, rel=5e-3, abs=5e-4), name
+    for name, most in (("products", 0.05), ("experts", 0.15), ("cache", 0.07)):
+        assert np.median(np.abs(found[name].errors)) < most, name
