@@ -176,18 +176,30 @@ def law_of_a_grid(x, y, z, *, power):
 def test_hoisted_terms_are_those_of_the_whole_at_each_place():
     x, y, z = np.arange(3.0)[:, None], np.arange(1.0, 5.0)[None, :], np.array([2.0, 5.0, 7.0])
     index = np.array([2, 0, 2]), np.array([3, 1, 0])
-    found = Hoisted(law_of_a_grid, x, y, power=2)(index, z)
+    found = Hoisted(law_of_a_grid, (x, y), power=2)(z, index)
     expected = law_of_a_grid(x[index[0], 0], y[0, index[1]], z, power=2)
     for ours, whole in zip(found, expected, strict=True):
         np.testing.assert_allclose(np.broadcast_to(ours, 3), np.broadcast_to(whole, 3), rtol=EXACT)
 
 
+@pytest.mark.parametrize("recorder", [jaxpr.record, tape.record])
+def test_of_a_whole_grid_the_last_argument_may_be_a_tree(recorder):
+    def law(x, of):
+        return xp.exp(x) * of["a"] + of["b"][0]
+
+    x, last = np.arange(3.0)[:, None], {"a": np.array([1.0, 4.0]), "b": (2.0,)}
+    hoisted = Hoisted(law, (x,), last, recorder)
+    for factor in (1.0, 3.0):
+        found = hoisted({"a": factor * last["a"], "b": (5.0,)})
+        np.testing.assert_allclose(found, np.exp(x) * factor * last["a"] + 5.0, rtol=EXACT)
+
+
 def test_what_the_changing_number_does_not_reach_is_computed_once(monkeypatch):
     calls = []
     monkeypatch.setitem(tape.FUNCTIONS, "exp", lambda x: calls.append(x) or np.exp(x))
-    law = Hoisted(partial(law_of_a_grid), np.arange(3.0)[:, None], np.ones((1, 4)), power=3)
+    law = Hoisted(partial(law_of_a_grid), (np.arange(3.0)[:, None], np.ones((1, 4))), power=3)
     for value in (1.0, 2.0):
-        law((np.array([0]), np.array([1])), np.array([value]))
+        law(np.array([value]), (np.array([0]), np.array([1])))
     assert [x.shape for x in calls] == [(3, 1)]
 
 

@@ -182,12 +182,11 @@ def judged_at(candidates: Candidates, limits: Limits) -> Callable[[np.ndarray, n
 
     What no batch changes is computed once, of every row and design.
     """
-    judged = Hoisted(
-        _judge, candidates.winners, candidates.economy, limits, objective="tokens_per_s_per_gpu"
-    )
+    kept = candidates.winners, candidates.economy, limits
+    judged = Hoisted(_judge, kept, objective="tokens_per_s_per_gpu")
 
     def some(which: np.ndarray, batch: np.ndarray) -> Judged:
-        of_some = judged((candidates.row[which], candidates.position[which]), batch)
+        of_some = judged(batch, (candidates.row[which], candidates.position[which]))
         return trees.map(lambda x: np.broadcast_to(x, len(which)), of_some)
 
     def at(which: np.ndarray, batch: np.ndarray) -> Judged:

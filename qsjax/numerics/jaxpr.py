@@ -8,7 +8,7 @@ import numpy as np
 
 from qsjax.numerics import trees
 from qsjax.numerics.loading import in_float64, is_tracer
-from qsjax.numerics.numpy_backend import Slots, on_host, operation_of
+from qsjax.numerics.numpy_backend import Hoisted, Slots, on_host, operation_of
 from qsjax.numerics.safe import whole_number
 from qsjax.numerics.tape import Step, Symbol, Tape, UnknownOperationError, Writer, recording
 from qsjax.numerics.tape import record as record_law
@@ -129,6 +129,16 @@ def on_host_by_jax(function: Callable[P, R]) -> Callable[P, R]:
             return _compiled(function, args, options)
 
     return run
+
+
+def hoisted_by_jax(
+    function: Callable[..., Any], kept: tuple[Any, ...], last: Any, **options: Any
+) -> Callable[[Any], Any]:
+    """`Hoisted` of a function that JAX differentiates, compiled as in `on_host_by_jax`."""
+    try:
+        return Hoisted(function, kept, last, record, **options)
+    except UnknownOperationError:
+        return lambda changed: _compiled(function, (*kept, changed), options)
 
 
 @in_float64

@@ -131,10 +131,10 @@ class _Halves(NamedTuple):
 
 
 @lru_cache(maxsize=128)
-def _halves(function: Operation, options: Options, tree: Any) -> _Halves:
+def _halves(recorder: Recorder, function: Operation, options: Options, tree: Any) -> _Halves:
     """`_player` in two halves."""
-    tape, operations = _player(record, function, options, tree)
-    reached = {tree.num_leaves - 1}
+    tape, operations = _player(recorder, function, options, tree)
+    reached = set(range(tree.num_leaves - tree.children[-1].num_leaves, tree.num_leaves))
     early: Steps = []
     late: Steps = []
     for step, run in zip(tape.steps, operations, strict=True):
@@ -147,28 +147,41 @@ def _halves(function: Operation, options: Options, tree: Any) -> _Halves:
 
 
 class Hoisted:
-    """A function of a grid and one more, changing argument, evaluated at places of the grid.
-
-    Terms that do not depend on that argument are computed once and kept.
+    """A function whose last argument changes: what does not depend on it is computed once.
 
     Args:
-        function: elementwise, as of `on_host`; its last argument is the number.
-        kept: the arguments before it, which broadcast.
+        function: elementwise, as of `on_host`.
+        kept: the arguments before the last one, which broadcast.
+        last: a tree of the structure of the last one.
+        recorder: as of `on_host`.
         options: of the function.
     """
 
-    def __init__(self, function: Callable[..., Any], *kept: Any, **options: Any) -> None:
-        leaves, tree = _floats((*kept, 0.0))
-        self._halves = _halves(function, tuple(sorted(options.items())), tree)
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        kept: tuple[Any, ...],
+        last: Any = 0.0,
+        recorder: Recorder = record,
+        **options: Any,
+    ) -> None:
+        leaves, tree = _floats((*kept, last))
+        self._halves = _halves(recorder, function, tuple(sorted(options.items())), tree)
         slots: Slots = dict(enumerate(leaves)) | self._halves.tape.constants
         _run(self._halves.early, slots)
-        self._last = len(leaves) - 1
+        self._first = len(leaves) - tree.children[-1].num_leaves
         self._slots = {at: x for at, x in slots.items() if at in self._halves.kept}
 
-    def __call__(self, index: tuple[np.ndarray, ...], value: Any) -> Any:
-        """Results at places of the grid, each with its value, shape (n,) as the index has."""
-        slots = picked(self._slots, index)
-        slots[self._last] = np.asarray(value, np.float64)
+    def __call__(self, last: Any, index: tuple[np.ndarray, ...] | None = None) -> Any:
+        """Results for a last argument.
+
+        Args:
+            last: numbers or arrays that broadcast with the arguments that are kept; of `index`,
+                with its shape.
+            index: places of the grid of what is kept, shape (n,); the whole grid unless given.
+        """
+        slots = dict(self._slots) if index is None else picked(self._slots, index)
+        slots.update(enumerate(_floats(last)[0], self._first))
         _run(self._halves.late, slots)
         tape = self._halves.tape
         return trees.unflatten(tape.tree, [slots[at] for at in tape.results])

@@ -12,8 +12,9 @@ from qsjax.grid.cells import Cells, Winners, step_of, take
 from qsjax.grid.optimum import Best, best_of
 from qsjax.grid.parameters import read, with_rounding, write
 from qsjax.numerics.jax import jax
-from qsjax.numerics.jaxpr import host_unless_traced, on_host_by_jax
+from qsjax.numerics.jaxpr import hoisted_by_jax, host_unless_traced
 from qsjax.numerics.namespace import Array, xp
+from qsjax.numerics.numpy_backend import Hoisted
 from qsjax.questions.design.costs import CostModel, cost_of, cost_slopes, members
 
 SPAN = 100.0  # hardware is sought within this factor of the reference, both ways
@@ -45,9 +46,8 @@ def _laws(
     return (-value if METRICS[metric].less_is_better else value), fits
 
 
-@on_host_by_jax
 def _slopes_along(
-    winners: Winners, economy: Economy, x: tuple[Array, ...], along: tuple[Array, ...], **how: Any
+    winners: Winners, economy: Economy, along: tuple[Array, ...], x: tuple[Array, ...], **how: Any
 ) -> tuple[Array, Array]:
     return jax.jvp(partial(_laws, winners, economy, **how), (x,), (along,))[1]
 
@@ -64,27 +64,29 @@ def _latest(law: Law) -> Law:
 class Laws:
     """Log metric and log room of every workload at log factors, and their slopes, by NumPy.
 
-    A solver asks some hundred times: compiling takes longer.
+    A solver asks some hundred times: compiling takes longer, and what the factors do not reach is
+    computed once.
     """
 
     def __init__(self, task: "Task", winners: Winners) -> None:
-        self.winners, self.economy = winners, task.stated.economy
-        self.how: dict[str, Any] = {"quantities": task.quantities, "metric": task.metric}
         self.rows = np.shape(winners.inputs.q)
+        kept = winners, task.stated.economy
+        how: dict[str, Any] = {"quantities": task.quantities, "metric": task.metric}
+        nowhere = (0.0,) * len(task.quantities)
+        directions = tuple(np.eye(len(nowhere))[:, :, None])
+        self._law = Hoisted(_laws, kept, nowhere, **how)
+        self._slope = hoisted_by_jax(_slopes_along, (*kept, directions), nowhere, **how)
         self.values, self.slopes = _latest(self._values), _latest(self._slopes)
 
     def _values(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of both logs, each of shape (workload,)."""
-        found = _laws(self.winners, self.economy, tuple(x), **self.how)
-        first, second = (np.broadcast_to(log, self.rows) for log in found)
+        first, second = (np.broadcast_to(log, self.rows) for log in self._law(tuple(x)))
         return first, second
 
     def _slopes(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of both logs in every log factor, each of shape (workload, quantity)."""
         shape = len(x), *self.rows
-        directions = tuple(np.eye(len(x))[:, :, None])
-        found = _slopes_along(self.winners, self.economy, tuple(x), directions, **self.how)
-        first, second = (np.broadcast_to(slope, shape).T for slope in found)
+        first, second = (np.broadcast_to(slope, shape).T for slope in self._slope(tuple(x)))
         return first, second
 
 
