@@ -11,6 +11,11 @@ PYTEST  := $(WORKED) --dist loadfile --no-loadscope-reorder -p no:nbmake
 # others' programs are compiled less well, in half of the time (tests/conftest.py).
 AS_USERS := tests/test_oracle.py tests/test_blocks.py tests/test_search.py
 
+# Compiled modules are written where Python is told not to: each of many processes reads them. What
+# no process imports is not compiled at all, which took pip a third of its time.
+export PYTHONDONTWRITEBYTECODE :=
+INSTALL := $(PY) -m pip install --quiet --no-compile -c constraints.txt
+
 .PHONY: help demo test lint format types notebooks docs bench clean
 
 help:
@@ -19,7 +24,7 @@ help:
 demo: $(VENV)/.installed
 	$(VENV)/bin/qsjax explore deepseek-v3 --gpus 64 --out results/demo
 
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-test
 	$(PY) $(PYTEST) $(AS_USERS:%=--ignore=%)
 	XLA_FLAGS= $(PY) $(PYTEST) $(AS_USERS)
 
@@ -52,13 +57,18 @@ clean:
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(create_venv)
-	$(PY) -m pip install --quiet -c constraints.txt -e .
+	$(INSTALL) -e .
 	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml constraints.txt
+	@$(create_venv)
+	$(INSTALL) -e '.[test]'
+	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	@$(create_venv)
-	$(PY) -m pip install --quiet -c constraints.txt -e '.[dev]'
-	@touch $@ $(VENV)/.installed
+	$(INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/.installed-test $(VENV)/.installed
 
 # The first interpreter that is new enough; a named PYTHON is the only candidate.
 define create_venv

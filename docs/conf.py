@@ -1,17 +1,20 @@
 """Sphinx settings: `make docs` builds the site into build/docs, without any network."""
 
+from __future__ import annotations
+
 import re
 import shutil
 import subprocess
 import sys
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from docutils import nodes
 from latex2mathml.converter import convert
-from sphinx.application import Sphinx
-from sphinx.errors import SphinxError
+
+if TYPE_CHECKING:  # the tests look at formulas and pages without Sphinx
+    from docutils import nodes
+    from sphinx.application import Sphinx
 
 HERE = Path(__file__).parent
 NOTEBOOKS = HERE / "notebooks"  # copies, made at build time and ignored by git
@@ -73,16 +76,20 @@ def mathml(latex: str, display: str) -> str:
 
 def inline(self: nodes.NodeVisitor, node: nodes.Element) -> None:
     """Write a formula within a line."""
-    self.body.append(mathml(node.astext(), "inline"))  # type: ignore[attr-defined]
-    raise nodes.SkipNode
+    _write(self, mathml(node.astext(), "inline"))
 
 
 def block(self: nodes.NodeVisitor, node: nodes.Element) -> None:
     """Write a formula on lines of its own; a wide one scrolls."""
     formula = mathml(node.astext(), "block")
-    box = f'<div class="math" style="overflow-x: auto">{formula}</div>'
-    self.body.append(box)  # type: ignore[attr-defined]
-    raise nodes.SkipNode
+    _write(self, f'<div class="math" style="overflow-x: auto">{formula}</div>')
+
+
+def _write(page: nodes.NodeVisitor, text: str) -> None:
+    from docutils.nodes import SkipNode
+
+    page.body.append(text)  # type: ignore[attr-defined]
+    raise SkipNode
 
 
 def copy_notebooks(app: Sphinx) -> None:
@@ -140,6 +147,8 @@ def flaws(html: Path) -> list[str]:
 
 def look_at(app: Sphinx, error: Exception | None) -> None:
     """Fail the build where its pages have flaws."""
+    from sphinx.errors import SphinxError
+
     if error is None and app.builder.name == "html" and (told := flaws(Path(app.outdir))):
         raise SphinxError("\n".join(told))
 

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import nbformat
-from nbclient import NotebookClient
 
 os.environ["QSJAX_PROGRESS"] = "off"  # a line that is wiped leaves its characters in an output
 HERE = Path(__file__).parent
@@ -52,6 +51,8 @@ def build(path: Path) -> Path:
     Raises:
         nbclient.exceptions.CellExecutionError: a cell failed; the message shows it.
     """
+    from nbclient import NotebookClient  # what only looks at notebooks goes without
+
     book = notebook(path.read_text(encoding="utf-8"))
     NotebookClient(book, timeout=600, resources={"metadata": {"path": str(HERE)}}).execute()
     target = HERE / f"{path.stem}.ipynb"
