@@ -205,7 +205,8 @@ def _tuned(
 ) -> tuple[HardwareSpec, tuple[str, ...]]:
     """The accelerator with the constants of the engine's kernels, and which they are."""
     engine = deployment.engine or ""
-    formats = formats_of(entry, work, is_mxfp4=bool(experts.kernels), kernels=experts.kernels)
+    run_by = experts.kernels or kernels.remarked({"notes": deployment.words}) or ""
+    formats = formats_of(entry, work, is_mxfp4=bool(experts.kernels), kernels=run_by)
     tuned = tune(hardware, engine, formats)
     launches = scalar(tuned.spec.layer_overhead) + experts.launches
     spec = dataclasses.replace(tuned.spec, layer_overhead=launches)

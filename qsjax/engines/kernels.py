@@ -12,7 +12,7 @@ from qsjax.engines.tuning import Named
 from qsjax.numerics.safe import scalar
 from qsjax.records.units import US
 
-Kernels = Literal["flashinfer", "marlin", "triton"]
+Kernels = Literal["flashinfer", "cutlass", "marlin", "triton"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +59,14 @@ def _asked_for(record: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:
     )
 
 
-def _remarked(record: Mapping[str, Any]) -> Kernels | None:
-    """The kernels that vLLM's flags in the notes ask for."""
-    notes = str(record.get("notes") or "")
-    if re.search(r"VLLM_MXFP4_USE_MARLIN ?= ?(1|true)", notes, re.IGNORECASE):
+def remarked(record: Mapping[str, Any]) -> Kernels | None:
+    """The kernels that an engine's flags in the notes ask for."""
+    notes = str(record.get("notes") or "").lower()
+    if re.search(r"vllm_mxfp4_use_marlin ?= ?(1|true)", notes):
         return "marlin"
-    found = re.search(r"--moe-backend[ =](marlin|triton)\b", notes)
-    return None if found is None else "marlin" if found[1] == "marlin" else "triton"
+    found = re.search(r"\bmoe[-_](?:config\.)?backend[ =]+(?:flashinfer_)?(\w+)", notes)
+    known = ("cutlass", "marlin", "triton")
+    return next((name for name in known if found is not None and found[1] == name), None)
 
 
 def name_of(record: Mapping[str, Any], engine: str, hardware: Named) -> Kernels:
@@ -81,11 +82,11 @@ def name_of(record: Mapping[str, Any], engine: str, hardware: Named) -> Kernels:
             known = ", ".join(get_args(Kernels))
             raise ValueError(f"unknown kernels of the experts {stated!r}; use {known}")
         return stated
-    remarked = _remarked(record)
-    if remarked is not None:
-        return remarked
+    said = remarked(record)
+    if said is not None:
+        return said
     if has_fp4_units(hardware):
-        return "flashinfer"
+        return "cutlass" if _asked_for(record, rules["cutlass"]) else "flashinfer"
     rule = rules["triton"]
     is_hopper = hardware.name.startswith(tuple(rule["accelerators"]))
     if is_hopper and engine in rule["engines"]:

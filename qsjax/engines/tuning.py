@@ -20,7 +20,8 @@ class Formats:
 
     Attributes:
         dense: of projections and dense networks: "bf16", "fp8", "fp8_block" or "fp4".
-        experts: "bf16", "fp8", "int4", "mxfp4", "mxfp4_triton" or "nvfp4".
+        experts: "bf16", "fp8", "fp8_block", "int4", "mxfp4", "nvfp4", or of the latter two those
+            of other kernels, such as "mxfp4_triton" and "nvfp4_cutlass".
         cache: "bf16", "fp8" or "latent", a latent of 16 bits.
     """
 
@@ -97,16 +98,16 @@ def formats_of(
         model: its name says which scales its FP8 has, its record what is cached.
         work: bytes and dtypes.
         is_mxfp4: experts of four bits are MXFP4, as the checkpoint has them.
-        kernels: of MXFP4 experts, by `kernels.name_of`.
+        kernels: of experts of four bits, by `kernels.name_of`.
     """
     dense: str = work.proj_dtype
-    if dense == "fp8" and model.name.startswith(tuple(load_kernels()["fp8_blocks"])):
-        dense = "fp8_block"  # a scale for every block
     experts: str = work.ffn_dtype
+    if model.name.startswith(tuple(load_kernels()["fp8_blocks"])):  # a scale for every block
+        dense, experts = ("fp8_block" if one == "fp8" else one for one in (dense, experts))
     if experts == "fp4":
-        experts = "nvfp4"
-        if is_mxfp4:
-            experts = "mxfp4_triton" if kernels == "triton" else "mxfp4"
+        experts = "mxfp4" if is_mxfp4 else "nvfp4"
+        if kernels == "cutlass" or (is_mxfp4 and kernels == "triton"):
+            experts = f"{experts}_{kernels}"
     elif experts == "bf16" and scalar(work.bytes_ffn_weight) < 1.0:
         experts = "int4"
     wide = "latent" if scalar(model.spec.kv_latent) > 0 else "bf16"
@@ -293,7 +294,7 @@ def expert_startup(entries: Entries, served: Mapping[str, Any], table: float) ->
     Experts of 8 bits multiply activations that are quantised first, in kernels that the tables
     lack; those of 4 bits on FP4 units take a multiple. An engine may have a factor of its own.
     """
-    form = entries.formats.experts
+    form = entries.formats.experts.removesuffix("_block")
     factors = {**served["experts"]["others"], **_own(served["experts"], entries)}
     if form in factors:
         return float(factors[form]) * table
