@@ -2,13 +2,14 @@
 
 Run `python -m benchmarks.fit_experts FOLDER`, FOLDER being `aiconfigurator_core/systems/data` in an
 environment that has AIConfigurator (the extra `rivals`): constants, and what they leave of each
-table, before and after. `--write` puts them into kernels.toml. It takes a minute.
+table, before and after. `--write` puts them into kernels.toml. It takes half a minute.
 
-The tables that count are those of skewed routing (`power_law_1.2`), which is also what AIConfigurator
-takes for deployments: experts that get few tokens fill their tiles badly, those that get many run
-longest, and some get none. Evenly routed, products of 16 to 128 tokens an expert would be 10 to
-40 % faster than any router lets them be. Experts on one rank only: what several ranks wait for is a
-law of its own.
+Only the share of the unit's peak is fitted, to steps that give an expert many tokens on average,
+and to the tables of skewed routing (`power_law_1.2`), which AIConfigurator takes for deployments,
+too: experts that get few tokens fill their tiles badly, and those that get many run longest.
+Routed evenly, such steps would be 10 to 40 % faster than any router lets them be. Start-ups, shares
+of the memory and exponents are those of steps with few tokens, as they are in the table. Experts
+are on one rank: what several ranks wait for is a law of its own.
 """
 
 import argparse

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from benchmarks import fit_h20
+from benchmarks import fit_experts, fit_h20
 from qsjax import catalog
 from qsjax.cost.prefix import TIERS
 from qsjax.records import checks
@@ -224,3 +224,20 @@ def test_h20_has_the_shares_of_its_own_kernels():
         assert getattr(spec, name) == pytest.approx(value, rel=5e-3, abs=5e-4), name
     for name, most in (("products", 0.05), ("experts", 0.15), ("cache", 0.07)):
         assert np.median(np.abs(found[name].errors)) < most, name
+
+
+@pytest.mark.parametrize("entry", [[40.0, 0.9, 0.4, 1.0], [60.0, 0.7, 0.25, 1.5]])
+def test_the_share_of_the_peak_of_experts_is_that_of_many_tokens(entry):
+    """From times of that share, those of few tokens aside; and into the table's text."""
+    tokens = np.array([1.0, 4.0, 16.0, 64.0, 256.0])
+    read, products = np.full(5, 1e-4), tokens * 1e-6
+    none = fit_experts.Measured(np.ones(5), read, np.zeros(5), products, tokens)
+    seconds = np.exp(fit_experts.errors(entry, none)) * np.array([3.0, 3.0, 1.0, 1.0, 1.0])
+    startup, share, peak, norm = entry
+    found = fit_experts.fit(none._replace(seconds=seconds), [startup, share, 1.0, norm])
+    assert found == pytest.approx(entry, rel=5e-3)
+    by_hand = startup * 1e-6 + ((1e-4 / share) ** norm + (64e-6 / peak) ** norm) ** (1 / norm)
+    assert seconds[3] == pytest.approx(by_hand)
+    kernels = fit_experts.KERNELS[0]
+    text = fit_experts.written(fit_experts.TABLE.read_text("utf-8"), kernels, entry)
+    assert f"{kernels.engine} = {{{kernels.entry} = {entry}" in text

@@ -14,6 +14,7 @@ from qsjax.cli import cli
 from qsjax.cost.decode import decode_step
 from qsjax.engines.tuning import Formats, tune
 from qsjax.numerics.numpy_backend import on_host
+from qsjax.questions.explain.stated import Asked, stated_by
 from qsjax.questions.simulation.loads import scheduled
 from qsjax.records.specs import PHYSICAL, Partition, Records
 from qsjax.streaming import spec
@@ -27,6 +28,15 @@ def asked(**changes):
     return qs.Problem(**{**LLAMA, "engine": "vllm", **changes})
 
 
+def test_a_command_line_counts_experts_as_its_kernels_were_fitted():
+    """As records do whose errors are published, and as `engine=` does."""
+    words = "vllm serve deepseek-ai/DeepSeek-V3 -tp 8 --enable-expert-parallel"
+    asked = Asked(tuple(words.split()), "h200-sxm", {}, None, None)
+    assert stated_by(asked).problem.stated.rules.expert_balance == "skewed"
+    plain = asked._replace(words=(), model="deepseek-v3", design={"tp": 8})
+    assert stated_by(plain).problem.stated.rules.expert_balance == "even"
+
+
 @pytest.mark.parametrize(
     ("changes", "formats"),
     [
@@ -34,7 +44,7 @@ def asked(**changes):
         ({"weights": "fp8", "kv": "fp8"}, ("fp8", "fp8", "fp8")),
         ({"engine": "sglang", "model": "mixtral-8x7b"}, ("bf16", "bf16", "bf16")),
         ({"engine": "trtllm", "hardware": "b200-sxm", "model": "deepseek-v3"},
-         ("fp8_block", "fp8", "latent")),
+         ("fp8_block", "fp8_block", "latent")),
         ({"engine": "sglang", "hardware": "mi300x"}, ("bf16", "bf16", "bf16")),
     ],
 )  # fmt: skip

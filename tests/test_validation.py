@@ -30,7 +30,7 @@ from qsjax.evidence.measurements import (
 )
 from qsjax.evidence.measurements.deployment import engine_of, entries_of
 from qsjax.evidence.measurements.names import find_hardware, find_model, gpus_in, precision_of
-from qsjax.evidence.validation import HEADLINES, left_out, reason_of, validate
+from qsjax.evidence.validation import FILLED, HEADLINES, left_out, reason_of, validate
 from qsjax.numerics.safe import blend
 from qsjax.questions.explain.answers import POOLS_ERROR
 from qsjax.records.specs import PHYSICAL, Partition, Records, Workload
@@ -454,7 +454,7 @@ def test_single_node_serving_on_amd(report):
 
 
 def test_as_many_requests_as_fit(report):
-    """TensorRT-LLM's own tables: dense models right, mixtures too fast, by how much is known."""
+    """TensorRT-LLM's own tables: all but gpt-oss right in the mean, by CUTLASS's kernels."""
     wanted = {"category": ["trtllm_maxthroughput"]}
     dense = errors(report, **wanted, model=["llama-3.1-8b", "llama-3.1-70b", "llama-3.1-405b"])
     assert len(dense) == 117
@@ -463,7 +463,9 @@ def test_as_many_requests_as_fit(report):
     assert abs(np.median(dense)) < 1
     every = errors(report, **wanted)
     assert len(every) == 263
-    assert 8 < np.median(every) < 11
+    assert np.median(np.abs(every)) < 11
+    assert np.percentile(np.abs(every), 90) < 43
+    assert abs(np.median(every)) < 4
 
 
 def test_wide_expert_parallelism(report):
@@ -680,6 +682,10 @@ OSS = {
         ({"gpu": "h200"}, "triton"),
         ({"gpu": "a100"}, "marlin"),
         ({"gpu": "b200"}, "flashinfer"),
+        ({"gpu": "b200", "category": FILLED}, "cutlass"),
+        ({"gpu": "h200", "category": FILLED, "engine": "TensorRT-LLM"}, "triton"),
+        ({"gpu": "b200", "notes": "moe_config.backend=CUTLASS"}, "cutlass"),
+        ({"notes": "--moe-backend flashinfer_cutlass"}, "cutlass"),
         ({"source": "https://github.com/vllm-project/vllm/pull/30528"}, "triton"),
         ({"source": "https://github.com/vllm-project/vllm/issues/27508"}, "marlin"),
         ({"source": "https://blog.vllm.ai/2026/04/22/fp8-kvcache.html"}, "triton"),
@@ -708,6 +714,7 @@ def test_experts_as_their_kernels_hold_them():
         "triton": 0.53125 * (3072 / 2880),
         "marlin": 0.53125 * (3072 / 2880) * (2944 / 2880),
         "flashinfer": 0.53125 * (3072 / 2880) ** 2,
+        "cutlass": 0.53125 * (3072 / 2880) ** 2,
     }
     for name, size in sizes.items():
         one = read_case({**OSS, "expert_kernels": name}).deployments[0]
@@ -716,7 +723,7 @@ def test_experts_as_their_kernels_hold_them():
     # Other experts than four-bit ones have no such kernels.
     assert read_case({**OSS, "weights_dtype": "bf16"}).deployments[0].expert_launches == 0
     result = read_case({**OSS, "expert_kernels": "abacus"})
-    assert "unknown kernels of the experts 'abacus'; use flashinfer, marlin" in result.because
+    assert "unknown kernels of the experts 'abacus'; use flashinfer, cutlass, marlin" in result.because
 
 
 def test_launches_of_the_experts():

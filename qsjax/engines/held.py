@@ -12,7 +12,7 @@ from qsjax.engines.deployment import Deployment
 from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.rules import load_engines, refuses
-from qsjax.engines.tuning import formats_of, tune
+from qsjax.engines.tuning import Balance, Tuned, formats_of, tune
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
@@ -112,6 +112,7 @@ class Held(NamedTuple):
         beside: weights that no law counts [B].
         kept: what vLLM's share of the memory would hold besides weights and cache [B].
         most: sequences of a replica that the engine runs at once, beside a limit that a flag sets.
+        expert_balance: how the load of the experts is counted, as the kernels were fitted.
         notes: one sentence each.
     """
 
@@ -120,6 +121,7 @@ class Held(NamedTuple):
     beside: float
     kept: float
     most: float
+    expert_balance: Balance
     notes: tuple[str, ...]
 
 
@@ -202,7 +204,7 @@ def _tuned(
     hardware: HardwareEntry,
     work: Workload,
     experts: _Experts,
-) -> tuple[HardwareSpec, tuple[str, ...]]:
+) -> Tuned:
     """The accelerator with the constants of the engine's kernels, and which they are."""
     engine = deployment.engine or ""
     run_by = experts.kernels or kernels.remarked({"notes": deployment.words}) or ""
@@ -218,7 +220,7 @@ def _tuned(
         # Marlin and Triton's kernels dequantise; the units that multiply are those of 16 bits.
         spec = dataclasses.replace(spec, flops_fp4=spec.flops_bf16)
         notes += (f"{hardware.name} has no units of four bits: the weights multiply in 16 bits",)
-    return spec, notes
+    return dataclasses.replace(tuned, spec=spec, notes=notes)
 
 
 def held(
@@ -265,16 +267,16 @@ def held(
         kv_scale_bytes=scales(engine, bytes_kv, entry.spec),
         attn_dtype=attention_dtype(bytes_kv, entry.spec),
     )
-    spec, about = _tuned(deployment, entry, hardware, work, experts)
-    notes += about
+    tuned = _tuned(deployment, entry, hardware, work, experts)
     one = OperatingPoint(
         model=entry.spec,
         model_name=entry.name,
-        hardware=spec,
+        hardware=tuned.spec,
         hardware_name=hardware.name,
         partition=partition,
         workload=work,
         engine=engine,
     )
     spec, beside, kept, most, about = _divided(deployment, one)
-    return Held(spec, work, beside, kept, most, (*notes, *about))
+    notes = (*notes, *tuned.notes, *about)
+    return Held(spec, work, beside, kept, most, tuned.expert_balance, notes)

@@ -65,7 +65,7 @@ def remarked(record: Mapping[str, Any]) -> Kernels | None:
     if re.search(r"vllm_mxfp4_use_marlin ?= ?(1|true)", notes):
         return "marlin"
     found = re.search(r"\bmoe[-_](?:config\.)?backend[ =]+(?:flashinfer_)?(\w+)", notes)
-    known = ("cutlass", "marlin", "triton")
+    known: tuple[Kernels, ...] = ("cutlass", "marlin", "triton")
     return next((name for name in known if found is not None and found[1] == name), None)
 
 

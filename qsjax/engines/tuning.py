@@ -59,6 +59,9 @@ class Entries:
         return f"{name}, {self.formats.dense} products, {self.formats.experts} experts"
 
 
+Balance = Literal["even", "skewed"]
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Tuned:
     """The record of an accelerator with the constants of its kernels, and where they are from.
@@ -73,7 +76,7 @@ class Tuned:
 
     spec: HardwareSpec
     entries: Entries | None = None
-    expert_balance: Literal["even", "skewed"] = "even"
+    expert_balance: Balance = "even"
     notes: tuple[str, ...] = ()
 
 

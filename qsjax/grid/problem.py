@@ -246,11 +246,13 @@ def _contexts_up_to(longest: Sequence[int]) -> list[float]:
 
 
 def as_accelerator(hardware: Any) -> Accelerator:
-    """An accelerator from its name, a file, its entry or its numbers.
+    """An accelerator from its name, a file, its entry or its numbers, or as it is.
 
     Raises:
         ValueError: with what is wrong with it.
     """
+    if isinstance(hardware, Accelerator):
+        return hardware
     if not checks.is_record(hardware):
         is_entry = isinstance(hardware, catalog.HardwareEntry)
         hardware = (hardware if is_entry else catalog.hardware_entry(hardware)).spec

@@ -22,7 +22,8 @@ from qsjax.engines.held import held
 from qsjax.engines.memory import visible_bytes
 from qsjax.engines.precision import about_name, bits_of_gguf, weights_of
 from qsjax.engines.rules import load_engines
-from qsjax.grid.problem import Problem, named_rules, numbers
+from qsjax.engines.tuning import Tuned
+from qsjax.grid.problem import Accelerator, Problem, as_accelerator, named_rules, numbers
 from qsjax.numerics import trees
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
@@ -246,7 +247,7 @@ def _held(
     partition: Partition,
     work: Workload,
     asked: Asked,
-) -> tuple[HardwareSpec, Workload, EngineMemory, tuple[str, ...]]:
+) -> tuple[Tuned, Workload, EngineMemory, tuple[str, ...]]:
     """Accelerator and workload as the engine of the command line holds them, or as they are."""
     hardware = asked.hardware
     if not isinstance(hardware, catalog.HardwareEntry):
@@ -256,13 +257,15 @@ def _held(
         kept = scalar(on_host(reserve_bytes)(entry.spec, hardware.spec))
         is_small = capacity < load_engines()["vllm"]["large"] * GIB
         notes = (_SMALL,) if is_small and "reserve" not in hardware.given else ()
-        return hardware.spec, work, EngineMemory(0.0, kept, capacity, ranks), notes
+        memory = EngineMemory(0.0, kept, capacity, ranks)
+        return Tuned(spec=hardware.spec), work, memory, notes
     is_given = deployment.bytes_kv is not None or asked.kv is not None
     in_hbm = held(deployment, entry, hardware, partition, work, is_cache_given=is_given)
     most = in_hbm.most if asked.words else math.inf
     memory = EngineMemory(in_hbm.beside, in_hbm.kept, visible_bytes(capacity), ranks, most)
     papers = (_PAPERS,) if "paper" in named_rules(asked.convention)[1:] else ()
-    return in_hbm.hardware, in_hbm.workload, memory, (*in_hbm.notes, *papers)
+    tuned = Tuned(spec=in_hbm.hardware, expert_balance=in_hbm.expert_balance)
+    return tuned, in_hbm.workload, memory, (*in_hbm.notes, *papers)
 
 
 class Stated(NamedTuple):
@@ -336,6 +339,12 @@ def _speculated(
     return speculated(records, convention, method, acceptance, drafts)
 
 
+def _tuned(hardware: HardwareSpec, model: str, tuned: Tuned) -> Accelerator:
+    """The accelerator, whose experts count as its kernels were fitted."""
+    held = dataclasses.replace(tuned, spec=hardware)
+    return as_accelerator(hardware)._replace(tuned={model: held})
+
+
 def stated_by(asked: Asked) -> Stated:
     """What a user's words and those of an engine state.
 
@@ -366,15 +375,15 @@ def stated_by(asked: Asked) -> Stated:
     if bits is not None and not asked.weights:
         work = stored_in(work, bits / 8.0)
     partition, work = _inputs(deployment, work, asked)
-    hardware, work, memory, more = _held(deployment, entry, partition, work, asked)
-    records = Records(entry.spec, hardware, partition, work, None)
+    tuned, work, memory, more = _held(deployment, entry, partition, work, asked)
+    records = Records(entry.spec, tuned.spec, partition, work, None)
     hardware, work, drafted = _speculating(records, deployment, asked.convention, asked.acceptance)
     if deployment.drafter == "mtp" and not entry.mtp_layers:
         drafted = (NO_HEAD.format(entry.name), *drafted)
     states_design = asked.words or any(asked.design.get(name) for name in DEGREES)
     problem = Problem(
         entry,
-        hardware,
+        _tuned(hardware, entry.name, tuned),
         gpus=deployment.gpus if asked.gpus is None else _one("gpus", asked.gpus),
         context=scalar(work.context),
         twins=asked.twins,
