@@ -37,6 +37,17 @@ def test_a_command_line_counts_experts_as_its_kernels_were_fitted():
     assert stated_by(plain).problem.stated.rules.expert_balance == "even"
 
 
+def test_a_settings_file_says_which_kernels_multiply_the_experts(tmp_path):
+    """In one quoted text, which ends as the name of a file does."""
+    path = tmp_path / "options.yaml"
+    line = f"trtllm-serve nvidia/DeepSeek-R1-0528-FP4 --tp_size 8 --extra_llm_api_options {path}"
+    for backend, entry in (("CUTLASS", "nvfp4_cutlass experts"), ("TRTLLM", "nvfp4 experts")):
+        path.write_text(f"moe_config:\n  backend: {backend}\n")
+        done = CliRunner().invoke(cli, ["explain", line, "--hardware", "b200", "--context", "8k"])
+        assert done.exit_code == 0, done.output
+        assert entry in " ".join(done.output.split())
+
+
 @pytest.mark.parametrize(
     ("changes", "formats"),
     [

@@ -686,6 +686,7 @@ OSS = {
         ({"gpu": "h200", "category": FILLED, "engine": "TensorRT-LLM"}, "triton"),
         ({"gpu": "b200", "notes": "moe_config.backend=CUTLASS"}, "cutlass"),
         ({"notes": "--moe-backend flashinfer_cutlass"}, "cutlass"),
+        ({"notes": "--moe-runner-backend flashinfer_trtllm", "gpu": "b200"}, "flashinfer"),
         ({"source": "https://github.com/vllm-project/vllm/pull/30528"}, "triton"),
         ({"source": "https://github.com/vllm-project/vllm/issues/27508"}, "marlin"),
         ({"source": "https://blog.vllm.ai/2026/04/22/fp8-kvcache.html"}, "triton"),
@@ -723,7 +724,9 @@ def test_experts_as_their_kernels_hold_them():
     # Other experts than four-bit ones have no such kernels.
     assert read_case({**OSS, "weights_dtype": "bf16"}).deployments[0].expert_launches == 0
     result = read_case({**OSS, "expert_kernels": "abacus"})
-    assert "unknown kernels of the experts 'abacus'; use flashinfer, cutlass, marlin" in result.because
+    assert (
+        "unknown kernels of the experts 'abacus'; use flashinfer, cutlass, marlin" in result.because
+    )
 
 
 def test_launches_of_the_experts():

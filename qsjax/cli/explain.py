@@ -40,7 +40,8 @@ def _read_in(words: tuple[str, ...]) -> tuple[str, ...]:
     if first == "-":
         return (sys.stdin.read(), *more)
     is_name = len(first) <= NAME_MAX
-    is_file = is_name and (Path(first).is_file() or first.lower().endswith(SCRIPTS))
+    is_script = first.lower().endswith(SCRIPTS) and " " not in first
+    is_file = is_name and (is_script or Path(first).is_file())
     if not is_file or first.lower().endswith(MODELS) or not re.search(r"[./]", first):
         return words
     if not (text := content_of(Path(first))).strip():

@@ -34,7 +34,7 @@ class Deployment:
         verified: tokens of each sequence that a step runs.
         model: name or path of the model.
         engine: whose command line it is.
-        words: the command line itself: variables and flags tell the kernels.
+        words: the command line itself, with the words of a settings file: these tell the kernels.
         notes: what the flags mean differently here, one sentence each.
     """
 

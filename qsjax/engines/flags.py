@@ -39,13 +39,17 @@ class Flag(NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class Parsed:
-    """What a command line says: by quantity, flags without effect, not read, without a value."""
+    """What a command line says: by quantity, flags without effect, not read, without a value.
+
+    `settings` are the words that its settings file adds.
+    """
 
     said: dict[str, Any] = dataclasses.field(default_factory=dict)
     ignored: list[str] = dataclasses.field(default_factory=list)
     unread: list[str] = dataclasses.field(default_factory=list)
     open: list[str] = dataclasses.field(default_factory=list)
     problems: list[str] = dataclasses.field(default_factory=list)
+    settings: list[str] = dataclasses.field(default_factory=list)
 
 
 @functools.cache
@@ -256,10 +260,12 @@ def parse(words: list[str], engine: Engine, files: Mapping[str, str] | None = No
         ValueError: with every misspelt flag and bad value.
     """
     parsed = Parsed()
+    given = words
     try:
         words = _with_settings(words, engine, files or {})
     except ValueError as error:
         parsed.problems.append(str(error))
+    parsed.settings = [word for word in words if word not in given]
     at = 0
     while at < len(words):
         word = words[at]

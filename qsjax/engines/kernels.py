@@ -64,7 +64,8 @@ def remarked(record: Mapping[str, Any]) -> Kernels | None:
     notes = str(record.get("notes") or "").lower()
     if re.search(r"vllm_mxfp4_use_marlin ?= ?(1|true)", notes):
         return "marlin"
-    found = re.search(r"\bmoe[-_](?:config\.)?backend[ =]+(?:flashinfer_)?(\w+)", notes)
+    flag = r"\bmoe[-_](?:config\.|runner[-_])?backend[ =]+(?:flashinfer_)?(\w+)"
+    found = re.search(flag, notes)
     known: tuple[Kernels, ...] = ("cutlass", "marlin", "triton")
     return next((name for name in known if found is not None and found[1] == name), None)
 

@@ -332,7 +332,7 @@ def read(
         loader=named or None,
         model=said.get("model"),
         engine=engine,
-        words=flags if isinstance(flags, str) else " ".join(flags),
+        words=" ".join([*([flags] if isinstance(flags, str) else flags), *parsed.settings]),
         notes=tuple(notes),
         **speculation,
         **meaning,

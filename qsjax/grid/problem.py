@@ -773,7 +773,7 @@ def kernels_used(problem: Problem) -> list[str]:
     """Which kernels the constants of a problem with an engine are of, in clauses."""
     tuned = [one for device in problem.stated.accelerators for one in device.tuned.values()]
     used = [note for one in tuned for note in one.notes]
-    if tuned and not used:
+    if problem.engine and not used:
         used = [f"no kernels of {problem.engine} are known here: constants that fit all engines"]
     return list(dict.fromkeys(used))
 
