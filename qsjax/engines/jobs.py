@@ -64,6 +64,8 @@ _OPTION = re.compile(
 )
 _ROLLING = ("vllm", "lmi-dist", "auto", "disable")
 _RENAMED = {
+    "model-id": "model",
+    "model-name": "model",
     "tensor-parallel-degree": "tensor-parallel-size",
     "pipeline-parallel-degree": "pipeline-parallel-size",
     "max-rolling-batch-size": "max-num-seqs",
@@ -114,6 +116,27 @@ def as_flag(name: str, value: str) -> list[str]:
     if value.lower() == "false":
         return []
     return [f"--{name}", *([value] if value and value.lower() != "true" else [])]
+
+
+def served(
+    engine: str,
+    told: Mapping[str, str],
+    renamed: Mapping[str, str] = _RENAMED,
+    more: Sequence[str] = (),
+) -> str:
+    """The command line of a server with those settings that are flags of its engine.
+
+    Args:
+        engine: of the server.
+        told: settings by name with dashes, the model among them.
+        renamed: settings that are called otherwise than the flag.
+        more: further words.
+    """
+    named = {renamed.get(name, name): value for name, value in told.items()}
+    model = named.get("model") or named.get("model-path") or ""
+    known = spelled(engine) - {"model", "model-path"}
+    flags = [x for name, value in named.items() if name in known for x in as_flag(name, value)]
+    return started(engine, model, [*flags, *more])
 
 
 def _job(text: str) -> Held | None:
@@ -226,14 +249,8 @@ def _runpod(text: str) -> Held | None:
     """The server of RunPod's worker, which takes vLLM's flags from variables in capitals."""
     if not _RUNPOD.search(text):
         return None
-    flags, model = [], ""
-    for key, _, value in _ENGINE_ARG.findall(text):
-        flag = key.lower().replace("_", "-")
-        if key in ("MODEL_NAME", "MODEL"):
-            model = value
-        elif flag in spelled("vllm"):
-            flags += as_flag(flag, value)
-    return Held(started("vllm", model, flags), "", ("the flags are the variables of the worker",))
+    told = {key.lower().replace("_", "-"): value for key, _, value in _ENGINE_ARG.findall(text)}
+    return Held(served("vllm", told), "", ("the flags are the variables of the worker",))
 
 
 def _options(text: str) -> Held | None:
@@ -244,11 +261,8 @@ def _options(text: str) -> Held | None:
     }
     if found.keys() <= {"model-id"} or found.get("rolling-batch", "vllm") not in _ROLLING:
         return None
-    renamed = {_RENAMED.get(name, name): value for name, value in found.items()}
-    known = spelled("vllm")
-    flags = [x for name, told in renamed.items() if name in known for x in as_flag(name, told)]
     note = "the flags are the options of the container, which runs vLLM with them"
-    return Held(started("vllm", found.get("model-id", ""), flags), "", (note,))
+    return Held(served("vllm", found), "", (note,))
 
 
 # Names of LLaMA-Factory's that are other than the engine's, and the longest context without one
@@ -270,10 +284,8 @@ def factory(told: dict[str, str]) -> str:
         if name.startswith(f"{engine}_"):
             own = name.removeprefix(f"{engine}_").removeprefix("config.").replace("_", "-")
             flags[own] = value
-    renamed = {_FACTORY.get(name, {}).get(engine, name): value for name, value in flags.items()}
-    known = spelled(engine)
-    words = [x for name, given in renamed.items() if name in known for x in as_flag(name, given)]
-    return started(engine, told.get("model_name_or_path", ""), words)
+    renamed = {name: of[engine] for name, of in _FACTORY.items() if engine in of}
+    return served(engine, {**flags, "model": told.get("model_name_or_path", "")}, renamed)
 
 
 def _factory(text: str) -> Held | None:
@@ -330,11 +342,9 @@ def _truss(text: str) -> Held | None:
         flags["kv-cache-config.dtype"] = "int8"
     unread = [f"quantization_type: {kind}"] * (weights not in (*_TRUSS_WEIGHTS, "", "no_quant"))
     unread += ["speculator"] * any(name.startswith("speculator") for name in told)
-    known = spelled("trtllm")
-    words = [x for name, value in flags.items() if name in known for x in as_flag(name, value)]
     notes = ["the settings are of Truss, which builds TensorRT-LLM's engine of them"]
     notes += [f"not read: {', '.join(unread)}; all numbers are without it"] if unread else []
-    return Held(started("trtllm", model, words), "", tuple(notes))
+    return Held(served("trtllm", {**flags, "model": model}), "", tuple(notes))
 
 
 def _passed(text: str, head: re.Match[str]) -> list[str]:
@@ -464,17 +474,15 @@ def _env_file(text: str) -> Held | None:
         return None
     pairs = [(_PREFIX.sub("", key), value) for key, _, value in _ENGINE_ARG.findall(text)]
     told = {key.lower().replace("_", "-"): value for key, value in pairs}
-    model = next((told[key] for key in ("model", "model-name", "model-path") if key in told), "")
+    has_model = any(key in told for key in ("model", "model-name", "model-path"))
     more = [word for _, words in _MORE.findall(text) for word in words.split()]
     keys = {*told, *(word.lstrip("-").partition("=")[0] for word in more)}
     counts = {one: len(_read(one) & keys) for one in PROGRAMS}
     engine = max(counts, key=lambda one: counts[one])
-    if counts[engine] + bool(model) < 2 or not counts[engine]:
+    if counts[engine] + has_model < 2 or not counts[engine]:
         return None
-    known = spelled(engine) - {"model", "model-path"}
-    flags = [x for name, value in told.items() if name in known for x in as_flag(name, value)]
     note = f"variables by themselves, read as flags of {engine}: what starts it is not known"
-    return Held(started(engine, model, [*flags, *more]), "", (note,))
+    return Held(served(engine, told, more=more), "", (note,))
 
 
 def _settings(text: str) -> Held | None:
