@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from qsjax.engines import settings
-from qsjax.engines.rules import load_flags
+from qsjax.engines.rules import load_flags, load_spellings
 
+_SPELLINGS = load_spellings()
 PROGRAMS = {
     "vllm": "vllm serve",
     "sglang": "python -m sglang.launch_server",
@@ -55,22 +56,14 @@ _RUNPOD = re.compile(r"runpod/worker-v1-vllm|worker-vllm")
 _ENGINE_ARG = re.compile(
     r"""\b([A-Z][A-Z_]{3,})['"]?[ \t]*(?:[:=]|\n[ \t]*value:)[ \t]*(['"]?)([^\s'",]+)\2"""
 )
-# Options of AWS's containers for large models, in serving.properties or as variables, and those
-# that vLLM calls otherwise: https://docs.djl.ai/master/docs/serving/serving/docs/lmi
+# Options of AWS's containers for large models, in serving.properties or as variables, . Source:
+# https://docs.djl.ai/master/docs/serving/serving/docs/lmi
 _OPTION = re.compile(
     r"""\b(?:option\.|OPTION_|(?=(?:TENSOR|PIPELINE)_PARALLEL_DEGREE))(\w+)['"]?[ \t]*[:=]"""
     r"""[ \t]*(['"]?)([^\s'",]+)\2|"""
     r"""\bHF_(MODEL_ID)['"]?[ \t]*[:=][ \t]*(['"]?)([^\s'",]+)\5"""
 )
 _ROLLING = ("vllm", "lmi-dist", "auto", "disable")
-_RENAMED = {
-    "model-id": "model",
-    "model-name": "model",
-    "tensor-parallel-degree": "tensor-parallel-size",
-    "pipeline-parallel-degree": "pipeline-parallel-size",
-    "max-rolling-batch-size": "max-num-seqs",
-    "quantize": "quantization",
-}
 _SETTING = re.compile(r"^([A-Za-z][\w-]*):(?:[ \t]|$)", re.MULTILINE)
 
 
@@ -121,7 +114,7 @@ def as_flag(name: str, value: str) -> list[str]:
 def served(
     engine: str,
     told: Mapping[str, str],
-    renamed: Mapping[str, str] = _RENAMED,
+    renamed: Mapping[str, str] = _SPELLINGS["containers"],
     more: Sequence[str] = (),
 ) -> str:
     """The command line of a server with those settings that are flags of its engine.
@@ -265,15 +258,6 @@ def _options(text: str) -> Held | None:
     return Held(served("vllm", found), "", (note,))
 
 
-# Names of LLaMA-Factory's that are other than the engine's, and the longest context without one
-# (hiyouga/LLaMA-Factory, src/llamafactory/hparams/model_args.py).
-_FACTORY = {
-    "maxlen": {"vllm": "max-model-len", "sglang": "context-length"},
-    "gpu-util": {"vllm": "gpu-memory-utilization"},
-    "mem-fraction": {"sglang": "mem-fraction-static"},
-}
-
-
 def factory(told: dict[str, str]) -> str:
     """The command of the engine that LLaMA-Factory starts with these settings, "" for none."""
     engine = told.get("infer_backend", "")
@@ -284,8 +268,8 @@ def factory(told: dict[str, str]) -> str:
         if name.startswith(f"{engine}_"):
             own = name.removeprefix(f"{engine}_").removeprefix("config.").replace("_", "-")
             flags[own] = value
-    renamed = {name: of[engine] for name, of in _FACTORY.items() if engine in of}
-    return served(engine, {**flags, "model": told.get("model_name_or_path", "")}, renamed)
+    given = {**flags, "model": told.get("model_name_or_path", "")}
+    return served(engine, given, _SPELLINGS["factory"].get(engine, {}))
 
 
 def _factory(text: str) -> Held | None:
@@ -300,20 +284,7 @@ def _factory(text: str) -> Held | None:
     return Held(command, "", (note,)) if command else None
 
 
-# Names of Baseten's Truss for settings of TensorRT-LLM, and what its quantisations make of weights
-# and cache (https://docs.baseten.co/engines/engine-builder-llm/engine-builder-config).
-_TRUSS = {
-    "tensor_parallel_count": "tensor-parallel-size",
-    "pipeline_parallel_count": "pipeline-parallel-size",
-}
 _TRUSS_PARTS = re.compile(r"^(?:(?:build|runtime|patch_kwargs|engine_config)\.)+")
-_TRUSS_WEIGHTS = {
-    "fp8": "fp8",
-    "fp4": "nvfp4",
-    "weights_int8": "w8a16",
-    "weights_int4": "w4a16",
-    "smooth_quant": "w8a8_sq_per_channel",
-}
 
 
 def _truss(text: str) -> Held | None:
@@ -326,7 +297,7 @@ def _truss(text: str) -> Held | None:
     model, kind = told.get("checkpoint_repository.repo", ""), told.get("quantization_type", "")
     if not model or told.get("base_model", "").startswith(("encoder", "whisper")):
         return None
-    flags = {_TRUSS.get(name, name.replace("_", "-")): value for name, value in told.items()}
+    flags = {name.replace("_", "-"): value for name, value in told.items()}
     lengths = [flags[name] for name in ("max-input-len", "max-output-len") if name in flags]
     if "max-seq-len" not in flags and len(lengths) == 2:
         if not all(map(str.isdecimal, lengths)):
@@ -334,17 +305,18 @@ def _truss(text: str) -> Held | None:
             raise ValueError(f"max_input_len, max_output_len: {given}; give two whole numbers")
         flags["max-seq-len"] = str(sum(map(int, lengths)))
     weights = kind.replace("_kv", "")
-    if weights in _TRUSS_WEIGHTS:
-        flags["quant-config.quant-algo"] = _TRUSS_WEIGHTS[weights]
+    known = _SPELLINGS["truss_weights"]
+    if weights in known:
+        flags["quant-config.quant-algo"] = known[weights]
     if kind.endswith("_kv"):
         flags["kv-cache-config.dtype"] = "fp8"
     elif kind.startswith("weights_kv"):
         flags["kv-cache-config.dtype"] = "int8"
-    unread = [f"quantization_type: {kind}"] * (weights not in (*_TRUSS_WEIGHTS, "", "no_quant"))
+    unread = [f"quantization_type: {kind}"] * (weights not in (*known, "", "no_quant"))
     unread += ["speculator"] * any(name.startswith("speculator") for name in told)
     notes = ["the settings are of Truss, which builds TensorRT-LLM's engine of them"]
     notes += [f"not read: {', '.join(unread)}; all numbers are without it"] if unread else []
-    return Held(served("trtllm", {**flags, "model": model}), "", tuple(notes))
+    return Held(served("trtllm", {**flags, "model": model}, _SPELLINGS["truss"]), "", tuple(notes))
 
 
 def _passed(text: str, head: re.Match[str]) -> list[str]:

@@ -12,17 +12,8 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from qsjax.engines import jobs, keywords, shell
+from qsjax.engines.rules import load_spellings
 
-# Names of arguments that are other than the flags of the engine.
-_RENAMED = {
-    "pretrained": "model",
-    "model-name": "model",
-    "num-gpus": "tensor-parallel-size",
-    "tensor-model-parallel-size": "tensor-parallel-size",
-    "max-length": "max-model-len",
-    "max-model-length": "max-model-len",
-    "gpu-memory-utilisation": "gpu-memory-utilization",
-}
 _MOST = 1_000  # words of a command
 _DEEP = 30  # keys within keys of a chart's values
 _ENDS = re.compile(r"\d?>|[|&;)]")  # of a command
@@ -57,7 +48,7 @@ def _started(engine: str, told: dict[str, str]) -> list[str]:
     if engine not in jobs.PROGRAMS:
         return []
     given = {name: value for name, value in told.items() if value not in ("None", "auto")}
-    return shlex.split(jobs.served(engine, given, _RENAMED))
+    return shlex.split(jobs.served(engine, given, load_spellings()["tools"]))
 
 
 def _contained(program: str, own: list[str]) -> list[str]:
