@@ -11,21 +11,9 @@ from typing import Any
 from qsjax.records.checks import LARGEST, value_problem
 from qsjax.records.fields import COUNT_OR_NONE, Rule, facts_of
 from qsjax.records.specs import ModelSpec
+from qsjax.records.tables import table
 
-# Keys that hold true or false; anywhere else these are no numbers.
-FLAGS = frozenset(
-    (
-        *("tie_word_embeddings", "use_sliding_window", "attn_output_gate", "residual_moe"),
-        *("multi_query", "new_decoder_architecture", "learned_pos_emb", "attention_k_eq_v"),
-        *("use_double_wide_mlp", "enable_moe_block", "block_auto_adjust_ff_dim"),
-        *("use_head_wise_attn_gate", "use_attention_gate", "mla_use_output_gate"),
-        *("linear_attn_config.use_full_rank_gate", "no_kda_lora"),
-        *("use_shared_attention_adapter", "use_residual", "use_gqa_gate", "kda_use_full_proj"),
-        "gated_attention",
-    )
-)
-
-
+FLAGS = frozenset(table("catalog/families.toml")["flags"].split())  # keys that hold true or false
 _GZIP = b"\x1f\x8b"
 # What files begin with that are no text, or not the one that is meant, and what to do.
 _OTHERS = {
