@@ -21,7 +21,7 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.checks import value_problem
 from qsjax.records.conversion import NoNumberError, read_number
-from qsjax.records.fields import facts_of, near
+from qsjax.records.fields import facts_of, hint
 from qsjax.records.specs import Convention, Partition, Records
 
 # What is done with prefixes in each place.
@@ -80,8 +80,7 @@ def reuse_of(given: Mapping[str, Any]) -> Reuse:
     facts, numbers, wrong = facts_of(Reuse), {}, []
     for name, value in given.items():
         if name not in facts:
-            close = near(name, facts, 2) or list(facts)
-            wrong.append(f"  {name}: is not known; nearest names: {', '.join(close)}")
+            wrong.append(f"  {name}: is not known; {hint(name, facts)}")
             continue
         try:
             numbers[name] = read_number(facts[name], value)
@@ -102,8 +101,7 @@ def check_tiers(asked: Sequence[str] | None, problem: Problem) -> None:
     wrong = []
     for name in asked or ():
         if name not in TIERS:
-            close = near(name, TIERS, 1) or TIERS
-            wrong.append(f"  {name!r} is not a tier; nearest names: {', '.join(close)}")
+            wrong.append(f"  {name!r} is not a tier; {hint(name, TIERS)}")
             continue
         for device in problem.stated.accelerators:
             keys = {f"{name}_capacity_gb": "bytes", f"{name}_bandwidth_gb_per_s": "bw"}
