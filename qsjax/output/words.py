@@ -144,13 +144,14 @@ def heading(problem: "Problem") -> str:
     return text[0].upper() + text[1:] if text.startswith(("on ", "at ")) else text
 
 
-def would_fit(hbm_bytes: float, gpus: float, other: str = "") -> str:
+def would_fit(hbm_bytes: float, gpus: float, other: str = "", split: str = "") -> str:
     """What a design that does not fit would need; nothing where no memory mends it.
 
     >>> would_fit(100 * 2**30, 16)
     'it would fit with 100.0 GiB of HBM on each GPU, or with 16 GPUs of this kind'
     """
-    helps = [f"{hbm_bytes / GIB:,.1f} GiB of HBM on each GPU"] if math.isfinite(hbm_bytes) else []
+    memory = f"{hbm_bytes / GIB:,.1f} GiB of HBM on each GPU{split}"
+    helps = [memory] if math.isfinite(hbm_bytes) else []
     helps += [f"{count(gpus, 'GPU')} of this kind"] if math.isfinite(gpus) else []
     helps += [other] if helps and other else []
     return f"it would fit with {', or with '.join(helps)}" if helps else ""
