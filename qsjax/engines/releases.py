@@ -22,7 +22,7 @@ PATTERNS = {
 # Fields of a deployment that are numbers, of which missing ones follow from the others.
 NUMBERS = (
     *("n_gpus", "tp", "pp", "dp", "ep", "moe_tp", "kvp"),
-    *("batch_per_gpu", "batch_total", "concurrency", "mean_concurrency"),
+    *("batch", "batch_per_gpu", "batch_total", "concurrency", "mean_concurrency"),
     *("isl", "osl", "avg_context", "ttft_ms"),
 )
 

@@ -149,7 +149,8 @@ def time_metric(name: str) -> str:
 
 # Fields of a record as JSON, by the column that means them.
 _FIELDS = {
-    **{name: name for name in ("model", "tp", "pp", "dp", "ep", "kvp", "concurrency")},
+    **{name: name for name in ("model", "tp", "pp", "dp", "ep", "kvp")},
+    **{name: name for name in ("batch", "concurrency")},
     **{name: name for name in ("isl", "osl", "engine", "expert_kernels")},
     "hardware": "gpu",
     "gpus": "n_gpus",
@@ -157,7 +158,6 @@ _FIELDS = {
     "weights": "weights_dtype",
     "kv": "kv_dtype",
 }
-_SEQUENCES = ("batch_per_gpu", "mean_concurrency", "batch_total", "concurrency")
 _NUMBERS = ("value", *(field for column, field in _FIELDS.items() if column in COUNTS))
 
 
@@ -179,10 +179,6 @@ def as_record(given: dict[str, Any], index: int) -> dict[str, Any]:
             record[field] = value
         if column == "tpot" and unit and record.get("value") is None:
             record |= {"metric": time_metric(name), "unit": unit, "value": value}
-    size = next((given[key] for _, key, (column, _, _) in known if column == "batch"), None)
-    if isinstance(size, int | float) and not any(record.get(name) for name in _SEQUENCES):
-        dp = record.get("dp")
-        record["batch_total"] = size * (dp if isinstance(dp, int | float) else 1)
     if (record.get("model") and record.get("gpu")) or record.get("metric"):
         record.setdefault("id", f"record {index + 1}")
         record.setdefault("category", "user")
