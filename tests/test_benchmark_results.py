@@ -920,7 +920,7 @@ def test_a_printed_rate_has_more_digits_by_its_duration(tmp_path):
     assert record["concurrency"] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("odd", ["9", [9], {"a": 1}])
+@pytest.mark.parametrize("odd", ["nine", [9], {"a": 1}])
 def test_odd_numbers_of_a_report_are_none(tmp_path, odd):
     run = {"id": "x", "inter_token_latency_ms": {"avg": 13.9}, "config": {"rate": 2.0}}
     run |= {"e2e_latency_ms": {"avg": odd}, "total_tokens": odd, "request_rate": odd}

@@ -53,13 +53,16 @@ def decoded(data: bytes) -> str:
 
 
 def value_at(config: Any, path: str) -> Any:
-    """The value at a dotted path, None where there is none; "name.0" is the first of a list."""
+    """The value at a dotted path, None where there is none.
+
+    "name.0" is the first of a list, "name.-1" its last, "name.*" the first of a table.
+    """
     value: Any = config
     for part in path.split("."):
-        if isinstance(value, list) and part.isdigit():
-            value = value[int(part)] if int(part) < len(value) else None
+        if isinstance(value, list) and part.removeprefix("-").isdigit():
+            value = value[int(part)] if -len(value) <= int(part) < len(value) else None
         elif isinstance(value, Mapping):
-            value = value.get(part)
+            value = next(iter(value.values()), None) if part == "*" else value.get(part)
         else:
             return None
     return value
