@@ -139,11 +139,6 @@ def _factory(_: str, own: list[str]) -> list[str]:
     return shlex.split(jobs.factory({name: value or "true" for name, value in told.items()}))
 
 
-def _fastchat(_: str, own: list[str]) -> list[str]:
-    """FastChat's worker, which takes vLLM's flags."""
-    return _started("vllm", _told(own))
-
-
 def _verl(_: str, own: list[str]) -> list[str]:
     """The engine with which verl samples: what it is told of it, and what it hands on."""
     told = dict(word.lstrip("+").partition("=")[::2] for word in own)
@@ -195,7 +190,7 @@ _READERS = {
     "xinference": _xinference,
     "helm": _helm,
     "llamafactory-cli": _factory,
-    "fastchat.serve.vllm_worker": _fastchat,
+    "fastchat.serve.vllm_worker": lambda _, own: _started("vllm", _told(own)),
     "verl.trainer.main_ppo": _verl,
 }
 
