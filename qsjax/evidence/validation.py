@@ -331,12 +331,19 @@ def _errors(rows: Sequence[Row]) -> dict[str, float | int | None]:
         "not_scored": unscored,
         "skipped": len(rows) - len(errors) - unscored,
     }
-    names = ("median_abs_error_pct", "p90_abs_error_pct", "bias_pct", "worst_abs_error_pct")
-    if not len(errors):
-        return {**counts, **dict.fromkeys(names)}
+    known = statistics_of(errors) if len(errors) else dict.fromkeys(n for _, n in COLUMNS[1:])
+    return {**counts, **known}
+
+
+def statistics_of(errors: np.ndarray) -> dict[str, float]:
+    """Median, 90th percentile, bias and largest of some errors [%]."""
     size = np.abs(errors)
-    values = (np.median(size), np.percentile(size, 90), np.median(errors), size.max())
-    return {**counts, **dict(zip(names, map(float, values), strict=True))}
+    return {
+        "median_abs_error_pct": float(np.median(size)),
+        "p90_abs_error_pct": float(np.percentile(size, 90)),
+        "bias_pct": float(np.median(errors)),
+        "worst_abs_error_pct": float(size.max()),
+    }
 
 
 def reason_of(row: Mapping[str, Any]) -> str:
