@@ -184,6 +184,11 @@ def filled(look: Look) -> dict[str, Any]:
     return {"facecolor": look.colour, "hatch": look.hatch, "edgecolor": edge, "linewidth": 0.25}
 
 
+def line(look: Look) -> dict[str, Any]:
+    """How a line of a look is drawn, with its points."""
+    return {"color": look.colour, "linestyle": look.line, "marker": look.marker}
+
+
 def keys(looks: Mapping[str, Look]) -> list[Patch]:
     """Handles of areas for a legend, by name."""
     return [Patch(**filled(look), label=name) for name, look in looks.items()]
