@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import qsjax as qs
-from qsjax.evidence.paper.printed import CONTEXT_128K, HEADLINE, TABLE_4, Q
+from qsjax.evidence.paper.printed import CONTEXT_128K, PRINTED, Q
 from qsjax.evidence.validation import Report, validate
 from qsjax.grid.intervals import is_sure
 from qsjax.output.files import write_atomically
@@ -61,8 +61,9 @@ def limits() -> str:
 
 def interactivity() -> str:
     """The paper's leads of DeepSeek-V3's twin, and those at equal interactivity."""
-    printed = {context: dense / moe for context, _, _, moe, dense in TABLE_4 if context <= 2**17}
-    printed[int(CONTEXT_128K)] = HEADLINE  # of which the table has two digits
+    rows = [row for row in PRINTED["table_4"] if row[0] <= 2**17]
+    printed = {context: float(dense) / float(moe) for context, _, _, moe, dense in rows}
+    printed[int(CONTEXT_128K)] = float(PRINTED["headline"])  # of which the table has two digits
     contexts = sorted(printed)
     problem = qs.Problem("deepseek-v3", "h200-sxm", gpus=64, context=contexts)
     found = qs.moe_or_dense(problem, tpots=[0.02, 0.05], q=qs.lognormal(Q, 0.25)).frame()

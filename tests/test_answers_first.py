@@ -88,7 +88,9 @@ def test_what_is_alike_is_said_once():
 
 def test_what_cannot_run_says_what_it_takes():
     problem = qs.Problem("deepseek-v3", "h100-sxm", gpus=8, context="32k")
-    with pytest.raises(ValueError, match=r"It takes [\d.]+ GiB of HBM on each GPU, or 16 GPUs of"):
+    with pytest.raises(
+        ValueError, match=r"It would fit with [\d.]+ GiB of HBM on each GPU, or with 16 GPUs of"
+    ):
         qs.explain(problem)
 
 

@@ -362,7 +362,7 @@ def test_the_answer_is_labelled_drawn_and_saved(answer, tmp_path):
 @pytest.mark.parametrize(
     ("vary", "arguments", "says"),
     [
-        ({"expert": [4]}, {}, "'expert' cannot be varied; nearest names: experts"),
+        ({"expert": [4]}, {}, "'expert' cannot be varied; did you mean experts"),
         ({"experts": [0]}, {}, "whole numbers from 1"),
         ({"experts": [4.5]}, {}, "whole numbers from 1"),
         ({"experts": []}, {}, "whole numbers from 1"),

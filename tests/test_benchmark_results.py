@@ -256,6 +256,29 @@ def test_inferencex_counts_gpus_as_tp_and_seconds(tmp_path, told, tp, dp):
         assert record["value"] * {"ms": 1e-3, "s": 1.0}[record["unit"]] == pytest.approx(0.028)
 
 
+@pytest.mark.parametrize(
+    ("told", "dp", "batch", "steps"),
+    [
+        ({"tp": 2, "gpus": 8, "batch": 8}, 4, 8, 1),
+        ({"tp": 8, "conc": 64, "dp_attn": "true"}, 8, 8, 1),
+        ({"tp": 8, "conc": 64, "spec_decoding": "NGRAM"}, 1, 64, 2),
+        ({"tp": 8, "conc": 64, "mean_accept_length": 2.5}, 1, 64, 2),
+        ({"tp": 8, "conc": 64, "request_rate": 1, "mean_e2el_ms": 8000}, 1, 64, 1),
+        ({"tp": 8, "max_concurrency": 64, "request_rate": 1, "mean_e2el_ms": 8000}, 1, 8, 1),
+    ],
+)
+def test_a_run_means_the_same_in_json_and_in_csv(tmp_path, told, dp, batch, steps):
+    """JSON lost replicas that follow from `gpus`, other names of columns, and n-grams."""
+    run = {"model": "qwen3-32b", "hardware": "H200", "isl": 1024, "osl": 512, "tpot_ms": 15} | told
+    (tmp_path / "a.json").write_text(json.dumps([run]))
+    lines = [",".join(map(str, part)) for part in (run, run.values())]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    for name in ("a.json", "a.csv"):
+        one = deployment_of(read_records(tmp_path / name)[0])
+        found = one.partition.dp, one.workload.batch, one.workload.query_tokens
+        assert tuple(map(float, found)) == (dp, batch, steps)
+
+
 @pytest.mark.parametrize(("dp", "degrees"), [(8, (1, 8, 8)), (2, (4, 2, 8)), (1, (8, 1, 8))])
 def test_sglang_s_replicas_of_attention_share_its_tp(tmp_path, dp, degrees):
     """They were taken to have as many GPUs each, 64 in all."""
@@ -385,7 +408,7 @@ def test_headings_of_sweeps(tmp_path, heading, cells):
     (tmp_path / "a.csv").write_text(text)
     (record,) = read_records(tmp_path / "a.csv")
     assert (record["value"], record["metric"], record["unit"]) == (16.5, "TPOT", "ms")
-    assert (record["isl"], record["osl"], record["batch_total"]) == (1024, 512, 64)
+    assert (record["isl"], record["osl"], record["concurrency"]) == (1024, 512, 64)
 
 
 def test_lengths_of_prompts_and_completions(tmp_path):
@@ -630,7 +653,7 @@ def test_what_titles_and_headings_of_runs_say(tmp_path, table, sequences, phases
     """Both tables were read as without drafts, and all runs as of one concurrency."""
     (tmp_path / "a.md").write_text(f"model: qwen3-32b\nhardware: H200\ntp: 4\n{table}", "utf-8")
     records = read_records(tmp_path / "a.md")
-    assert [one["batch_total"] for one in records] == sequences
+    assert [one["concurrency"] for one in records] == sequences
     assert [one["phase"] for one in records] == phases
     assert {one["isl"] for one in records} == {1024}
 
@@ -738,7 +761,7 @@ EVALSCOPE = """\
 def test_a_metric_a_row_and_a_run_a_column(tmp_path):
     (tmp_path / "a.txt").write_text("model: qwen3-8b\nhardware: H20\ntp: 1\n" + EVALSCOPE)
     (record,) = read_records(tmp_path / "a.txt")
-    assert (record["value"], record["unit"], record["batch_total"]) == (0.0095, "s", 5)
+    assert (record["value"], record["unit"], record["concurrency"]) == (0.0095, "s", 5)
     assert (record["isl"], record["osl"]) == (94.75, 1486.59)
     (tmp_path / "a.txt").write_text(EVALSCOPE)
     with pytest.raises(ValueError, match=r"may be a line above it, such as `hardware: h100`"):
@@ -763,8 +786,8 @@ tp: 8
 def test_tables_of_documents(tmp_path):
     (tmp_path / "a.md").write_text(ATOM_TABLE)
     first, second = read_records(tmp_path / "a.md")
-    assert (first["value"], first["batch_total"], first["isl"]) == (28.8, 128, 1024)
-    assert (second["value"], second["batch_total"], second["tp"]) == (40.8, 256, 8)
+    assert (first["value"], first["concurrency"], first["isl"]) == (28.8, 128, 1024)
+    assert (second["value"], second["concurrency"], second["tp"]) == (40.8, 256, 8)
     assert (first["id"], second["id"]) == ("row 5", "row 6")
     (tmp_path / "b.md").write_text(
         "model: gpt-oss-120b\ngpu: v6e\ntp: 8\n| ISL/OSL | Batch Size | TTFT(ms) | ITL |\n"
@@ -772,7 +795,7 @@ def test_tables_of_documents(tmp_path):
         "| 4k/1k | 16 | 2341.97 | 10.91 ms |\n"
     )
     first, second = read_records(tmp_path / "b.md")
-    assert (first["value"], first["unit"], first["batch_total"]) == (8.64, "ms", 8)
+    assert (first["value"], first["unit"], first["batch"]) == (8.64, "ms", 8)
     assert (second["isl"], second["osl"]) == (4096, 1024)
     (tmp_path / "c.md").write_text(ATOM_TABLE + "\n| TP | TPOT (ms) |\n|---|---|\n| 8 | 9 |\n")
     with pytest.raises(ValueError, match="tables with other columns"):
@@ -798,14 +821,14 @@ def test_columns_that_documents_have_beside(tmp_path):
     own = "model: qwen3-8b\nhardware: h100\ntp: 1\nisl: 512\nosl: 64\n"
     (tmp_path / "a.md").write_text(own + "concurrency: 8\n" + STATISTICS)
     (record,) = read_records(tmp_path / "a.md")
-    assert (record["value"], record["metric"], record["batch_total"]) == (27.74, "TPOT", 8)
+    assert (record["value"], record["metric"], record["concurrency"]) == (27.74, "TPOT", 8)
     (tmp_path / "a.md").write_text(own + "concurrency: 8\n" + STATISTICS.replace("Mean", "Max"))
     (record,) = read_records(tmp_path / "a.md")
     assert (record["value"], record["metric"]) == (15, "median_ITL")
     (tmp_path / "b.md").write_text(own + GAINS)
     with pytest.warns(UserWarning, match=r"b\.md: not read columns '\u03b4', 'winner'"):
         (record,) = read_records(tmp_path / "b.md")
-    assert (record["value"], record["batch_total"]) == (11.81, 4)
+    assert (record["value"], record["concurrency"]) == (11.81, 4)
 
 
 def test_a_packed_and_an_empty_file(tmp_path):
@@ -873,7 +896,7 @@ def test_at_a_rate_the_number_at_once_is_a_cap(tmp_path, change, sequences):
     text = f"model,{','.join(cells)}\nqwen3-32b,{','.join(map(str, cells.values()))}\n"
     (tmp_path / "a.csv").write_text(text)
     (record,) = read_records(tmp_path / "a.csv")
-    assert record["batch_total"] == pytest.approx(sequences, rel=1e-6)
+    assert record["concurrency"] == pytest.approx(sequences, rel=1e-6)
 
 
 def test_a_printed_result_at_a_rate(tmp_path):
@@ -897,7 +920,7 @@ def test_a_printed_rate_has_more_digits_by_its_duration(tmp_path):
     assert record["concurrency"] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("odd", ["9", [9], {"a": 1}])
+@pytest.mark.parametrize("odd", ["nine", [9], {"a": 1}])
 def test_odd_numbers_of_a_report_are_none(tmp_path, odd):
     run = {"id": "x", "inter_token_latency_ms": {"avg": 13.9}, "config": {"rate": 2.0}}
     run |= {"e2e_latency_ms": {"avg": odd}, "total_tokens": odd, "request_rate": odd}

@@ -174,7 +174,7 @@ def test_the_verb_prints_a_table_and_tells_mistakes():
     assert "mixtral-8x7b is bound by" in done.output
     wrong = CliRunner().invoke(cli, [*flags, "--parameter", "hbm"])
     assert wrong.exit_code == 2
-    assert "nearest names" in wrong.output
+    assert "did you mean" in wrong.output
 
 
 def test_points_have_intervals_and_the_error_at_a_rate_is_told():

@@ -154,7 +154,7 @@ def test_what_is_no_comparison_is_refused():
         match="at least two different subjects; given: mixtral-8x7b on h100-sxm; give several",
     ):
         compare(problem(twins=()))
-    with pytest.raises(ValueError, match=r"give one value: gpus \(2 values\)"):
+    with pytest.raises(ValueError, match=r"give one value for: gpus \(2 values\)"):
         compare(problem(gpus=[4, 8]))
 
 

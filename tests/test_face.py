@@ -532,7 +532,7 @@ def test_what_is_in_the_way_names_no_memory_where_limits_are():
         qs.explain(within)
     assert "HBM" not in qs.sensitivity(within, ["hbm_bw"]).summary()
     small = qs.Problem(**DENSE, hardware="l4", weights="bf16", kv="bf16")
-    with pytest.raises(ValueError, match=r"at 128k: no design runs\. It takes "):
+    with pytest.raises(ValueError, match=r"at 128k: no design runs\. It would fit with "):
         qs.explain(dataclasses.replace(small, context="128k"))
 
 

@@ -212,7 +212,7 @@ def test_no_twins_are_written_in_python_as_at_the_prompt(none):
 
 
 def test_an_unknown_objective_is_told_with_the_nearest_ones():
-    with pytest.raises(ValueError, match="'tokens_per_gpu' is not a metric; nearest names: tok"):
+    with pytest.raises(ValueError, match="'tokens_per_gpu' is not a metric; did you mean tok"):
         qsjax.Problem(MODEL, GPU, gpus=[8], context=[8192.0], objective="tokens_per_gpu")
 
 

@@ -409,7 +409,7 @@ def test_further_axes_may_be_any_field():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("hbm_bandwith", "nearest names: .*hbm_bw"),
+        ("hbm_bandwith", "did you mean .*hbm_bw"),
         ("tp", "no derivative.*qsjax explore --tp"),
         ("gpus", "no derivative.*qsjax break-even"),
         ("island_size", "axes"),
@@ -426,7 +426,7 @@ def test_all_wrong_parameters_are_named_at_once():
 
 
 def test_a_wrong_metric_is_refused(small, optimum):
-    with pytest.raises(ValueError, match="nearest names: tpot"):
+    with pytest.raises(ValueError, match="did you mean tpot"):
         sensitivity(small, ("hbm_bw",), ("tpott",))
     with pytest.raises(ValueError, match="speedup"):
         hessian_at(optimum.winners, HESSIAN, "speedup")

@@ -164,7 +164,7 @@ def test_every_mistake_is_told_at_once():
         qs.speculate(problem, acceptance=1.2, drafts=0, method="medusa", head_params=1e8)
     for name in ("acceptance", "drafts", "method", "head_params"):
         assert f"  {name}: " in str(caught.value)
-    with pytest.raises(ValueError, match="one value for: gpus, context"):
+    with pytest.raises(ValueError, match=r"one value for: gpus .*, context"):
         qs.speculate(Problem("llama-3.1-8b", "h100-sxm", gpus=[1, 2], context=["4k", "8k"]))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from qsjax.catalog.entries import ModelEntry
 from qsjax.catalog.families import FAMILIES, GROUPS, LEFT_OUT, REFUSED, Family
 from qsjax.catalog.mixers import blocks_of
-from qsjax.catalog.other_files import NAMES, under_its_keys
+from qsjax.catalog.other_files import NAMES, TABLE, under_its_keys
 from qsjax.catalog.quantisation import has_own_experts, precisions
 from qsjax.catalog.reading import Reading, decoded, field, number, sources, value_at
 from qsjax.records import checks
@@ -157,25 +157,13 @@ def _type_of(architecture: str) -> str:
     return next((name for name in types if name.lower().replace("_", "") == plain), "")
 
 
-# Other files of a model by their keys, and what they are.
-_OTHERS = {
-    ("dim", "n_layers"): "Mistral's params.json",
-    ("weight_map",): "an index of weights",
-    ("tokenizer_class",): "of a tokenizer",
-    ("eos_token_id",): "of how tokens are drawn",
-    ("quantization", "producer"): "of a quantisation alone",
-    ("_class_name",): "of a model of images",
-    ("architecture", "mapping"): "a checkpoint of TensorRT-LLM",
-    ("pretrained_config",): "an engine of TensorRT-LLM",
-}
-
-
 def _other_file(config: Mapping[str, Any]) -> str:
     """What is said of another file of a model; "" where it is none that is known here."""
     if "peft_type" in config:
         base = config.get("base_model_name_or_path") or "it was trained on"
         return f"this is of an adapter (LoRA); give the model {base}, or its config.json"
-    what = next((what for keys, what in _OTHERS.items() if all(key in config for key in keys)), "")
+    kinds = TABLE["others"].items()
+    what = next((what for keys, what in kinds if all(key in config for key in keys.split())), "")
     is_model = "hidden_size" in config and "architecture" not in config
     if not what or is_model:
         return ""

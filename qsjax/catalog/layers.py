@@ -71,11 +71,6 @@ def listed_as_routed(reading: Reading, shape: Shape) -> dict[str, float]:
     return {"dense_layers": shape["layers"] - sum(flags) if listed is None else listed}
 
 
-def first_layers_named(reading: Reading, shape: Shape) -> dict[str, float]:
-    """AFMoE, LFM2: the first `num_dense_layers` are dense."""
-    return {"dense_layers": number(reading, "num_dense_layers", 0.0)}
-
-
 def between(reading: Reading, shape: Shape) -> dict[str, float]:
     """ERNIE 4.5: every `moe_layer_interval`-th layer from a first to a last one is routed."""
     if (listed := _listed_dense(reading)) is not None:

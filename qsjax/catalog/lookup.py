@@ -18,6 +18,7 @@ from qsjax.catalog.quantisation import ALGORITHMS
 from qsjax.records.conversion import kind_of
 from qsjax.records.precision import Stored, precision_of
 from qsjax.records.specs import Dtype
+from qsjax.records.tables import table
 from qsjax.records.units import GB
 
 NAME_MAX = 255  # bytes that file systems allow in the name of a file
@@ -33,25 +34,7 @@ _VARIANT = re.compile(
     r"(instruct|chat|base|thinking|reasoning|hf|preview|exp|dynamic|static|pertensor|block"
     r"|perchannel|quantized|autoround|kv|mtp|qat|asq|unsloth|\d{4})$"
 )
-FORMATS = {
-    "nvfp4": "NVFP4",
-    "mxfp4": "MXFP4",
-    "fp4": "NVFP4",
-    "mxfp8": "MXFP8",
-    "fp8": "FP8",
-    "w8a8": "INT8",
-    "gptqint8": "W8A16",
-    "w8a16": "W8A16",
-    "int8": "INT8",
-    "awq": "W4A16_AWQ",
-    "gptq": "W4A16",
-    "w4a16": "W4A16",
-    "int4": "W4A16",
-    "bnb4bit": "W4A16",
-    "4bit": "W4A16",
-    "8bit": "W8A16",
-    "bf16": "",
-}
+FORMATS: dict[str, str] = table("catalog/quantisation.toml")["names"]
 _FORMAT = re.compile(rf"({'|'.join(FORMATS)})(v\d)?$")
 # Words that fine-tunes add to the name of their base, which says its size, and those that mean
 # another model, part of one or a format that is not read.

@@ -12,34 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from qsjax.catalog.reading import value_at
+from qsjax.records.tables import table
 
 Config = Mapping[str, Any]
 # Files of these programs that stand where config.json does.
 NAMES = ("config.json", "params.json", "mlc-chat-config.json")
-_PARAMS = {
-    "dim": "hidden_size",
-    "n_layers": "num_hidden_layers",
-    "n_heads": "num_attention_heads",
-    "n_kv_heads": "num_key_value_heads",
-    "hidden_dim": "intermediate_size",
-    "tied_embeddings": "tie_word_embeddings",
-    "vision_encoder": "vision_config",
-}
-_PARAMS_MOE = {
-    "num_experts": "n_routed_experts",
-    "num_experts_per_tok": "num_experts_per_tok",
-    "expert_hidden_dim": "moe_intermediate_size",
-    "num_shared_experts": "n_shared_experts",
-    "first_k_dense_replace": "first_k_dense_replace",
-    "route_every_n": "moe_layer_freq",
-}
-# Types of TensorRT-LLM's architectures, without experts and with them.
-_TENSORRT = {
-    "LlamaForCausalLM": ("llama", "mixtral"),
-    "MistralForCausalLM": ("llama", "mixtral"),
-    "MixtralForCausalLM": ("llama", "mixtral"),
-    "QWenForCausalLM": ("qwen2", "qwen2_moe"),
-}
+TABLE = table("catalog/other_files.toml")
 # MLC's names of formats: bits of a weight, and of the scale of each group of 32.
 _MLC = re.compile(r"q([2348])f(16|32)_\d")
 _GROUP = 32
@@ -70,11 +48,11 @@ def _params(config: Config) -> dict[str, Any] | None:
     """Mistral's and Meta's params.json."""
     if not {"dim", "n_layers", "n_heads"} <= config.keys() or "moe_args" in config:
         return None
-    found = _renamed(config, _PARAMS)
+    found = _renamed(config, TABLE["params"])
     moe = config.get("moe")
     if isinstance(moe, Mapping):
         is_fine = bool(moe.get("num_shared_experts"))
-        found |= _renamed(moe, _PARAMS_MOE)
+        found |= _renamed(moe, TABLE["params_moe"])
         found["num_local_experts"] = moe.get("num_experts")
         found["model_type"] = "deepseek_v3" if is_fine else "mixtral"
     elif config.get("kv_lora_rank"):
@@ -97,7 +75,7 @@ def _tensorrt(config: Config) -> dict[str, Any] | None:
     """A checkpoint of TensorRT-LLM, or an engine made of it."""
     inner = config.get("pretrained_config")
     own = inner if isinstance(inner, Mapping) else config
-    types = _TENSORRT.get(str(own.get("architecture")))
+    types = TABLE["tensorrt"].get(str(own.get("architecture")))
     if types is None or "mapping" not in own or own.get("qwen_type") == "qwen":
         return None
     experts = value_at(own, "moe.num_experts") or own.get("moe_num_experts") or 0

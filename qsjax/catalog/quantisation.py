@@ -8,23 +8,12 @@ from qsjax.catalog.modules import ALL_ATTENTION, WHOLE, Blocks, Format, Names, R
 from qsjax.catalog.reading import value_at
 from qsjax.records.precision import STORED, Stored
 from qsjax.records.specs import Dtype
+from qsjax.records.tables import table
 
 # Bytes of a weight with an 8-bit scale for 32 of them.
 MXFP4, MXFP8 = 0.53125, 1.03125
-# Bytes of a group's 16-bit scale, and of a 4-bit weight with one for 128, the usual group.
-_SCALE = 2.0
-_OF_128 = 0.5 + _SCALE / 128
+_SCALE = 2.0  # bytes of a group's 16-bit scale
 OTHERWISE = "for any other remove the table from a copy of the file and give --weights and --kv"
-_EXEMPT = (
-    "modules_to_not_convert",
-    "ignore",
-    "ignored_layers",
-    "exclude_modules",
-    "exclude",
-    "llm_int8_skip_modules",
-    "skip_modules",
-    "linear_weights_not_to_quantize",
-)
 Table = Mapping[str, Any]
 
 
@@ -32,60 +21,15 @@ def _own(dtype: Dtype, stored: float = 0.0, multiply: Dtype | None = None) -> Fo
     return Format(dtype, stored or STORED[dtype], multiply)
 
 
-# quant_algo and kv_cache_quant_algo of NVIDIA ModelOpt and of TensorRT-LLM (quantization/mode.py).
-ALGORITHMS: dict[str, Format] = {
-    "FP8": _own("fp8"),
-    "FP8_PB_WO": _own("fp8", multiply="bf16"),
-    "FP8_PB_REAL": _own("fp8"),
-    "FP8_BLOCK_SCALES": _own("fp8"),
-    "FP8_PER_CHANNEL_PER_TOKEN": _own("fp8"),
-    "INT8": _own("fp8"),
-    "W8A16": _own("fp8", multiply="bf16"),
-    "W8A8_SQ_PER_CHANNEL": _own("fp8"),
-    "MXFP8": _own("fp8", MXFP8),
-    "NVFP4": _own("fp4"),
-    "NVFP4_AWQ": _own("fp4"),
-    "NVFP4_SVD": _own("fp4"),
-    "W4A16_NVFP4": _own("fp4", multiply="bf16"),
-    "W4A16": _own("fp4", _OF_128, "bf16"),
-    "W4A16_AWQ": _own("fp4", _OF_128, "bf16"),
-    "W4A8_AWQ": _own("fp4", _OF_128, "fp8"),
-    "W4A8_QSERVE_PER_GROUP": _own("fp4", _OF_128, "fp8"),
-    "W4A8_QSERVE_PER_CHANNEL": _own("fp4", 0.5, "fp8"),
-    "W4A8_NVFP4_FP8": _own("fp4", multiply="fp8"),
-    "W4A8_MXFP4_FP8": _own("fp4", MXFP4, "fp8"),
-    "W4A8_MXFP4_MXFP8": _own("fp4", MXFP4, "fp8"),
-    "W4A16_MXFP4": _own("fp4", MXFP4, "bf16"),
-    "MXFP4": _own("fp4", MXFP4),
-}
+_TABLE = table("catalog/quantisation.toml")
+ALGORITHMS = {name: _own(**told) for name, told in _TABLE["algorithms"].items()}
+METHODS = {name: _own(**told) for name, told in _TABLE["methods"].items()}
 # Those of 4-bit integers, whose scales are as many as the table has groups.
 _INTEGERS = ("W4A16", "W4A16_AWQ", "W4A8_AWQ")
 MIXED = "MIXED_PRECISION"
-# quant_method whose format needs no further key.
-METHODS: dict[str, Format] = {
-    "fp8": _own("fp8"),
-    "fbgemm-fp8": _own("fp8"),
-    "w8a8-fp8": _own("fp8"),
-    "w8a8-int8": _own("fp8"),
-    "ptpc-fp8": _own("fp8"),
-    "mxfp4": _own("fp4", MXFP4),
-    "mxfp8": _own("fp8", MXFP8),
-    "nvfp4": _own("fp4"),
-    "smooth-quant": _own("fp8"),  # of LMDeploy
-    "eetq": _own("fp8", multiply="bf16"),
-    "experts-int8": _own("fp8", multiply="bf16"),
-    # Of meituan/DeepSeek-R1-Block-INT8, and of microsoft/bitnet-b1.58-2B-4T: two bits a weight.
-    "blockwise-int8": _own("fp8"),
-    "bitnet": Format("fp4", 0.25, "bf16"),
-}
-# Formats that torchao, quark and MLX name: bits of a weight, and what its scales add to a byte.
-_FLOATS: dict[str, Format] = {
-    "float8": _own("fp8"),
-    "fp8": _own("fp8"),
-    "mxfp8": _own("fp8", MXFP8),
-    "nvfp4": _own("fp4"),
-    "mxfp4": _own("fp4", MXFP4),
-}
+# Formats that torchao, quark and MLX name.
+_FLOATS = {name: METHODS[name] for name in ("fp8", "mxfp8", "nvfp4", "mxfp4")}
+_FLOATS["float8"] = METHODS["fp8"]
 
 
 class Scheme(NamedTuple):
@@ -95,23 +39,11 @@ class Scheme(NamedTuple):
     rules: Rules = ()
 
 
-# Other names of methods, among them those under which engines load them.
-_SPELT = {
-    "inc": "auto-round",
-    "gptqmodel": "gptq",
-    "marlin": "gptq",
-    "moe-wna16": "gptq",
-    "llm-compressor": "compressed-tensors",
-    "gpt-oss-mxfp4": "mxfp4",
-    "deepseek-v4-fp8": "fp8",
-    "exl3": "exl2",
-}
-
-
 def _spelt(name: Any) -> str:
     """A method without the ways to spell it: `modelopt_fp4` and `intel/auto-round` are old ones."""
     plain = re.split(r"[/.]", str(name).lower().replace("_", "-"))[-1]
-    return _SPELT.get(plain, re.sub(r"^(?:auto-)?(modelopt|gptq|awq)(?:-.*)?$", r"\1", plain))
+    bare = re.sub(r"^(?:auto-)?(modelopt|gptq|awq)(?:-.*)?$", r"\1", plain)
+    return str(_TABLE["spelt"].get(plain, bare))
 
 
 def _number(table: Table, key: str, problems: list[str]) -> float:
@@ -554,7 +486,7 @@ def _experts(table: Table, problems: list[str]) -> list[tuple[str, Format]]:
 
 def _exempt(table: Table, problems: list[str]) -> list[tuple[str, Format]]:
     found: list[tuple[str, Format]] = []
-    for key in () if has_own_experts(table) else _EXEMPT:
+    for key in () if has_own_experts(table) else _TABLE["exempt"].split():
         names = table.get(key)
         if names is None:
             continue

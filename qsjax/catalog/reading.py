@@ -11,21 +11,9 @@ from typing import Any
 from qsjax.records.checks import LARGEST, value_problem
 from qsjax.records.fields import COUNT_OR_NONE, Rule, facts_of
 from qsjax.records.specs import ModelSpec
+from qsjax.records.tables import table
 
-# Keys that hold true or false; anywhere else these are no numbers.
-FLAGS = frozenset(
-    (
-        *("tie_word_embeddings", "use_sliding_window", "attn_output_gate", "residual_moe"),
-        *("multi_query", "new_decoder_architecture", "learned_pos_emb", "attention_k_eq_v"),
-        *("use_double_wide_mlp", "enable_moe_block", "block_auto_adjust_ff_dim"),
-        *("use_head_wise_attn_gate", "use_attention_gate", "mla_use_output_gate"),
-        *("linear_attn_config.use_full_rank_gate", "no_kda_lora"),
-        *("use_shared_attention_adapter", "use_residual", "use_gqa_gate", "kda_use_full_proj"),
-        "gated_attention",
-    )
-)
-
-
+FLAGS = frozenset(table("catalog/families.toml")["flags"].split())  # keys that hold true or false
 _GZIP = b"\x1f\x8b"
 # What files begin with that are no text, or not the one that is meant, and what to do.
 _OTHERS = {
@@ -65,13 +53,16 @@ def decoded(data: bytes) -> str:
 
 
 def value_at(config: Any, path: str) -> Any:
-    """The value at a dotted path, None where there is none; "name.0" is the first of a list."""
+    """The value at a dotted path, None where there is none.
+
+    "name.0" is the first of a list, "name.-1" its last, "name.*" the first of a table.
+    """
     value: Any = config
     for part in path.split("."):
-        if isinstance(value, list) and part.isdigit():
-            value = value[int(part)] if int(part) < len(value) else None
+        if isinstance(value, list) and part.removeprefix("-").isdigit():
+            value = value[int(part)] if -len(value) <= int(part) < len(value) else None
         elif isinstance(value, Mapping):
-            value = value.get(part)
+            value = next(iter(value.values()), None) if part == "*" else value.get(part)
         else:
             return None
     return value

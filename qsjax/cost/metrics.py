@@ -20,7 +20,7 @@ from qsjax.records.fields import (
     NOT_NEGATIVE,
     POSITIVE,
     SHARE,
-    near,
+    hint,
 )
 from qsjax.records.specs import HardwareSpec
 from qsjax.records.units import HOUR
@@ -219,8 +219,7 @@ def check_metrics(names: Sequence[str], allowed: Sequence[str] = get_args(Object
     problems = [] if names else ["metrics: none was given; give for example tpot"]
     for name in names:
         if name not in allowed:
-            close = near(name, allowed, 2) or allowed
-            problems.append(f"{name!r} is not a metric; nearest names: {', '.join(close)}")
+            problems.append(f"{name!r} is not a metric; {hint(name, allowed)}")
     if problems:
         raise ValueError("\n".join(problems))
 

@@ -10,27 +10,15 @@ from pathlib import PurePosixPath
 from typing import Literal, NamedTuple, get_args
 
 from qsjax.engines import jobs, pasted, shell, tools
+from qsjax.engines.rules import engines_by, load_spellings
 
 Engine = Literal["vllm", "sglang", "trtllm", "atom"]
 # What names a program, a module or an image of each engine.
-NAMES: dict[str, Engine] = {
-    "vllm": "vllm",
-    "sglang": "sglang",
-    "trtllm": "trtllm",
-    "trtllm-serve": "trtllm",
-    "trtllm-bench": "trtllm",
-    "vllm-serve": "vllm",  # of TRL
-    "tensorrt_llm": "trtllm",
-    "sgl_jax": "sglang",  # SGLang for TPUs, with its flags
-    "sglang_router": "sglang",  # its launch_server starts servers too
-    "huggingfaceserver": "vllm",  # of KServe, which passes its flags on
-    "atom": "atom",
-}
+NAMES: dict[str, Engine] = engines_by("programs")
 # How people spell engines beside `NAMES`, without what is no letter.
-_SPELT: dict[str, Engine] = {"sgl": "sglang", "tensorrt": "trtllm", "trt": "trtllm"}
-_SPELT |= {name: name for name in get_args(Engine)}
+_SPELT: dict[str, Engine] = load_spellings()["words"] | {name: name for name in get_args(Engine)}
 # Scripts that start an engine's server, where they are called by name alone.
-SCRIPTS: dict[str, Engine] = {"api_server.py": "vllm", "launch_server.py": "sglang"}
+SCRIPTS: dict[str, Engine] = load_spellings()["scripts"]
 _CONTAINERS = ("docker", "podman", "podman-hpc", "nerdctl", "singularity", "apptainer")
 _IMAGE = re.compile(
     r"^(?=.*/)(?:.*/)?[\w.-]*?(vllm|sglang|tensorrt-llm|trtllm|huggingfaceserver)[^/:]*"

@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from qsjax.engines import settings
-from qsjax.engines.rules import load_flags
+from qsjax.engines.rules import load_flags, load_spellings
 
+_SPELLINGS = load_spellings()
 PROGRAMS = {
     "vllm": "vllm serve",
     "sglang": "python -m sglang.launch_server",
@@ -55,20 +56,14 @@ _RUNPOD = re.compile(r"runpod/worker-v1-vllm|worker-vllm")
 _ENGINE_ARG = re.compile(
     r"""\b([A-Z][A-Z_]{3,})['"]?[ \t]*(?:[:=]|\n[ \t]*value:)[ \t]*(['"]?)([^\s'",]+)\2"""
 )
-# Options of AWS's containers for large models, in serving.properties or as variables, and those
-# that vLLM calls otherwise: https://docs.djl.ai/master/docs/serving/serving/docs/lmi
+# Options of AWS's containers for large models, in serving.properties or as variables, . Source:
+# https://docs.djl.ai/master/docs/serving/serving/docs/lmi
 _OPTION = re.compile(
     r"""\b(?:option\.|OPTION_|(?=(?:TENSOR|PIPELINE)_PARALLEL_DEGREE))(\w+)['"]?[ \t]*[:=]"""
     r"""[ \t]*(['"]?)([^\s'",]+)\2|"""
     r"""\bHF_(MODEL_ID)['"]?[ \t]*[:=][ \t]*(['"]?)([^\s'",]+)\5"""
 )
 _ROLLING = ("vllm", "lmi-dist", "auto", "disable")
-_RENAMED = {
-    "tensor-parallel-degree": "tensor-parallel-size",
-    "pipeline-parallel-degree": "pipeline-parallel-size",
-    "max-rolling-batch-size": "max-num-seqs",
-    "quantize": "quantization",
-}
 _SETTING = re.compile(r"^([A-Za-z][\w-]*):(?:[ \t]|$)", re.MULTILINE)
 
 
@@ -114,6 +109,27 @@ def as_flag(name: str, value: str) -> list[str]:
     if value.lower() == "false":
         return []
     return [f"--{name}", *([value] if value and value.lower() != "true" else [])]
+
+
+def served(
+    engine: str,
+    told: Mapping[str, str],
+    renamed: Mapping[str, str] = _SPELLINGS["containers"],
+    more: Sequence[str] = (),
+) -> str:
+    """The command line of a server with those settings that are flags of its engine.
+
+    Args:
+        engine: of the server.
+        told: settings by name with dashes, the model among them.
+        renamed: settings that are called otherwise than the flag.
+        more: further words.
+    """
+    named = {renamed.get(name, name): value for name, value in told.items()}
+    model = named.get("model") or named.get("model-path") or ""
+    known = spelled(engine) - {"model", "model-path"}
+    flags = [x for name, value in named.items() if name in known for x in as_flag(name, value)]
+    return started(engine, model, [*flags, *more])
 
 
 def _job(text: str) -> Held | None:
@@ -226,14 +242,8 @@ def _runpod(text: str) -> Held | None:
     """The server of RunPod's worker, which takes vLLM's flags from variables in capitals."""
     if not _RUNPOD.search(text):
         return None
-    flags, model = [], ""
-    for key, _, value in _ENGINE_ARG.findall(text):
-        flag = key.lower().replace("_", "-")
-        if key in ("MODEL_NAME", "MODEL"):
-            model = value
-        elif flag in spelled("vllm"):
-            flags += as_flag(flag, value)
-    return Held(started("vllm", model, flags), "", ("the flags are the variables of the worker",))
+    told = {key.lower().replace("_", "-"): value for key, _, value in _ENGINE_ARG.findall(text)}
+    return Held(served("vllm", told), "", ("the flags are the variables of the worker",))
 
 
 def _options(text: str) -> Held | None:
@@ -244,20 +254,8 @@ def _options(text: str) -> Held | None:
     }
     if found.keys() <= {"model-id"} or found.get("rolling-batch", "vllm") not in _ROLLING:
         return None
-    renamed = {_RENAMED.get(name, name): value for name, value in found.items()}
-    known = spelled("vllm")
-    flags = [x for name, told in renamed.items() if name in known for x in as_flag(name, told)]
     note = "the flags are the options of the container, which runs vLLM with them"
-    return Held(started("vllm", found.get("model-id", ""), flags), "", (note,))
-
-
-# Names of LLaMA-Factory's that are other than the engine's, and the longest context without one
-# (hiyouga/LLaMA-Factory, src/llamafactory/hparams/model_args.py).
-_FACTORY = {
-    "maxlen": {"vllm": "max-model-len", "sglang": "context-length"},
-    "gpu-util": {"vllm": "gpu-memory-utilization"},
-    "mem-fraction": {"sglang": "mem-fraction-static"},
-}
+    return Held(served("vllm", found), "", (note,))
 
 
 def factory(told: dict[str, str]) -> str:
@@ -270,10 +268,8 @@ def factory(told: dict[str, str]) -> str:
         if name.startswith(f"{engine}_"):
             own = name.removeprefix(f"{engine}_").removeprefix("config.").replace("_", "-")
             flags[own] = value
-    renamed = {_FACTORY.get(name, {}).get(engine, name): value for name, value in flags.items()}
-    known = spelled(engine)
-    words = [x for name, given in renamed.items() if name in known for x in as_flag(name, given)]
-    return started(engine, told.get("model_name_or_path", ""), words)
+    given = {**flags, "model": told.get("model_name_or_path", "")}
+    return served(engine, given, _SPELLINGS["factory"].get(engine, {}))
 
 
 def _factory(text: str) -> Held | None:
@@ -288,20 +284,7 @@ def _factory(text: str) -> Held | None:
     return Held(command, "", (note,)) if command else None
 
 
-# Names of Baseten's Truss for settings of TensorRT-LLM, and what its quantisations make of weights
-# and cache (https://docs.baseten.co/engines/engine-builder-llm/engine-builder-config).
-_TRUSS = {
-    "tensor_parallel_count": "tensor-parallel-size",
-    "pipeline_parallel_count": "pipeline-parallel-size",
-}
 _TRUSS_PARTS = re.compile(r"^(?:(?:build|runtime|patch_kwargs|engine_config)\.)+")
-_TRUSS_WEIGHTS = {
-    "fp8": "fp8",
-    "fp4": "nvfp4",
-    "weights_int8": "w8a16",
-    "weights_int4": "w4a16",
-    "smooth_quant": "w8a8_sq_per_channel",
-}
 
 
 def _truss(text: str) -> Held | None:
@@ -314,7 +297,7 @@ def _truss(text: str) -> Held | None:
     model, kind = told.get("checkpoint_repository.repo", ""), told.get("quantization_type", "")
     if not model or told.get("base_model", "").startswith(("encoder", "whisper")):
         return None
-    flags = {_TRUSS.get(name, name.replace("_", "-")): value for name, value in told.items()}
+    flags = {name.replace("_", "-"): value for name, value in told.items()}
     lengths = [flags[name] for name in ("max-input-len", "max-output-len") if name in flags]
     if "max-seq-len" not in flags and len(lengths) == 2:
         if not all(map(str.isdecimal, lengths)):
@@ -322,19 +305,18 @@ def _truss(text: str) -> Held | None:
             raise ValueError(f"max_input_len, max_output_len: {given}; give two whole numbers")
         flags["max-seq-len"] = str(sum(map(int, lengths)))
     weights = kind.replace("_kv", "")
-    if weights in _TRUSS_WEIGHTS:
-        flags["quant-config.quant-algo"] = _TRUSS_WEIGHTS[weights]
+    known = _SPELLINGS["truss_weights"]
+    if weights in known:
+        flags["quant-config.quant-algo"] = known[weights]
     if kind.endswith("_kv"):
         flags["kv-cache-config.dtype"] = "fp8"
     elif kind.startswith("weights_kv"):
         flags["kv-cache-config.dtype"] = "int8"
-    unread = [f"quantization_type: {kind}"] * (weights not in (*_TRUSS_WEIGHTS, "", "no_quant"))
+    unread = [f"quantization_type: {kind}"] * (weights not in (*known, "", "no_quant"))
     unread += ["speculator"] * any(name.startswith("speculator") for name in told)
-    known = spelled("trtllm")
-    words = [x for name, value in flags.items() if name in known for x in as_flag(name, value)]
     notes = ["the settings are of Truss, which builds TensorRT-LLM's engine of them"]
     notes += [f"not read: {', '.join(unread)}; all numbers are without it"] if unread else []
-    return Held(started("trtllm", model, words), "", tuple(notes))
+    return Held(served("trtllm", {**flags, "model": model}, _SPELLINGS["truss"]), "", tuple(notes))
 
 
 def _passed(text: str, head: re.Match[str]) -> list[str]:
@@ -464,17 +446,15 @@ def _env_file(text: str) -> Held | None:
         return None
     pairs = [(_PREFIX.sub("", key), value) for key, _, value in _ENGINE_ARG.findall(text)]
     told = {key.lower().replace("_", "-"): value for key, value in pairs}
-    model = next((told[key] for key in ("model", "model-name", "model-path") if key in told), "")
+    has_model = any(key in told for key in ("model", "model-name", "model-path"))
     more = [word for _, words in _MORE.findall(text) for word in words.split()]
     keys = {*told, *(word.lstrip("-").partition("=")[0] for word in more)}
     counts = {one: len(_read(one) & keys) for one in PROGRAMS}
     engine = max(counts, key=lambda one: counts[one])
-    if counts[engine] + bool(model) < 2 or not counts[engine]:
+    if counts[engine] + has_model < 2 or not counts[engine]:
         return None
-    known = spelled(engine) - {"model", "model-path"}
-    flags = [x for name, value in told.items() if name in known for x in as_flag(name, value)]
     note = f"variables by themselves, read as flags of {engine}: what starts it is not known"
-    return Held(started(engine, model, [*flags, *more]), "", (note,))
+    return Held(served(engine, told, more=more), "", (note,))
 
 
 def _settings(text: str) -> Held | None:

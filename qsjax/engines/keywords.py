@@ -9,18 +9,10 @@ from typing import Any
 
 from qsjax.engines import jobs, settings
 from qsjax.engines.jobs import engine_of_keys, spelled, started
+from qsjax.engines.rules import engines_by
 
-# Calls whose keywords are an engine's flags: vLLM's, SGLang's, TensorRT-LLM's, Ray's.
-_CALLS = {
-    "LLMConfig": "vllm",
-    "vLLMEngineProcessorConfig": "vllm",
-    "AsyncEngineArgs": "vllm",
-    "EngineArgs": "vllm",
-    "VLLMArgs": "vllm",
-    "Engine": "sglang",
-    "ServerArgs": "sglang",
-    "LLM": "vllm",
-}
+# Calls whose keywords are an engine's flags.
+_CALLS = engines_by("calls")
 _CALL = re.compile(rf"(?<![\w'\"])(?:[\w]+\.)?({'|'.join(_CALLS)})\(")
 _STARTED = re.compile(r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server")
 _CONSTANT = re.compile(

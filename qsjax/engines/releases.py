@@ -8,49 +8,21 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from qsjax.engines.rules import load_engines
+from qsjax.engines.rules import load_engines, load_spellings
 from qsjax.records.checks import LARGEST
 
 _NUMBER = r"(\d*\.?\d+)"
 # Between a flag and its value: "--flag 1", "flag=1", "'flag': 1", "flag (1)".
 _IS = r"['\"]?(?: ?[=:] ?| \(| )"
-# Fact: patterns in the notes, of which the first that matches counts. Memory is in GiB.
-PATTERNS: dict[str, tuple[str, ...]] = {
-    "memory_utilisation": (
-        rf"gmu{_IS}{_NUMBER}",
-        rf"gpu[-_ ]memory[-_ ]utili[sz]ation{_IS}{_NUMBER}",
-        rf"free_gpu_memory_fraction{_IS}{_NUMBER}",
-    ),
-    "static_fraction": (rf"mem[-_]frac(?:tion)?(?:[-_]static)?{_IS}{_NUMBER}",),
-    "memory_gib": (rf"total {_NUMBER} ?GiB", rf"total_gpu_memory{_IS}{_NUMBER} ?GiB"),
-    "memory_gb": (rf"HBM {_NUMBER} ?GB\b",),
-    "usable_gib": (rf"total {_NUMBER} usable", rf"usable {_NUMBER} \(gmu"),
-    "non_torch_gib": (rf"non_torch(?:_memory)?(?:=| takes | ){_NUMBER}",),
-    "activation_gib": (rf"activation (?:peak memory takes )?{_NUMBER}",),
-    "peak_gib": (rf"peak torch {_NUMBER}", rf"peak_torch_memory={_NUMBER}"),
-    "draft_tokens": (
-        r"draft_tokens=(\d+)",
-        r"verify (\d+) tokens/req",
-        rf"speculative-num-draft-tokens{_IS}(\d+)",
-    ),
-    "accepted": (rf"accept(?:ed|ance)? len(?:gth)?:? {_NUMBER}", rf"accept ~{_NUMBER}"),
-    "weights_gb": (rf"weights/GPU ~{_NUMBER} ?GB",),
-    "max_model_len": (rf"max[-_]model[-_]len{_IS}(\d+)",),
-    "max_batched_tokens": (rf"max[-_]num[-_]batched[-_]tokens{_IS}(\d+)",),
-    "max_sequences": (rf"max[-_]num[-_]seqs?{_IS}(\d+)", rf"max[-_]running[-_]requests{_IS}(\d+)"),
-    "max_total_tokens": (rf"max[-_]total[-_]tokens{_IS}(\d+)",),
-    "recv_interval": (rf"scheduler[-_]recv[-_]interval{_IS}(\d+)",),
-    "redundant_experts": (r"\((\d+) redundant\)", r"\(\+(\d+) redundant\)"),
-    "length_ratio": (rf"range-ratio {_NUMBER}",),
-    "cached_tokens": (rf"cached[-_ ]tokens{_IS}(\d+)",),
-    "num_prompts": (rf"num[-_]prompts?{_IS}(\d+)",),
+# Fact: patterns in the notes, of which the first that matches counts.
+PATTERNS = {
+    fact: [one.replace("<number>", _NUMBER).replace("<is>", _IS) for one in patterns]
+    for fact, patterns in load_spellings()["notes"].items()
 }
-
-
 # Fields of a deployment that are numbers, of which missing ones follow from the others.
 NUMBERS = (
     *("n_gpus", "tp", "pp", "dp", "ep", "moe_tp", "kvp"),
-    *("batch_per_gpu", "batch_total", "concurrency", "mean_concurrency"),
+    *("batch", "batch_per_gpu", "batch_total", "concurrency", "mean_concurrency"),
     *("isl", "osl", "avg_context", "ttft_ms"),
 )
 

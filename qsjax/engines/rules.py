@@ -1,6 +1,7 @@
 """The rules of engines, each kind in a TOML."""
 
 from functools import partial
+from typing import Any
 
 from qsjax.records.tables import table
 
@@ -12,6 +13,14 @@ load_kernels = partial(table, "engines/kernels.toml")
 load_flags = partial(table, "engines/flags.toml")
 # The default rules of each engine's scheduler.
 load_schedulers = partial(table, "engines/schedulers.toml")
+# What names engines, their flags and the facts of measurements elsewhere.
+load_spellings = partial(table, "engines/spellings.toml")
+
+
+def engines_by(kind: str) -> dict[str, Any]:
+    """The engine of each name of a kind: `programs`, or `calls` of Python."""
+    named = load_spellings()[kind].items()
+    return {name: engine for engine, names in named for name in names.split()}
 
 
 def refuses(engine: str, accelerator: str) -> bool:

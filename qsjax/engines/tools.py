@@ -12,17 +12,8 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from qsjax.engines import jobs, keywords, shell
+from qsjax.engines.rules import load_spellings
 
-# Names of arguments that are other than the flags of the engine.
-_RENAMED = {
-    "pretrained": "model",
-    "model-name": "model",
-    "num-gpus": "tensor-parallel-size",
-    "tensor-model-parallel-size": "tensor-parallel-size",
-    "max-length": "max-model-len",
-    "max-model-length": "max-model-len",
-    "gpu-memory-utilisation": "gpu-memory-utilization",
-}
 _MOST = 1_000  # words of a command
 _DEEP = 30  # keys within keys of a chart's values
 _ENDS = re.compile(r"\d?>|[|&;)]")  # of a command
@@ -53,15 +44,11 @@ def _told(words: Sequence[str]) -> dict[str, str]:
 
 
 def _started(engine: str, told: dict[str, str]) -> list[str]:
-    """The words of an engine's server with those of these flags that it has."""
-    known, flags, model = jobs.spelled(engine), list[str](), ""
-    for name, value in told.items():
-        own = _RENAMED.get(name, name)
-        if own in ("model", "model-path"):
-            model = value
-        elif own in known and value not in ("None", "auto"):
-            flags += jobs.as_flag(own, value)
-    return shlex.split(jobs.started(engine, model, flags))
+    """The words of an engine's server with those of these flags that it has; none of others."""
+    if engine not in jobs.PROGRAMS:
+        return []
+    given = {name: value for name, value in told.items() if value not in ("None", "auto")}
+    return shlex.split(jobs.served(engine, given, load_spellings()["tools"]))
 
 
 def _contained(program: str, own: list[str]) -> list[str]:
@@ -112,8 +99,6 @@ def _evaluated(program: str, own: list[str]) -> list[str]:
         words = [own[at].partition("=")[2]] if "=" in "".join(own[at : at + 1]) else []
         words += itertools.takewhile(lambda x: not x.startswith("-"), own[at + 1 :])
         text = ",".join(filter(None, words))
-    if engine not in jobs.PROGRAMS:
-        return []
     try:
         pairs = json.loads(text)
     except (ValueError, RecursionError):
@@ -127,8 +112,6 @@ def _swift(_: str, own: list[str]) -> list[str]:
     """ms-swift's `deploy`, `infer` and `rollout`: flags of the engine behind its name."""
     told = _told(own)
     engine = told.get("infer-backend", "vllm" if own[:1] == ["rollout"] else "")
-    if engine not in jobs.PROGRAMS:
-        return []
     return _started(engine, {name.removeprefix(f"{engine}-"): x for name, x in told.items()})
 
 
@@ -137,7 +120,7 @@ def _xinference(_: str, own: list[str]) -> list[str]:
     short = {"en": "model-engine", "n": "model-name", "s": "size-in-billions", "f": "model-format"}
     told = {short.get(name, name): value for name, value in _told(own).items()}
     engine = told.get("model-engine", "").lower()
-    if own[:1] != ["launch"] or engine not in jobs.PROGRAMS:
+    if own[:1] != ["launch"]:
         return []
     if size := told.get("size-in-billions", "").replace("_", "."):
         kind = r"(?=-(?:instruct|chat|it)$)|$"
@@ -156,19 +139,12 @@ def _factory(_: str, own: list[str]) -> list[str]:
     return shlex.split(jobs.factory({name: value or "true" for name, value in told.items()}))
 
 
-def _fastchat(_: str, own: list[str]) -> list[str]:
-    """FastChat's worker, which takes vLLM's flags."""
-    return _started("vllm", _told(own))
-
-
 def _verl(_: str, own: list[str]) -> list[str]:
     """The engine with which verl samples: what it is told of it, and what it hands on."""
     told = dict(word.lstrip("+").partition("=")[::2] for word in own)
     rollout = re.compile(r"actor_rollout_ref\.rollout\.(?:engine_kwargs\.\w+\.)?(\w+)")
     given = {at[1]: x for name, x in told.items() if (at := rollout.fullmatch(name))}
     engine = given.pop("name", "")
-    if engine not in jobs.PROGRAMS:
-        return []
     given["model"] = told.get("actor_rollout_ref.model.path", "")
     return _started(engine, {name.replace("_", "-"): value for name, value in given.items()})
 
@@ -214,7 +190,7 @@ _READERS = {
     "xinference": _xinference,
     "helm": _helm,
     "llamafactory-cli": _factory,
-    "fastchat.serve.vllm_worker": _fastchat,
+    "fastchat.serve.vllm_worker": lambda _, own: _started("vllm", _told(own)),
     "verl.trainer.main_ppo": _verl,
 }
 

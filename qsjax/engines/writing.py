@@ -1,9 +1,9 @@
 """From a deployment to engine flags, with a note for everything that an engine cannot express."""
 
-import dataclasses
 from typing import Literal, NamedTuple
 
 from qsjax.engines.deployment import Deployment
+from qsjax.engines.rules import load_flags
 from qsjax.records.specs import KV_CP
 
 WrittenEngine = Literal["vllm", "sglang"]
@@ -32,29 +32,29 @@ _CACHE = {1.0: "fp8", 0.5625: "fp4_e2m1"}  # as `flags.toml` reads them
 _WEIGHTS = {"fp8": "fp8", "fp4": "modelopt_fp4"}
 
 
-def _common(deployment: Deployment, names: dict[str, str]) -> list[str]:
-    """Flags that both engines have, under their own names.
+Said = dict[str, float | str | bool | None]
 
-    `share` names the field that `memory` writes: each engine counts its share of other bytes.
-    """
-    flags = []
-    if deployment.batch is not None:
-        flags += [names["batch"], f"{deployment.batch:.0f}"]
-    if deployment.context is not None:
-        flags += [names["context"], f"{deployment.context:.0f}"]
-    share = getattr(deployment, names["share"])
-    if share is not None:
-        flags += [names["memory"], f"{round(share, 4):g}"]
-    if deployment.bytes_kv in _CACHE:
-        flags += ["--kv-cache-dtype", _CACHE[deployment.bytes_kv]]
-    if deployment.weights in _WEIGHTS:
-        flags += ["--quantization", _WEIGHTS[deployment.weights]]
-    return flags
+
+def _flags(engine: WrittenEngine, said: Said) -> list[str]:
+    """Quantities of `flags.toml` as an engine spells them first; None, False and 0 say nothing."""
+    rules, words = load_flags()[engine], list[str]()
+    for quantity, value in said.items():
+        if value:
+            spellings = rules["switches" if value is True else "reads"][quantity]
+            words.append(f"--{spellings.split()[0]}")
+            if value is not True:
+                words.append(value if isinstance(value, str) else f"{round(value, 4):.12g}")
+    return words
+
+
+def _several(count: float) -> float:
+    """A number of ranks that a flag says; 0 for one alone."""
+    return count if count > 1 else 0.0
 
 
 def _context(deployment: Deployment, engine: str) -> list[str]:
     """What an engine's context parallelism does otherwise than the design."""
-    if deployment.gathers_queries:
+    if deployment.gathers_queries or deployment.kvp == 1:
         return []
     own = "ring of queries" if deployment.kv_mode == KV_CP else "copies of attention's weights"
     return [
@@ -63,59 +63,43 @@ def _context(deployment: Deployment, engine: str) -> list[str]:
     ]
 
 
-def _vllm(deployment: Deployment, is_moe: bool) -> tuple[list[str], list[str]]:
-    tp, kvp, dp = deployment.tp * deployment.kvp, deployment.kvp, deployment.dp
-    stage, notes = tp * dp, []
-    flags = ["--tensor-parallel-size", f"{tp:.0f}"]
-    if deployment.pp > 1:
-        flags += ["--pipeline-parallel-size", f"{deployment.pp:.0f}"]
-    if dp * deployment.replicas > 1:
-        flags += ["--data-parallel-size", f"{dp * deployment.replicas:.0f}"]
-    if kvp > 1:
-        flags += ["--decode-context-parallel-size", f"{kvp:.0f}"]
-        notes += _context(deployment, "vLLM")
-    if is_moe and deployment.ep > 1:
-        flags.append("--enable-expert-parallel")
-        if deployment.ep != stage:
-            notes.append(
-                f"ep={deployment.ep:.0f} cannot be written: vLLM spreads experts over all "
-                f"{stage:.0f} GPUs of a stage or splits each over them"
-            )
+def _vllm(deployment: Deployment, is_moe: bool) -> tuple[Said, list[str]]:
+    dp, stage = deployment.dp, deployment.tp * deployment.kvp * deployment.dp
+    notes = _context(deployment, "vLLM")
+    if is_moe and deployment.ep not in (1.0, stage):
+        notes.append(
+            f"ep={deployment.ep:.0f} cannot be written: vLLM spreads experts over all "
+            f"{stage:.0f} GPUs of a stage or splits each over them"
+        )
     if not is_moe and dp > 1:
         notes.append("vLLM runs a dense model's data parallelism as separate replicas")
-    names = {
-        "batch": "--max-num-seqs",
-        "context": "--max-model-len",
-        "memory": "--gpu-memory-utilization",
-        "share": "usable_fraction",
-    }
-    return flags + _common(deployment, names), notes
+    return {
+        "tp_total": deployment.tp * deployment.kvp,
+        "pp": _several(deployment.pp),
+        "dp_total": _several(dp * deployment.replicas),
+        "dcp": _several(deployment.kvp),
+        "expert_parallel": is_moe and deployment.ep > 1,
+        "sequences": deployment.batch,
+        "context": deployment.context,
+        "usable_fraction": deployment.usable_fraction,
+    }, notes
 
 
-def _sglang(deployment: Deployment, is_moe: bool) -> tuple[list[str], list[str]]:
-    tp, dp, notes = deployment.tp * deployment.kvp, deployment.dp, []
-    flags = ["--tp-size", f"{tp * dp:.0f}"]
-    if deployment.pp > 1:
-        flags += ["--pp-size", f"{deployment.pp:.0f}"]
-    if dp > 1:
-        flags += ["--dp-size", f"{dp:.0f}", "--enable-dp-attention"]
-    elif deployment.replicas > 1:
-        flags += ["--dp-size", f"{deployment.replicas:.0f}"]
-    if is_moe and deployment.ep > 1:
-        flags += ["--ep-size", f"{deployment.ep:.0f}"]
-    if deployment.kvp > 1:
-        flags += ["--dcp-size", f"{deployment.kvp:.0f}"]
-        notes += _context(deployment, "SGLang")
+def _sglang(deployment: Deployment, is_moe: bool) -> tuple[Said, list[str]]:
+    dp, notes = deployment.dp, _context(deployment, "SGLang")
     if not is_moe and dp > 1:
         notes.append("--enable-dp-attention serves models with latent attention or experts")
-    batch = None if deployment.batch is None else deployment.batch * dp
-    names = {
-        "batch": "--max-running-requests",
-        "context": "--context-length",
-        "memory": "--mem-fraction-static",
-        "share": "static_fraction",
-    }
-    return flags + _common(dataclasses.replace(deployment, batch=batch), names), notes
+    return {
+        "tp_total": deployment.tp * deployment.kvp * dp,
+        "pp": _several(deployment.pp),
+        "dp_total": _several(dp if dp > 1 else deployment.replicas),
+        "dp_attention": dp > 1,
+        "ep": _several(deployment.ep) if is_moe else None,
+        "dcp": _several(deployment.kvp),
+        "sequences": deployment.batch and deployment.batch * dp,
+        "context": deployment.context,
+        "static_fraction": deployment.static_fraction,
+    }, notes
 
 
 def write(deployment: Deployment, engine: WrittenEngine, is_moe: bool = True) -> Written:
@@ -125,5 +109,9 @@ def write(deployment: Deployment, engine: WrittenEngine, is_moe: bool = True) ->
     '--tensor-parallel-size 8 --data-parallel-size 2 --decode-context-parallel-size 2
      --enable-expert-parallel --max-num-seqs 64'
     """
-    flags, notes = (_vllm if engine == "vllm" else _sglang)(deployment, is_moe)
-    return Written(engine, tuple(flags), tuple(notes))
+    said, notes = (_vllm if engine == "vllm" else _sglang)(deployment, is_moe)
+    said |= {
+        "kv_dtype": _CACHE.get(deployment.bytes_kv or 0.0),
+        "quantization": _WEIGHTS.get(deployment.weights or ""),
+    }
+    return Written(engine, tuple(_flags(engine, said)), tuple(notes))

@@ -24,9 +24,11 @@ from qsjax.evidence.measurements.predict import (
     time_values,
     told_of,
 )
+from qsjax.evidence.validation import statistics_of
 from qsjax.grid.entry import entry
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Result, Row, Table
+from qsjax.records.tables import table
 from qsjax.records.units import US
 
 # Residuals beyond this count linearly: a single odd record cannot carry the fit.
@@ -64,49 +66,16 @@ class Constant:
     unit: str = ""
 
 
-def _share(name: str, value: float, high: float = 1.0) -> Constant:
-    return Constant(name=name, value=value, low=0.05, high=high)
+def _constant(name: str, told: Mapping[str, Any]) -> Constant:
+    if "us" not in told:
+        return Constant(name=name, value=told["share"], low=0.05, high=told.get("high", 1.0))
+    value, low = told["us"] * US, told.get("low", 0.1) * US
+    return Constant(name=name, value=value, low=low, high=1e-2, unit="us")
 
 
-def _time(name: str, us: float, low_us: float = 0.1) -> Constant:
-    return Constant(name=name, value=us * US, low=low_us * US, high=1e-2, unit="us")
-
-
-# Copy kernels reach about 92 % of the HBM's peak: no kernel reads weights faster.
-PARAMETERS: dict[str, Constant] = {
-    constant.name: constant
-    for constant in (
-        _share("eff_weight_read", 0.85, high=0.92),
-        _share("eff_kv_read", 0.87, high=0.95),
-        _share("eff_gemm", 0.5),
-        _share("eff_attention", 0.6),
-        _share("eff_exp", 0.5),
-        _share("eff_link", 0.75),
-        _share("eff_allreduce", 0.25),
-        _time("intra_latency", 3.0),
-        _time("inter_latency", 25.0),
-        _time("layer_overhead", 50.0),
-        _time("latent_overhead", 30.0),
-        _time("expert_overhead", 30.0),
-        _time("sequence_overhead", 5.0),
-        _time("step_overhead", 200.0, low_us=50.0),
-        _time("eager_overhead", 50.0, low_us=10.0),
-        _share("trtllm_overhead", 0.75),
-    )
-}
-# What served deployments determine; the others come from kernels measured by themselves.
-DEFAULT_FREE = (
-    "eff_weight_read",
-    "eff_gemm",
-    "eff_exp",
-    "eff_allreduce",
-    "layer_overhead",
-    "latent_overhead",
-    "expert_overhead",
-    "sequence_overhead",
-    "step_overhead",
-    "trtllm_overhead",
-)
+_TABLE = table("evidence/constants.toml")
+PARAMETERS = {name: _constant(name, told) for name, told in _TABLE.items()}
+DEFAULT_FREE = tuple(name for name, told in _TABLE.items() if told.get("served"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -355,13 +324,8 @@ class Calibration(Result):
         ]
 
     def errors(self) -> Row:
-        """Median, 90th percentile and bias of the errors [%]."""
-        size = 100.0 * np.abs(self.fit.errors)
-        return {
-            "median_abs_error_pct": float(np.median(size)),
-            "p90_abs_error_pct": float(np.percentile(size, 90)),
-            "bias_pct": float(100.0 * np.median(self.fit.errors)),
-        }
+        """Median, 90th percentile, bias and the largest of the errors [%]."""
+        return statistics_of(100.0 * self.fit.errors)
 
     def summary(self) -> str:
         """How well the constants fit."""

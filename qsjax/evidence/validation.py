@@ -31,6 +31,7 @@ from qsjax.numerics.safe import scalar
 from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.records.conversion import names_of
 from qsjax.records.rows import grouped
+from qsjax.records.tables import table
 
 # What is left out of the fit whole, in turn.
 LEFT_OUT = ("accelerator", "engine", "model")
@@ -51,32 +52,11 @@ class Headline(NamedTuple):
 
     name: str
     role: str
-    wanted: Mapping[str, tuple[str, ...]]
+    wanted: Mapping[str, Sequence[str]]
 
 
-SERVED = "inferencex_agg"
 FILLED = "trtllm_maxthroughput"  # as many requests as fit; nothing is fitted to them
-# In the fit: what `benchmarks.fit_kernels` and, for AMD, `benchmarks.fit_accelerator` take.
-HEADLINES = (
-    Headline(
-        "serving on one node: H100, H200, B200, B300",
-        "in the fit",
-        {"category": (SERVED,), "gpu": ("h100", "h200", "b200", "b300")},
-    ),
-    Headline(
-        "serving on one node: MI300X, MI325X, MI355X",
-        "in the fit",
-        {"category": (SERVED,), "gpu": ("mi3",)},
-    ),
-    Headline(
-        "wide expert parallelism, many nodes",
-        "in the fit",
-        {"category": ("wide_ep", "deepseek_official")},
-    ),
-    Headline("as many requests as fit, TensorRT-LLM", "never fitted", {"category": (FILLED,)}),
-    Headline("disaggregated serving", "left out", {"category": ("inferencex_disagg",)}),
-    Headline("KV-cache capacity", "left out", {"category": ("kv_capacity",)}),
-)
+HEADLINES = tuple(Headline(**told) for told in table("evidence/headlines.toml")["headline"])
 IN_TURN = "serving, each accelerator in turn"
 
 # Known causes of large errors, tried in order: who is concerned, and what is missing.
@@ -308,7 +288,7 @@ def _cells(groups: Mapping[str, Mapping[str, float | int | None]]) -> list[list[
 
 def _belongs(row: Mapping[str, Any], group: Headline) -> bool:
     """Whether a record counts in a headline."""
-    return all(str(row[name]).startswith(values) for name, values in group.wanted.items())
+    return all(str(row[name]).startswith(tuple(values)) for name, values in group.wanted.items())
 
 
 def left_out() -> dict[str, dict[str, dict[str, float | int | None]]]:
@@ -351,12 +331,19 @@ def _errors(rows: Sequence[Row]) -> dict[str, float | int | None]:
         "not_scored": unscored,
         "skipped": len(rows) - len(errors) - unscored,
     }
-    names = ("median_abs_error_pct", "p90_abs_error_pct", "bias_pct", "worst_abs_error_pct")
-    if not len(errors):
-        return {**counts, **dict.fromkeys(names)}
+    known = statistics_of(errors) if len(errors) else dict.fromkeys(n for _, n in COLUMNS[1:])
+    return {**counts, **known}
+
+
+def statistics_of(errors: np.ndarray) -> dict[str, float]:
+    """Median, 90th percentile, bias and largest of some errors [%]."""
     size = np.abs(errors)
-    values = (np.median(size), np.percentile(size, 90), np.median(errors), size.max())
-    return {**counts, **dict(zip(names, map(float, values), strict=True))}
+    return {
+        "median_abs_error_pct": float(np.median(size)),
+        "p90_abs_error_pct": float(np.percentile(size, 90)),
+        "bias_pct": float(np.median(errors)),
+        "worst_abs_error_pct": float(size.max()),
+    }
 
 
 def reason_of(row: Mapping[str, Any]) -> str:

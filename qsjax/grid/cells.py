@@ -26,6 +26,7 @@ from qsjax.grid.problem import (
     Served,
     Variant,
     axis_values,
+    check_single,
     economy_of,
     pairs_of,
     serving,
@@ -348,18 +349,7 @@ def one_cell(
     Raises:
         ValueError: the problem has several cells.
     """
-    stated = problem.stated
-    lengths = {
-        "model": 1 if model is not None else len(stated.models),
-        "hardware": 1 if hardware is not None else len(stated.accelerators),
-        "gpus": len(stated.gpus),
-        "context": len(stated.contexts),
-        "twins": len(stated.twins),
-        "batch": len(stated.batches or ()),
-        **{name: len(values) for name, values in stated.kept.items()},
-    }
-    several = [f"{name} ({count} values)" for name, count in lengths.items() if count > 1]
-    if several:
-        raise ValueError(f"one design is looked at, so give one value for: {', '.join(several)}")
+    open_ = [name for name, at in (("model", model), ("hardware", hardware)) if at is None]
+    check_single(problem, "one design is looked at", *open_, "gpus", "context", "twins", "batch")
     cells = cells_of(problem, model or 0, hardware or 0, rules)
     return of_variant(cells, len(cells.variants) - 1)

@@ -120,7 +120,7 @@ def _tiles(records: Records) -> tuple[Array, Array]:
     return query_tiles(context_of(records, PHYSICAL))
 
 
-def _kernel_bound(records: Records, attention: Roof) -> str:
+def _kernel_bound(records: Records, slower: float) -> str:
     """Why attention waits for its kernel, and what would shorten the wait."""
     model, hardware = records.model, records.hardware
     tiles, padding = map(scalar, _tiles(records))
@@ -133,17 +133,10 @@ def _kernel_bound(records: Records, attention: Roof) -> str:
         remedy = "more tokens per step (speculation) cost less"
     else:
         cause, remedy = f"the softmax of {rows}", "faster exponentials would"
-    slower = float(attention.compute) / float(attention.hbm)
     return (
         f"attention waits for its kernel, not for the memory: {cause} takes {slower:.2f} times as "
         f"long as reading the cache; faster memory would not help, {remedy}"
     )
-
-
-def _is_kernel_bound(attention: Roof) -> bool:
-    """Whether the kernel takes enough longer than the memory to warn about it."""
-    waits = float(attention.compute) / float(attention.hbm)
-    return attention.bound == "kernel" and waits >= WORTH_TELLING
 
 
 def remarks(records: Records, convention: Convention, attention: Roof | None = None) -> list[str]:
@@ -168,6 +161,7 @@ def remarks(records: Records, convention: Convention, attention: Roof | None = N
             f"tp={tp:g} holds the KV cache {copies:.3g} times over, as {why}; dp or kvp in place "
             "of tp would not"
         )
-    if attention is not None and _is_kernel_bound(attention):
-        lines.append(_kernel_bound(records, attention))
+    if attention is not None and attention.bound == "kernel":
+        slower = float(attention.compute) / float(attention.hbm)
+        lines += [_kernel_bound(records, slower)] if slower >= WORTH_TELLING else []
     return lines

@@ -10,7 +10,7 @@ from qsjax.grid.parameters import bounds, resolve
 from qsjax.grid.problem import RATES_AND_SIZES, SMALLEST
 from qsjax.numerics import trees
 from qsjax.records.conversion import NoNumberError, as_float64, kind_of
-from qsjax.records.fields import near
+from qsjax.records.fields import hint
 from qsjax.records.specs import FIELDS
 
 # Inputs of the quality factor, q = (loss_dense / loss_moe)^(1 / alpha) (eq. 12 to 14).
@@ -102,8 +102,7 @@ def _problem(name: str, given: Distribution) -> str | None:
     if not isinstance(given, Distribution):
         return f"{name}: {given!r} is not a distribution; give for example qsjax.normal(5, 1)"
     if given.kind not in KINDS:
-        close = near(given.kind, KINDS, 1) or list(KINDS)
-        return f"{name}: {given.kind!r} is not a distribution; did you mean {', '.join(close)}?"
+        return f"{name}: {given.kind!r} is not a distribution; {hint(given.kind, KINDS)}"
     what, rule = KINDS[given.kind]
     if not _is_valid(given.kind, given.numbers):
         return f"{name}: {given.kind} takes {what}, with {rule}; got {given.numbers}"

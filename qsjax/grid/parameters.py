@@ -9,7 +9,7 @@ import numpy as np
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.safe import Rounding
 from qsjax.records.conversion import names_of
-from qsjax.records.fields import facts_of, groups_of, near
+from qsjax.records.fields import facts_of, groups_of, hint
 from qsjax.records.specs import FIELDS, Convention, HardwareSpec, ModelSpec, Partition, Workload
 
 
@@ -81,9 +81,7 @@ def _problem(name: str) -> str | None:
         return None
     if name in DISCRETE:
         return f"{name} has no derivative: it is {DISCRETE[name]}"
-    known = ["q", *HOME, *GROUPS, *DISCRETE]
-    close = near(name, known) or list(DEFAULT_PARAMETERS[:6])
-    return f"{name!r} is not a parameter; nearest names: {', '.join(close)}"
+    return f"{name!r} is not a parameter; {hint(name, ['q', *HOME, *GROUPS, *DISCRETE])}"
 
 
 def resolve(names: Sequence[str]) -> tuple[Parameter, ...]:

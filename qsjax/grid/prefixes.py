@@ -10,18 +10,17 @@ import numpy as np
 from qsjax.cost.decode import decode_step
 from qsjax.cost.prefix import PLACES, TIERS, PrefixCost, Reuse, prefix_costs
 from qsjax.grid.batches import ladder
-from qsjax.grid.cells import Cells, label_of, records_on_host, variants_alone
-from qsjax.grid.optimum import winners_at
-from qsjax.grid.problem import Problem, describe
+from qsjax.grid.cells import Cells, label_of, records_on_host, take, variants_alone
+from qsjax.grid.optimum import best_of
+from qsjax.grid.problem import Problem, check_single, describe
 from qsjax.grid.roots import SCAN_POINTS, SPAN, Root, find_roots
-from qsjax.grid.solution import Row, solve
-from qsjax.numerics.jax import jax
+from qsjax.grid.solution import Row
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.checks import value_problem
 from qsjax.records.conversion import NoNumberError, read_number
-from qsjax.records.fields import facts_of, near
+from qsjax.records.fields import facts_of, hint
 from qsjax.records.specs import Convention, Partition, Records
 
 # What is done with prefixes in each place.
@@ -80,8 +79,7 @@ def reuse_of(given: Mapping[str, Any]) -> Reuse:
     facts, numbers, wrong = facts_of(Reuse), {}, []
     for name, value in given.items():
         if name not in facts:
-            close = near(name, facts, 2) or list(facts)
-            wrong.append(f"  {name}: is not known; nearest names: {', '.join(close)}")
+            wrong.append(f"  {name}: is not known; {hint(name, facts)}")
             continue
         try:
             numbers[name] = read_number(facts[name], value)
@@ -102,8 +100,7 @@ def check_tiers(asked: Sequence[str] | None, problem: Problem) -> None:
     wrong = []
     for name in asked or ():
         if name not in TIERS:
-            close = near(name, TIERS, 1) or TIERS
-            wrong.append(f"  {name!r} is not a tier; nearest names: {', '.join(close)}")
+            wrong.append(f"  {name!r} is not a tier; {hint(name, TIERS)}")
             continue
         for device in problem.stated.accelerators:
             keys = {f"{name}_capacity_gb": "bytes", f"{name}_bandwidth_gb_per_s": "bw"}
@@ -140,15 +137,14 @@ def _design(
     rules: Convention,
 ) -> Design | None:
     """The stated design or the best one; None where nothing runs."""
-    inputs = jax.tree.map(lambda leaf: np.asarray(leaf)[0], cells.inputs)
+    inputs = take(cells.inputs, 0)
     most = np.inf if cells.designs.batch is None else float(np.max(cells.designs.batch))
     if partition is None:
-        solution = solve(cells)
-        if not solution.is_feasible[0]:
+        best = best_of(cells)
+        if best.feasible[0] == 0:
             return None
-        designs = winners_at(cells, cells.inputs, solution.best).designs
-        partition = jax.tree.map(lambda leaf: np.asarray(leaf)[0], designs.partition)
-        most = float(solution.best.batch[0])
+        partition = take(cells.designs.partition, int(best.position[0]))
+        most = float(best.batch[0])
     work = dataclasses.replace(inputs.workload, batch=1.0)
     records = records_on_host(inputs, partition)._replace(workload=work)
     largest, reasons = _largest(records, convention=rules)
@@ -182,15 +178,12 @@ def designs_of(
         ValueError: there are several GPU counts or further axes, a tier is not there, or nothing
             runs.
     """
-    stated = problem.stated
-    if several := [*(["gpus"] if len(stated.gpus) > 1 else []), *stated.kept]:
-        raise ValueError(f"one design is looked at, so give one value for: {', '.join(several)}")
+    check_single(problem, "one design is looked at", "gpus")
     check_tiers(tiers, problem)
     context = scalar(reuse.isl) + 0.5 * scalar(reuse.osl)
     asked = dataclasses.replace(problem, context=[context])
-    every = [
-        _design(cells, partition, reuse, tiers, stated.rules) for cells in variants_alone(asked)
-    ]
+    rules = problem.stated.rules
+    every = [_design(cells, partition, reuse, tiers, rules) for cells in variants_alone(asked)]
     kept = [design for design in every if design is not None]
     if not kept:
         raise ValueError(

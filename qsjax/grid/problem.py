@@ -695,6 +695,23 @@ def hardly_in_si(problem: Problem) -> list[str]:
     return lines
 
 
+def check_single(problem: Problem, why: str, *names: str) -> None:
+    """Raise `ValueError` where one of these arguments, or a further axis, has several values."""
+    stated = problem.stated
+    given: dict[str, Sequence[Any]] = {
+        "model": stated.models,
+        "hardware": stated.accelerators,
+        "gpus": stated.gpus,
+        "context": stated.contexts,
+        "twins": stated.twins,
+        "batch": stated.batches or (),
+    }
+    asked = {name: given[name] for name in names} | stated.kept
+    several = [f"{name} ({len(x)} values)" for name, x in asked.items() if len(x) > 1]
+    if several:
+        raise ValueError(f"{why}, so give one value for: {', '.join(several)}")
+
+
 def pairs_of(problem: Problem) -> list[tuple[int, int]]:
     """Places of every pair of the problem's models and accelerators, model by model."""
     stated = problem.stated

@@ -10,25 +10,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from qsjax.output import files
+from qsjax.records.tables import table
 
 MOST_ERRORS = 20  # rows named in one message
-# What columns of input and output tokens are called; the last are those of Azure's traces, of
-# BurstGPT, of Splitwise and of OpenTelemetry (https://github.com/Azure/AzurePublicDataset,
-# https://github.com/HPMLL/BurstGPT, https://github.com/Mutinifni/splitwise-sim).
-LENGTHS: dict[str, tuple[str, ...]] = {
-    "isl": (
-        *("isl", "input_tokens", "prompt_tokens", "input_length", "num_prefill_tokens"),
-        *("input_len", "prompt_len", "prompt_length", "num_input_tokens", "num_prompt_tokens"),
-        *("context_tokens", "request_tokens", "prompt_size", "input_toks", "input", "in"),
-        *("gen_ai_usage_input_tokens", "gen_ai_usage_prompt_tokens"),
-    ),
-    "osl": (
-        *("osl", "output_tokens", "completion_tokens", "output_length", "num_decode_tokens"),
-        *("output_len", "gen_len", "response_len", "num_output_tokens", "num_generated_tokens"),
-        *("generated_tokens", "response_tokens", "token_size", "output_toks", "output", "out"),
-        *("gen_ai_usage_output_tokens", "gen_ai_usage_completion_tokens"),
-    ),
-}
+
+
+def headings(kind: str) -> dict[str, tuple[str, ...]]:
+    """Accepted headings of the columns of a kind of table, the preferred one first."""
+    return {name: tuple(x.split()) for name, x in table("output/headings.toml")[kind].items()}
+
+
+LENGTHS = headings("lengths")
 # Lines above a table: empty, a remark, or what tells Excel how cells are divided.
 REMARK = re.compile(r"\s*(?:#.*)?|sep=.", re.IGNORECASE)
 _COMMA = re.compile(r"([+-]?\d+),(\d+)")

@@ -10,6 +10,7 @@ from qsjax.engines.spread import LEVEL, load_spread
 from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.numerics.safe import scalar
 from qsjax.records.rows import grouped
+from qsjax.records.tables import table
 from qsjax.records.units import DIMENSIONS, GIB, HOUR, MS, tokens, with_unit
 
 if TYPE_CHECKING:
@@ -23,33 +24,12 @@ EQUAL = 0.005
 SECONDS, HOURS = 1.0, 7200.0  # from which a time is told in them [s]
 # The context that answers quote where there are several [tokens].
 USUAL_CONTEXT = 32768.0
-# By the names of `ledger.RESOURCES`.
-RESOURCE_WORDS: dict[str, str] = {
-    "compute": "arithmetic",
-    "HBM KV": "reading the cache",
-    "HBM weights": "reading weights",
-    "HBM activations": "moving activations",
-    "comm TP": "adding up the parts of tensor parallelism",
-    "comm KV": "exchanges between the GPUs that share a cache",
-    "comm EP": "sending tokens to experts and back",
-    "comm layout": "changes of layout",
-    "comm PP": "handing over between stages",
-    "overhead": "starting kernels and other fixed costs",
+# By the names of `ledger.RESOURCES`, and by those of the terms that these are made of.
+_WORDS = table("cost/meanings.toml")
+RESOURCE_WORDS: dict[str, str] = _WORDS["resources"]
+TERM_WORDS: dict[str, str] = _WORDS["terms"] | {
+    own[0]: RESOURCE_WORDS[name] for name, own in RESOURCES.items() if len(own) == 1
 }
-
-
-# The terms of a token's time that a resource is made of; others are their resource.
-TERM_WORDS: dict[str, str] = {
-    "compute_attention": "arithmetic: attention",
-    "compute_projection": "arithmetic: projections of attention",
-    "compute_ffn": "arithmetic: FFN",
-    "compute_head": "arithmetic: output head",
-    "hbm_attention_weights": "reading weights: attention",
-    "hbm_routed": "reading weights: routed experts",
-    "hbm_ffn": "reading weights: FFN",
-    "hbm_always": "reading weights: shared experts, dense FFN, router",
-    "hbm_head": "reading weights: output head",
-} | {own[0]: RESOURCE_WORDS[name] for name, own in RESOURCES.items() if len(own) == 1}
 
 
 def nearest(contexts: Iterable[float], to: float = USUAL_CONTEXT) -> float:
@@ -164,13 +144,14 @@ def heading(problem: "Problem") -> str:
     return text[0].upper() + text[1:] if text.startswith(("on ", "at ")) else text
 
 
-def would_fit(hbm_bytes: float, gpus: float, other: str = "") -> str:
+def would_fit(hbm_bytes: float, gpus: float, other: str = "", split: str = "") -> str:
     """What a design that does not fit would need; nothing where no memory mends it.
 
     >>> would_fit(100 * 2**30, 16)
     'it would fit with 100.0 GiB of HBM on each GPU, or with 16 GPUs of this kind'
     """
-    helps = [f"{hbm_bytes / GIB:,.1f} GiB of HBM on each GPU"] if math.isfinite(hbm_bytes) else []
+    memory = f"{hbm_bytes / GIB:,.1f} GiB of HBM on each GPU{split}"
+    helps = [memory] if math.isfinite(hbm_bytes) else []
     helps += [f"{count(gpus, 'GPU')} of this kind"] if math.isfinite(gpus) else []
     helps += [other] if helps and other else []
     return f"it would fit with {', or with '.join(helps)}" if helps else ""

@@ -6,27 +6,15 @@ from collections.abc import Callable, Sequence
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from qsjax.plotting import scales, style
-from qsjax.plotting.style import DENSE, INFEASIBLE, MOE, Look, Row
+from qsjax.plotting.style import Row
 from qsjax.records import units
+from qsjax.records.tables import table
 
 # What holds between two roots, and how it is drawn; anything else is left empty.
-SIDES: dict[str, tuple[str, Look]] = {
-    "moe": ("MoE is better", MOE),
-    "dense": ("dense twin is better", Look(DENSE[0].colour, "////")),
-    "equal": ("equal", Look("#c9ccd1", "..")),
-    "met": ("target met", Look("#0b9e74", "")),
-    "missed": ("target missed", Look("#c9ccd1", "\\\\\\\\")),
-    "infeasible": ("no design is feasible", Look("none", INFEASIBLE.hatch)),
-    "neither feasible": ("neither is feasible", Look("none", INFEASIBLE.hatch)),
-    "recompute": ("prefixes computed again", Look(style.CATEGORIES[0].colour, "")),
-    "hbm": ("kept in HBM", Look(style.CATEGORIES[1].colour, "////")),
-    "host": ("loaded from host memory", Look(style.CATEGORIES[2].colour, "..")),
-    "ssd": ("loaded from SSDs", Look(style.CATEGORIES[3].colour, "\\\\\\\\")),
-    "remote": ("loaded from a remote store", Look(style.CATEGORIES[4].colour, "xx")),
-}
+SIDES = style.looks_of("sides")
+NAMES = {side: told["label"] for side, told in table("plotting/looks.toml")["sides"].items()}
 
 # Name of a mark beyond which nothing is known.
 LEAST = "least that meets the target"
@@ -61,9 +49,7 @@ def turning_points(
         ends = [row["low"], *row["roots"], row["high"]]
         for side, left, right in zip(row["sides"], ends[:-1], ends[1:], strict=True):
             if side in SIDES:
-                look = SIDES[side][1]
-                ax.barh(y, right - left, 0.42, left=left, color=look.colour, hatch=look.hatch,
-                        edgecolor=_edge(look), linewidth=0.25, zorder=2)  # fmt: skip
+                ax.barh(y, right - left, 0.42, left=left, **style.filled(SIDES[side]), zorder=2)
         for root in row["roots"]:
             ax.plot([root] * 2, [y - 0.32, y + 0.32], color=style.ink().text, linewidth=1.8)
         _name_roots(ax, y, row["roots"], (low, high), write)
@@ -77,19 +63,13 @@ def turning_points(
     else:
         scales.number_axis(ax.xaxis)
     style.label(ax, title, parameter)
-    used = [side for side in SIDES if any(side in row["sides"] for row in rows)]
+    used = {side for row in rows for side in row["sides"]}
     handles: list[Artist] = [
-        Patch(facecolor=look.colour, hatch=look.hatch, linewidth=0.4, label=name,
-              edgecolor=_edge(look))
-        for name, look in dict.fromkeys(SIDES[side] for side in used)
-    ]  # fmt: skip
-    if any(side not in SIDES for row in rows for side in row["sides"]):
+        *style.keys({NAMES[side]: look for side, look in SIDES.items() if side in used})
+    ]
+    if used - SIDES.keys():
         handles.append(Line2D([], [], color=style.ink().text, linewidth=1.8, label=LEAST))
     return style.legend_above(ax, 3, handles)
-
-
-def _edge(look: Look) -> str:
-    return style.ink().quiet if look.colour == "none" else style.EDGE
 
 
 def _name_roots(

@@ -23,27 +23,7 @@ _HIDDEN: dict[str, Any] = {"facecolor": "none", "hatch": "//////"}
 # Length of a line of a name below a bar [inches].
 NAME_ROOM = 1.5
 # Memory by what it holds. Terms are looked up by the first key that their name contains.
-MEMORY: dict[str, Look] = {
-    "free": Look("none", ""),
-    "waste": Look("#0b8f6a", "xx"),
-    "kv": RESOURCES["HBM KV"],
-    "shared": Look("#7fbbe6", "\\\\\\\\"),
-    "dense": Look("#9cc4ea", "++"),
-    "routed": Look("#2b8cd6", "////"),
-    "expert": Look("#2b8cd6", "////"),
-    "ffn": Look("#2b8cd6", "////"),
-    "attention": Look("#123f66", ""),
-    "head": Look("#b5d8f0", "OO"),
-    "embedding": Look("#b5d8f0", "OO"),
-    "router": Look("#b5d8f0", "xxxx"),
-    "norms": Look("#d6e9f7", "--"),
-    "weights": Look("#2b8cd6", "////"),
-    "activation": RESOURCES["HBM activations"],
-    "state": Look("#0b8f6a", ".."),
-    "unused": Look("#c3c7cd", "oo"),
-    "unusable": Look("#c3c7cd", "oo"),
-    "reserve": RESOURCES["overhead"],
-}
+MEMORY = style.looks_of("memory")
 
 
 def by_resource(terms: Mapping[str, float]) -> dict[str, float]:
@@ -202,5 +182,5 @@ def _filled(look: Look, width: float) -> dict[str, Any]:
     """How a part of the memory is drawn: what is free has a dashed outline."""
     drawn = style.filled(look) | {"linewidth": width}
     if look.colour == "none":
-        drawn |= {"edgecolor": style.ink().quiet, "linestyle": "--"}
+        drawn["linestyle"] = "--"
     return drawn

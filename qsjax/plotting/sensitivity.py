@@ -11,41 +11,13 @@ from matplotlib.patches import Patch, Rectangle
 
 from qsjax.plotting import scales, style
 from qsjax.plotting.rows import METRICS
-from qsjax.plotting.style import DENSE, MOE, RESOURCES, Look, Row
+from qsjax.plotting.style import MOE, RESOURCES, Look, Row
 from qsjax.records.rows import grouped
 
 # Parameters of a tornado, and of bands of their own.
 MOST_ROWS, MOST_BANDS = 15, 9
 # A parameter wears the colour of the resource that it feeds, by the first key in its name.
-FEEDS: dict[str, Look] = {
-    "hbm_bytes": Look("#0b8f6a", "\\\\\\"),
-    "usable_fraction": Look("#0b8f6a", "\\\\\\"),
-    "hbm_bw": RESOURCES["HBM KV"],
-    "eff_kv_read": RESOURCES["HBM KV"],
-    "eff_weight_read": RESOURCES["HBM weights"],
-    "bytes_kv": Look("#4dbb98", "----"),
-    "bytes_ffn_weight": RESOURCES["HBM weights"],
-    "bytes_attn_weight": Look("#4dbb98", "xxxx"),
-    "bytes_act": RESOURCES["HBM activations"],
-    "bytes_dispatch": RESOURCES["comm EP"],
-    "flops_fp8": Look("#f0c96a", "----"),
-    "flops_fp4": Look("#c98f10", "xxxx"),
-    "flops_exp": Look("#8a5a00", "oo"),
-    "flops": RESOURCES["compute"],
-    "eff_gemm": RESOURCES["compute"],
-    "eff_attention": Look("#f0c96a", ".."),
-    "eff_exp": Look("#d9b26f", "OO"),
-    "inter_latency": Look("#b9a4d8", "||||"),
-    "intra_latency": Look("#dccdec", ".."),
-    "inter_bw": RESOURCES["comm KV"],
-    "intra_bw": RESOURCES["comm TP"],
-    "eff_link": RESOURCES["comm EP"],
-    "overlap": RESOURCES["comm layout"],
-    "link_bw": RESOURCES["comm TP"],
-    "latency": RESOURCES["comm PP"],
-    "context": Look("#2b8cd6", "////"),
-    "q": DENSE[0],
-}
+FEEDS = style.looks_of("parameters")
 
 
 def parameter_look(name: str) -> Look:

@@ -157,8 +157,8 @@ def latency_against_load(
             [math.nan if row[f"{metric}_{q}"] is None else row[f"{metric}_{q}"] / MS
              for row in members] for q in ("p50", "p95")
         )  # fmt: skip
-        ax.plot(load, middle, color=look.colour, linestyle=look.line, marker=look.marker,
-                markersize=4.2, linewidth=1.6, label=NAMES[metric])  # fmt: skip
+        drawn = style.line(look)
+        ax.plot(load, middle, **drawn, markersize=4.2, linewidth=1.6, label=NAMES[metric])
         ax.fill_between(load, middle, high, color=look.colour, alpha=0.18, linewidth=0)
     scales.number_axis(ax.xaxis, ax.yaxis)
     quantity = "users in flight [1]" if unit == "users" else "requests that arrive [1/s]"
@@ -182,9 +182,8 @@ def speculation_gain(
     ax.set(xscale="log")
     for name, look in style.category_looks(names).items():
         line = sorted((row for row in rows if row["curve"] == name), key=lambda row: row["batch"])
-        ax.plot([row["batch"] for row in line], [row["gain"] for row in line], color=look.colour,
-                linestyle=look.line, marker=look.marker, markersize=4.2, linewidth=1.6,
-                label=name)  # fmt: skip
+        ax.plot([row["batch"] for row in line], [row["gain"] for row in line], **style.line(look),
+                markersize=4.2, linewidth=1.6, label=name)  # fmt: skip
     ax.axhline(1.0, color=style.INFEASIBLE.colour, linewidth=0.9, zorder=1)
     scales.number_axis(ax.xaxis)
     style.label(

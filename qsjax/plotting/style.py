@@ -1,9 +1,7 @@
 """One visual language for every figure: palette, ink, axes, and how numbers are written.
 
-Hues follow Okabe and Ito (2008) and stay apart for the common colour-vision deficiencies. A
-meaning never rests on hue alone: variants differ by marker and line style, resources by hatch and
-lightness, so a figure survives a grey printer. Ink is a grey of about 4.3:1 contrast on white and
-on black, and backgrounds are transparent, so one file serves light and dark pages.
+Backgrounds are transparent and ink is a grey, so one file serves light and dark pages. What things
+look like is data: `looks.toml`, and Matplotlib's settings, `qsjax.mplstyle`.
 """
 
 import contextlib
@@ -13,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, ParamSpec
 
 import matplotlib as mpl
@@ -28,6 +27,8 @@ from matplotlib.patches import Patch
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 
+from qsjax.records.tables import table
+
 P = ParamSpec("P")
 Row = Mapping[str, Any]
 Theme = Literal["both", "light", "dark"]
@@ -40,11 +41,8 @@ class Ink(NamedTuple):
     quiet: str
 
 
-INKS: dict[str, Ink] = {
-    "both": Ink("#777c85", "#8a8f98"),
-    "light": Ink("#24292f", "#8a8f98"),
-    "dark": Ink("#d5dae1", "#7d838d"),
-}
+_LOOKS = table("plotting/looks.toml")
+INKS = {name: Ink(**colours) for name, colours in _LOOKS["ink"].items()}
 _theme: ContextVar[Theme] = ContextVar("theme", default="both")
 
 
@@ -57,46 +55,24 @@ class Look(NamedTuple):
     line: Any = "-"
 
 
-MOE = Look("#2b8cd6", marker="o")
-MOES = (
-    MOE,
-    Look("#1b5e93", marker="^", line=(0, (5, 1.6))),
-    Look("#6db7ee", marker="D", line=(0, (1.2, 1.2))),
-    Look("#14466e", marker="v", line=(0, (6, 1.5, 1.2, 1.5))),
+def _look(told: Any) -> Look:
+    """A look of the table: of its own, or that of the resource whose name it gives."""
+    if isinstance(told, str):
+        return RESOURCES[told]
+    line = (0, tuple(told["dashes"])) if "dashes" in told else "-"
+    return Look(told["colour"], told.get("hatch", ""), told.get("marker", "o"), line)
+
+
+def looks_of(kind: str) -> dict[str, Look]:
+    """A table of looks by name: `resources`, `memory`, `parameters` or `sides`."""
+    return {name: _look(told) for name, told in _LOOKS[kind].items()}
+
+
+RESOURCES = looks_of("resources")
+MOES, DENSE, CATEGORIES = (
+    tuple(map(_look, _LOOKS["variants"][name])) for name in ("moe", "dense", "others")
 )
-# Dense twins share a hue; q tells them apart by marker, line style and depth.
-DENSE = (
-    Look("#e0692a", marker="s"),
-    Look("#c2491d", marker="^", line=(0, (5, 1.6))),
-    Look("#f0954f", marker="D", line=(0, (1.2, 1.2))),
-    Look("#a8501f", marker="v", line=(0, (6, 1.5, 1.2, 1.5))),
-    Look("#f5b07a", marker="P", line=(0, (3, 1, 1, 1, 1, 1))),
-)
-# The keys are those of ledger.RESOURCES. Hue is the family: amber arithmetic, green HBM, purple
-# links, grey fixed overheads.
-RESOURCES: dict[str, Look] = {
-    "compute": Look("#e8a71c", ""),
-    "HBM KV": Look("#0b8f6a", ""),
-    "HBM weights": Look("#4dbb98", "////"),
-    "HBM activations": Look("#9edcc6", ".."),
-    "comm TP": Look("#52308a", ""),
-    "comm KV": Look("#9d78c6", "\\\\\\\\"),
-    "comm EP": Look("#c86aa6", "xxxx"),
-    "comm layout": Look("#dd9cc8", "----"),
-    "comm PP": Look("#b9a4d8", "++++"),
-    "overhead": Look("#9aa0a8", "||||"),
-}
-# For things that are neither variants nor resources: models, accelerators, categories.
-CATEGORIES = (
-    Look("#2b8cd6", marker="o"),
-    Look("#e0692a", marker="s", line=(0, (5, 1.6))),
-    Look("#0b9e74", marker="^", line=(0, (1.2, 1.2))),
-    Look("#c86aa6", marker="D", line=(0, (6, 1.5, 1.2, 1.5))),
-    Look("#d99a06", marker="v", line=(0, (3, 1, 1, 1, 1, 1))),
-    Look("#5bb8e8", marker="P", line=(0, (8, 2))),
-    Look("#8b6bb8", marker="X", line=(0, (2, 1))),
-    Look("#8d939c", marker="*", line=(0, (4, 2, 1, 2))),
-)
+MOE = MOES[0]
 # Hatches and outlines of filled areas.
 EDGE = "#20242aa8"
 INFEASIBLE = Look("#8a8f98", "//////", marker="x")
@@ -128,44 +104,15 @@ def ink() -> Ink:
 
 def settings() -> Any:  # matplotlib types the keys as hundreds of literals
     """matplotlib settings of the current theme."""
-    colours = ink()
-    return {
-        "font.family": "DejaVu Sans",
-        "font.size": 9.5,
-        "text.color": colours.text,
-        "text.parse_math": False,  # a $ in the name of a model is no formula
-        "axes.labelcolor": colours.text,
-        "axes.edgecolor": colours.quiet,
-        "axes.titlecolor": colours.text,
-        "axes.titlesize": 11.0,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "axes.titlepad": 10.0,
-        "axes.labelsize": 9.5,
-        "axes.facecolor": "none",
-        "axes.axisbelow": True,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.linewidth": 0.8,
-        "xtick.color": colours.text,
-        "ytick.color": colours.text,
-        "xtick.labelsize": 8.5,
-        "ytick.labelsize": 8.5,
-        "figure.facecolor": "none",
-        "figure.edgecolor": "none",
-        "savefig.facecolor": "none",
-        "savefig.edgecolor": "none",
-        "legend.frameon": False,
-        "legend.fontsize": 8.5,
-        "lines.linewidth": 2.0,
-        "lines.markersize": 5.0,
-        "hatch.linewidth": 0.6,
-        "svg.hashsalt": "qsjax",
-        "svg.fonttype": "path",
-        "figure.dpi": 110,
-        "figure.max_open_warning": 0,  # a command may draw many before it ends
-        "savefig.dpi": 160,
-    }
+    text, quiet = ink()
+    inked = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
+    return _settings() | dict.fromkeys(inked, text) | {"axes.edgecolor": quiet}
+
+
+@functools.cache
+def _settings() -> Any:
+    path = Path(__file__).with_name("qsjax.mplstyle")
+    return dict(mpl.rc_params_from_file(path, use_default_template=False))
 
 
 @contextlib.contextmanager
@@ -232,8 +179,14 @@ def keep_inside(ax: Axes) -> None:
 
 
 def filled(look: Look) -> dict[str, Any]:
-    """How an area of a look is drawn."""
-    return {"facecolor": look.colour, "hatch": look.hatch, "edgecolor": EDGE, "linewidth": 0.25}
+    """How an area of a look is drawn; one without a colour has a quiet outline."""
+    edge = ink().quiet if look.colour == "none" else EDGE
+    return {"facecolor": look.colour, "hatch": look.hatch, "edgecolor": edge, "linewidth": 0.25}
+
+
+def line(look: Look) -> dict[str, Any]:
+    """How a line of a look is drawn, with its points."""
+    return {"color": look.colour, "linestyle": look.line, "marker": look.marker}
 
 
 def keys(looks: Mapping[str, Look]) -> list[Patch]:

@@ -98,8 +98,9 @@ def throughput_vs_context(
     if is_ours:
         _name_ends(ax, ends)
     else:  # what stands beside the panel may be another one
-        keys = [Line2D([], [], color=look.colour, linestyle=look.line, marker=look.marker,
-                       markersize=4.0, label=text) for _, text, look in ends]  # fmt: skip
+        keys = [
+            Line2D([], [], **style.line(look), markersize=4.0, label=text) for _, text, look in ends
+        ]
         style.legend_above(ax, 4, handles=keys)
     if crossovers and x == "context":
         _mark_crossings(ax, lines, metric)
@@ -154,10 +155,7 @@ def ratio_vs_context(
     x, lines, looks = _lines(rows)
     for (name, _), members in lines.items():
         members.sort(key=lambda row: row[x])
-        look = looks[name]
-        y = [row[metric] if row["is_feasible"] else np.nan for row in members]
-        ax.plot([row[x] for row in members], y, color=look.colour, label=name,
-                marker=look.marker, linestyle=look.line, zorder=3)  # fmt: skip
+        _line(ax, members, x, metric, looks[name], label=name)
     ax.set_yscale("log")
     low, high = ax.get_ylim()
     ax.set_ylim(min(low, 0.9), max(high, 1.1))
@@ -167,17 +165,12 @@ def ratio_vs_context(
     return style.legend_above(ax, 4)
 
 
-def _line(ax: Axes, rows: Sequence[Row], x: str, metric: str, look: style.Look) -> None:
-    ax.plot(
-        [row[x] for row in rows],
-        [row[metric] if row["is_feasible"] else np.nan for row in rows],
-        color=look.colour,
-        marker=look.marker,
-        linestyle=look.line,
-        markeredgecolor="#f4f5f6",
-        markeredgewidth=0.5,
-        zorder=3,
-    )
+def _line(
+    ax: Axes, rows: Sequence[Row], x: str, metric: str, look: style.Look, label: str | None = None
+) -> None:
+    values = [row[metric] if row["is_feasible"] else np.nan for row in rows]
+    ax.plot([row[x] for row in rows], values, **style.line(look), label=label, zorder=3,
+            markeredgecolor="#f4f5f6", markeredgewidth=0.5)  # fmt: skip
 
 
 def _make_room(ax: Axes, values: Sequence[float]) -> None:

@@ -30,7 +30,6 @@ from qsjax.grid.limits import is_given
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.parameters import Parameter, resolve
 from qsjax.grid.problem import Problem, describe, fixed_question, listed
-from qsjax.numerics.jax import jax
 from qsjax.output import words
 from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
@@ -73,9 +72,7 @@ def _thinned(front: Front, points: int) -> Front:
     at = np.unique(np.clip(at, 0, len(user) - 1))
     return dataclasses.replace(
         front,
-        winners=take(front.winners, at),
-        step=jax.tree.map(lambda x: np.asarray(x)[at], front.step),
-        economy=take(front.economy, at),
+        **{name: take(getattr(front, name), at) for name in ("winners", "step", "economy")},
     )
 
 

@@ -21,7 +21,7 @@ from qsjax.output.labels import axis_value, variant_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
 from qsjax.records import checks
 from qsjax.records.conversion import as_float64, names_of
-from qsjax.records.fields import COUNT, facts_of, near
+from qsjax.records.fields import COUNT, facts_of, hint
 from qsjax.records.specs import DEGREES, FIELDS, HardwareSpec
 
 CLAIMS = ("winner", "partition", "bottleneck")
@@ -284,8 +284,7 @@ def _check(problem: Problem, claims: Sequence[str], parts: int) -> None:
     wrong = [] if claims else [f"claims: none was given; give some of {', '.join(CLAIMS)}"]
     for claim in claims:
         if claim not in CLAIMS:
-            close = near(claim, CLAIMS, 1) or CLAIMS
-            wrong.append(f"claims: {claim!r} is not a claim; give {' or '.join(close)}")
+            wrong.append(f"claims: {claim!r} is not a claim; {hint(claim, CLAIMS)}")
     stated = problem.stated
     rivals = sum(len(variants_of(model.spec, stated.twins)) for model in stated.models)
     if set(claims) == {"winner"} and rivals == 1:

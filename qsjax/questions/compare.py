@@ -32,6 +32,7 @@ from qsjax.grid.parameters import write
 from qsjax.grid.problem import (
     Problem,
     base_name,
+    check_single,
     economy_of,
     fixed_question,
     of_requests,
@@ -660,13 +661,7 @@ def table_5(case: Case) -> dict[str, float]:
 def _named(problem: Problem, subjects: Mapping[str, Subject] | None) -> dict[str, Subject]:
     """The subjects by name: those given, or every model, accelerator and twin of the problem."""
     stated = problem.stated
-    several = [
-        f"{name} ({len(values)} values)"
-        for name, values in {"gpus": stated.gpus, **stated.kept}.items()
-        if len(values) > 1
-    ]
-    if several:
-        raise ValueError(f"a comparison is over contexts, so give one value: {', '.join(several)}")
+    check_single(problem, "a comparison is over contexts", "gpus")
     if not isinstance(subjects, Mapping | None):
         raise ValueError(f'subjects: {kind_of(subjects)} was given; give {{"A": qsjax.Subject()}}')
     named = dict(subjects or {})

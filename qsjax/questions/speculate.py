@@ -11,7 +11,7 @@ from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.speculation import ACCEPTANCE, METHODS, NO_HEAD, Method, accepted_tokens, speculated
 from qsjax.grid.case import best_partition, records_at
 from qsjax.grid.cells import Cells, label_of, variants_alone
-from qsjax.grid.problem import Problem, describe, question
+from qsjax.grid.problem import Problem, check_single, describe, question
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
@@ -220,12 +220,7 @@ def speculate(
     _check(acceptance, drafts, method, head_params)
     partition = checks.one_partition(partition)
     stated = problem.stated
-    several = [n for n, x in (("gpus", stated.gpus), ("context", stated.contexts)) if len(x) > 1]
-    if several or stated.kept:
-        names = ", ".join([*several, *stated.kept])
-        raise ValueError(
-            f"gains are for one number of GPUs and one context; give one value for: {names}"
-        )
+    check_single(problem, "gains are for one number of GPUs and one context", "gpus", "context")
     asked: Row = {
         "acceptance": float(acceptance),
         "drafts": float(drafts),

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, get_args
 
 _FACTS = "facts"
+_LISTED = 8  # names of a long list that a message shows
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +35,18 @@ def near(name: object, known: Iterable[str], most: int = 3) -> list[str]:
 
 
 def hint(name: object, known: Iterable[str]) -> str:
-    """What to give in place of an unknown name: the nearest ones, or all.
+    """What to give in place of an unknown name: the nearest ones, or all of a few.
 
     >>> hint("hbm_bandwith", ["hbm_bw", "hbm_bytes"]), hint("q", ["tp", "ep"])
     ('did you mean hbm_bw?', 'known: tp, ep')
     """
     names = list(known)
     found = near(name, names)
-    return f"did you mean {' or '.join(found)}?" if found else f"known: {', '.join(names)}"
+    if found:
+        return f"did you mean {' or '.join(found)}?"
+    left = len(names) - _LISTED if len(names) > 2 * _LISTED else 0
+    shown = ", ".join(names[: len(names) - left])
+    return f"known: {shown}{f' and {left} more' if left else ''}"
 
 
 POSITIVE = Rule(above=True)

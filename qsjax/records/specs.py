@@ -74,6 +74,15 @@ def _bytes(what: str, default: float, group: str = "") -> Any:
     return number(f"bytes of {article} {what}", "B", POSITIVE, default, group=group)
 
 
+def _count(meaning: str, unit: str = "1") -> Any:
+    return number(meaning, unit, COUNT_OR_NONE, 0.0)
+
+
+def _shared_ratio() -> Any:
+    meaning = "bytes of a weight of shared experts and dense layers over one of the others"
+    return number(meaning, rule=POSITIVE, default=1.0)
+
+
 def _efficiency(meaning: str, default: float, source: str = FITTED) -> Any:
     return number(meaning, rule=EFFICIENCY, default=default, ideal=1.0, source=source)
 
@@ -149,11 +158,7 @@ class Precision:
 
     bytes_attn_weight: ArrayLike = _bytes("attention weight", 2.0)
     bytes_ffn_weight: ArrayLike = _bytes("feed-forward weight", 2.0)
-    shared_weight_ratio: ArrayLike = number(
-        "bytes of a weight of shared experts and dense layers over one of the others",
-        rule=POSITIVE,
-        default=1.0,
-    )
+    shared_weight_ratio: ArrayLike = _shared_ratio()
     bytes_head_weight: ArrayLike = _bytes("head weight", 2.0)
     bytes_embedding_weight: ArrayLike = _bytes("weight of the input embedding", 2.0)
     bytes_kv: ArrayLike = _bytes("cache element", 2.0)
@@ -192,61 +197,46 @@ class ModelSpec:
     expert_ff: ArrayLike = number("width of an expert")
     experts: ArrayLike = number("routed experts of a layer", rule=COUNT, default=1.0)
     top_k: ArrayLike = number("routed experts of a token", rule=COUNT, default=1.0)
-    shared_experts: ArrayLike = number("shared experts", rule=COUNT_OR_NONE, default=0.0)
+    shared_experts: ArrayLike = _count("shared experts")
     shared_ff: ArrayLike = number("width of a shared expert", default=0.0)
-    dense_layers: ArrayLike = number("layers without experts", rule=COUNT_OR_NONE, default=0.0)
+    dense_layers: ArrayLike = _count("layers without experts")
     dense_ff: ArrayLike = number("width of a layer without experts", default=0.0)
-    bare_layers: ArrayLike = number(
-        "layers without a feed-forward network", rule=COUNT_OR_NONE, default=0.0
-    )
+    bare_layers: ArrayLike = _count("layers without a feed-forward network")
     ffn_matrices: ArrayLike = number(
         "matrices of a feed-forward network", rule=Rule(low=2.0, high=3.0, whole=True), default=3.0
     )
     tied_embeddings: ArrayLike = number("head shares the embedding", rule=FLAG, default=0.0)
     # Multi-head latent attention; kv_latent = 0 says that the model does not have it.
-    kv_latent: ArrayLike = number("width of the KV latent", rule=COUNT_OR_NONE, default=0.0)
-    rope_dim: ArrayLike = number("width of the rotary key", rule=COUNT_OR_NONE, default=0.0)
-    q_lora_rank: ArrayLike = number("rank of the query latent", rule=COUNT_OR_NONE, default=0.0)
-    qk_nope_dim: ArrayLike = number(
-        "width of a key without position", rule=COUNT_OR_NONE, default=0.0
-    )
-    v_head_dim: ArrayLike = number("width of a value", rule=COUNT_OR_NONE, default=0.0)
+    kv_latent: ArrayLike = _count("width of the KV latent")
+    rope_dim: ArrayLike = _count("width of the rotary key")
+    q_lora_rank: ArrayLike = _count("rank of the query latent")
+    qk_nope_dim: ArrayLike = _count("width of a key without position")
+    v_head_dim: ArrayLike = _count("width of a value")
     # Layers with a window, with linear attention, or with a learned selection of tokens.
-    window_layers: ArrayLike = number("layers with a window", rule=COUNT_OR_NONE, default=0.0)
-    window: ArrayLike = number("attention window", "tokens", COUNT_OR_NONE, 0.0)
+    window_layers: ArrayLike = _count("layers with a window")
+    window: ArrayLike = _count("attention window", "tokens")
     window_cache: ArrayLike = number(
         "cache of a layer with a window over that of one without", rule=POSITIVE, default=1.0
     )
     window_params: ArrayLike = number(
         "attention parameters of a layer with a window, 0 for those of the others", default=0.0
     )
-    shared_kv_layers: ArrayLike = number(
-        "softmax layers that read the cache of another", rule=COUNT_OR_NONE, default=0.0
-    )
-    linear_layers: ArrayLike = number(
-        "layers with linear attention", rule=COUNT_OR_NONE, default=0.0
-    )
+    shared_kv_layers: ArrayLike = _count("softmax layers that read the cache of another")
+    linear_layers: ArrayLike = _count("layers with linear attention")
     linear_params: ArrayLike = number("parameters of a linear layer", default=0.0)
     linear_state: ArrayLike = number("state elements of a linear layer", default=0.0)
     linear_tail: ArrayLike = number("elements that a linear layer's convolution keeps", default=0.0)
-    sparse_topk: ArrayLike = number(
-        "tokens or entries that sparse attention reads", "tokens", COUNT_OR_NONE, 0.0
+    sparse_topk: ArrayLike = _count("tokens or entries that sparse attention reads", "tokens")
+    index_layers: ArrayLike = _count("layers with an indexer")
+    index_heads: ArrayLike = _count("heads of the indexer")
+    index_dim: ArrayLike = _count("width of an indexer head")
+    entry_tokens: ArrayLike = _count(
+        "tokens of a cache entry that an indexer chooses, 0 where it chooses tokens", "tokens"
     )
-    index_layers: ArrayLike = number("layers with an indexer", rule=COUNT_OR_NONE, default=0.0)
-    index_heads: ArrayLike = number("heads of the indexer", rule=COUNT_OR_NONE, default=0.0)
-    index_dim: ArrayLike = number("width of an indexer head", rule=COUNT_OR_NONE, default=0.0)
-    entry_tokens: ArrayLike = number(
-        "tokens of a cache entry that an indexer chooses, 0 where it chooses tokens",
-        "tokens",
-        COUNT_OR_NONE,
-        0.0,
+    pooled_layers: ArrayLike = _count(
+        "layers with a window that also read entries of pooled tokens"
     )
-    pooled_layers: ArrayLike = number(
-        "layers with a window that also read entries of pooled tokens",
-        rule=COUNT_OR_NONE,
-        default=0.0,
-    )
-    pooled_tokens: ArrayLike = number("tokens of a pooled entry", "tokens", COUNT_OR_NONE, 0.0)
+    pooled_tokens: ArrayLike = _count("tokens of a pooled entry", "tokens")
     # Matrices that no other field describes.
     attn_extra_params: ArrayLike = number(
         "further parameters of a softmax-attention layer", default=0.0
@@ -398,10 +388,8 @@ class HardwareSpec:
         "assumed: the launches of an eager layer less those of a captured one; served measurements "
         "do not determine it",
     )
-    captured_tokens: ArrayLike = number(
-        "most tokens of a pass with prompts that captured graphs run",
-        rule=COUNT_OR_NONE,
-        default=0.0,
+    captured_tokens: ArrayLike = _count(
+        "most tokens of a pass with prompts that captured graphs run"
     )
     step_overhead: ArrayLike = _overhead("overhead of a step", 50e-6)
     gemm_blend: ArrayLike = _share("how far arithmetic and bytes of matrices add up")
@@ -508,9 +496,7 @@ class Partition:
     kv_messages: ArrayLike = number("messages of KV parallelism in a layer", default=1.0)
     ep_messages: ArrayLike = number("messages of the expert exchange in a layer", default=2.0)
     layout_messages: ArrayLike = number("messages of a change of layout in a layer", default=1.0)
-    redundant_experts: ArrayLike = number(
-        "redundant experts of a layer", rule=COUNT_OR_NONE, default=0.0
-    )
+    redundant_experts: ArrayLike = _count("redundant experts of a layer")
     gathers_queries: bool = _static(False)
 
     replace = replace
@@ -534,11 +520,7 @@ class Workload:
     batch: ArrayLike | None = number("sequences of a replica", "sequences", BATCH, None)
     bytes_attn_weight: ArrayLike = _bytes("attention weight", 1.0, group="weight_bytes")
     bytes_ffn_weight: ArrayLike = _bytes("feed-forward weight", 1.0, group="weight_bytes")
-    shared_weight_ratio: ArrayLike = number(
-        "bytes of a weight of shared experts and dense layers over one of the others",
-        rule=POSITIVE,
-        default=1.0,
-    )
+    shared_weight_ratio: ArrayLike = _shared_ratio()
     bytes_head_weight: ArrayLike = _bytes("head weight", 2.0, group="weight_bytes")
     bytes_embedding_weight: ArrayLike = _bytes(
         "weight of the input embedding", 2.0, group="weight_bytes"

@@ -10,7 +10,7 @@ import numpy as np
 from qsjax.grid.axes import Axes, make_axes, stack, twin_of
 from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.grid.problem import Problem, Served, axis_values, serving
-from qsjax.numerics.jax import jax
+from qsjax.numerics import trees
 from qsjax.records import checks
 from qsjax.records.conversion import as_float64
 from qsjax.records.fields import NOT_NEGATIVE, Rule, choices_of, facts_of, hint
@@ -192,8 +192,7 @@ def _records_of(problem: Problem) -> tuple[list[str], Records]:
         specs |= family
         works += [model.workload] * len(family)
     # One value where all models share it.
-    leaves, tree = jax.tree.flatten(stack(works))
-    work = jax.tree.unflatten(tree, [x if np.ptp(x) else float(x[0]) for x in leaves])
+    work = trees.map(lambda x: x if np.ptp(x) else float(x[0]), stack(works))
     devices = stack([serving(device, stated.models[0]).spec for device in stated.accelerators])
     return list(specs), Records(stack(list(specs.values())), devices, Partition(), work, None)
 

@@ -19,14 +19,14 @@ from qsjax.evidence.measurements.deployment import (
     partition_of,
 )
 from qsjax.evidence.measurements.kernels import Kernel
-from qsjax.evidence.measurements.names import find_hardware, is_median, metric_of, rate_unit
+from qsjax.evidence.measurements.names import TABLE, find_hardware, is_median, metric_of, rate_unit
 from qsjax.grid.cells import GPU_DEGREES
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.checks import LARGEST
 from qsjax.records.specs import PHYSICAL, Convention, Records, Workload
-from qsjax.records.units import GIB, MS, TIMES
+from qsjax.records.units import GIB, TIMES
 
 Kind = (
     Literal["tpot", "served_tpot", "ttft", "throughput", "served_throughput", "static"]
@@ -92,27 +92,8 @@ def _plain(one: OperatingPoint) -> OperatingPoint:
     )
 
 
-# Categories that the step-time model has nothing to say of.
-_NEVER = {
-    "mlperf_v5.1": "unknown batch: mixed prefill and decode under a load generator",
-    "mlperf_v6.1": "unknown batch: mixed prefill and decode under a load generator",
-    "helix_simulated": "simulated, not measured",
-    "capacity_fact": "a size by definition, not a deployment",
-}
-_KINDS: dict[str, tuple[Kind, float]] = {
-    "TPOT": ("tpot", MS),
-    "median_ITL": ("tpot", MS),
-    "TTIT": ("tpot", MS),
-    "TTFT": ("ttft", MS),
-    "ITL_slope_per_ctx_token": ("slope", MS),
-    "ITL_intercept": ("intercept", MS),
-    "kv_tokens": ("tokens", 1.0),
-    "kv_tokens_per_gpu_from_log": ("tokens", 1.0),
-    "max_decode_batch_per_gpu_practical": ("tokens", 0.0),
-    "max_batch_per_gpu_kv_full": ("tokens", 0.0),
-    "kv_gib_available": ("kv", GIB),
-    "weights_gib_per_gpu": ("weights", GIB),
-}
+_NEVER: dict[str, str] = TABLE["never"]
+_KINDS: dict[str, tuple[Kind, str]] = TABLE["kinds"]
 
 
 def _unpredictable(record: Mapping[str, Any]) -> str | None:
@@ -181,8 +162,9 @@ def _time_unit(text: str) -> float:
 def _kind(record: Mapping[str, Any]) -> tuple[Kind, float]:
     metric = metric_of(str(record["metric"]))
     if metric in _KINDS:
-        kind, unit = _KINDS[metric]
-        if unit == MS:
+        kind, of = _KINDS[metric]
+        unit = {"GiB": GIB, "1": 1.0}.get(of, 0.0)  # of contexts, whose length the deployment has
+        if of == "time":
             unit = _time_unit(str(record["unit"]))
         phase = str(record.get("phase") or "")
         if metric == "TPOT" and ("aggregated" in phase or phase.startswith("mixed")):

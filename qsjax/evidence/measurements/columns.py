@@ -8,23 +8,8 @@ from qsjax.evidence.measurements.names import TABLE, metric_of
 
 # Other names of a column, of which the first that a file has holds.
 NAMES: dict[str, list[str]] = TABLE["columns"]
-# What benchmarks measure beside the time of a token: other parts of its distribution, first tokens,
-# whole requests, rates.
-_BESIDE = re.compile(
-    r"(?:p\d+(?:_\d+)?|std|stddev|min|max|var)_(?:tpot|itl|ttft|e2el|e2e|latency|intvty)\w*"
-    r"|\w*(?:throughput|goodput|ttft|e2el|e2e_latency|request_latency|e2e|intvty|tput)\w*"
-    r"|(?:\w+_)?(?:tok|tokens?)(?:_per)?(?:_s(?:ec\w*)?(?:_(?:per_)?(?:user|gpu|chip|node))?)?|(?:req|requests?)(?:_per)?(?:_s\w*)?"
-    r"|(?:average|avg|mean|median)_(?:latency|time_to_first_token)|time_taken\w*|scenario|workload"
-    r"|(?:total|succeed(?:ed)?|successful|failed)_req(?:uest)?s?"
-    r"|(?:mean|avg|p\d+)_end_to_end_latency|p\d+_inter_token_latency|p\d+|run_(?:number|index)"
-    r"|(?:total|avg|max|min|p\d+)_(?:sequence_)?latency|num_(?:error_)?samples"
-    # What was seen beside it and changes no time: power, loads, errors, how it ended.
-    r"|(?:gpu_)?(?:power|util|mem_used)_(?:mean|avg|max|p\d+)\w*|energy\w*|error\w*|status"
-    r"|(?:ok|err)_req\w*|(?:completed|total)_requests|gen_tok\w*|\w+_id"
-    r"|\w*version|driver|serving|source|report|data_?type|timestamp|(?:num_)?warmups?|notes?"
-    r"|timeouts?\w*|wall_time\w*|requests_completed|tokens_(?:in|out)|comments?|remarks?"
-    r"|tok\w*_per_s_per_(?:user|gpu)\w*|rps|qps|qpm|tps|results_\w+|(?:\w+_)?duration|elapsed\w*|success\w*|total_(?:generated|input|output)_tokens"
-)
+# What benchmarks measure beside the time of a token.
+_BESIDE = re.compile("|".join(TABLE["beside"]))
 # `tpot_mean` and `tpot_ms_mean` for `mean_tpot`
 _BEHIND = re.compile(
     r"(\w*?(?:tpot|itl|ttft|e2el?))(?:_(ms|us|s))?_(mean|avg|med(?:ian)?|std|min|max|p\d+)"
@@ -32,11 +17,7 @@ _BEHIND = re.compile(
 # Tokens a second and user, which some count from the first token on and others from the request.
 _RATE = re.compile(r"\w*(?:tok|tps)[\w /()]*user\W*|\w*(?:interactivity|intvty)\w*.*", re.DOTALL)
 COLUMNS = {spelled: name for name, others in NAMES.items() for spelled in (name, *others)}
-UNITS = {
-    **dict.fromkeys(("ms", "msec", "milliseconds"), "ms"),
-    **dict.fromkeys(("s", "sec", "seconds"), "s"),
-    **dict.fromkeys(("us", "\u00b5s", "\u03bcs", "microseconds"), "us"),
-}
+UNITS = {spelled: unit for unit, every in TABLE["units"].items() for spelled in every}
 # Numbers of which a part behind a point is one thousand of them.
 COUNTS = tuple("tp pp dp ep kvp gpus batch concurrency context isl osl".split())
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+")
@@ -149,7 +130,8 @@ def time_metric(name: str) -> str:
 
 # Fields of a record as JSON, by the column that means them.
 _FIELDS = {
-    **{name: name for name in ("model", "tp", "pp", "dp", "ep", "kvp", "concurrency")},
+    **{name: name for name in ("model", "tp", "pp", "dp", "ep", "kvp")},
+    **{name: name for name in ("batch", "concurrency")},
     **{name: name for name in ("isl", "osl", "engine", "expert_kernels")},
     "hardware": "gpu",
     "gpus": "n_gpus",
@@ -157,7 +139,6 @@ _FIELDS = {
     "weights": "weights_dtype",
     "kv": "kv_dtype",
 }
-_SEQUENCES = ("batch_per_gpu", "mean_concurrency", "batch_total", "concurrency")
 _NUMBERS = ("value", *(field for column, field in _FIELDS.items() if column in COUNTS))
 
 
@@ -179,10 +160,6 @@ def as_record(given: dict[str, Any], index: int) -> dict[str, Any]:
             record[field] = value
         if column == "tpot" and unit and record.get("value") is None:
             record |= {"metric": time_metric(name), "unit": unit, "value": value}
-    size = next((given[key] for _, key, (column, _, _) in known if column == "batch"), None)
-    if isinstance(size, int | float) and not any(record.get(name) for name in _SEQUENCES):
-        dp = record.get("dp")
-        record["batch_total"] = size * (dp if isinstance(dp, int | float) else 1)
     if (record.get("model") and record.get("gpu")) or record.get("metric"):
         record.setdefault("id", f"record {index + 1}")
         record.setdefault("category", "user")

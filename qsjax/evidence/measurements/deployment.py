@@ -117,7 +117,8 @@ def batch_of(record: Mapping[str, Any], partition: Partition) -> float:
         gpus = _count(record, "n_gpus")
         return float(record["batch_per_gpu"]) * (gpus / dp if gpus else 1.0)
     sequences = ("mean_concurrency", "batch_total", "concurrency")
-    return next(filter(None, (_count(record, name) for name in sequences)), 0.0) / dp
+    total = next(filter(None, (_count(record, name) for name in sequences)), 0.0)
+    return total / dp or _count(record, "batch")
 
 
 def lengths_of(record: Mapping[str, Any], found: Mapping[str, float]) -> tuple[float, float, float]:

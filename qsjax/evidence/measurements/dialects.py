@@ -136,9 +136,7 @@ def _decoding(row: Mapping[str, Any]) -> Row:
     each = str(row.get("decode_dp_attention")).lower() == "true"
     degrees = {"tp": 1, "dp": gpus or tp} if each else {"tp": tp}
     more = {"n_gpus": gpus, "num_gpus": gpus, "ep": row.get("decode_ep")}
-    drafter = str(row.get("spec_decoding") or "none").upper()
-    phase = "decode-only" if drafter in ("NONE", "FALSE") else f"decode-only {drafter}"
-    return {**row, **degrees, **more, "dp_attention": None, "phase": phase}
+    return {**row, **degrees, **more, "dp_attention": None, "phase": "decode-only"}
 
 
 def plain(row: Mapping[str, Any]) -> Row:

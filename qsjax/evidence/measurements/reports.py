@@ -34,17 +34,6 @@ _REFUSED = {
     ("request_start_ns", "benchmark_phase"): "these are single requests of aiperf; give its "
     "profile_export_aiperf.json",
 }
-# Where versions of GuideLLM have the model.
-_MODELS = ("args.model", "args.backend_kwargs.model", "config.spec.backend.model")
-
-
-def _first(given: Any, *paths: str) -> Any:
-    return next((x for path in paths if (x := value_at(given, path)) is not None), None)
-
-
-def _numbers(**found: Any) -> Run:
-    """What is known; a mean of 0 is that of no request."""
-    return {name: x for name, x in found.items() if x not in (None, 0, "")}
 
 
 def _over(total: Any, count: Any) -> float | None:
@@ -53,112 +42,34 @@ def _over(total: Any, count: Any) -> float | None:
     return total / count if is_ratio else None
 
 
-def _mean(counts: Any) -> float | None:
-    """The mean of a distribution of GuideLLM, of which some versions keep sums."""
-    return _first(counts, "mean") or _over(_first(counts, "total_sum"), _first(counts, "count"))
-
-
 def _in_flight(rate: Any, seconds: Any) -> float | None:
     """Requests in flight in the mean, by Little's law."""
     return _over(seconds, _over(1.0, rate))
 
 
-def _guidellm(given: Mapping[str, Any]) -> Iterator[Run]:
-    """A run for each strategy; its `time_per_output_token` has the first token in it."""
-    every = given.get("benchmarks")
+def _said(report: Mapping[str, Any], rule: str) -> Any:
+    """What a rule of the table `reports` says of a run in its report."""
+    path, _, wanted = rule.partition(" = ")
+    if wanted:
+        return 1 if value_at(report, path) == wanted else None
+    path, _, below = rule.partition(" / ")
+    if not below:
+        return value_at(report, rule)
+    return _over(value_at(report, path), float(below) if below[0] == "0" else _said(report, below))
+
+
+def _runs(given: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[Run]:
+    """The runs of a report by its table, under the names of its fields."""
+    every = value_at(given, told["runs"]) if "runs" in told else [given]
     for one in every if isinstance(every, list) else ():
-        metrics = value_at(one, "metrics")
-        if _first(metrics, "inter_token_latency_ms") is None:
+        run = {**one, "report": given} if isinstance(one, Mapping) else {}
+        if None in [value_at(run, path) for path in told["needs"]] or run.get("id") == "warmup":
             continue
-        strategy = _first(one, "config.strategy", "args.strategy", "scheduler.strategy") or {}
-        kind = _first(strategy, "type_") or ""
-        served = _first(strategy, "streams") or (1 if kind == "synchronous" else None)
-        yield _numbers(
-            inter_token_latency_ms=_first(metrics, "inter_token_latency_ms.successful.mean"),
-            isl=_mean(_first(metrics, "prompt_token_count.successful")),
-            osl=_mean(_first(metrics, "output_token_count.successful")),
-            concurrency=served or _first(metrics, "request_concurrency.successful.mean"),
-            model=_first(one, "config.backend.model", "benchmarker.backend.model")
-            or _first(given, *_MODELS),
-        )
-
-
-def _inference_benchmarker(given: Mapping[str, Any]) -> Iterator[Run]:
-    """A run for each load, of users or of a rate."""
-    every = given.get("results")
-    for one in every if isinstance(every, list) else ():
-        if _first(one, "inter_token_latency_ms.avg") is None or _first(one, "id") == "warmup":
-            continue
-        count = _first(one, "successful_requests")
-        users = _first(one, "config.max_vus") if not _first(one, "config.rate") else None
-        seconds = _over(_first(one, "e2e_latency_ms.avg"), 1e3)
-        yield _numbers(
-            inter_token_latency_ms=_first(one, "inter_token_latency_ms.avg"),
-            isl=_over(_first(one, "total_tokens_sent"), count),
-            osl=_over(_first(one, "total_tokens"), count),
-            concurrency=users or _in_flight(_first(one, "request_rate"), seconds),
-            gpus=_first(one, "config.num_gpus"),
-            model=_first(given, "config.model_name", "config.tokenizer"),
-        )
-
-
-def _inference_perf(given: Mapping[str, Any]) -> Iterator[Run]:
-    """One run, in seconds."""
-    latency = value_at(given, "successes.latency")
-    if _first(latency, "time_per_output_token.mean") is None:
-        return
-    rate = _first(given, "successes.throughput.requests_per_sec", "load_summary.achieved_rate")
-    yield _numbers(
-        time_per_output_token_s=_first(latency, "time_per_output_token.mean"),
-        isl=_first(given, "successes.prompt_len.mean"),
-        osl=_first(given, "successes.output_len.mean"),
-        concurrency=_first(given, "load_summary.concurrency")
-        or _in_flight(rate, _first(latency, "request_latency.mean")),
-    )
-
-
-def _genai_bench(given: Mapping[str, Any]) -> Iterator[Run]:
-    """One run of SGLang's genai-bench, in seconds."""
-    metrics = value_at(given, "aggregated_metrics")
-    if _first(metrics, "stats.tpot.mean") is None:
-        return
-    yield _numbers(
-        time_per_output_token_s=_first(metrics, "stats.tpot.mean"),
-        isl=_first(metrics, "stats.num_input_tokens.mean"),
-        osl=_first(metrics, "stats.num_output_tokens.mean"),
-        concurrency=_first(metrics, "num_concurrency"),
-    )
-
-
-_DRAFTS = ("spec_decode_acceptance_length", "spec_decode_draft_tokens", "spec_decode_steps")
-
-
-def _aiperf(given: Mapping[str, Any]) -> Iterator[Run]:
-    """One run of aiperf from 0.10 on, which lists models and phases."""
-    phases = value_at(given, "input_config.phases")
-    if not isinstance(phases, list) or _first(given, "inter_token_latency.avg") is None:
-        return
-    yield _numbers(
-        inter_token_latency_ms=_first(given, "inter_token_latency.avg"),
-        isl=_first(given, "input_sequence_length.avg"),
-        osl=_first(given, "output_sequence_length.avg"),
-        concurrency=next((n for one in phases[::-1] if (n := _first(one, "concurrency"))), None)
-        or _in_flight(
-            _first(given, "request_throughput.avg"),
-            _over(_first(given, "request_latency.avg"), 1e3),
-        ),
-        model=_first(given, "input_config.models.items.0.name", "input_config.models.0"),
-        **{name: _first(given, f"{name}.avg") for name in _DRAFTS},
-        hardware=next(_gpus(given), None),
-    )
-
-
-def _gpus(given: Mapping[str, Any]) -> Iterator[str]:
-    """The names of the GPUs of which aiperf has telemetry."""
-    for endpoint in (value_at(given, "telemetry_data.endpoints") or {}).values():
-        for one in (value_at(endpoint, "gpus") or {}).values():
-            if isinstance(name := _first(one, "gpu_name"), str):
-                yield name
+        said = {
+            name: [x for rule in rules if (x := _said(run, rule)) not in (None, 0, "")]
+            for name, rules in told["fields"].items()
+        }  # a mean of 0 is that of no request
+        yield {name: found[0] for name, found in said.items() if found}
 
 
 def runs_of(given: Mapping[str, Any]) -> list[Run]:
@@ -172,8 +83,8 @@ def runs_of(given: Mapping[str, Any]) -> list[Run]:
     [{'inter_token_latency_ms': 7.5, 'concurrency': 4, 'tp': 2}]
     """
     own = {name: given[name] for name in OWN if isinstance(given.get(name), str | int | float)}
-    for reader in (_guidellm, _inference_benchmarker, _inference_perf, _genai_bench, _aiperf):
-        if found := [one | own for one in reader(given)]:
+    for told in TABLE["reports"].values():
+        if found := [one | own for one in _runs(given, told)]:
             return found
     for keys, why in _REFUSED.items():
         here = {**given, **(given["metadata"] if isinstance(given.get("metadata"), dict) else {})}
@@ -261,6 +172,7 @@ _NEXT = ("tpot_ms", "mean_tpot_ms", "mean_itl_ms", "inter_token_latency_ms", "me
 
 def in_flight(run: Mapping[str, Any]) -> float | None:
     """Requests in flight in the mean of a run, by Little's law; None where it does not say it."""
+    run = {name: x for name, x in run.items() if isinstance(x, int | float)}
     whole, first, later = (
         next((float(run[name]) for name in names if run.get(name)), None)
         for names in (_WHOLE, _FIRST, _NEXT)
@@ -276,7 +188,7 @@ def at_rate(run: Mapping[str, Any], most: float | None) -> float | None:
     """Requests in flight where they are sent at a rate, at most so many; None without a rate."""
     try:
         rate = float(run.get("request_rate") or 0)
-    except ValueError:
+    except (TypeError, ValueError):
         return None
     if not 0.0 < rate < float("inf"):
         return None

@@ -94,36 +94,60 @@ def as_given(given: Mapping[str, Any]) -> dict[str, Any]:
         flat |= {"engine": "trtllm", "accept_length": accepted}
     mean, most = flat.get("concurrency"), flat.get("max_concurrency")
     # Where requests are sent at a rate, vLLM's and aiperf's number at once is a cap.
-    cap, own = (mean, None) if "input_config" in given else (most, mean)
-    sent = reports.at_rate(flat, cap if _is_number(cap) else None)
+    cap = "concurrency" if "input_config" in given else "max_concurrency"
+    sent = reports.at_rate(flat, flat[cap] if _is_number(flat.get(cap)) else None)
+    served = {name for name in flat if flat[name] and columns.COLUMNS.get(name) in _SERVED}
     if sent:
-        flat["concurrency"] = own or sent
+        flat |= {} if served - {cap} else {"concurrency": sent}
     elif mean and _is_number(mean) and most and _is_number(most) and mean < most:  # SGLang's
         flat |= {"mean_concurrency": mean, "concurrency": most}
-    elif not any(flat[name] and columns.COLUMNS.get(name) in _SERVED for name in flat):
+    elif not served:
         flat |= {"concurrency": reports.in_flight(flat)}
-    if flat.get("num_gpus") is None and flat.get("dp_attention") in ("true", "True", True):
-        # InferenceX: `tp` counts the GPUs, of which each is an attention replica.
-        flat |= {"dp": flat.get("tp"), "n_gpus": flat.get("tp"), "tp": 1}
-    tp, dp = (flat[name] if _is_number(flat.get(name)) else 0 for name in ("tp_size", "dp_size"))
-    if flat.get("enable_dp_attention") is True and tp and dp > 1:
-        # SGLang likewise, where replicas of attention may have several GPUs.
-        flat |= {"dp": dp, "n_gpus": tp * (flat.get("pp_size") or 1), "tp": tp / dp}
-    flat = _drafting(flat)
-    return flat | {"phase": flat.get("phase") or _phase(flat)}
+    flat = _drafting(_split(flat))
+    phase = flat.get("phase") or "aggregated"
+    is_plain = phase in ("aggregated", "decode-only")
+    return flat | {"phase": f"{phase} {_drafter(flat)}".strip() if is_plain else phase}
 
 
-def _phase(flat: Mapping[str, Any]) -> str:
-    """How a run was served: by one kind of server, and with drafts where it says so."""
-    drafter = str(flat.get("spec_decoding") or flat.get("speculative_algorithm") or "none").upper()
-    if drafter == "NONE":
-        drafter = "EAGLE" if _is_number(flat.get("accepted")) else ""
-    return f"aggregated {drafter}".strip()
+def _of(flat: Mapping[str, Any], column: str) -> tuple[str, Any]:
+    """The best name that a run has of a column, and what it holds; "" and None where it has none.
+
+    >>> _of({"tp_size": 8}, "tp")
+    ('tp_size', 8)
+    """
+    names = (name for name in (column, *columns.NAMES[column]) if flat.get(name) is not None)
+    name = next(names, "")
+    return name, flat.get(name)
+
+
+def _split(flat: dict[str, Any]) -> dict[str, Any]:
+    """A run whose `tp` counts one replica of attention, also where each of its GPUs is one.
+
+    InferenceX and SGLang count all GPUs of a stage as `tp`, of which there are `dp` parts.
+    """
+    each = str(_of(flat, "dp_attention")[1]).lower() in ("true", "1", "1.0", "yes")
+    tp, dp = (_of(flat, name)[1] for name in ("tp", "dp"))
+    if not each or not _is_number(tp) or flat.get("num_gpus") is not None:
+        return flat
+    replicas = dp if dp and _is_number(dp) else tp
+    return flat if tp % replicas else {**flat, "dp": replicas, "tp": tp / replicas}
+
+
+# What says "no drafts".
+_NO_DRAFTS = ("", "-", "0", "no", "none", "off", "false", "n/a", "disabled", "baseline", "base")
+
+
+def _drafter(flat: Mapping[str, Any]) -> str:
+    """Who drafts in a run: MTP, or EAGLE for all others; "" for none."""
+    name, said = _of(flat, "drafter")
+    if said is None or str(said).lower() in _NO_DRAFTS:
+        return "EAGLE" if _is_number(flat.get("accepted")) else ""
+    return "MTP" if "mtp" in f"{name} {said}".lower() else "EAGLE"
 
 
 def _drafting(flat: Mapping[str, Any]) -> dict[str, Any]:
     """A run with the numbers of its drafts, as SGLang writes them, or of all steps."""
-    names = {"accepted": "accept_length", "draft_tokens": "speculative_num_draft_tokens"}
+    names = {"accepted": _of(flat, "accepted")[0], "draft_tokens": "speculative_num_draft_tokens"}
     more = {name: flat[key] for name, key in names.items() if _is_number(flat.get(key))}
     told = ("acceptance_length", "draft_tokens", "num_drafts", "steps")  # vLLM's; aiperf's
     given = [flat.get(f"spec_decode_{name}", 0.0) for name in told]

@@ -40,9 +40,8 @@ _DEGREES = {"tp", "dp", "pp", "ep", "kvp", "n_gpus"}
 # Columns of which benchmarks write several.
 _SEVERAL = ("tpot", "concurrency", "isl", "osl", "engine")
 NOTHING: Mapping[str, str] = {}
-# Times between what a server sends, which may be several tokens, and cells that say "no drafts".
+# Times between what a server sends, which may be several tokens.
 _STEPS = re.compile(r"itl|inter_token|tbt|between")
-_NO_DRAFTS = ("", "-", "0", "no", "none", "off", "false", "n/a", "disabled", "baseline", "base")
 
 
 def _value(name: str, text: str) -> Any:
@@ -430,37 +429,21 @@ def _csv_row(
             kind = "whole number" if whole else "number"
             problems.append(f"row {number}: {shown[name]} is {text}; give a {kind} above 0")
     problems += _empty(number, cells, values)
+    served = "isl" in values and "osl" in values
+    given: Record = {"id": f"row {number}", "phase": "aggregated" if served else "decode-only"}
+    for one, cell in zip(found, row, strict=False):
+        is_read = one.name != "concurrency" or "batch" not in values
+        if cell.strip() and ((one.name and is_read) or one.own in _OF_RATE):
+            key = f"{one.own}_{one.unit}".rstrip("_")
+            given[key] = values.get(one.name, cell.strip())
+    record = columns.as_record(results.as_given(given), number)
     time = next((one for one in found if one.name == "tpot"), None)
-    served = next((one.own for one in found if one.name == "concurrency"), "")
-    if time is not None and served == "max_concurrency":
-        run = {f"tpot_{time.unit}": values.get("tpot"), "osl": values.get("osl")}
-        for one, cell in zip(found, row, strict=False):
-            if one.own in _OF_RATE and re.fullmatch(r"[\d.]+", cell.strip()):
-                run[f"{one.own}_{one.unit}".rstrip("_")] = float(cell)
-        sent = reports.at_rate(run, values.get("concurrency"))
-        values |= {"concurrency": sent} if sent else {}
-    record = _csv_record(number, cells, values)
-    if time is not None:
-        record |= {"metric": columns.time_metric(time.own), "unit": time.unit}
-    if re.fullmatch(r"\d+(?:\.\d+)?", accepted := cells.get("accepted", "")):
-        record["accepted"] = float(accepted)
-    drafter = _drafter(next((one.own for one in found if one.name == "drafter"), ""), cells)
-    if drafter:
-        record["phase"] = f"{record.get('phase') or ''} {drafter}".strip()
-        if time is not None and _STEPS.search(time.own):
-            problems.append(
-                f"row {number}: with drafts {time.heading} may be that of a step, which yields "
-                "several tokens; give TPOT"
-            )
+    if time and record["phase"] not in ("aggregated", "decode-only") and _STEPS.search(time.own):
+        problems.append(
+            f"row {number}: with drafts {time.heading} may be that of a step, which yields "
+            "several tokens; give TPOT"
+        )
     return record, problems
-
-
-def _drafter(heading: str, cells: Mapping[str, str]) -> str:
-    """Who drafts by the cells of a row: MTP, or EAGLE for all others; "" for none."""
-    said = cells.get("drafter", "").lower()
-    if said in _NO_DRAFTS:
-        return "EAGLE" if re.match(r"\d", cells.get("accepted", "")) else ""
-    return "MTP" if "mtp" in f"{heading} {said}" else "EAGLE"
 
 
 def _empty(number: int, cells: Mapping[str, str], values: Mapping[str, float]) -> list[str]:
@@ -481,38 +464,3 @@ def _empty(number: int, cells: Mapping[str, str], values: Mapping[str, float]) -
             "says how many of them serve"
         )
     return problems
-
-
-def _csv_record(number: int, cells: Mapping[str, str], values: Mapping[str, float]) -> Record:
-    """The record of a row; `concurrency` counts all its sequences."""
-    degrees = {name: values.get(name, 1.0) for name in ("tp", "pp", "dp", "ep", "kvp")}
-    replica_gpus = degrees["tp"] * degrees["pp"] * degrees["kvp"]
-    if "dp" not in values and cells.get("dp_attention", "").lower() in ("true", "1", "yes"):
-        degrees |= {"dp": degrees["tp"], "tp": 1.0}
-        replica_gpus = degrees["pp"] * degrees["kvp"]
-    elif "dp" not in values and "gpus" in values:
-        degrees["dp"] = max(1.0, values["gpus"] / replica_gpus)
-    gpus = replica_gpus * degrees["dp"]
-    replica = values.get("batch")
-    sequences = values.get("concurrency", 1.0) if replica is None else replica * degrees["dp"]
-    served = "isl" in values and "osl" in values
-    return {
-        **degrees,
-        "id": f"row {number}",
-        "category": "user",
-        "metric": "TPOT",
-        "unit": "ms",
-        "value": values.get("tpot"),
-        "model": cells.get("model") or None,
-        "gpu": cells.get("hardware") or None,
-        "weights_dtype": cells.get("weights") or None,
-        "kv_dtype": cells.get("kv") or None,
-        "engine": cells.get("engine") or None,
-        "expert_kernels": cells.get("expert_kernels") or None,
-        "n_gpus": values.get("gpus", gpus),
-        "batch_total": sequences,
-        "avg_context": values.get("context"),
-        "isl": values.get("isl"),
-        "osl": values.get("osl"),
-        "phase": "aggregated" if served else "decode-only",
-    }

@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
+from fnmatch import fnmatchcase
 
 import numpy as np
 
 from qsjax.cost.decode import StepCost
 from qsjax.cost.laws import closed_forms
-from qsjax.evidence.paper import printed
 from qsjax.evidence.paper.evaluate import Results, compute
+from qsjax.evidence.paper.printed import PAIRS, PRINTED, SWITCH
 from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import scalar
 from qsjax.records.specs import HardwareSpec, ModelSpec
@@ -62,51 +63,49 @@ class Cell:
         return 100.0 * (self.paper / edge - 1.0) if edge else math.inf
 
 
+def _cell(
+    table: str,
+    row: str,
+    quantity: str,
+    text: str,
+    paper: float | None,
+    physical: float | None,
+) -> Cell:
+    """A number as it is printed beside ours, with its note."""
+    of = (table, row, quantity)
+    told = (note for *names, note in PRINTED["notes"] if all(map(fnmatchcase, of, names)))
+    decimals = len(text.partition(".")[2])
+    return Cell(*of, float(text), decimals, paper, physical, next(told, ""))
+
+
 def quality_cells() -> list[Cell]:
     """Table 1 and the multipliers of section 3.4: closed forms, the same in both conventions."""
     cells = []
-    for row, (experts, top_k, s, product) in printed.TABLE_1.items():
+    for row, experts, top_k, s, product in PRINTED["table_1"]:
         ours = float(closed_forms.sparsity(top_k, experts))
-        digits = {0.0078: 4, 0.00049: 5}.get(s, 3)
-        cells.append(Cell("1", row, "s", s, digits, ours, ours))
-        if product is not None:
-            both = float(closed_forms.qs(printed.TABLE_1_Q, ours))
-            note = "q = 3, which the printed q*s implies; the column q is lost in our text"
-            if row == "ST-MoE":
-                note += "; the paper multiplies the rounded s: 3 x 0.031 = 0.093, 3 x 2/64 = 0.094"
-            digits = 4 if product < 0.01 else 3
-            cells.append(Cell("1", row, "q*s", product, digits, both, both, note))
-    for row, (dense, moe, published) in printed.QUALITY.items():
+        cells.append(_cell("1", row, "s", s, ours, ours))
+        if product:
+            both = float(closed_forms.qs(PRINTED["table_1_q"], ours))
+            cells.append(_cell("1", row, "q*s", product, both, both))
+    for row, dense, moe, q in PRINTED["quality"]:
         ours = float(closed_forms.quality_multiplier(dense, moe))
-        cells.append(Cell("3.4", row, "q", published, 2, ours, ours, "loss ~ size^-0.076"))
+        cells.append(_cell("3.4", row, "q", q, ours, ours))
     return cells
 
 
 def reuse_cells(results: Results) -> list[Cell]:
     """Table 3: batches, reuse, and its routing and capacity factors."""
     cells = []
-    for row in printed.TABLE_3:
-        moe, dense = (results.at(point) for point in printed.reuse_points(row))
-        s = float(closed_forms.sparsity(*{0.0625: (8, 128), 0.0313: (8, 256), 0.25: (2, 8)}[row.s]))
-        ours = [reuse_row(results.batches[moe], results.batches[dense], s, row.q)]
-        batch = results.physical.capacity.max_batch
-        ours.append(reuse_row(batch[moe], batch[dense], s, row.q))
-        name = f"{row.model} {row.gpus} GPUs q={row.q:g}"
-        for quantity, published, decimals in (
-            ("s", row.s, 4),
-            ("q*s", row.qs, 3),
-            ("B_moe", row.batch_moe, 0),
-            ("B_dense", row.batch_dense, 0),
-            ("r_moe", row.reuse_moe, 2),
-            ("r_dense", row.batch_dense, 0),
-            ("routing factor", row.routing, 1),
-            ("capacity factor", row.capacity, 2),
-            ("reuse gap", row.gap, 2),
-        ):
-            paper, physical = (x[quantity] for x in ours)
-            note = _reuse_note(row.model, row.gpus, quantity)
-            cells.append(Cell("3", name, quantity, published, decimals, paper, physical, note))
-    return [*cells, *infeasible_cells(results, "3")]
+    largest = results.batches, results.physical.capacity.max_batch
+    for row, pair in zip(PRINTED["table_3"], PAIRS["3"], strict=True):
+        model, gpus, q, experts, top_k, *texts = row
+        moe, dense = map(results.at, pair)
+        s = float(closed_forms.sparsity(top_k, experts))
+        both = [reuse_row(batch[moe], batch[dense], s, q) for batch in largest]
+        for quantity, text in zip(both[0], texts, strict=True):
+            ours = (one[quantity] for one in both)
+            cells.append(_cell("3", f"{model} {gpus} GPUs q={q:g}", quantity, text, *ours))
+    return [*cells, infeasible_cell(results, "3")]
 
 
 def reuse_row(
@@ -128,61 +127,49 @@ def reuse_row(
     }
 
 
-def _reuse_note(model: str, gpus: int, quantity: str) -> str:
-    if quantity in ("B_moe", "B_dense", "r_moe", "r_dense"):
-        return "capacity calibrated per model"
-    if (model, gpus) == ("deepseek-v3", 64) and quantity in ("capacity factor", "reuse gap"):
-        return "the paper prints 1.13 beside 267/244 = 1.094; a batch of 236 would give 1.13"
-    if quantity in ("capacity factor", "reuse gap"):
-        return "from the calibrated batches"
-    return ""
-
-
-def infeasible_cells(results: Results, table: str) -> list[Cell]:
+def infeasible_cell(results: Results, table: str) -> Cell:
     """Switch-C-2048, which the paper prints as not fitting: batches below 1 say so."""
-    point = next(p for p in results.points if p.model == "switch-c-2048" and p.q is None)
-    ours, physical = (max(batch, 0.0) for batch in results.largest(results.at(point)))
+    ours, physical = (max(batch, 0.0) for batch in results.largest(results.at(SWITCH)))
     note = f"printed: infeasible; ours: {'infeasible' if ours < 1 else 'feasible'}"
     note += " (0 = no sequence fits)"
-    return [Cell(table, "switch-c-2048 64 GPUs", "B_moe", None, 0, ours, physical, note)]
+    return Cell(table, "switch-c-2048 64 GPUs", "B_moe", None, 0, ours, physical, note)
+
+
+def _by_context(results: Results) -> dict[int, list[int]]:
+    """Positions of the MoE and dense points of table 4, by context."""
+    pairs = zip(PRINTED["table_4"], PAIRS["4"], strict=True)
+    return {row[0]: [results.at(point) for point in pair] for row, pair in pairs}
 
 
 def throughput_cells(results: Results) -> list[Cell]:
     """Table 4: batches and relative throughput over context, DeepSeek-V3 on 64 GPUs."""
     cells = []
-    first = results.at(printed.throughput_points(printed.TABLE_4[0])[0])
-    for row in printed.TABLE_4:
-        context = f"{int(row[0]) // 1024}k"
-        ats = [results.at(point) for point in printed.throughput_points(row)]
-        for name, at, batch, relative in zip(("moe", "dense"), ats, row[1:3], row[3:], strict=True):
-            note = "capacity calibrated per model"
-            if row[0] == 16777216 and name == "dense":
-                note += "; 34263 x 1k/16384k = 2.09, but the paper prints 1"
-            cells.append(Cell("4", context, f"B_{name}", batch, 0, *results.largest(at), note))
-            both, digits = results.faster(at, first, 100.0), 1 if relative < 5 else 0
-            cells.append(Cell("4", context, f"throughput_{name}", relative, digits, *both))
-    # The abstract's 4.5x: dense over MoE, DeepSeek-V3 at 128k.
-    moe, dense = (results.at(p) for p in printed.throughput_points(printed.TABLE_4[3]))
-    note, both = "table 5 gives 456/77 = 5.9 for the same comparison", results.faster(dense, moe)
-    return [*cells, Cell("4", "128k", "dense over MoE", printed.HEADLINE, 1, *both, note)]
+    pairs = _by_context(results)
+    first = pairs[1024][0]
+    for context, *texts in PRINTED["table_4"]:
+        row = f"{context // 1024}k"
+        for name, at, batch, rate in zip(
+            ("moe", "dense"), pairs[context], texts[:2], texts[2:], strict=True
+        ):
+            cells.append(_cell("4", row, f"B_{name}", batch, *results.largest(at)))
+            both = results.faster(at, first, 100.0)
+            cells.append(_cell("4", row, f"throughput_{name}", rate, *both))
+    moe, dense = pairs[131072]
+    both = results.faster(dense, moe)
+    return [*cells, _cell("4", "128k", "dense over MoE", PRINTED["headline"], *both)]
 
 
 def attribution_cells(results: Results) -> list[Cell]:
     """Table 5: HBM, compute and exposed communication per token, in MoE compute at 1k."""
-    rows = {int(row[0]): printed.throughput_points(row) for row in printed.TABLE_4}
-    base = results.at(rows[1024][0])
-    unit = [_parts(step, base)["compute"] for step in (results.paper, results.physical)]
+    rows = _by_context(results)
+    steps = results.paper, results.physical
+    unit = [_parts(step, rows[1024][0])["compute"] for step in steps]
     cells = []
-    for (context, variant), published in printed.TABLE_5.items():
-        at = results.at(rows[context][0 if variant == "moe" else 1])
-        ours = [_parts(results.paper, at), _parts(results.physical, at)]
-        for name, number in zip(("HBM", "compute", "communication"), published, strict=True):
-            paper, physical = (x[name] / one for x, one in zip(ours, unit, strict=True))
-            note = ""
-            if context == 131072 and name == "compute":
-                note = "the printed compute grows unequally though attention is the same"
-            row = f"{context // 1024}k {variant}"
-            cells.append(Cell("5", row, name, number, 0, paper, physical, note))
+    for context, variant, *texts in PRINTED["table_5"]:
+        parts = [_parts(step, rows[context][variant == "dense"]) for step in steps]
+        for name, text in zip(parts[0], texts, strict=True):
+            ours = (own[name] / one for own, one in zip(parts, unit, strict=True))
+            cells.append(_cell("5", f"{context // 1024}k {variant}", name, text, *ours))
     return cells
 
 
@@ -199,11 +186,11 @@ def _parts(step: StepCost, at: int) -> dict[str, float]:
 def generality_cells(results: Results) -> list[Cell]:
     """Table 6: dense over MoE at 128k for the other models."""
     cells = []
-    for row in printed.TABLE_6:
-        moe, dense = (results.at(point) for point in printed.generality_points(row))
-        name, both = f"{row[0]} q={row[1]:g}", results.faster(dense, moe, 100.0)
-        cells.append(Cell("6", name, "throughput_dense", row[4], 0, *both))
-    return [*cells, *infeasible_cells(results, "6")]
+    for (model, q, *_, rate), pair in zip(PRINTED["table_6"], PAIRS["6"], strict=True):
+        moe, dense = map(results.at, pair)
+        both = results.faster(dense, moe, 100.0)
+        cells.append(_cell("6", f"{model} q={q:g}", "throughput_dense", rate, *both))
+    return [*cells, infeasible_cell(results, "6")]
 
 
 def all_cells(models: dict[str, ModelSpec], hardware: HardwareSpec) -> list[Cell]:

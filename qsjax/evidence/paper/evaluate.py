@@ -13,7 +13,7 @@ import numpy as np
 
 from qsjax.cost.decode import StepCost, evaluate
 from qsjax.cost.laws.params import dense_twin
-from qsjax.evidence.paper.printed import CALIBRATION, Point, all_points
+from qsjax.evidence.paper.printed import CALIBRATION, POINTS, Point
 from qsjax.grid.axes import stack
 from qsjax.grid.cells import full
 from qsjax.records.specs import (
@@ -77,23 +77,21 @@ def steps(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Results:
-    """Every point of tables 3 to 6 under both conventions.
+    """Every one of `POINTS` under both conventions.
 
     Attributes:
-        points: the operating points; arrays below are over them.
         batches: B_max with the calibration.
         paper: cost at the printed batch (at the calibrated one where none is printed).
         physical: cost under the physical convention at its own B_max.
     """
 
-    points: tuple[Point, ...]
     batches: np.ndarray
     paper: StepCost
     physical: StepCost
 
     def at(self, point: Point) -> int:
         """Position of a point."""
-        return self.points.index(point)
+        return POINTS.index(point)
 
     def largest(self, at: int) -> tuple[float, float]:
         """Largest batch of a point by both conventions, the paper's calibrated."""
@@ -108,12 +106,10 @@ class Results:
 
 def compute(models: dict[str, ModelSpec], hardware: HardwareSpec) -> Results:
     """Evaluate every point under both conventions."""
-    points = all_points()
-    batches = calibrated_batches(points, models, hardware)
-    printed = [p.batch or max(1.0, b) for p, b in zip(points, batches, strict=True)]
+    batches = calibrated_batches(POINTS, models, hardware)
+    printed = [p.batch or max(1.0, b) for p, b in zip(POINTS, batches, strict=True)]
     return Results(
-        points=tuple(points),
         batches=batches,
-        paper=steps(points, models, hardware, PAPER, np.array(printed, dtype=float)),
-        physical=steps(points, models, hardware, PHYSICAL, None),
+        paper=steps(POINTS, models, hardware, PAPER, np.array(printed, dtype=float)),
+        physical=steps(POINTS, models, hardware, PHYSICAL, None),
     )

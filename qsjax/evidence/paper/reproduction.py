@@ -8,7 +8,7 @@ from qsjax import catalog
 from qsjax.evidence.paper.cells import Cell, all_cells, time_model_error
 from qsjax.evidence.paper.printed import CALIBRATION, MODELS
 from qsjax.grid.entry import entry
-from qsjax.output.result import Drawing, Result, Row, Table, spec_dict
+from qsjax.output.result import Drawing, Result, Row, Table, spec_dict, text
 from qsjax.records.rows import grouped
 from qsjax.records.specs import HardwareSpec, ModelSpec
 
@@ -120,12 +120,6 @@ def _title(number: str) -> str:
     return f"Section {number}" if "." in number else f"Table {number}"
 
 
-def _number(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:+.1f} %" if value else "0"
 
@@ -135,11 +129,11 @@ def _cells(row: Row, notes: list[str]) -> list[str]:
     return [
         row["row"],
         row["quantity"] + mark,
-        "infeasible" if row["published"] is None else _number(row["published"]),
-        _number(row["paper"]),
+        "infeasible" if row["published"] is None else text(row["published"]),
+        text(row["paper"]),
         _percent(row["error_pct"]),
         _percent(row["beyond_rounding_pct"]),
-        _number(row["physical"]),
+        text(row["physical"]),
     ]
 
 

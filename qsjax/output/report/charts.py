@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from qsjax.cost.meanings import meaning_of
+from qsjax.output.result import text
 from qsjax.plotting import style
 from qsjax.plotting.ledgers import by_resource
-from qsjax.plotting.rows import METRICS, design, in_ms, why_infeasible
+from qsjax.plotting.rows import METRICS, design, in_ms, named, why_infeasible
 from qsjax.plotting.style import Row
 from qsjax.records.rows import grouped
 from qsjax.records.specs import DEGREES, FIELDS
@@ -63,16 +64,13 @@ def _tip(row: Row, *extra: tuple[str, str]) -> Tip:
         "bound_by": "bound by",
         "usd_per_million_tokens": "USD per million tokens",
     }
-    lines += [(text, _text(row[name])) for name, text in known.items() if row.get(name) is not None]
+    lines += [(said, _text(row[name])) for name, said in known.items() if row.get(name) is not None]
     return lines
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if abs(value) >= 1e6:
-            return quantity(value)
-        return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
-    return str(value)
+    is_large = isinstance(value, int | float) and abs(value) >= 1e6
+    return quantity(value) if is_large else text(value)
 
 
 def _look(looks: dict[str, style.Look], name: str) -> dict[str, str]:
@@ -89,7 +87,7 @@ def _chart(
     title: str, kind: str, lines: list[Chart], x: tuple[str, str], y: tuple[str, str], **more: Any
 ) -> Chart:
     """A figure; `x` and `y` are what stands at the axes, and how they are spaced."""
-    axes = {name: {"label": text, "scale": scale} for name, (text, scale) in (("x", x), ("y", y))}
+    axes = {name: {"label": label, "scale": scale} for name, (label, scale) in (("x", x), ("y", y))}
     return {"title": title, "kind": kind, "series": lines, **axes, **more}
 
 
@@ -101,25 +99,10 @@ def _line(
             "points": points, **look}  # fmt: skip
 
 
-def _named(row: Row) -> str | None:
-    """The name that the rows of some verbs carry; others are named by their variant."""
-    return row.get("label") or row.get("subject")
-
-
-def _label(row: Row) -> str:
-    return _named(row) or style.variant_label(row)
-
-
-def _looks(rows: Sequence[Row]) -> dict[str, style.Look]:
-    if any(_named(row) for row in rows):
-        return style.category_looks([_label(row) for row in rows])
-    return style.variant_looks(rows)
-
-
 def _over_context(rows: Sequence[Row], convention: str) -> list[Chart]:
-    looks, lines = _looks(rows), []
+    (name_of, looks), lines = named(rows), []
     counts = sorted({row.get("gpus") or 0 for row in rows})
-    for (label, gpus), members in grouped(rows, lambda r: (_label(r), r.get("gpus"))).items():
+    for (label, gpus), members in grouped(rows, lambda r: (name_of(r), r.get("gpus"))).items():
         points = []
         for row in sorted(members, key=lambda r: r["context"]):
             where = ("context", tokens(row["context"]))
@@ -140,7 +123,8 @@ def _over_context(rows: Sequence[Row], convention: str) -> list[Chart]:
 
 def _subjects(rows: Sequence[Row], convention: str) -> list[Chart]:
     """A comparison: one figure for each accounting."""
-    by_name = grouped(rows, lambda row: str(row.get("convention") or convention))
+    named_so = [{**row, "label": row["subject"]} for row in rows]
+    by_name = grouped(named_so, lambda row: str(row.get("convention") or convention))
     return [
         chart | {"title": f"{chart['title']}, {counted} accounting"}
         for counted, members in by_name.items()
@@ -154,7 +138,7 @@ def _is_factor(row: Row) -> bool:
 
 
 def _speedups(rows: Sequence[Row], convention: str) -> list[Chart]:
-    looks, lines = _looks(rows), []
+    (name_of, looks), lines = named(rows), []
     head = "speedup_over_moe"
     keys = {
         key: key.removeprefix(head).lstrip("_") or convention
@@ -162,7 +146,7 @@ def _speedups(rows: Sequence[Row], convention: str) -> list[Chart]:
     }  # fmt: skip
     twins = [row for row in rows if row["variant"] != "moe" and row.get("is_feasible", True)]
     several = len({row.get("gpus") for row in rows}) > 1
-    for (label, gpus), members in grouped(twins, lambda r: (_label(r), r.get("gpus"))).items():
+    for (label, gpus), members in grouped(twins, lambda r: (name_of(r), r.get("gpus"))).items():
         for key, name in keys.items():
             points = [
                 {"x": row["context"], "y": row[key],
@@ -170,9 +154,9 @@ def _speedups(rows: Sequence[Row], convention: str) -> list[Chart]:
                              (f"over the MoE, {name}", f"{row[key]:.3g}x"))}
                 for row in sorted(members, key=lambda r: r["context"]) if row.get(key)
             ]  # fmt: skip
-            text = f"{label}, {gpus} GPUs, {name}" if several else f"{label}, {name}"
+            whole = f"{label}, {gpus} GPUs, {name}" if several else f"{label}, {name}"
             look = _look(looks, label) | {"dash": CONVENTION_DASH.get(name, "2 2")}
-            lines.append(_line(text, name, points, look, label))
+            lines.append(_line(whole, name, points, look, label))
     over = (METRICS[head], "log")
     return [_chart("Dense twin over MoE", "line", lines, CONTEXT, over, reference=1.0)]
 
@@ -180,9 +164,9 @@ def _speedups(rows: Sequence[Row], convention: str) -> list[Chart]:
 def _breakdown(rows: Sequence[Row], convention: str) -> list[Chart]:
     usable = [row for row in rows if row.get("terms") and row.get("is_feasible", True)]
     several = len({row.get("gpus") for row in usable}) > 1
-    bars = []
+    (name_of, _), bars = named(usable), []
     for row in sorted(usable, key=lambda r: (r.get("gpus") or 0, r["context"])):
-        label = _label(row)
+        label = name_of(row)
         place = tokens(row["context"]) + (f" · {row['gpus']} GPUs" if several else "")
         for resource, value in by_resource(row["terms"]).items():
             share = f"{value:.3g} ms, {100 * value / row['tpot_ms']:.0f} % of TPOT"
@@ -206,10 +190,11 @@ def _is_design(row: Row) -> bool:
 
 def _front(rows: Sequence[Row], convention: str) -> list[Chart]:
     """Only where several designs stand for one variant and context: a front, not an optimum."""
-    groups = grouped(rows, lambda row: (_label(row), row.get("context"), row.get("gpus")))
+    name_of, looks = named(rows)
+    groups = grouped(rows, lambda row: (name_of(row), row.get("context"), row.get("gpus")))
     if max(len(members) for members in groups.values()) < 2:
         return []
-    looks, lines = _looks(rows), []
+    lines = []
     several = len({row.get("context") for row in rows}) > 1
     for (label, context, _), members in groups.items():
         points = [
@@ -234,7 +219,7 @@ def _elasticities(rows: Sequence[Row], convention: str) -> list[Chart]:
     for (metric, gpus), cells in parts.items():
         title = "Elasticities over context"
         if len(parts) > 1:
-            title += "".join(f", {text}" for text in (metric, gpus and f"{gpus:g} GPUs") if text)
+            title += "".join(f", {x}" for x in (metric, gpus and f"{gpus:g} GPUs") if x)
         lines = _of_one_metric(cells, convention)
         y = (f"elasticity of {metric or 'the metric'} [1]", "linear")
         drawn.append(_chart(title, "line", lines, CONTEXT, y, reference=0.0))

@@ -17,7 +17,7 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.questions.architecture.laws import LAWS, Law, Seen
 from qsjax.records import checks
-from qsjax.records.fields import near
+from qsjax.records.fields import hint
 from qsjax.records.specs import ModelSpec
 
 # What may be varied. `granularity` splits every expert into so many: as many times more experts,
@@ -46,8 +46,7 @@ def variants_of(vary: Mapping[str, Any]) -> list[Values]:
     wrong, lists = [], {}
     for name, given in vary.items():
         if name not in VARIED:
-            close = near(name, VARIED, 2) or VARIED
-            wrong.append(f"vary: {name!r} cannot be varied; nearest names: {', '.join(close)}")
+            wrong.append(f"vary: {name!r} cannot be varied; {hint(name, VARIED)}")
             continue
         values = np.atleast_1d(np.asarray(given, np.float64))
         least = 0.0 if name == "shared_experts" else 1.0

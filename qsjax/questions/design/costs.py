@@ -9,7 +9,7 @@ from scipy.optimize import elementwise
 from qsjax.grid.parameters import GROUPS, HARDWARE_PARAMETERS, bounds
 from qsjax.numerics import trees
 from qsjax.records.conversion import kind_of
-from qsjax.records.fields import near
+from qsjax.records.fields import hint
 
 LOG_SCALE = 20.0  # hardware is scaled by at most e^20 to cost a budget
 
@@ -59,8 +59,7 @@ def check_cost(model: CostModel, budget: float | None = None) -> None:
         if not isinstance(price, Price):
             problems.append(f"{name}: {price!r} is not a Price; give for example qsjax.Price(3.0)")
         elif name not in known or any(m not in HARDWARE_PARAMETERS for m in members(name)):
-            close = near(name, known) or known[:4]
-            problems.append(f"{name}: not a hardware quantity; nearest names: {', '.join(close)}")
+            problems.append(f"{name}: not a hardware quantity; {hint(name, known)}")
         elif bounds(members(name)[0])[1] <= 1.0:
             problems.append(
                 f"{name}: a share between 0 and 1 is not bought; choose capacity or rates"

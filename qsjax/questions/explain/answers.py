@@ -389,13 +389,8 @@ def _needs(cells: Cells) -> Needs:
 
 def _takes(needs: Needs, split: str = "") -> str:
     """What it would take to run, in a sentence."""
-    known = []
-    if np.isfinite(needs.hbm_bytes):
-        size = f"{needs.hbm_bytes / GIB:,.1f} GiB of HBM on each GPU"
-        known.append(f"{size}{split}")
-    if np.isfinite(needs.gpus):
-        known.append(f"{words.count(needs.gpus, 'GPU')} of this kind")
-    return f"It takes {', or '.join(known)}." if known else "No number of GPUs is enough."
+    fits = words.would_fit(*needs, split=split)
+    return f"{fits[0].upper()}{fits[1:]}." if fits else "No number of GPUs is enough."
 
 
 def for_people(terms: Mapping[str, float], is_moe: bool) -> dict[str, float]:

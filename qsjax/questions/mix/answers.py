@@ -20,7 +20,7 @@ from qsjax.grid.parameters import Inputs, write
 from qsjax.grid.problem import Problem, fixed_question
 from qsjax.grid.scoring import pick_best
 from qsjax.grid.solution import cell_labels, design_label
-from qsjax.numerics.jax import jax
+from qsjax.numerics import trees
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.labels import cell_name, split_name, with_fields
@@ -345,7 +345,7 @@ def best_together(cells: Cells, cell: int, requests: Sequence[Request]) -> OneBa
         context=context,
         design=_design(cells, cell, best),
         batch=float(batches[best]),
-        step=jax.tree.map(lambda x: float(np.ravel(x)[0]), step_on_host(Winners(row, designs))),
+        step=trees.map(lambda x: float(np.ravel(x)[0]), step_on_host(Winners(row, designs))),
     )
 
 

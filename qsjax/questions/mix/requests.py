@@ -10,12 +10,7 @@ from qsjax.output import sheets
 from qsjax.records.conversion import kind_of
 
 # Accepted headings of each column.
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "context": ("context", "context_tokens"),
-    **sheets.LENGTHS,
-    "count": ("count", "requests", "weight"),
-    "batch": ("batch",),
-}
+COLUMNS = sheets.LENGTHS | sheets.headings("mix")
 MOST_CLASSES = 24  # lengths that are kept apart
 
 

@@ -21,7 +21,7 @@ from qsjax.grid.limits import LIMITS, is_given
 from qsjax.grid.optimum import candidates_of
 from qsjax.grid.problem import Problem, fixed_question, pairs_of, prices_of, with_batch
 from qsjax.grid.solution import design_label
-from qsjax.numerics.jax import jax
+from qsjax.numerics import trees
 from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
@@ -415,7 +415,7 @@ def _best_case(table: StepTable, asked: Asked, mean: _Usual) -> tuple[float, flo
 
 
 def _row(tree: Any, at: int) -> Any:
-    return jax.tree.map(lambda x: x[at] if np.ndim(x) else x, tree)
+    return trees.map(lambda x: x[at] if np.ndim(x) else x, tree)
 
 
 def options(

@@ -13,19 +13,9 @@ from qsjax.output import sheets
 from qsjax.records.conversion import number_of_text
 from qsjax.records.units import MS, TIMES, US
 
-_ARRIVALS = (
-    *("arrival", "arrived_at", "timestamp", "time", "arrival_timestamp", "arrival_time"),
-    *("start_time", "starttime", "request_time", "created_at", "created", "ts", "tstamp"),
-    *("time_stamp", "not_before", "t", "start_time_unix_nano"),  # the last is OpenTelemetry's
-)
 # Accepted headings of each column of a trace.
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "arrival": (*_ARRIVALS, *(f"{name}_{unit}" for name in _ARRIVALS for unit in TIMES)),
-    **sheets.LENGTHS,
-    "cached": ("cached", "cached_tokens"),
-    "count": ("count",),  # requests that come at once
-    "delay": ("delay", "delay_ms"),  # aiperf's, from an answer to the next turn
-}
+COLUMNS = sheets.LENGTHS | sheets.headings("trace")
+COLUMNS["arrival"] += tuple(f"{name}_{unit}" for name in COLUMNS["arrival"] for unit in TIMES)
 _MOST = 100_000_000  # requests of a trace
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 # Above these a number of seconds since 1970 is one of milliseconds and so on: 1e11 s are in 5138.
