@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -35,7 +35,12 @@ _VARIANT = re.compile(
 )
 FORMATS = {
     "nvfp4": "NVFP4",
+    "nvfp4a16": "W4A16_NVFP4",
     "mxfp4": "MXFP4",
+    "mxfp4a16": "W4A16_MXFP4",
+    "wmxfp4afp8": "W4A8_MXFP4_FP8",  # AMD's
+    "w4afp8": "W4A8_AWQ",
+    "w4a8": "W4A8_AWQ",
     "fp4": "NVFP4",
     "mxfp8": "MXFP8",
     "fp8": "FP8",
@@ -61,6 +66,8 @@ _NO_TUNE = re.compile(
     r"|spqr|smoothquant|exllama|gguf|ggml|mlx|eagle|specul|accelerat|draft|dflash|medusa|hydra|lora|adapter|peft"
     r"|prun|spars|reap|width|depth|layer|moe|embed|^(?:e5|gte|gme|bge)$|rerank|reward|^p?rm$|guard|vision|^vl|vlm"
     r"|llava|audio|omni|mamba|ssm|rwkv|retnet|hyena|gdn|linear|hybrid|bitnet|diffus|mini|nano|tiny|expan|upscal"
+    r"|(?:nv|mx)fp\d|float8|e4m3|^kv\d|^oq\d|sinq|higgs|flute|marlin|torchao|qserve|qoq|bitblas|openvino|^ov$|onnx"
+    r"|rknn|^mnn$|coreml|tensorrt|trtllm|^bnb$|dwq|ternary|paro|qtip|jang|lowbit|compressed"
 )
 
 # Lengths of contexts in names of fine-tunes.
@@ -179,7 +186,7 @@ def _match(kind: str, name: str) -> _Match | None:
     """The entry of a name: as given, without the organisation, without variant suffixes."""
     if "=" in name:  # a change behind a name, `NAME:kv=fp8`, is no part of it
         return None
-    index, told = _index(kind), ""
+    index, told = _index(kind), list[str]()
     name = PLACE.sub("", name)
     tail = canonical(name.rpartition("/")[2])
     if kind == "hardware":
@@ -195,14 +202,25 @@ def _match(kind: str, name: str) -> _Match | None:
         shorter = tail[: found.start()] if found else _VARIANT.sub("", tail)
         if shorter == tail:
             return _tuned(name)
-        told = told or (found[1] if found else "")
+        told += [found[1]] if found else []
         tail = shorter
         if tail in index:
-            is_blocked = told == "fp8" and not _ONE_SCALE.search(canonical(name))
+            form = _weights(told)
+            is_blocked = form == "fp8" and not _ONE_SCALE.search(canonical(name))
             square = 128 if "block" in canonical(name.rpartition("/")[2]) else 0
             block = _BLOCKS.get(canonical(name.rpartition("/")[0]), square) if is_blocked else 0
-            return _Match(index[tail], told, block, context=_contexts().get(tail, 0))
+            return _Match(index[tail], form, block, context=_contexts().get(tail, 0))
     return None
+
+
+def _weights(told: Sequence[str]) -> str:
+    """The format of the weights among those that a name tells, "" of none.
+
+    The widest are of activations or of the cache (MXFP4-KV-FP8); AWQ alone is of 4 bits, but
+    AWQ-8bit is not.
+    """
+    sized = [name for name in told if re.search(r"\d", name)] or told
+    return min(sized, key=lambda x: ALGORITHMS.get(FORMATS[x], WHOLE).stored, default="")
 
 
 @cache
@@ -267,6 +285,14 @@ def find(kind: str, name: str) -> str:
     return _found(kind, name).entry
 
 
+# What MLX keeps has its format in the name: all matrices in so many bits, with a scale and a bias
+# of 16 bits each for a group, or in blocks with a scale of 8 bits.
+_MLX = re.compile(r"(?i)^mlx-community/|[-_]mlx(?=[-_]|$)")
+_MLX_BITS = {"mxfp4": 4.25, "mxfp8": 8.25, "nvfp4": 4.5}
+_MLX_FORMAT = rf"(?:(\d)[-_]?bit|{'|'.join(_MLX_BITS)})"
+_MLX_WORDS = re.compile(rf"(?i)[-_](?:mlx|gs\d+|dwq|({_MLX_FORMAT}))(?=[-_]|$)")
+
+
 def _resolved(kind: str, name: str) -> _Match | None:
     """The entry of a name, which may be that of a GGUF file."""
     file = gguf.type_of(name) if kind == "models" and gguf.is_named(name) else None
@@ -275,6 +301,13 @@ def _resolved(kind: str, name: str) -> _Match | None:
         if file.like.startswith("mxfp4"):  # of the experts alone
             return base and base._replace(format="mxfp4")
         return base and base._replace(format=file.like, bits=gguf.BITS[file.like])
+    told = [one for one in _MLX_WORDS.finditer(name) if one[1]] if _MLX.search(name) else []
+    if kind == "models" and len(told) == 1:
+        width, group = told[0][2], 32.0 if "gs32" in name.lower() else 64.0
+        form = told[0][1].lower()
+        bits = float(width) + 32.0 / group if width else _MLX_BITS[form]
+        base = _match(kind, _MLX_WORDS.sub("", name))
+        return base and base._replace(format=form, bits=bits)
     return _match(kind, name)
 
 
@@ -347,9 +380,10 @@ def _model(match: _Match) -> ModelEntry:
 def _stored_as(entry: ModelEntry, match: _Match) -> ModelEntry:
     """A model in the format of weights that a name tells: "Qwen3-32B-FP8".
 
-    As in the checkpoints of publishers, experts of 4 bits leave attention in 16. One that is
-    published so already stays as it is. The bits of a GGUF file are those of all matrices in the
-    mean, which engines multiply in 16.
+    As in the checkpoints of publishers, experts of 4 bits leave attention in 16, or in 8 where the
+    name says that activations are (W4AFP8). One that is published so already stays as it is. The
+    bits of a GGUF file, and of MLX, are those of all matrices in the mean, which engines multiply
+    in 16.
     """
     told, bits = match.format, match.bits
     if bits:
@@ -359,7 +393,8 @@ def _stored_as(entry: ModelEntry, match: _Match) -> ModelEntry:
         if (form.dtype, form.multiply) == (entry.weight_dtype, entry.multiply_dtype):
             return entry
     is_mixed = form.dtype == "fp4" and entry.spec.is_moe and not bits
-    attention: Dtype = "bf16" if is_mixed else form.dtype
+    beside = (told.startswith("w4a") and form.multiply) or "bf16"
+    attention: Dtype = beside if is_mixed else form.dtype
     stored = Stored(
         weight_dtype=form.dtype,
         attn_weight_dtype=attention,
