@@ -374,6 +374,11 @@ SWEEPS = [
         "1024,512,64,640,r1,ok,9.1,19,16.5,16.4,450,99,80000,0,640,9",
     ),
     ("Avg Input,Generated Tokens,Virtual Users,TBT (ms)", "1024,512,64,16.5"),
+    # `vllm bench sweep serve`, summary.csv
+    (
+        "_benchmark_name,max_concurrency,random_input_len,random_output_len,mean_tpot_ms,run_number",
+        "serve,64,1024,512,16.5,0",
+    ),
     ("Prompt Length,Max New Tokens,Parallel Requests,Latency per Token [ms]", "1024,512,64,16.5"),
 ]
 
@@ -494,6 +499,10 @@ def test_several_printed_results(tmp_path):
     ("text", "told"),
     [
         (PRINTED, {"model": "qwen3-32b", "hardware": "H200", "tp": "4"}),
+        (
+            "# ".join(f"\n{PRINTED}".splitlines(True)),
+            {"model": "qwen3-32b", "hardware": "H200", "tp": "4"},
+        ),
         # The command stands in front.
         (
             f"$ vllm bench serve --model Qwen/Qwen3-32B --num-prompts 9\n{PRINTED}",
@@ -990,6 +999,7 @@ Mean Time to Output Token (ns) : 27123456
         ),
         ("Run Info,Run Info\nRun ID,Run Index\n,\n1,0\n", "give its benchmarks.json"),
         ("<!doctype html><html></html>", "a page of HTML; give the JSON"),
+        ("hardware: h200\n<html><table></table></html>", "a page of HTML; give the JSON"),
         (
             "Type,Name,Request Count,Failure Count,Median Response Time\nPOST,/v1,9,0,5\n",
             "a table of Locust, which times whole requests; give a CSV",
@@ -1155,9 +1165,22 @@ SEPARATE_INFERENCEX = {
                         "input_tokens": 100, "output_tokens": 50, "tpot_ms_p50": 7.0}),
             *(0.007, (2, 1, 1, 1), 8, 125, ""),
         ),
+        (
+            json.dumps({"model": "qwen3-32b", "gpu": "h200", "tp": 2, "concurrency": 8,
+                        "completed": 10, "prompt_tokens": 1000, "output_tokens": 500,
+                        "request_throughput": 2.0, "output_throughput": 100.1,
+                        "tpot_ms": {"mean": 7.0}}),
+            *(0.007, (2, 1, 1, 1), 8, 125, ""),
+        ),
+        (
+            "# Qwen3\n- **Model:** [Qwen3-32B](https://a.b/c) (dense)\n- **GPU**: 4x NVIDIA H200\n"
+            "- **TP**: 4\n* **Note:** no more\n\n| ISL | OSL | Concurrency | TPOT (ms) |\n"
+            "|---|---|---|---|\n| 1024 | 256 | 16 | 12.5 |\n",
+            *(0.0125, (4, 1, 1, 1), 16, 1152, ""),
+        ),
     ],
     ids=["llama", "prints", "batched", "remark", "split", "bars", "chinese", "lines", "aic",
-         "aic separate", "batch", "server", "inferencex", "sweep", "one object"],
+         "aic separate", "batch", "server", "inferencex", "sweep", "one object", "sums", "bold"],
 )  # fmt: skip
 def test_runs_under_keys_of_a_program_s_own(
     tmp_path, text, seconds, degrees, batch, context, engine

@@ -17,6 +17,7 @@ _BESIDE = re.compile(
     r"|(?:average|avg|mean|median)_(?:latency|time_to_first_token)|time_taken\w*|scenario|workload"
     r"|(?:total|succeed(?:ed)?|successful|failed)_req(?:uest)?s?"
     r"|(?:mean|avg|p\d+)_end_to_end_latency|p\d+_inter_token_latency|p\d+|run_(?:number|index)"
+    r"|(?:benchmark|dataset|experiment|run|test)_name"
     r"|(?:total|avg|max|min|p\d+)_(?:sequence_)?latency|num_(?:error_)?samples"
     # What was seen beside it and changes no time: power, loads, errors, how it ended.
     r"|(?:gpu_)?(?:power|util|mem_used)_(?:mean|avg|max|p\d+)\w*|energy\w*|error\w*|status"
