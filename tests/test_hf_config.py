@@ -246,6 +246,7 @@ def test_config_gives_the_catalogues_model(path):
     )
     assert imported.max_context == entry.max_context
     assert (imported.mtp_layers > 0) == (entry.mtp_layers > 0)
+    assert imported.expert_hidden == entry.expert_hidden
     assert catalog.model(path) == entry.spec
 
 

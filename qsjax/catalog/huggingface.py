@@ -15,6 +15,7 @@ from qsjax.catalog.mixers import blocks_of
 from qsjax.catalog.other_files import NAMES, under_its_keys
 from qsjax.catalog.quantisation import has_own_experts, precisions
 from qsjax.catalog.reading import Reading, decoded, field, number, sources, value_at
+from qsjax.catalog.selective import expert_hidden, narrowed_experts
 from qsjax.records import checks
 from qsjax.records.fields import defaults_of
 from qsjax.records.precision import Stored, precision_of
@@ -444,6 +445,7 @@ def _model(
     reading = Reading(config=config, problems=problems, keys={})
     shape: dict[str, float] = {}
     own: dict[str, Any] = {}
+    is_narrowed = False
     family: Family | str = ""
     if not problems:
         family = _family(config, outer)
@@ -455,6 +457,7 @@ def _model(
             problems += _left_to_defaults(outer, problems)
             own = {"state_bytes": _state_bytes(reading, family, shape)}
             own["index_bytes"] = family.index_bytes
+            is_narrowed = narrowed_experts in family.parts
         known = None if isinstance(family, str) else family
         stored = _quantisation(reading, known, _beside(path), {} if problems else shape)
         max_context = _longest(reading)
@@ -472,5 +475,6 @@ def _model(
         source="config.json",
         max_context=max_context,
         mtp_layers=_mtp_layers(config),
+        expert_hidden=expert_hidden(reading) if is_narrowed else 0,
         note="; ".join(_notes(config, family)),
     )

@@ -273,7 +273,8 @@ class Stated(NamedTuple):
         partition: its degrees; None where the best of so many GPUs is asked for.
         deployment: what the engine's flags say, with notes.
         memory: what the engine's share of the memory holds besides.
-        block: elements of a block of quantised weights; 0 without.
+        block: elements of a block of quantised weights; 0 of a twin, of other weights, or without.
+        expert_hidden: as that of a `ModelEntry`.
         longest: tokens of the longest request, prompt and answer.
         is_limit: whether the batch is only a limit of the engine's.
     """
@@ -283,6 +284,7 @@ class Stated(NamedTuple):
     deployment: Deployment
     memory: EngineMemory
     block: int
+    expert_hidden: int
     longest: float
     is_limit: bool
 
@@ -391,8 +393,8 @@ def stated_by(asked: Asked) -> Stated:
         partition if states_design or asked.gpus is None else None,
         deployment,
         memory,
-        # A twin, or other weights, have no blocks.
         block=entry.weight_block if asked.twin is None and not stored else 0,
+        expert_hidden=entry.expert_hidden,
         longest=max(length, deployment.context or 0.0),
         is_limit=asked.design.get("batch") is None and deployment.batch is not None,
     )
