@@ -1032,6 +1032,17 @@ Mean Time to Output Token (ns) : 27123456
             "total duration:  5.4s\neval rate:     96.1 tokens/s",
             "what Ollama prints, without the b",
         ),
+        (
+            "llama_perf_context_print:        eval time =  5120.00 ms /  256 runs  ( 20.00 ms per",
+            "of a request of llama.cpp, without its model.*llama-bench -o json",
+        ),
+        (json.dumps({"timings": {"predicted_per_token_ms": 20.0}}), "a request of llama.cpp, with"),
+        ("Averages: prompt_tps=850.5, generation_tps=55.1", "what MLX prints, without its model"),
+        (
+            "==========\nPrompt: 27 tokens, 120.5 tokens-per-sec\n"
+            "Generation: 256 tokens, 28.1 tokens-per-sec\n",
+            "what MLX prints, without its model",
+        ),
         ("Avg latency: 1.81 seconds\n", "what `vllm bench latency` prints, which times whole"),
         ("scenario:\n  a: b\nmetrics:\n  latency:\n", "llm-d-benchmark, which is YAML"),
     ],
@@ -1078,6 +1089,10 @@ model: qwen3-8b
 hardware: H100
 tp: 2
 """
+BATCHED = {  # --output-format jsonl, with what a user says: `pp` are tokens of the prompt
+    "model": "qwen3-8b", "hardware": "H100", "tp": 2, "n_kv_max": 65536, "n_gpu_layers": 99,
+    "pp": 4096, "tg": 128, "pl": 8, "n_kv": 33792, "t_pp": 0.08, "t_tg": 1.6, "speed_tg": 640.0,
+}  # fmt: skip
 # A column for the split, a deviation behind a mean, bars as terminals draw them.
 BARS = """\
 model: qwen3-235b-a22b
@@ -1125,6 +1140,7 @@ SEPARATE_INFERENCEX = {
         (json.dumps([LLAMA_BENCH]), 0.008, (1, 1, 1, 1), 1, 4160, ""),
         (LLAMA_PRINTS, 0.008, (1, 1, 1, 2), 1, 4160, ""),
         (BATCHED_PRINTS, 0.0125, (2, 1, 1, 1), 8, 4160, ""),
+        (json.dumps(BATCHED), 0.0125, (2, 1, 1, 1), 8, 4160, ""),
         (
             "# of Monday\nsep=;\nmodel;gpu;tp;mean_isl;completion_tokens;num_users;ms_per_token\n"
             "qwen3-32b;h200;4;1024;256;16;12,5\n",
@@ -1178,8 +1194,9 @@ SEPARATE_INFERENCEX = {
             *(0.0125, (4, 1, 1, 1), 16, 1152, ""),
         ),
     ],
-    ids=["llama", "prints", "batched", "remark", "split", "bars", "chinese", "lines", "aic",
-         "aic separate", "batch", "server", "inferencex", "sweep", "one object", "sums", "bold"],
+    ids=["llama", "prints", "batched", "jsonl", "remark", "split", "bars", "chinese", "lines",
+         "aic", "aic separate", "batch", "server", "inferencex", "sweep", "one object",
+         "sums", "bold"],
 )  # fmt: skip
 def test_runs_under_keys_of_a_program_s_own(
     tmp_path, text, seconds, degrees, batch, context, engine
