@@ -107,6 +107,27 @@ def counted(name: str) -> tuple[str, int]:
     return _COUNT.sub("", name.strip()).strip(), int(found[1] or found[2] or found[3])
 
 
+# Keys of manifests, scripts and programs that choose an accelerator, with what they are given: the
+# rest of the line, a list below it, or what a rule of affinity takes.
+_PLACED = re.compile(
+    r"(?:gpu|accelerator)[\w./-]*[\"']?(?:[ \t]*[:=]|\s+operator:[ \t]*[\"']?In[\"']?\s+values:)"
+    r"[^\n]{0,200}(?:\n[ \t]*- [^\n]{1,80}){0,20}",
+    re.IGNORECASE,
+)
+_PARTED = re.compile(r"[,\[\]{}\"'=:!#\n]|(?:^|\s)-+")
+
+
+def placed(text: str) -> set[str]:
+    """The accelerators of the catalogue on which a manifest, a script or a program asks to run.
+
+    >>> sorted(placed("accelerators: {H200:8, B200:8}")), placed("sbatch --gres=gpu:h100:8")
+    (['b200-sxm', 'h200-sxm'], {'h100-sxm'})
+    """
+    words = {word.strip() for one in _PLACED.findall(text) for word in _PARTED.split(one)}
+    found = {_match("hardware", counted(word)[0]) for word in words if 1 < len(word) < 60}
+    return {one.entry for one in found if one}
+
+
 def has_memory(entry: HardwareEntry, *sizes: float) -> bool:
     """Whether an accelerator has one of so many GB."""
     capacity = float(entry.spec.hbm_bytes) / GB  # type: ignore[arg-type]  # catalogue entries hold floats

@@ -48,6 +48,7 @@ _SMALL = (
     "what the runtime keeps of the memory is measured on 80 GB; of so small an accelerator state "
     "reserve_gib (1.9 on the catalogue's GPUs of 24 to 48 GB)"
 )
+_PLACED = "what was given asks for {0}, and this is {1}: --hardware {0} tells of that"
 CONTEXT = 8192.0  # where neither the user nor the engine says one
 DESIGN = (*DEGREES, "kv_mode", "replicas", "batch")  # what a design may state beside the engine
 _PROGRAM = re.compile(
@@ -262,7 +263,10 @@ def _held(
     most = in_hbm.most if asked.words else math.inf
     memory = EngineMemory(in_hbm.beside, in_hbm.kept, visible_bytes(capacity), ranks, most)
     papers = (_PAPERS,) if "paper" in named_rules(asked.convention)[1:] else ()
-    return in_hbm.hardware, in_hbm.workload, memory, (*in_hbm.notes, *papers)
+    placed = lookup.placed(deployment.words)
+    is_other = len(placed) == 1 and hardware.name not in placed
+    other = (_PLACED.format(*placed, hardware.name),) if is_other else ()
+    return in_hbm.hardware, in_hbm.workload, memory, (*in_hbm.notes, *papers, *other)
 
 
 class Stated(NamedTuple):
