@@ -395,6 +395,21 @@ def test_unknown_model_names_the_nearest_and_the_way_out(given):
     assert "docs/guides/your-own-model.md" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "vllm serve Qwen/Qwen3-32B -tp 4",
+        "ollama run qwen3:32b",
+        "qwen3-32b --tp 8",
+        "llama-server -hf unsloth/Qwen3-32B-GGUF",
+    ],
+)
+def test_a_command_is_no_name(given):
+    """They were fine-tunes of what they serve, without its flags."""
+    with pytest.raises(ValueError, match="is a command line, which `qsjax explain -- COMMAND`"):
+        catalog.model(given)
+
+
 def test_unknown_model_without_a_neighbour_lists_all():
     assert not difflib.get_close_matches("xyzzy", catalog.model_names())
     with pytest.raises(ValueError, match=r"`qsjax models` lists the \d+ that are known"):

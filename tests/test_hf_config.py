@@ -648,6 +648,8 @@ def test_broken_files(write, text, start):
             lambda text: "<!doctype html><html></html>",
             "it is a page of HTML: download the file its",
         ),
+        (lambda text: "#!/bin/sh\nvllm serve m\n", "starts an engine, `qsjax explain FILE` reads"),
+        (lambda text: "run: vllm serve m\n", "starts an engine, `qsjax explain FILE` reads it"),
     ],
 )
 def test_what_to_mend_in_a_file_that_is_no_json(write, change, hint):

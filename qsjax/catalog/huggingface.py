@@ -55,6 +55,8 @@ def _no_json(text: str) -> str:
     """What to mend in a text that is no JSON, as far as it is known."""
     if not text.strip():
         return "; the file is empty"
+    if re.match(r"[^/{\[<]", re.sub(r"(?m)^\s*(?:#|//).*", "", text).strip()):
+        return "; if it starts an engine, `qsjax explain FILE` reads it"
     if re.search(r"(?m)^\s*(?://|#)|/\*|,\s*(?://.*)?[}\]]", text):
         return "; JSON has no comments and no comma before a closing bracket, so remove them"
     if text.lstrip().startswith("<"):

@@ -81,6 +81,11 @@ PLACE = re.compile(
 )
 
 
+# What starts an engine, or its flags, around the name of a model.
+_COMMAND = re.compile(
+    r"^\S+ (?:serve|run|pull|launch|-m) \S|\s(?:--[a-z]|-[a-z]+ \S)", re.IGNORECASE
+)
+
 # Who makes an accelerator, as nvidia-smi and amd-smi print it in front of its name.
 _MAKER = re.compile(r"^(?:nvidia|amdinstinct|amd)(?=.)")
 
@@ -205,7 +210,7 @@ def _tuned(name: str) -> _Match | None:
 
 def _match(kind: str, name: str) -> _Match | None:
     """The entry of a name: as given, without the organisation, without variant suffixes."""
-    if "=" in name:  # a change behind a name, `NAME:kv=fp8`, is no part of it
+    if "=" in name or _COMMAND.search(name):  # a change behind a name, `NAME:kv=fp8`, or flags
         return None
     index, told = _index(kind), list[str]()
     name = PLACE.sub("", name)
@@ -345,6 +350,8 @@ def _hint(kind: str, name: str) -> str:
     for other in _KINDS.keys() - {kind}:
         if _match(other, name):
             return f"{name!r} names {'a model' if other == 'models' else 'an accelerator'}."
+    if kind == "models" and _COMMAND.search(name):
+        return "it is a command line, which `qsjax explain -- COMMAND` reads."
     plain, _, change = name.partition(":")
     if "=" in change and _match(kind, plain):
         return (
