@@ -219,7 +219,7 @@ def test_accelerator_is_found_by(given, name):
         ("amd.com/gpu.product-name: AMD_Instinct_MI300X_OAM", "mi300x"),
         ('@app.function(gpu=f"A100-80GB:{N}")', "a100-sxm"),
         ('"gpuTypeIds": ["NVIDIA H200"], "gpuCount": 8', "h200-sxm"),
-        ("gcloud run deploy x --gpu-type nvidia-rtx-pro-6000 \\\n --gpu 1", "rtx-pro-6000"),
+        ("gcloud run deploy x --gpu 1 --gpu-type nvidia-rtx-pro-6000 \\\n -q", "rtx-pro-6000"),
         ("#SBATCH --nodes=2 --gres=gpu:h100:8", "h100-sxm"),
         ("docker run --gpus all v --gpu-memory-utilization 0.9; nvidia.com/gpu: 8", ""),
     ],

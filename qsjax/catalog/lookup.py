@@ -120,7 +120,7 @@ _PLACED = re.compile(
     r"([^\n]{0,200}(?:\n[ \t]*- [^\n]{1,80}){0,20})",
     re.IGNORECASE,
 )
-_PARTED = re.compile(r"[,\[\]{}\"'=:!#\\\n]|(?:^|\s)-+")
+_PARTED = re.compile(r"[,\[\]{}\"'=:!#\\\n]|(?:^|\s)-+(?:[\w-]{1,20}\s)?")
 
 
 def placed(text: str) -> set[str]:
