@@ -189,9 +189,16 @@ class TestServed:
         assert work.tokens_per_step == pytest.approx(1 + 0.7 + 0.7**2 + 0.7**3)
         assert work.query_tokens == 4
 
-    @pytest.mark.parametrize(("acceptance", "drafts"), [(1.0, 1), (-0.1, 1), (0.5, 0), (0.5, 1.5)])
-    def test_what_cannot_be_accepted(self, acceptance, drafts):
-        with pytest.raises(ValueError, match="give a share from 0 to below 1"):
+    @pytest.mark.parametrize(
+        ("acceptance", "drafts", "what"),
+        [
+            *((a, n, "a share from 0 to below 1") for a, n in ((1.0, 1), (-0.1, 1), (0.5, 0))),
+            (0.5, 1.5, "a share from 0 to below 1"),
+            (None, 2, "acceptance=0.85 beside it"),  # it was ignored
+        ],
+    )
+    def test_what_cannot_be_accepted(self, acceptance, drafts, what):
+        with pytest.raises(ValueError, match=f"give {what}"):
             qs.served("deepseek-v3", acceptance=acceptance, drafts=drafts)
 
 

@@ -329,9 +329,8 @@ def test_drafts_that_a_run_tells_are_served_too(tmp_path):
         assert (float(work.query_tokens), float(work.tokens_per_step)) == (4, 2.7)
     told = {"acceptance_length_percentiles": {"average": 2.7, "p50": 2.5}}
     (tmp_path / "a.json").write_text(json.dumps(TRTLLM | PLACE | {"decoding_stats": told}))
-    assert (
-        float(deployment_of(read_records(tmp_path / "a.json")[0]).workload.tokens_per_step) == 2.7
-    )
+    work = deployment_of(read_records(tmp_path / "a.json")[0]).workload
+    assert (float(work.query_tokens), float(work.tokens_per_step)) == (3, 2.7)  # 2 cannot be
     (tmp_path / "a.json").write_text(json.dumps([INFERENCEX | {"spec_decoding": "mtp"}]))
     assert read_records(tmp_path / "a.json")[0]["phase"] == "aggregated MTP"
     (tmp_path / "a.json").write_text(json.dumps([INFERENCEX | {"spec_decoding": "none"}]))
@@ -397,6 +396,11 @@ SWEEPS = [
         "1024,512,64,640,r1,ok,9.1,19,16.5,16.4,450,99,80000,0,640,9",
     ),
     ("Avg Input,Generated Tokens,Virtual Users,TBT (ms)", "1024,512,64,16.5"),
+    # `vllm bench sweep serve`, summary.csv
+    (
+        "_benchmark_name,max_concurrency,random_input_len,random_output_len,mean_tpot_ms,run_number",
+        "serve,64,1024,512,16.5,0",
+    ),
     ("Prompt Length,Max New Tokens,Parallel Requests,Latency per Token [ms]", "1024,512,64,16.5"),
 ]
 
@@ -517,6 +521,10 @@ def test_several_printed_results(tmp_path):
     ("text", "told"),
     [
         (PRINTED, {"model": "qwen3-32b", "hardware": "H200", "tp": "4"}),
+        (
+            "# ".join(f"\n{PRINTED}".splitlines(True)),
+            {"model": "qwen3-32b", "hardware": "H200", "tp": "4"},
+        ),
         # The command stands in front.
         (
             f"$ vllm bench serve --model Qwen/Qwen3-32B --num-prompts 9\n{PRINTED}",
@@ -1013,6 +1021,7 @@ Mean Time to Output Token (ns) : 27123456
         ),
         ("Run Info,Run Info\nRun ID,Run Index\n,\n1,0\n", "give its benchmarks.json"),
         ("<!doctype html><html></html>", "a page of HTML; give the JSON"),
+        ("hardware: h200\n<html><table></table></html>", "a page of HTML; give the JSON"),
         (
             "Type,Name,Request Count,Failure Count,Median Response Time\nPOST,/v1,9,0,5\n",
             "a table of Locust, which times whole requests; give a CSV",
@@ -1045,6 +1054,17 @@ Mean Time to Output Token (ns) : 27123456
         (
             "total duration:  5.4s\neval rate:     96.1 tokens/s",
             "what Ollama prints, without the b",
+        ),
+        (
+            "llama_perf_context_print:        eval time =  5120.00 ms /  256 runs  ( 20.00 ms per",
+            "of a request of llama.cpp, without its model.*llama-bench -o json",
+        ),
+        (json.dumps({"timings": {"predicted_per_token_ms": 20.0}}), "a request of llama.cpp, with"),
+        ("Averages: prompt_tps=850.5, generation_tps=55.1", "what MLX prints, without its model"),
+        (
+            "==========\nPrompt: 27 tokens, 120.5 tokens-per-sec\n"
+            "Generation: 256 tokens, 28.1 tokens-per-sec\n",
+            "what MLX prints, without its model",
         ),
         ("Avg latency: 1.81 seconds\n", "what `vllm bench latency` prints, which times whole"),
         ("scenario:\n  a: b\nmetrics:\n  latency:\n", "llm-d-benchmark, which is YAML"),
@@ -1092,6 +1112,10 @@ model: qwen3-8b
 hardware: H100
 tp: 2
 """
+BATCHED = {  # --output-format jsonl, with what a user says: `pp` are tokens of the prompt
+    "model": "qwen3-8b", "hardware": "H100", "tp": 2, "n_kv_max": 65536, "n_gpu_layers": 99,
+    "pp": 4096, "tg": 128, "pl": 8, "n_kv": 33792, "t_pp": 0.08, "t_tg": 1.6, "speed_tg": 640.0,
+}  # fmt: skip
 # A column for the split, a deviation behind a mean, bars as terminals draw them.
 BARS = """\
 model: qwen3-235b-a22b
@@ -1139,6 +1163,7 @@ SEPARATE_INFERENCEX = {
         (json.dumps([LLAMA_BENCH]), 0.008, (1, 1, 1, 1), 1, 4160, ""),
         (LLAMA_PRINTS, 0.008, (1, 1, 1, 2), 1, 4160, ""),
         (BATCHED_PRINTS, 0.0125, (2, 1, 1, 1), 8, 4160, ""),
+        (json.dumps(BATCHED), 0.0125, (2, 1, 1, 1), 8, 4160, ""),
         (
             "# of Monday\nsep=;\nmodel;gpu;tp;mean_isl;completion_tokens;num_users;ms_per_token\n"
             "qwen3-32b;h200;4;1024;256;16;12,5\n",
@@ -1178,9 +1203,23 @@ SEPARATE_INFERENCEX = {
                         "input_tokens": 100, "output_tokens": 50, "tpot_ms_p50": 7.0}),
             *(0.007, (2, 1, 1, 1), 8, 125, ""),
         ),
+        (
+            json.dumps({"model": "qwen3-32b", "gpu": "h200", "tp": 2, "concurrency": 8,
+                        "completed": 10, "prompt_tokens": 1000, "output_tokens": 500,
+                        "request_throughput": 2.0, "output_throughput": 100.1,
+                        "tpot_ms": {"mean": 7.0}}),
+            *(0.007, (2, 1, 1, 1), 8, 125, ""),
+        ),
+        (
+            "# Qwen3\n- **Model:** [Qwen3-32B](https://a.b/c) (dense)\n- **GPU**: 4x NVIDIA H200\n"
+            "- **TP**: 4\n* **Note:** no more\n\n| ISL | OSL | Concurrency | TPOT (ms) |\n"
+            "|---|---|---|---|\n| 1024 | 256 | 16 | 12.5 |\n",
+            *(0.0125, (4, 1, 1, 1), 16, 1152, ""),
+        ),
     ],
-    ids=["llama", "prints", "batched", "remark", "split", "bars", "chinese", "lines", "aic",
-         "aic separate", "batch", "server", "inferencex", "sweep", "one object"],
+    ids=["llama", "prints", "batched", "jsonl", "remark", "split", "bars", "chinese", "lines",
+         "aic", "aic separate", "batch", "server", "inferencex", "sweep", "one object",
+         "sums", "bold"],
 )  # fmt: skip
 def test_runs_under_keys_of_a_program_s_own(
     tmp_path, text, seconds, degrees, batch, context, engine

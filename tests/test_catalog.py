@@ -291,6 +291,18 @@ def test_cache_of_a_further_token_by_hand(name, size):
         ("x/Llama-3.1-8B-Instruct.Q8_0", "llama-3.1-8b", "fp8", "fp8", 8.5008 / 8, "bf16"),
         ("unsloth/gpt-oss-20b-GGUF:F16", "gpt-oss-20b", "bf16", "bf16", 2.0, "bf16"),
         ("x/Qwen3-30B-A3B-GGUF:MXFP4_MOE", "qwen3-30b-a3b", "fp4", "bf16", 0.53125, None),
+        # So are those of MLX, with a scale and a bias of 16 bits each for 64 weights, or for 32.
+        ("mlx-community/Qwen3-30B-A3B-4bit", "qwen3-30b-a3b", "fp4", "fp4", 0.5625, "bf16"),
+        ("lmstudio-community/Qwen3-8B-MLX-8bit", "qwen3-8b", "fp8", "fp8", 1.0625, "bf16"),
+        ("mlx-community/Qwen3-8B-6bit-gs32", "qwen3-8b", "fp8", "fp8", 0.875, "bf16"),
+        ("x/Qwen3-30B-A3B-mxfp4-mlx", "qwen3-30b-a3b", "fp4", "fp4", 0.53125, "bf16"),
+        # The widest format that a name tells is of activations or of the cache.
+        ("amd/gpt-oss-20b-w-mxfp4-a-fp8", "gpt-oss-20b", "fp4", "bf16", 0.53125, "fp8"),
+        ("novita/Deepseek-R1-0528-W4AFP8", "deepseek-v3", "fp4", "fp8", 0.515625, "fp8"),
+        ("x/Qwen3-32B-NVFP4-KV-FP8", "qwen3-32b", "fp4", "fp4", 0.5625, None),
+        ("cpatonn/Qwen3-32B-AWQ-8bit", "qwen3-32b", "fp8", "fp8", 1.0, "bf16"),
+        # It was taken for a fine-tune in BF16.
+        ("RedHatAI/Llama-3.1-8B-NVFP4A16", "llama-3.1-8b", "fp4", "fp4", 0.5625, "bf16"),
         # Published so already.
         ("ggml-org/gpt-oss-20b-GGUF:mxfp4", "gpt-oss-20b", "fp4", "bf16", 0.53125, None),
         ("deepseek-ai/DeepSeek-V3-FP8", "deepseek-v3", "fp8", "fp8", 1.0, None),
@@ -306,7 +318,8 @@ def test_a_name_that_tells_the_format_of_its_weights(
     assert (entry.weight_dtype, entry.attn_weight_dtype) == (weights, attention)
     own = entry.spec.precision
     assert (own.bytes_ffn_weight, entry.multiply_dtype) == (stored, multiply)
-    assert own.bytes_attn_weight == (2.0 if attention == "bf16" else stored)
+    plain_bytes = {"bf16": 2.0, "fp8": 1.0}
+    assert own.bytes_attn_weight == (stored if attention == weights else plain_bytes[attention])
     assert entry.kv_dtype == plain.kv_dtype
     bare = (dataclasses.replace(one.spec, precision=None, label="") for one in (entry, plain))
     assert len(set(map(repr, bare))) == 1
@@ -342,6 +355,9 @@ def test_formats_of_weights_are_told_of_models_alone():
         "TheBloke/Llama-2-13B-chat-GGML",
         "pytorch/Qwen3-4B-8da4w",
         "mlx-community/Qwen2.5-3bit",
+        "mlx-community/gpt-oss-20b-MXFP4-Q8",
+        "pytorch/Qwen3-8B-float8dq",
+        "x/Qwen3-32B-SINQ",
         # Its "4m" of "phi4mini" was taken for a size, and layers of state space for attention.
         "microsoft/Phi-4-mini-flash-reasoning",
         "microsoft/Phi-3-medium-4k-instruct",
@@ -377,6 +393,21 @@ def test_unknown_model_names_the_nearest_and_the_way_out(given):
         catalog.model(given)
     assert "config.json" in str(caught.value)
     assert "docs/guides/your-own-model.md" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "vllm serve Qwen/Qwen3-32B -tp 4",
+        "ollama run qwen3:32b",
+        "qwen3-32b --tp 8",
+        "llama-server -hf unsloth/Qwen3-32B-GGUF",
+    ],
+)
+def test_a_command_is_no_name(given):
+    """They were fine-tunes of what they serve, without its flags."""
+    with pytest.raises(ValueError, match="is a command line, which `qsjax explain -- COMMAND`"):
+        catalog.model(given)
 
 
 def test_unknown_model_without_a_neighbour_lists_all():

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import fit_experts, fit_h20
 from qsjax import catalog
+from qsjax.catalog import lookup
 from qsjax.cost.prefix import TIERS
 from qsjax.records import checks
 from qsjax.records.fields import defaults_of, facts_of, numbers_of
@@ -200,10 +201,31 @@ def test_the_paper_has_no_losses_but_latency():
         ("H20-96GB", "h20-96g"),
         ("H100-PCIE-80GB", "h100-pcie"),
         ("gb200_sxm", "gb200-nvl72"),
+        ("tpu-v6e-slice", "tpu-v6e"),
+        ("tpu-v5-lite-podslice", "tpu-v5e"),
     ],
 )
 def test_accelerator_is_found_by(given, name):
     assert catalog.hardware_entry(given).name == name
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("resources:\n  accelerators: H200:8\n", "h200-sxm"),
+        ("accelerators:\n  - H200:8\n  - H100:8\n", "h100-sxm h200-sxm"),
+        ("nodeSelector: {cloud.google.com/gke-accelerator: nvidia-b200}", "b200-sxm"),
+        ("- key: nvidia.com/gpu.product\n  operator: In\n  values:\n  - NVIDIA-H200", "h200-sxm"),
+        ("amd.com/gpu.product-name: AMD_Instinct_MI300X_OAM", "mi300x"),
+        ('@app.function(gpu=f"A100-80GB:{N}")', "a100-sxm"),
+        ('"gpuTypeIds": ["NVIDIA H200"], "gpuCount": 8', "h200-sxm"),
+        ("gcloud run deploy x --gpu 1 --gpu-type nvidia-rtx-pro-6000 \\\n -q", "rtx-pro-6000"),
+        ("#SBATCH --nodes=2 --gres=gpu:h100:8", "h100-sxm"),
+        ("docker run --gpus all v --gpu-memory-utilization 0.9; nvidia.com/gpu: 8", ""),
+    ],
+)
+def test_accelerators_that_a_deployment_asks_for(text, named):
+    assert lookup.placed(text) == set(named.split())
 
 
 def test_unknown_accelerator_names_the_nearest_and_the_way_out():

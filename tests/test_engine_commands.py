@@ -484,12 +484,16 @@ def test_a_loader_is_no_dtype(own, quantization, dtype, words):
         ("deepseek-v3", {"tp": 32.0, "ep": 32.0}, 128, "shared experts of width 2,048"),
         ("deepseek-v3", {"dp": 32.0, "ep": 32.0}, 128, ""),
         ("llama-3.1-8b", {"tp": 8.0}, 128, ""),
+        # Experts are 5,120 wide, and read 2,048 of the 8,192 of the hidden state.
+        ("nemotron-3-ultra-550b-a55b", {"tp": 8.0}, 128, ""),
+        ("nemotron-3-ultra-550b-a55b", {"tp": 16.0}, 128, "width 5,120 over 16 GPUs are 320"),
         ("qwen3-32b", {"tp": 8.0}, 256, "feed-forward layers of width 25,600 over 8 GPUs"),
     ],
 )
 def test_a_split_that_cuts_a_block_is_said(name, degrees, block, words):
     """By division; the second to sixth are what vLLM and SGLang start or refuse."""
-    found = " ".join(broken_blocks(catalog.model(name), Partition(**degrees), block))
+    entry = catalog.model_entry(name)
+    found = " ".join(broken_blocks(entry.spec, Partition(**degrees), block, entry.expert_hidden))
     assert words in found
     assert bool(found) == bool(words)
 

@@ -399,6 +399,9 @@ def test_a_command_line_is_explained_in_one_call():
     part, step = own.stated.records.partition, own.stated.parts.step
     assert (float(part.tp), float(step.gpus), float(step.capacity.batch)) == (4.0, 12.0, 8.0)
     assert own.problem.stated.contexts == (1100.0,)
+    for chip, tells in (("h100-sxm", True), ("h200-sxm", False)):
+        placed = explain_command(f"resources:\n  accelerators: H200:2\nrun: {line}\n", chip)
+        assert any("asks for h200-sxm, and this is h100" in x for x in placed.notes) == tells
 
 
 SGLANG_HYBRID = "python -m sglang.launch_server --model-path Qwen/Qwen3.5-35B-A3B "

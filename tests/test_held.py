@@ -16,8 +16,8 @@ from qsjax.cost.laws.memory import (
 )
 from qsjax.cost.laws.sharding import layout
 from qsjax.cost.prefill import Prompts, prefill_step
-from qsjax.engines import memory, read
-from qsjax.engines.held import cache_bytes_per_token, held, scales
+from qsjax.engines import kernels, memory, read
+from qsjax.engines.held import cache_bytes_per_token, held, padding, scales
 from qsjax.engines.rules import load_kernels
 from qsjax.engines.tuning import Formats, tune
 from qsjax.evidence.measurements import read_case
@@ -337,6 +337,14 @@ def test_a_width_that_kernels_take_as_it_is_is_not_padded():
         found = held(read("sglang serve m"), own, H100, Partition(), work, is_cache_given=False)
         kernels = next(note for note in found.notes if "kernels are those of" in note)
         assert ("pad" in kernels) == is_padded
+
+
+def test_experts_that_read_a_projection_are_padded_by_their_own_width():
+    """Kimi K3's, 3,072 wide: 192 on each of 16 GPUs, of 256; it was 96, of 2.7 times as many."""
+    entry, b200 = catalog.model_entry("kimi-k3"), catalog.hardware_entry("b200-sxm")
+    rule = kernels.kernels_of({}, "sglang", b200)
+    assert padding(entry, rule, Partition(tp=16.0)) == pytest.approx(256 / 192)
+    assert padding(entry, rule, Partition(tp=16.0, ep=16.0)) == 1
 
 
 def test_a_measurement_with_drafts_has_their_time():

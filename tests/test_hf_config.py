@@ -246,6 +246,7 @@ def test_config_gives_the_catalogues_model(path):
     )
     assert imported.max_context == entry.max_context
     assert (imported.mtp_layers > 0) == (entry.mtp_layers > 0)
+    assert imported.expert_hidden == entry.expert_hidden
     assert catalog.model(path) == entry.spec
 
 
@@ -402,6 +403,12 @@ def test_what_is_left_out_is_noted(write):
             "fp8",
         ),
         (None, "bf16", "bf16", "bf16"),
+        (
+            {"quant_method": "modelopt", "quant_algo": "NO_QUANT", "kv_cache_quant_algo": "FP8"},
+            "bf16",
+            "bf16",
+            "fp8",
+        ),
         ({"quant_method": "auto-round", "bits": 4}, "fp4", "fp4", "bf16"),
         # Only the cache is quantised.
         (
@@ -641,6 +648,8 @@ def test_broken_files(write, text, start):
             lambda text: "<!doctype html><html></html>",
             "it is a page of HTML: download the file its",
         ),
+        (lambda text: "#!/bin/sh\nvllm serve m\n", "starts an engine, `qsjax explain FILE` reads"),
+        (lambda text: "run: vllm serve m\n", "starts an engine, `qsjax explain FILE` reads it"),
     ],
 )
 def test_what_to_mend_in_a_file_that_is_no_json(write, change, hint):
@@ -890,9 +899,10 @@ def test_configs_of_transformers_5(write):
     config["num_local_experts"] = config.pop("num_experts")
     config["dtype"] = config.pop("torch_dtype", "bfloat16")
     assert catalog.load_hf(write(config)).spec == catalog.model("qwen3-30b-a3b")
-    listed = with_experts("deepseek-v3", mlp_layer_types=["dense"] * 3 + ["sparse"] * 58)
-    del listed["first_k_dense_replace"]
-    assert catalog.load_hf(write(listed)).spec.dense_layers == 3
+    for key, kinds in (("mlp_layer_types", ["dense", "sparse"]), ("is_moe_layer", [False, True])):
+        listed = with_experts("deepseek-v3", **{key: kinds[:1] * 3 + kinds[1:] * 58})
+        del listed["first_k_dense_replace"]
+        assert catalog.load_hf(write(listed)).spec.dense_layers == 3
 
 
 @pytest.mark.parametrize("inner", ["text_config", "llm_config", "language_config"])

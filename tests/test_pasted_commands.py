@@ -83,6 +83,21 @@ COATS = {
     "arguments before the command": POD
     + "    args:\n    - org/m\n    - -tp\n    - '4'\n    - --max-model-len\n    - '8192'\n"
     "    command:\n    - vllm\n    - serve\n",
+    "an argument of a container file": "FROM vllm/vllm-openai:v0.10\nARG m=org/m\nARG gpus=4\n"
+    "ENV m=$m TP=$gpus\nCMD vllm serve $m -tp $TP --max-model-len 8192\n",
+    "a container of NixOS": "{ lib, ... }: {\n  virtualisation.oci-containers.containers.v = {\n"
+    '    image = "vllm/vllm-openai:latest";\n    cmd = [\n      "--model=org/m"\n'
+    '      # "--max-model-len=1"\n      "-tp" "4"\n      "--max-model-len=8192" ];\n'
+    '    extraOptions = [ "--ipc=host" ];\n  };\n}\n',
+    "just": "m := 'org/m'\ntp := \"4\"\n\nserve:\n    vllm serve {{m}} -tp {{ tp }} \\\n"
+    "      --max-model-len 8192\n",
+    # https://learn.microsoft.com, managed online endpoints
+    "Azure ML": "environment_variables:\n  MODEL_NAME: org/m\n"
+    '  VLLM_ARGS: "-tp 4 --max-model-len 8192"\nenvironment:\n  image: a.azurecr.io/vllm:1\n',
+    "a container before a program": "docker run --gpus all vllm/vllm-openai:latest org/m -tp 4 \\\n"
+    "  --max-model-len 8192\n\nvllm serve org/n -tp 8\n",
+    "a program in an open container": "docker run -it --gpus all vllm/vllm-openai:latest bash\n"
+    f"{LINE}\n",
     "a shell's arguments": POD + f'    command: ["/bin/sh", "-c"]\n    args: ["{LINE}"]\n',
     "sbatch": f"sbatch -p gpu --gres=gpu:h100:4 --wrap='{LINE}'",
     "Slurm's variables": "#!/bin/bash\n#SBATCH --nodes=1\n#SBATCH --gres=gpu:h100:4 # of a node\n"
@@ -867,7 +882,7 @@ variants:
 def test_a_recipe_of_vllm_is_its_base_command(inline):
     listed = RECIPE[RECIPE.index("\n    - ") : RECIPE.index("  base_env")]
     text = RECIPE.replace(listed, ' ["--kv-cache-dtype", "fp8"]\n') if inline else RECIPE
-    got = read(text)
+    got = read(text + "guide: |\n  ```bash\n  vllm serve org/m -tp 8\n  ```\n" * inline)
     assert (got.engine, got.model) == ("vllm", "MiniMaxAI/MiniMax-M2.5")
     assert (got.bytes_kv, got.batch, got.gpus) == (1, None, 1)
     assert any("features, variants" in note for note in got.notes)
@@ -1021,6 +1036,7 @@ def test_an_llm_inference_service_of_kserve(uri, more):
     [
         "model: org/m\nbackend: pytorch\ncontext_servers:\n  tensor_parallel_size: 1\n"
         "generation_servers:\n  num_instances: 2\n  urls: ['a:1']\n  {}",
+        "model: org/m\nbackend: pytorch\npipeline_parallel_size: 1\n{}",  # model.yaml of Triton's
         "environment:\n  model_path: org/m\nworker_config:\n  gen:\n    {}  ctx:\n"
         "    tensor_parallel_size: 1\n",
         "from tensorrt_llm import LLM\nLLM(model='org/m', tensor_parallel_size=8,"
@@ -1034,7 +1050,7 @@ def test_servers_of_tensorrt_llm_without_a_command(text):
         *("tensor_parallel_size: 8", "max_batch_size: 64", "kv_cache_config: {dtype: fp8}"),
         "speculative_config: {decoding_type: MTP, num_nextn_predict_layers: 3}",
     )
-    gap = "    " if "worker_config" in text else "  "
+    gap = "    " if "worker_config" in text else "  " if "generation" in text else ""
     got = read(text.replace("{}", f"\n{gap}".join(lines) + "\n"))
     assert (got.engine, got.model, got.tp, got.batch) == ("trtllm", "org/m", 8, 64)
     assert (got.bytes_kv, got.drafts, got.drafter) == (1, 3, "mtp")
@@ -1188,6 +1204,15 @@ def test_extra_arguments_of_alternatives_are_refused():
     one = "- name: {}\n  model_path: org/m\n  extra_args:\n  - --tp={}\n"
     with pytest.raises(ValueError, match="YAML without the command of a server"):
         read(f"models:\n{one.format('a', 4)}{one.format('b', 8)}")
+
+
+def test_of_several_models_of_ray_each_has_its_own_flags():
+    """The first model had the flags of the second."""
+    one = "  - model_loading_config:\n      model_id: {0}\n      model_source: org/{0}\n"
+    flags = "    engine_kwargs:\n      tensor_parallel_size: 4\n"
+    got = read(f"args:\n  llm_configs:\n{one.format('a')}{one.format('b')}{flags}")
+    assert (got.model, got.tp) == ("org/b", 4)
+    assert any("serves 2 models; this is one of them" in note for note in got.notes)
 
 
 def test_services_whose_images_start_servers_are_counted():

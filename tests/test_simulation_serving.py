@@ -673,9 +673,16 @@ def test_published_traces(text):
     np.testing.assert_array_equal(read.output, [44, 109])
 
 
-def test_a_unit_that_the_form_of_a_table_tells_is_said():
-    """Mooncake's is one of JSON, so that seconds of a CSV may be meant."""
-    text = "timestamp,input_length,output_length\n1,374,44\n5,396,109\n"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "timestamp,input_length,output_length\n1,374,44\n5,396,109\n",
+        '{"timestamp": 1.25, "input_length": 374, "output_length": 44}\n'
+        '{"timestamp": 5.25, "input_length": 396, "output_length": 109}\n',
+    ],
+)
+def test_a_unit_that_the_form_of_a_table_tells_is_said(text):
+    """Seconds may be meant by a CSV, and by requests that come thick and fast."""
     with pytest.warns(
         UserWarning, match="counts in milliseconds, as in Mooncake's traces; call it"
     ):

@@ -21,7 +21,9 @@ class ModelEntry(Stored):
     """A model: its record, in what it is published, what its publisher says of it.
 
     Published counts are in parameters and None where there is none. `max_context` is in tokens, 0
-    where unknown. `mtp_layers` predict further tokens and are no part of the record.
+    where unknown. `mtp_layers` predict further tokens and are no part of the record. Routed experts
+    that read a projection of the hidden state count in the record as narrower ones of all of it;
+    `expert_hidden` is its width, 0 where they read all.
     """
 
     name: str
@@ -34,6 +36,7 @@ class ModelEntry(Stored):
     published_source: str = ""
     max_context: int = 0
     mtp_layers: int = 0
+    expert_hidden: int = 0
     note: str = ""
     deviations: tuple[Deviation, ...] = ()
 

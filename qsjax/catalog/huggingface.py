@@ -15,6 +15,7 @@ from qsjax.catalog.mixers import blocks_of
 from qsjax.catalog.other_files import NAMES, TABLE, under_its_keys
 from qsjax.catalog.quantisation import has_own_experts, precisions
 from qsjax.catalog.reading import Reading, decoded, field, number, sources, value_at
+from qsjax.catalog.selective import expert_hidden, narrowed_experts
 from qsjax.records import checks
 from qsjax.records.fields import defaults_of
 from qsjax.records.precision import Stored, precision_of
@@ -54,6 +55,8 @@ def _no_json(text: str) -> str:
     """What to mend in a text that is no JSON, as far as it is known."""
     if not text.strip():
         return "; the file is empty"
+    if re.match(r"[^/{\[<]", re.sub(r"(?m)^\s*(?:#|//).*", "", text).strip()):
+        return "; if it starts an engine, `qsjax explain FILE` reads it"
     if re.search(r"(?m)^\s*(?://|#)|/\*|,\s*(?://.*)?[}\]]", text):
         return "; JSON has no comments and no comma before a closing bracket, so remove them"
     if text.lstrip().startswith("<"):
@@ -432,6 +435,7 @@ def _model(
     reading = Reading(config=config, problems=problems, keys={})
     shape: dict[str, float] = {}
     own: dict[str, Any] = {}
+    is_narrowed = False
     family: Family | str = ""
     if not problems:
         family = _family(config, outer)
@@ -443,6 +447,7 @@ def _model(
             problems += _left_to_defaults(outer, problems)
             own = {"state_bytes": _state_bytes(reading, family, shape)}
             own["index_bytes"] = family.index_bytes
+            is_narrowed = narrowed_experts in family.parts
         known = None if isinstance(family, str) else family
         stored = _quantisation(reading, known, _beside(path), {} if problems else shape)
         max_context = _longest(reading)
@@ -460,5 +465,6 @@ def _model(
         source="config.json",
         max_context=max_context,
         mtp_layers=_mtp_layers(config),
+        expert_hidden=expert_hidden(reading) if is_narrowed else 0,
         note="; ".join(_notes(config, family)),
     )

@@ -31,9 +31,10 @@ def step_of(reading: Reading, name: str, default: float) -> float:
 
 
 def _listed_dense(reading: Reading) -> float | None:
-    """Dense layers in the list of kinds that transformers 5 writes; None without one."""
-    kinds = texts(reading, "mlp_layer_types")
-    return float(kinds.count("dense")) if kinds else None
+    """Dense layers in the list of kinds that transformers 5 writes, or K-EXAONE; None without."""
+    kinds = [float(kind != "dense") for kind in texts(reading, "mlp_layer_types")]
+    is_routed = kinds or numbers(reading, "is_moe_layer")
+    return float(is_routed.count(0.0)) if is_routed else None
 
 
 def first_layers_dense(reading: Reading, shape: Shape) -> dict[str, float]:

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -44,6 +44,8 @@ _NO_TUNE = re.compile(
     r"|spqr|smoothquant|exllama|gguf|ggml|mlx|eagle|specul|accelerat|draft|dflash|medusa|hydra|lora|adapter|peft"
     r"|prun|spars|reap|width|depth|layer|moe|embed|^(?:e5|gte|gme|bge)$|rerank|reward|^p?rm$|guard|vision|^vl|vlm"
     r"|llava|audio|omni|mamba|ssm|rwkv|retnet|hyena|gdn|linear|hybrid|bitnet|diffus|mini|nano|tiny|expan|upscal"
+    r"|(?:nv|mx)fp\d|float8|e4m3|^kv\d|^oq\d|sinq|higgs|flute|marlin|torchao|qserve|qoq|bitblas|openvino|^ov$|onnx"
+    r"|rknn|^mnn$|coreml|tensorrt|trtllm|^bnb$|dwq|ternary|paro|qtip|jang|lowbit|compressed"
 )
 
 # Lengths of contexts in names of fine-tunes.
@@ -56,6 +58,11 @@ PLACE = re.compile(
     r"|(?<=[\w)])(?:@[\w./-]+|:(?:main|latest|[0-9a-f]{7,40})|/(?:tree|blob|resolve)/\S*)$"
 )
 
+
+# What starts an engine, or its flags, around the name of a model.
+_COMMAND = re.compile(
+    r"^\S+ (?:serve|run|pull|launch|-m) \S|\s(?:--[a-z]|-[a-z]+ \S)", re.IGNORECASE
+)
 
 # Who makes an accelerator, as nvidia-smi and amd-smi print it in front of its name.
 _MAKER = re.compile(r"^(?:nvidia|amdinstinct|amd)(?=.)")
@@ -81,6 +88,28 @@ def counted(name: str) -> tuple[str, int]:
     if found is None:
         return name, 1
     return _COUNT.sub("", name.strip()).strip(), int(found[1] or found[2] or found[3])
+
+
+# Keys of manifests, scripts and programs that choose an accelerator, with what they are given: the
+# rest of the line, a list below it, or what a rule of affinity takes.
+_PLACED = re.compile(
+    r"(?:--(?:gpu|accelerator)[\w-]{0,20} |(?:gpu|accelerator)[\w./-]{0,40}[\"']?"
+    r"(?:[ \t]{0,9}[:=]|\s{1,40}operator:[ \t]{0,9}[\"']?In[\"']?\s{1,40}values:))"
+    r"([^\n]{0,200}(?:\n[ \t]*- [^\n]{1,80}){0,20})",
+    re.IGNORECASE,
+)
+_PARTED = re.compile(r"[,\[\]{}\"'=:!#\\\n]|(?:^|\s)-+(?:[\w-]{1,20}\s)?")
+
+
+def placed(text: str) -> set[str]:
+    """The accelerators of the catalogue on which a manifest, a script or a program asks to run.
+
+    >>> sorted(placed("accelerators: {H200:8, B200:8}")), placed("sbatch --gres=gpu:h100:8")
+    (['b200-sxm', 'h200-sxm'], {'h100-sxm'})
+    """
+    words = {word.strip() for one in _PLACED.findall(text) for word in _PARTED.split(one)}
+    found = {_match("hardware", counted(word)[0]) for word in words if 1 < len(word) < 60}
+    return {one.entry for one in found if one}
 
 
 def has_memory(entry: HardwareEntry, *sizes: float) -> bool:
@@ -160,9 +189,9 @@ def _tuned(name: str) -> _Match | None:
 
 def _match(kind: str, name: str) -> _Match | None:
     """The entry of a name: as given, without the organisation, without variant suffixes."""
-    if "=" in name:  # a change behind a name, `NAME:kv=fp8`, is no part of it
+    if "=" in name or _COMMAND.search(name):  # a change behind a name, `NAME:kv=fp8`, or flags
         return None
-    index, told = _index(kind), ""
+    index, told = _index(kind), list[str]()
     name = PLACE.sub("", name)
     tail = canonical(name.rpartition("/")[2])
     if kind == "hardware":
@@ -178,14 +207,25 @@ def _match(kind: str, name: str) -> _Match | None:
         shorter = tail[: found.start()] if found else _VARIANT.sub("", tail)
         if shorter == tail:
             return _tuned(name)
-        told = told or (found[1] if found else "")
+        told += [found[1]] if found else []
         tail = shorter
         if tail in index:
-            is_blocked = told == "fp8" and not _ONE_SCALE.search(canonical(name))
+            form = _weights(told)
+            is_blocked = form == "fp8" and not _ONE_SCALE.search(canonical(name))
             square = 128 if "block" in canonical(name.rpartition("/")[2]) else 0
             block = _BLOCKS.get(canonical(name.rpartition("/")[0]), square) if is_blocked else 0
-            return _Match(index[tail], told, block, context=_contexts().get(tail, 0))
+            return _Match(index[tail], form, block, context=_contexts().get(tail, 0))
     return None
+
+
+def _weights(told: Sequence[str]) -> str:
+    """The format of the weights among those that a name tells, "" of none.
+
+    The widest are of activations or of the cache (MXFP4-KV-FP8); AWQ alone is of 4 bits, but
+    AWQ-8bit is not.
+    """
+    sized = [name for name in told if re.search(r"\d", name)] or told
+    return min(sized, key=lambda x: ALGORITHMS.get(FORMATS[x], WHOLE).stored, default="")
 
 
 @cache
@@ -250,6 +290,14 @@ def find(kind: str, name: str) -> str:
     return _found(kind, name).entry
 
 
+# What MLX keeps has its format in the name: all matrices in so many bits, with a scale and a bias
+# of 16 bits each for a group, or in blocks with a scale of 8 bits.
+_MLX = re.compile(r"(?i)^mlx-community/|[-_]mlx(?=[-_]|$)")
+_MLX_BITS = {"mxfp4": 4.25, "mxfp8": 8.25, "nvfp4": 4.5}
+_MLX_FORMAT = rf"(?:(\d)[-_]?bit|{'|'.join(_MLX_BITS)})"
+_MLX_WORDS = re.compile(rf"(?i)[-_](?:mlx|gs\d+|dwq|({_MLX_FORMAT}))(?=[-_]|$)")
+
+
 def _resolved(kind: str, name: str) -> _Match | None:
     """The entry of a name, which may be that of a GGUF file."""
     file = gguf.type_of(name) if kind == "models" and gguf.is_named(name) else None
@@ -258,6 +306,13 @@ def _resolved(kind: str, name: str) -> _Match | None:
         if file.like.startswith("mxfp4"):  # of the experts alone
             return base and base._replace(format="mxfp4")
         return base and base._replace(format=file.like, bits=gguf.BITS[file.like])
+    told = [one for one in _MLX_WORDS.finditer(name) if one[1]] if _MLX.search(name) else []
+    if kind == "models" and len(told) == 1:
+        width, group = told[0][2], 32.0 if "gs32" in name.lower() else 64.0
+        form = told[0][1].lower()
+        bits = float(width) + 32.0 / group if width else _MLX_BITS[form]
+        base = _match(kind, _MLX_WORDS.sub("", name))
+        return base and base._replace(format=form, bits=bits)
     return _match(kind, name)
 
 
@@ -274,6 +329,8 @@ def _hint(kind: str, name: str) -> str:
     for other in _KINDS.keys() - {kind}:
         if _match(other, name):
             return f"{name!r} names {'a model' if other == 'models' else 'an accelerator'}."
+    if kind == "models" and _COMMAND.search(name):
+        return "it is a command line, which `qsjax explain -- COMMAND` reads."
     plain, _, change = name.partition(":")
     if "=" in change and _match(kind, plain):
         return (
@@ -330,9 +387,10 @@ def _model(match: _Match) -> ModelEntry:
 def _stored_as(entry: ModelEntry, match: _Match) -> ModelEntry:
     """A model in the format of weights that a name tells: "Qwen3-32B-FP8".
 
-    As in the checkpoints of publishers, experts of 4 bits leave attention in 16. One that is
-    published so already stays as it is. The bits of a GGUF file are those of all matrices in the
-    mean, which engines multiply in 16.
+    As in the checkpoints of publishers, experts of 4 bits leave attention in 16, or in 8 where the
+    name says that activations are (W4AFP8). One that is published so already stays as it is. The
+    bits of a GGUF file, and of MLX, are those of all matrices in the mean, which engines multiply
+    in 16.
     """
     told, bits = match.format, match.bits
     if bits:
@@ -342,7 +400,8 @@ def _stored_as(entry: ModelEntry, match: _Match) -> ModelEntry:
         if (form.dtype, form.multiply) == (entry.weight_dtype, entry.multiply_dtype):
             return entry
     is_mixed = form.dtype == "fp4" and entry.spec.is_moe and not bits
-    attention: Dtype = "bf16" if is_mixed else form.dtype
+    beside = (told.startswith("w4a") and form.multiply) or "bf16"
+    attention: Dtype = beside if is_mixed else form.dtype
     stored = Stored(
         weight_dtype=form.dtype,
         attn_weight_dtype=attention,

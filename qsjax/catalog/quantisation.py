@@ -104,7 +104,7 @@ def _wider(bits: Any, weight_bits: float) -> Dtype | None:
 
 
 def _algorithm(name: Any, key: str, problems: list[str], group: Any = None) -> Format:
-    if name in (None, "", "null"):
+    if str(name or "null").upper() in ("NULL", "NONE", "NO_QUANT", "UNQUANTIZED"):
         return WHOLE
     upper = re.sub(r"^W8A8_SQ_.*", "W8A8_SQ_PER_CHANNEL", str(name).upper())
     if upper not in ALGORITHMS:

@@ -269,12 +269,17 @@ def inkling(reading: Reading, shape: Shape) -> dict[str, float]:
     }
 
 
+def expert_hidden(reading: Reading) -> int:
+    """The width of the projection of the hidden state that routed experts read; 0 for all of it."""
+    return int(number(reading, "moe_latent_size|routed_expert_hidden_size|moe_hidden_size", 0.0))
+
+
 def narrowed_experts(reading: Reading, shape: Shape) -> dict[str, float]:
     """Kimi-K3, Muse Spark: routed experts work on a projection of the hidden state.
 
     They count as narrower ones of its full width, with the two projections beside them.
     """
-    latent = number(reading, "moe_latent_size|routed_expert_hidden_size|moe_hidden_size", 0.0)
+    latent = expert_hidden(reading)
     if not latent:
         return {}
     routed = shape["layers"] - shape.get("dense_layers", 0.0) - shape.get("bare_layers", 0.0)

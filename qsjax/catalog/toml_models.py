@@ -28,7 +28,7 @@ DTYPES = [name for name in STORED_AS if name.endswith("_dtype")]
 BYTES = ("weight_bytes", "attn_bytes", "shared_bytes", "head_bytes", "embedding_bytes")
 KEYS = (
     *(*TEXTS, *DTYPES, "published_total", "published_active", "max_context"),
-    "mtp_layers",
+    *("mtp_layers", "expert_hidden"),
     *(*(name for name in STORED_AS if name not in DTYPES), "aliases", "shape", "exception"),
 )
 
@@ -138,6 +138,9 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
         "published_source": texts["published_source"],
         "max_context": int(_number(document, "max_context") or (base.max_context if base else 0)),
         "mtp_layers": int(_number(document, "mtp_layers") or (base.mtp_layers if base else 0)),
+        "expert_hidden": int(
+            _number(document, "expert_hidden") or (base.expert_hidden if base else 0)
+        ),
         "note": texts["note"],
         "deviations": _deviations(document),
     }

@@ -178,6 +178,17 @@ def _program_at(words: list[str]) -> tuple[Engine | None, int]:
     return None, 0
 
 
+def _server_at(words: list[str]) -> tuple[Engine | None, int]:
+    """As `_program_at`, or of a container in front of it whose image is handed flags."""
+    program, at = _program_at(words)
+    image, place = _container_at(words[:at]) if program else (None, 0)
+    first = "".join(words[place : place + 1])
+    is_handed = first.startswith("--") or re.fullmatch(r"[\w.-]+/[\w.-]+", first)
+    if image and is_handed and place + _end(words[place:]) < at:
+        return image, place
+    return program, at
+
+
 def _image_at(words: list[str]) -> tuple[Engine | None, int]:
     """The engine of the first word, or of a container's image, and the place of the next word."""
     for at, word in enumerate(words):
@@ -187,6 +198,11 @@ def _image_at(words: list[str]) -> tuple[Engine | None, int]:
         is_none = is_alone or words[at + 1 : at + 2] == ["import"] or shell.is_assignment(word)
         if PurePosixPath(word).name in NAMES and not is_none:
             return NAMES[PurePosixPath(word).name], at + 1
+    return _container_at(words)
+
+
+def _container_at(words: list[str]) -> tuple[Engine | None, int]:
+    """The engine of a container's image, and the place of the next word."""
     starts = [i for i, word in enumerate(words) if PurePosixPath(word).name in _CONTAINERS]
     for pattern in (_IMAGE, _LOCAL_IMAGE) if starts else ():
         for at, word in enumerate(words[starts[0] :], starts[0]):
@@ -214,10 +230,10 @@ def _unquoted(words: list[str], variables: shell.Variables) -> list[str]:
 
 def _start(words: list[str], variables: shell.Variables) -> tuple[list[str], Engine | None, int]:
     """The words, without quotation marks around the command; the engine; and the place after it."""
-    engine, at = _program_at(words)
+    engine, at = _server_at(words)
     if engine is None:
         words = _unquoted(tools.as_engine(words), variables)
-        engine, at = _program_at(words)
+        engine, at = _server_at(words)
     return (words, engine, at) if engine else (words, *_image_at(words))
 
 
@@ -279,7 +295,7 @@ def _servers(words: list[str], engine: Engine | None, at: int) -> list[_Server]:
     found: dict[tuple[str, ...], _Server] = {}
     while engine:
         after = words[at:]
-        following, more = _program_at(after)
+        following, more = _server_at(after)
         own = after[: _end(after[: more or None])]
         found.setdefault((engine, *own), _Server(engine, at, own))
         engine, at = following, at + more

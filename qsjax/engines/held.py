@@ -11,6 +11,7 @@ from qsjax.engines import kernels, memory
 from qsjax.engines.deployment import Deployment
 from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
+from qsjax.engines.precision import expert_width
 from qsjax.engines.rules import load_engines, refuses
 from qsjax.engines.tuning import Balance, Tuned, formats_of, tune
 from qsjax.numerics.namespace import Array
@@ -23,11 +24,12 @@ from qsjax.records.units import GIB, US
 NAMES = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM", "atom": "ATOM"}
 
 
-def padding(model: ModelSpec, rule: ExpertKernels, partition: Partition) -> float:
+def padding(model: ModelEntry, rule: ExpertKernels, partition: Partition) -> float:
     """What kernels hold of MXFP4 experts over what the checkpoint holds [1]: rows and columns."""
     stage = scalar(partition.dp) * scalar(partition.kvp) * scalar(partition.tp)
-    hidden = scalar(model.hidden)
-    shard = scalar(model.expert_ff) / max(1.0, stage / scalar(partition.ep))
+    hidden = model.expert_hidden or scalar(model.spec.hidden)
+    width = expert_width(model.spec, model.expert_hidden)
+    shard = width / max(1.0, stage / scalar(partition.ep))
 
     def padded(size: float, tile: float) -> float:
         return math.ceil(size / tile) * tile / size
@@ -142,7 +144,7 @@ def _experts(
     if own != MXFP4 or not model.is_moe:
         return _Experts(own)
     rule = kernels.kernels_of({"notes": deployment.words}, deployment.engine or "", hardware)
-    factor = padding(model, rule, part)
+    factor = padding(entry, rule, part)
     share = 1.0 - scalar(model.dense_layers) / scalar(model.layers)
     note = f"the experts' kernels are those of {rule.name}"
     if factor > 1:

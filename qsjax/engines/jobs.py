@@ -42,7 +42,7 @@ _SAGEMAKER = re.compile(
 # those of KubeAI's Model.
 _EXTRA = re.compile(
     r"^(?P<lead>[ \t]*)['\"]?(?P<key>extra_?-?[aA]rgs|backend_parameters|additionalArgs"
-    r"|(?:vllm|engine)_?[aA]rgs|args)['\"]?:[ \t]*(?P<rest>.*)$",
+    r"|(?:vllm|engine)_?[aA]rgs|VLLM_ARGS|args)['\"]?:[ \t]*(?P<rest>.*)$",
     re.MULTILINE,
 )
 _MODEL = re.compile(
@@ -478,5 +478,5 @@ def described(text: str) -> Held | None:
     readers = [_sagemaker, _runpod, _options]
     if "\n" in text.strip():
         readers += [_env_file, _factory, _truss, _service, _disaggregated, _job, _modelservice]
-        readers += [_chart, _values, _stack, _settings]
+        readers += [_chart, _settings, _values, _stack]
     return next((found for read in readers if (found := read(text))), None)

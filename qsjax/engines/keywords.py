@@ -223,7 +223,11 @@ def _in_mapping(text: str) -> str:
     given = settings.dashed(given)
     listed = given.pop("extra-args", None)
     given = _beside_url(text) | given
-    served = dict(reversed(_SERVED.findall(text)))
+    # Of several models the one in front of the mapping, else the first behind it.
+    named = [*_SERVED.finditer(text)]
+    before = [one for one in named if one.start() < found.start()]
+    near = before[-2:] if before else named[:2]
+    served = {one[1]: one[2] for one in reversed(near)}
     model = served.get("modelURL") or served.get("model_source") or served.get("model_id")
     if model is None and "engine_kwargs" not in found[0] and "model" not in given:
         return ""  # of a template that says the model and its split elsewhere

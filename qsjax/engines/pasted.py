@@ -32,7 +32,7 @@ _NAME = re.compile(r"([\[,]\s*)(?:str\()?([A-Za-z_]\w*)\)?(?=\s*[,\]])")
 _NUMBER = re.compile(r"([\[,]\s*)str\(([\d.]+)\)")
 _IMAGE = re.compile(r"^\s*(?:-\s+)?['\"]?[iI]mage['\"]?\s*:\s*['\"]?([^\s'\"]+)|^FROM\s+(\S+)")
 _VARIABLES = re.compile(r"^\s*(?:environment|envs?)[ \t]*:[ \t]*(?:#.*)?$")
-_ENV = re.compile(r"^ENV\s+(\w+)[=\s]\s*(.*)$")
+_ENV = re.compile(r"^(?:ENV|ARG)\s+(\w+)[=\s]\s*(.*)$")
 _ENV_GOES_ON = re.compile(r"^(ENV\b.*?)[ \t]*\\\n[ \t]*", re.MULTILINE)
 _PAIRS = re.compile(r"ENV(?:\s+\w+=(?:\"[^\"]*\"|'[^']*'|\S*))+\s*")
 _PAIR = re.compile(r"^(?:-\s+)?['\"]?([A-Za-z_]\w*)['\"]?\s*(?:=|:\s+)(.*?)['\"]?$")
@@ -72,9 +72,13 @@ _ACCELERATORS = re.compile(r"^[ \t]*accelerators:[ \t]*(.+)$", re.MULTILINE)
 _NODES = re.compile(r"^num_nodes:[ \t]*(\d+)", re.MULTILINE)
 # What dstack is asked for, and tells its commands: `gpu: H100:80GB:4`, one without a count.
 _GPU = re.compile(r"^[ \t]*gpu:[ \t]*([^\s#]+)", re.MULTILINE)
-# HCL of Terraform and Nomad, in which the same keys have an equals sign.
-_HCL = re.compile(r"^[ \t]*(?:job|resource|module|task|config|container)\b[^\n=]*\{[ \t]*$", re.M)
-_HCL_KEY = re.compile(r"^([ \t]*(?:image|command|args|entrypoint))[ \t]*=[ \t]*", re.M)
+# HCL of Terraform and Nomad, and Nix, in which the same keys have an equals sign.
+_HCL = re.compile(
+    r"^[ \t]*(?:(?:job|resource|module|task|config|container)\b[^\n=]*\{[ \t]*$"
+    r"|(?:virtualisation\.)?oci-containers\b)",
+    re.M,
+)
+_HCL_KEY = re.compile(r"^([ \t]*(?:image|command|args|entrypoint|cmd))[ \t]*=[ \t]*", re.M)
 # A container as a unit of systemd, by Podman.
 _QUADLET = re.compile(r"^\[Container\][ \t]*$", re.M)
 _QUADLET_KEY = re.compile(r"^(Image|Exec)=((?:.*\\\n)*.*)$", re.M)
@@ -412,6 +416,10 @@ def _in_ecosystem(text: str) -> Held | None:
     return Held(f"{script[2]} {args[2] or _items(args[3] or '')}")
 
 
+# What names a model of Ray's, of which a text may serve several.
+_SOURCE = re.compile(r"\bmodel_source['\"]?[ \t]*[:=][ \t]*['\"]?([\w./-]+)")
+
+
 def command_in(text: str) -> Held:
     """The command that a manifest, a container file or a call holds, and the image that runs it.
 
@@ -428,7 +436,9 @@ def command_in(text: str) -> Held:
     'vllm serve m -tp 4'
     """
     if started := keywords.command_in(text):
-        return Held(started)
+        count = len({*_SOURCE.findall(text)})
+        several = f"the text serves {count} models; this is one of them, so give each by itself"
+        return Held(started, "", (several,) * (count > 1))
     if recipe := _in_recipe(text):
         return recipe
     if _HCL.search(text):
@@ -499,6 +509,7 @@ def _with_slurm(text: str) -> str:
 _EXPRESSION = re.compile(r"\$\{\{\s*(?:env|inputs|matrix|vars)\.(\w+)\s*\}\}")
 _BATCH = re.compile(r"^[ \t]*(?:@echo off|set [A-Za-z_]\w*=)", re.MULTILINE | re.IGNORECASE)
 _OF_BATCH = re.compile(r"%([A-Za-z_]\w*)%")
+_OF_JUST = re.compile(r"^(?:export[ \t]+)?(\w+)[ \t]*:=[ \t]*['\"]?([^'\"\n]*)", re.MULTILINE)
 _OF_MAKE = re.compile(r"^(?:export[ \t]+)?(\w+)[ \t]*(?:\?|::?)?=[ \t]*(.*)\n?", re.MULTILINE)
 
 
@@ -567,6 +578,8 @@ def _code(text: str) -> str:
             continue
         code.append(block)
     whole = "\n".join(code)
+    if _RECIPE.search(text):  # whose guide has commands of other choices
+        return text
     if SERVER.search(whole):
         return whole
     return next((block for block in code if lists.launched(block)), text)
@@ -584,6 +597,8 @@ def as_typed(text: str) -> str:
     if spans and not SERVER.search(_SPAN.sub("", text)):
         text = "\n".join(spans)
     text = _EXPRESSION.sub(r"${\1}", text)
+    if just := dict(_OF_JUST.findall(text)):
+        text = re.sub(r"\{\{[ \t]*(\w+)[ \t]*\}\}", lambda x: just.get(x[1], x[0]), text)
     if _BATCH.search(text):
         text = _OF_BATCH.sub(r"${\1}", text)
     if _MAKE.search(text):  # make reads all variables first

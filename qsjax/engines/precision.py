@@ -96,7 +96,14 @@ def about_name(served: str | None, dtype: str) -> tuple[str, ...]:
     )
 
 
-def broken_blocks(model: ModelSpec, partition: Partition, block: int) -> tuple[str, ...]:
+def expert_width(model: ModelSpec, expert_hidden: float) -> float:
+    """The width of a routed expert as engines split it, which may read a narrower hidden state."""
+    return scalar(model.expert_ff) * (scalar(model.hidden) / expert_hidden if expert_hidden else 1)
+
+
+def broken_blocks(
+    model: ModelSpec, partition: Partition, block: int, expert_hidden: float = 0.0
+) -> tuple[str, ...]:
     """The feed-forward shards that are no multiple of a block of weights: engines refuse them.
 
     Sources: https://github.com/vllm-project/vllm/issues/17569 (1536 / 8 = 192) and
@@ -107,7 +114,7 @@ def broken_blocks(model: ModelSpec, partition: Partition, block: int) -> tuple[s
     tp, ep, dp, kvp = (scalar(getattr(partition, name)) for name in ("tp", "ep", "dp", "kvp"))
     ranks = tp * kvp
     parts = {
-        "routed experts": (model.expert_ff, max(1.0, ranks * dp / ep)),
+        "routed experts": (expert_width(model, expert_hidden), max(1.0, ranks * dp / ep)),
         "shared experts": (model.shared_ff if scalar(model.shared_experts) else 0.0, ranks),
         "dense layers": (model.dense_ff if scalar(model.dense_layers) else 0.0, ranks),
     }

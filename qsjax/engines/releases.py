@@ -4,6 +4,7 @@ A record may carry these facts as keys of their own; else they are read from its
 """
 
 import datetime
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -72,15 +73,18 @@ def mean_length(found: Mapping[str, float]) -> float:
 
 
 def speculation(record: Mapping[str, Any], found: Mapping[str, float]) -> tuple[float, float]:
-    """Tokens that a step runs and tokens that it accepts, of each sequence."""
+    """Tokens that a step runs and tokens that it accepts, of each sequence.
+
+    Where nothing says how many it runs it is one draft, or as few as it can accept so many of.
+    """
     if not re.search("MTP|EAGLE|NEXTN", str(record.get("phase") or ""), re.IGNORECASE):
         return 1.0, 1.0
-    run = found.get("draft_tokens", 2.0)
     # "accept length 1.8-1.9": the middle of the range that follows.
     span = re.search(rf"accept length {_NUMBER}-{_NUMBER}", str(record.get("notes") or ""))
+    accepted = found.get("accepted", 1.85)
     if span:
-        return run, 0.5 * (float(span.group(1)) + float(span.group(2)))
-    return run, found.get("accepted", 1.85)
+        accepted = 0.5 * (float(span.group(1)) + float(span.group(2)))
+    return found.get("draft_tokens", max(2.0, math.ceil(accepted))), accepted
 
 
 def release(record: Mapping[str, Any]) -> str:

@@ -190,7 +190,7 @@ def served(
     weights: Any = None,
     kv: Any = None,
     acceptance: float | None = None,
-    drafts: int = 1,
+    drafts: int | None = None,
 ) -> Served:
     """A model with precisions or speculation of its own, under a name that says so.
 
@@ -203,7 +203,7 @@ def served(
         weights: dtype of the weights instead of the published one.
         kv: dtype of the cache instead.
         acceptance: share of drafted tokens that is accepted, at least 0 and below 1.
-        drafts: tokens drafted in each step.
+        drafts: tokens drafted in each step; 1 where an acceptance alone is given.
 
     Raises:
         ValueError: a name or a number is wrong.
@@ -216,7 +216,10 @@ def served(
         raise ValueError(f"acceptance, drafts: {TRACED}")
     told = [f"{name}={value}" for name, value in (("weights", weights), ("kv", kv)) if value]
     work = plain.workload
+    if drafts is not None and acceptance is None:
+        raise ValueError(f"drafts={drafts:g} says nothing alone; give acceptance=0.85 beside it")
     if acceptance is not None:
+        drafts = 1 if drafts is None else drafts
         strange = checks.value_problem(SHARE, acceptance) or checks.value_problem(COUNT, drafts)
         if strange or acceptance == 1:
             raise ValueError(

@@ -166,7 +166,7 @@ def _weights(
         return PRECISIONS["awq"], PRECISIONS["awq"], 0.0
     launches = 0.0
     if model.weight_dtype == "fp4" and ffn.native == "fp4":
-        stored = PRECISIONS["mxfp4"].stored * held.padding(model.spec, kernels, partition)
+        stored = PRECISIONS["mxfp4"].stored * held.padding(model, kernels, partition)
         ffn, launches = Precision(stored=stored, native="fp4"), kernels.launches
     # Four-bit checkpoints of mixtures quantise the experts and leave attention in 16 bits:
     # `exclude_modules` of nvidia/DeepSeek-V3-0324-NVFP4, `modules_to_not_convert` of gpt-oss.

@@ -36,6 +36,8 @@ _SIZES = {"MiB": 2.0**20, "GiB": 2.0**30, "M": 1e6, "B": 1e9}
 _TEST = re.compile(r"tg(?P<count>\d+)(?: @ d(?P<depth>\d+))?")
 # Keys by which a table is one of a program, whose columns are not asked to be known.
 _OF_PROGRAMS = ({"tokens/s/user", "tpot"}, {"avg_ts", "model_filename"})
+# llama-batched-bench's JSON, and the headings of its table.
+_BATCHED = {"pp": "PP", "tg": "TG", "pl": "B", "t_tg": "T_TG s"}
 _TOTALS = {"total_input_tokens", "total_output_tokens"}
 
 
@@ -154,6 +156,9 @@ def plain(row: Mapping[str, Any]) -> Row:
         return _one_batch(row)
     if {"tokens/s/user", "tpot"} <= row.keys():
         return _configurator(row)
+    if _BATCHED.keys() <= row.keys():
+        own = {name: row[name] for name in row.keys() & {*reports.OWN} - _BATCHED.keys()}
+        return _of_batched_bench({_BATCHED.get(k, k): row[k] for k in row}, "") | own
     return _decoding(row) if row.get("decode_tp") else dict(row)
 
 
@@ -182,7 +187,7 @@ def _of_llama_bench(cells: Mapping[str, str], text: str) -> Row:
     }
 
 
-def _of_batched_bench(cells: Mapping[str, str], text: str) -> Row:
+def _of_batched_bench(cells: Mapping[str, Any], text: str) -> Row:
     """A row of llama-batched-bench: B sequences of PP tokens each write TG more."""
     prompt, output, count, seconds = (float(cells[x]) for x in ("PP", "TG", "B", "T_TG s"))
     return {

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from qsjax.catalog.reading import value_at
-from qsjax.evidence.measurements.columns import is_time
+from qsjax.evidence.measurements.columns import is_time, known_of
 from qsjax.evidence.measurements.names import TABLE
 
 Run = dict[str, Any]
@@ -96,10 +96,15 @@ def runs_of(given: Mapping[str, Any]) -> list[Run]:
 # What vLLM, SGLang and trtllm-bench print at the end of a benchmark, under the names of files.
 _PRINTED: dict[str, str] = TABLE["printed"]
 _TIMED = re.compile(r"(?:Mean|Median) (?:TPOT|ITL) \(ms\)")
-_SAID = re.compile(r"(?m)^[ \t]*([A-Za-z][^:\n]*?)[ \t]*:[ \t]+(\S.*?)[ \t]*$")
+_SAID = re.compile(r"(?m)^[ \t#]*([A-Za-z][^:\n]*?)[ \t]*:[ \t]+(\S.*?)[ \t]*$")
+# The same in a document, whose writers set the names in bold: `- **Model:** Qwen3-32B (dense)`.
+_BOLD = re.compile(
+    r"(?m)^[ \t]*(?:[-*+][ \t]+)?(?:\*\*|__)([A-Za-z][\w ]*?)(?::(?:\*\*|__)|(?:\*\*|__)[ \t]*:)"
+    r"[ \t]*\W*(\w[^\n(]*?)[`\]*_]*[ \t]*(?:\(.*)?$"
+)
 # The line that begins a result of vLLM's and SGLang's, and the one that ends it.
 _TITLE = re.compile(r"(?m)^.*Serving Benchmark Result.*$")
-_END = re.compile(r"(?m)^[ \t]*={20,}[ \t]*$")
+_END = re.compile(r"(?m)^[ \t#]*={20,}[ \t]*$")
 # The model of the command that stands in front of a result, or of what it prints of its arguments.
 _MODEL = re.compile(r"--model[= ]['\"]?([\w./-]+)|\bNamespace\([^\n]*?\bmodel='([^']+)'")
 _SERVER = re.compile(r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server")
@@ -116,8 +121,15 @@ def _drafter(server: str) -> str:
 
 
 def own_lines(text: str) -> dict[str, str]:
-    """What a user's own lines say, such as `hardware: H100`, by column."""
-    return {name: said for name, said in _SAID.findall(text) if name in (*OWN, *LENGTHS)}
+    """What a user's own lines say, such as `hardware: H100`, by column.
+
+    Of names in bold those that a document gives one value.
+    """
+    own = {name: said for name, said in _SAID.findall(text) if name in (*OWN, *LENGTHS)}
+    told: dict[str, set[str]] = {}
+    for name, said in _BOLD.findall(text):
+        told.setdefault(known_of(name)[0], set()).add(said)
+    return {name: min(x) for name, x in told.items() if name in OWN and len(x) == 1} | own
 
 
 def beside_tables(text: str) -> dict[str, str]:
@@ -295,7 +307,7 @@ def refuse(text: str) -> None:
             f"the table that {drawn[1]} prints, without its concurrency; give its "
             "profile_export JSON, or the CSV beside it"
         )
-    if text.lstrip()[:1] == "<":
+    if re.search(r"(?mi)^[ \t]*<(?:!doctype|html|head|body|table)\b", text):
         raise ValueError(f"a page of HTML; give the JSON beside it, or {_INSTEAD}")
 
 

@@ -87,6 +87,7 @@ def as_given(given: Mapping[str, Any]) -> dict[str, Any]:
     for field, total in _TOTALS.items():
         if _is_number(flat.get(total)) and requests:
             flat[field] = flat[total] / requests
+    flat = _of_a_request(flat, requests)
     if flat.get("random_range_ratio") == 1:  # SGLang draws lengths from this part of the nominal on
         flat.setdefault("length_ratio", 1.0)
     if "world_info" in given:  # trtllm-bench, whose backend is PyTorch
@@ -107,6 +108,22 @@ def as_given(given: Mapping[str, Any]) -> dict[str, Any]:
     phase = flat.get("phase") or "aggregated"
     is_plain = phase in ("aggregated", "decode-only")
     return flat | {"phase": f"{phase} {_drafter(flat)}".strip() if is_plain else phase}
+
+
+def _of_a_request(flat: Mapping[str, Any], requests: float) -> dict[str, Any]:
+    """A run whose lengths are of one request, where the rates beside them tell that they are sums.
+
+    Scripts call the tokens of all requests `prompt_tokens` and `output_tokens` too.
+    """
+    named = {columns.known_of(key)[0]: key for key in flat if columns.known_of(key)[0] in _TOTALS}
+    whole, output, rate = (
+        float(flat[key]) if _is_number(flat.get(key)) else 0.0
+        for key in (named.get("osl", ""), "output_throughput", "request_throughput")
+    )
+    if requests <= 1 or not output or abs(whole * rate / (output * requests) - 1.0) > 0.05:
+        return dict(flat)
+    each = {field: flat[key] / requests for field, key in named.items() if _is_number(flat[key])}
+    return {key: x for key, x in flat.items() if key not in named.values()} | each
 
 
 def _of(flat: Mapping[str, Any], column: str) -> tuple[str, Any]:

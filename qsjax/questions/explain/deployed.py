@@ -69,7 +69,7 @@ def _engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
             notes.append(f"start {copies:g} of these, with nothing between them")
         if getattr(design, share) is None:
             notes.append(f"{engine} keeps more memory for itself than this design leaves it")
-        notes += broken_blocks(case.records.model, part, stated.block)
+        notes += broken_blocks(case.records.model, part, stated.block, stated.expert_hidden)
         by_engine[engine] = {"flags": written.command, "notes": notes}
     return by_engine
 
@@ -100,7 +100,8 @@ def _refusal(case: Case, stated: Stated, longest: int) -> str:
 def _with_engines(answer: Explanation, stated: Stated) -> Explanation:
     """The explanation with what engines make of it: flags, notes, and splits that they refuse."""
     deployment, case = stated.deployment, answer.stated
-    broken = broken_blocks(case.records.model, case.records.partition, stated.block)
+    own = (case.records.model, case.records.partition)
+    broken = broken_blocks(*own, stated.block, stated.expert_hidden)
     notes = [*deployment.notes, *answer.notes]
     if deployment.engine in REFUSING:
         lacks = [Shortcoming("the engine refuses the split", 0.0, text) for text in broken]

@@ -49,6 +49,7 @@ _SMALL = (
     "what the runtime keeps of the memory is measured on 80 GB; of so small an accelerator state "
     "reserve_gib (1.9 on the catalogue's GPUs of 24 to 48 GB)"
 )
+_PLACED = "what was given asks for {0}, and this is {1}: --hardware {0} tells of that"
 CONTEXT = 8192.0  # where neither the user nor the engine says one
 DESIGN = (*DEGREES, "kv_mode", "replicas", "batch")  # what a design may state beside the engine
 _PROGRAM = re.compile(
@@ -264,8 +265,11 @@ def _held(
     most = in_hbm.most if asked.words else math.inf
     memory = EngineMemory(in_hbm.beside, in_hbm.kept, visible_bytes(capacity), ranks, most)
     papers = (_PAPERS,) if "paper" in named_rules(asked.convention)[1:] else ()
+    placed = lookup.placed(deployment.words)
+    is_other = len(placed) == 1 and hardware.name not in placed
+    other = (_PLACED.format(*placed, hardware.name),) if is_other else ()
     tuned = Tuned(spec=in_hbm.hardware, expert_balance=in_hbm.expert_balance)
-    return tuned, in_hbm.workload, memory, (*in_hbm.notes, *papers)
+    return tuned, in_hbm.workload, memory, (*in_hbm.notes, *papers, *other)
 
 
 class Stated(NamedTuple):
@@ -276,7 +280,8 @@ class Stated(NamedTuple):
         partition: its degrees; None where the best of so many GPUs is asked for.
         deployment: what the engine's flags say, with notes.
         memory: what the engine's share of the memory holds besides.
-        block: elements of a block of quantised weights; 0 without.
+        block: elements of a block of quantised weights; 0 of a twin, of other weights, or without.
+        expert_hidden: as that of a `ModelEntry`.
         longest: tokens of the longest request, prompt and answer.
         is_limit: whether the batch is only a limit of the engine's.
     """
@@ -286,6 +291,7 @@ class Stated(NamedTuple):
     deployment: Deployment
     memory: EngineMemory
     block: int
+    expert_hidden: int
     longest: float
     is_limit: bool
 
@@ -400,8 +406,8 @@ def stated_by(asked: Asked) -> Stated:
         partition if states_design or asked.gpus is None else None,
         deployment,
         memory,
-        # A twin, or other weights, have no blocks.
         block=entry.weight_block if asked.twin is None and not stored else 0,
+        expert_hidden=entry.expert_hidden,
         longest=max(length, deployment.context or 0.0),
         is_limit=asked.design.get("batch") is None and deployment.batch is not None,
     )

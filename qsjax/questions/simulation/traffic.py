@@ -303,7 +303,8 @@ def read_trace(text: str, name: str = "trace") -> Traffic:
     scale = _scale(header, columns, arrival)
     is_mooncakes = sheets.plain(header[columns["arrival"]]) == "timestamp" and scale == MS
     is_json, longest = text.lstrip()[:1] in ("{", "["), arrival.max()
-    if is_mooncakes and not is_json and longest <= _EPOCHS[-1][0]:
+    is_dense = np.ptp(arrival) < 20.0 * len(arrival)  # 50 requests a second, of milliseconds
+    if is_mooncakes and (is_dense or not is_json) and longest <= _EPOCHS[-1][0]:
         warnings.warn(
             f"{name}: timestamp beside input_length counts in milliseconds, as in Mooncake's "
             "traces; call it timestamp_s if it is in seconds",
