@@ -262,7 +262,7 @@ def test_inferencex_counts_gpus_as_tp_and_seconds(tmp_path, told, tp, dp):
         ({"tp": 2, "gpus": 8, "batch": 8}, 4, 8, 1),
         ({"tp": 8, "conc": 64, "dp_attn": "true"}, 8, 8, 1),
         ({"tp": 8, "conc": 64, "spec_decoding": "NGRAM"}, 1, 64, 2),
-        ({"tp": 8, "conc": 64, "mean_accept_length": 2.5}, 1, 64, 2),
+        ({"tp": 8, "conc": 64, "mean_accept_length": 2.5}, 1, 64, 3),
         ({"tp": 8, "conc": 64, "request_rate": 1, "mean_e2el_ms": 8000}, 1, 64, 1),
         ({"tp": 8, "max_concurrency": 64, "request_rate": 1, "mean_e2el_ms": 8000}, 1, 8, 1),
     ],
