@@ -1,9 +1,11 @@
 """The public face: its names, one design by hand, results, and the user's own process."""
 
 import contextlib
+import copy
 import dataclasses
 import json
 import math
+import pickle
 import runpy
 import subprocess
 import sys
@@ -371,6 +373,7 @@ def test_the_example_of_every_question_makes_a_result(name, answers, tmp_path, m
     assert isinstance(found, Result)
     assert len(repr(found).splitlines()) <= 16
     assert found._repr_html_().startswith("<p>")
+    assert repr(pickle.loads(pickle.dumps(found))) == repr(copy.deepcopy(found)) == repr(found)
     assert len(found.frame()) == len(found.rows()) > 0
     data = found.dataset
     for field in (*data.data_vars, *data.coords):
