@@ -52,6 +52,7 @@ WIDTH = 100  # characters of a line where no terminal says how many it has
 MEANT = {
     **dict.fromkeys(("--model", "-m"), ": the model stands by itself, as in its help"),
     "--gpus": ": `simulate` counts those of its degrees (--tp 8), `size` looks for the number",
+    "--tpot": ": `pareto`, `compare` and `mix` have --max-tpot, `size` and `simulate` --tpot",
     "--disaggregated": ": `size --prefill-hardware NAME` has GPUs of their own for prompts",
 }
 EVERY_VERB = {
@@ -118,7 +119,7 @@ class LazyGroup(click.Group):
             message = re.sub(rf"not a valid {theirs}( range)?", f"not a {ours}", message)
         verb = error.ctx.info_name if error.ctx is not None else None
         if isinstance(error, click.NoSuchOption) and error.ctx:
-            meant = MEANT.get(error.option_name, "" if error.possibilities else self._where(error))
+            meant = MEANT.get(error.option_name) or self._where(error)
             return f"{verb} has no {error.option_name}{meant}" if meant else message
         if message.startswith("Got unexpected extra argument") and error.ctx is not None:
             takes = [own.make_metavar(error.ctx) for own in error.ctx.command.params
@@ -133,7 +134,9 @@ class LazyGroup(click.Group):
         having = [verb for verb in VERBS if (own := self.get_command(context, verb))
                   and any(name in one.opts for one in own.params)]  # fmt: skip
         if having:
-            return f"; it is one of {', '.join(having)}"
+            return f"; it is an option of {', '.join(having)}"
+        if error.possibilities:
+            return ""
         verb = error.ctx.info_name if error.ctx else ""
         more = " (what an engine takes stands behind its command, after `--`)"
         is_long = verb == "explain" and len(name) > 2

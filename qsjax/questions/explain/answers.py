@@ -227,7 +227,9 @@ class Explanation(Result):
     def _would_help(self) -> str:
         best, needs = self.own.best, self.own.needs
         if best is not None:
-            return f"As many GPUs run it with {words.split(case_record(best), self.is_moe)}."
+            row = case_record(best)
+            design = f"{words.split(row, self.is_moe)}, {words.batch_of(row)}"
+            return f"As many GPUs run it with {design}, {words.milliseconds(row['tpot'])} a token."
         return "" if needs is None else _takes(needs, " with another split")
 
     def _prompts(self) -> str:
