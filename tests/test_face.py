@@ -545,6 +545,7 @@ def test_uncertainty_without_a_twin_tells_the_spread_of_the_optimum():
     low, high = (1e3 * found.rows()[0]["objective"][name] for name in ("p5", "p95"))
     said = f"with uncertain hbm_bw TPOT is {low:.3g} ms (p5) to {high:.3g} ms (p95)."
     assert found.summary() == f"llama-3.1-8b, dense, 1 h100-sxm, context 8,192: {said}"
+    assert "TPOT [s] p50" in repr(found)
 
 
 class _Mixed(Result):

@@ -241,6 +241,14 @@ def test_one_request_has_no_rate_and_one_token_no_gaps():
     assert "; 0.00 requests/s" not in few
 
 
+def test_the_answer_says_which_loads_keep_the_limits():
+    asked = {"isl": 500, "osl": 20, "requests": 60, "tpot": "9ms"}
+    found = qs.simulate(ONE, Partition(), users=[1, 4, 64, 128], **asked)
+    kept, missed = (f"{row['attained']:.0%}" for row in found.rows()[1:3])
+    says = f"{kept} of the requests keep TPOT <= 9 ms at 4 users, {missed} at 64 users."
+    assert found.summary().startswith(f"llama-3.1-8b on 1 h100-sxm: {says}\n")
+
+
 def test_a_long_answer_agrees_with_the_steady_state():
     users, isl, osl = 32, 100, 4000
     seen = outcome(traffic.closed_loop(users, Demand(isl, osl, requests=5 * users)))

@@ -149,14 +149,15 @@ def _strongest(rows: Sequence[Row], cell: str) -> str:
 
 def _then(what: str) -> str:
     """What follows a switch, in words: `then compute binds`, `then tp=2 dp=4 is best`."""
-    kinds = {"resource": "{} binds", "partition": "{} is best", "winner": "{} is ahead"}
+    kinds = {"resource": "{} binds", "partition": "{} is best", "winner": "the {} is ahead"}
     clauses = []
     for part in what.split(" and "):
         kind, _, to = part.partition(" to ")
         if to == "infeasible":
             clauses.append("nothing runs")
             continue
-        degrees = [degree for degree in to.split(" ") if not degree.endswith(("=1", "=none"))]
+        names = {"moe": "MoE", "dense": "dense twin"}
+        degrees = [names.get(x, x) for x in to.split(" ") if not x.endswith(("=1", "=none"))]
         clauses.append(kinds.get(kind, f"{kind} {{}}").format(" ".join(degrees) or "one GPU"))
     return f"then {words.joined(clauses)}"
 
@@ -238,7 +239,10 @@ def _slope_drawings(rows: list[Row], span: float | None) -> dict[str, Drawing]:
     drawn: dict[str, Drawing] = {}
     contexts = sorted({row["context"] for row in rows})
     context = words.nearest(contexts, FIGURE_CONTEXT)
-    at, model = [row for row in rows if row["context"] == context], rows[0]["model"]
+    at, where = (
+        [row for row in rows if row["context"] == context],
+        words.subject(rows[0] | {"q": None}),
+    )
     title = words.cell(rows[0] | {"q": None, "context": context})
     known = [row for row in at if row["elasticity"] is not None]
     if known:
@@ -258,7 +262,7 @@ def _slope_drawings(rows: list[Row], span: float | None) -> dict[str, Drawing]:
         if len(contexts) > 1 and any(row["elasticity"] for row in bands):
             name = f"elasticities-{label.replace(' ', '-').replace('=', '')}"
             drawn[name] = partial(
-                plotting.elasticity_bands, bands, title=f"{model}, {label}: {_course(bands)}"
+                plotting.elasticity_bands, bands, title=f"{where}, {label}: {_course(bands)}"
             )
     return drawn
 

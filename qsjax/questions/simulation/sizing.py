@@ -35,6 +35,7 @@ from qsjax.questions.simulation.loads import (
     read_demand,
     scheduled,
     scheduler_of,
+    told_limits,
 )
 from qsjax.questions.simulation.outcomes import CUT, Outcome, needed_for, row_of
 from qsjax.questions.simulation.serving import holds, lengths_of, simulate
@@ -234,13 +235,9 @@ def sentences(row: Row, target: Target, *, pool: str = "") -> list[str]:
     load = f"{target.rate or 0:g} request{'s' * (target.rate != 1)}/s"
     if target.users:
         load = words.count(target.users, "user")
-    given = [
-        f"{name} <= {words.value(limit, 's')}"
-        for name, limit in (("TTFT", target.ttft), ("TPOT", target.tpot))
-        if math.isfinite(limit)
-    ]
+    told = told_limits(target.ttft, target.tpot)
     share = f"{100 * target.quantile:g} % of the requests"
-    limits = f"{' and '.join(given)} for {share}" if given else "no limits"
+    limits = f"{told} for {share}" if told else "no limits"
     if row["gpus"] is None and not row["designs_screened"]:
         return [
             f"{title}: no replica size holds the longest request; shorten it or give larger "
