@@ -306,6 +306,7 @@ def test_a_model_that_counts_under_another_name_is_told(name, told):
             "'hbm_bw=-3' is not a change; write",
         ),
         ("compare mixtral-8x7b mixtral-8x7b:q=5s", "'q=5s' is not a change; write"),
+        ("compare mixtral-8x7b mixtral-8x7b@h100-sxm:hbm_bw=6TB", "'hbm_bw=6TB' is not a change"),
         ("explain mixtral-8x7b:kv=fp8", "kv is not known; give some of q, or the option --kv"),
         (
             "explain Qwen3-8B-GGUF:Q9_K",

@@ -232,7 +232,8 @@ def sentences(row: Row, target: Target, *, pool: str = "") -> list[str]:
     A pool of `prefill` makes one token of each prompt.
     """
     title = f"{row['model']} on {row['hardware']}"
-    load = f"{target.rate or 0:g} request{'s' * (target.rate != 1)}/s"
+    often = target.rate or 0.0
+    load = f"{often:{'.3g' if often < 1 else ',g'}} request{'s' * (often != 1)}/s"
     if target.users:
         load = words.count(target.users, "user")
     told = told_limits(target.ttft, target.tpot)
