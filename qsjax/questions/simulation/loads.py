@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,6 +98,18 @@ def told_limits(ttft: float, tpot: float) -> str:
     return " and ".join(given)
 
 
+def told_in_step(outcomes: Iterable[Outcome | None]) -> list[str]:
+    """What equal answers do to users who never pause, where any of these have such."""
+    osl = max((one.traffic.output[0] for one in outcomes if one and one.is_in_step), default=0)
+    if not osl:
+        return []
+    return [
+        "Note: all answers are equally long and nobody pauses, so users stay in step, as in a "
+        "benchmark, and their first tokens wait for each other. With lengths that vary, such as "
+        f"{0.9 * osl:.0f}-{1.1 * osl:.0f} for osl, or pauses (think) the answer may differ much."
+    ]
+
+
 def _short(one: Load) -> str:
     """What to give where a deployment still fills while the measured requests come; or ""."""
     (begin, end), took = one.outcome.came, one.outcome.mean("e2e")
@@ -132,6 +144,11 @@ class Simulation(Result):
     def lengths(self) -> list[float]:
         """The longest request [tokens]."""
         return [max(one.outcome.longest for served in self.served for one in served.loads)]
+
+    def cautions(self) -> list[str]:
+        """What else to know before the answer: users who stay in step."""
+        outcomes = (one.outcome for served in self.served for one in served.loads)
+        return [*Result.cautions(self), *told_in_step(outcomes)]
 
     def remarks(self) -> list[str]:
         """Loads that a design does not sustain, and what would; runs that are too short."""

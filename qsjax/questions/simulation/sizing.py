@@ -35,6 +35,7 @@ from qsjax.questions.simulation.loads import (
     read_demand,
     scheduled,
     scheduler_of,
+    told_in_step,
     told_limits,
 )
 from qsjax.questions.simulation.outcomes import CUT, Outcome, needed_for, row_of
@@ -330,6 +331,10 @@ class Sizing(Result):
     def summary(self) -> str:
         """How many GPUs serve, in which replicas, and what one less would break."""
         return "\n".join(line for row in self.rows() for line in sentences(row, self.target))
+
+    def cautions(self) -> list[str]:
+        """What else to know before the answer: users who stay in step."""
+        return [*Result.cautions(self), *told_in_step(one.outcome for one in self.sized)]
 
     def tables(self) -> list[Table]:
         """Every model on every accelerator, where there are several."""
