@@ -394,8 +394,8 @@ def value(amount: float, unit: str, digits: int = 3) -> str:
 
     Prefixes stand before units of hardware alone: nobody counts in ktokens.
 
-    >>> value(8.19e12, "B/s"), value(131072, "tokens"), value(5, "1"), value(0.02, "s")
-    ('8.19 TB/s', '131,072 tokens', '5', '20 ms')
+    >>> value(8.19e12, "B/s"), value(131072, "tokens"), value(1, "sequences"), value(0.02, "s")
+    ('8.19 TB/s', '131,072 tokens', '1 sequence', '20 ms')
     >>> value(3600, "s"), value(12600, "s")
     ('3,600 s', '3.5 h')
     >>> value(2120.4, "tokens/s/GPU"), value(3.3521e12, "B/s", 5)
@@ -406,7 +406,7 @@ def value(amount: float, unit: str, digits: int = 3) -> str:
     if unit == "s":
         return milliseconds(amount) if amount < SECONDS else f"{number(amount)} s"
     if unit in ("tokens", "sequences", "GPUs"):
-        return f"{amount:,.0f} {unit}"
+        return count(amount, unit.removesuffix("s"))
     if unit == "1":
         return f"{amount:,.{digits}g}" if digits > LEAST_DIGITS else number(amount)
     if unit in DIMENSIONS:
@@ -432,7 +432,8 @@ def metric_name(metric: str) -> str:
     """
     if metric == "tpot":
         return "TPOT"
-    name = {"joules_per_token": "joules per token", "max_batch": "batch"}.get(metric)
+    known = {"joules_per_token": "joules per token", "max_batch": "batch", "gpus": "GPUs"}
+    name = known.get(metric)
     is_unit = metric.startswith(("tokens", "usd"))
     return name or (METRICS[metric].unit if is_unit else metric)  # type: ignore[index]  # checked
 
