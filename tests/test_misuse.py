@@ -237,6 +237,7 @@ def test_a_model_that_counts_under_another_name_is_told(name, told):
     [
         ("exlpore mixtral-8x7b", "no verb 'exlpore'; did you mean explore"),
         ("explore mixtral-8x7b --max-tpot 30ms", "no --max-tpot; it is an option of pareto"),
+        ("models qwen3", "'qwen3'; `qsjax models` lists all, `qsjax models show qwen3` shows one"),
         ("explore mixtral-8x7b --tpot 30ms", "have --max-tpot, `size` and `simulate` --tpot"),
         ("explore mixtral-8x7b --rate 3/s", "explore has no --rate; it is an option of simulate"),
         ("explore mixtral-8x7b --xyzzyx 3", "`qsjax explore --help` lists what it has"),

@@ -118,6 +118,8 @@ class LazyGroup(click.Group):
         for ours, theirs in (("number", "float"), ("whole number", "integer")):
             message = re.sub(rf"not a valid {theirs}( range)?", f"not a {ours}", message)
         verb = error.ctx.info_name if error.ctx is not None else None
+        told = rf"\1; `qsjax {verb}` lists all, `qsjax {verb} show \2` shows one"
+        message = re.sub(r"^(No such command '(.*)')\.$", told, message)
         if isinstance(error, click.NoSuchOption) and error.ctx:
             meant = MEANT.get(error.option_name) or self._where(error)
             return f"{verb} has no {error.option_name}{meant}" if meant else message
@@ -133,10 +135,8 @@ class LazyGroup(click.Group):
         context, name = click.get_current_context(), error.option_name
         having = [verb for verb in VERBS if (own := self.get_command(context, verb))
                   and any(name in one.opts for one in own.params)]  # fmt: skip
-        if having:
-            return f"; it is an option of {', '.join(having)}"
-        if error.possibilities:
-            return ""
+        if having or error.possibilities:
+            return f"; it is an option of {', '.join(having)}" * bool(having)
         verb = error.ctx.info_name if error.ctx else ""
         more = " (what an engine takes stands behind its command, after `--`)"
         is_long = verb == "explain" and len(name) > 2
