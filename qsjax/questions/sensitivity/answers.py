@@ -339,7 +339,7 @@ def _stackable(rows: list[Row]) -> list[Row]:
 @question
 def sensitivity(
     problem: Problem,
-    parameters: Sequence[str] = DEFAULT_PARAMETERS,
+    parameters: Sequence[str] | None = None,
     metrics: Sequence[str] = ("tokens_per_s_per_gpu",),
     rounding: Rounding = "straight_through",
     span: float | None = None,
@@ -353,7 +353,8 @@ def sensitivity(
 
     Args:
         problem: what is asked.
-        parameters: names of continuous fields of any record, `q`, or groups of fields.
+        parameters: names of continuous fields of any record, `q`, or groups of fields; `q`,
+            `context`, and all continuous ones of the accelerator and of bytes if None.
         metrics: names of `METRIC_NAMES`; `speedup` is tokens/s/GPU over the first variant's.
         rounding: `straight_through` (value of the whole batch, slope of the unrounded one),
             `floor` (slope of the whole batch: none between steps), or `relaxed` (fractional
@@ -364,6 +365,7 @@ def sensitivity(
     Raises:
         ValueError: a name is not a parameter or a metric, or is discrete, or a cost has no price.
     """
+    parameters = DEFAULT_PARAMETERS if parameters is None else parameters
     resolve(parameters)
     metrics = names_of(metrics)
     check_metrics(metrics, METRIC_NAMES)
@@ -442,7 +444,7 @@ class Switching(Result):
 
 @question
 def switching(
-    problem: Problem, parameters: Sequence[str] = DEFAULT_PARAMETERS, span: float = SPAN
+    problem: Problem, parameters: Sequence[str] | None = None, span: float = SPAN
 ) -> Switching:
     """Factors on each parameter at which the best design, its bottleneck or the winner changes.
 
@@ -454,6 +456,7 @@ def switching(
     Raises:
         ValueError: a name is not a parameter, or `span` is not above 1.
     """
+    parameters = DEFAULT_PARAMETERS if parameters is None else parameters
     resolve(parameters)
     check_span(span)
     blocks = tuple(switches(solution, parameters, span) for solution in solve_all(problem))
