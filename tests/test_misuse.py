@@ -239,6 +239,7 @@ def test_a_model_that_counts_under_another_name_is_told(name, told):
         ("explore mixtral-8x7b --max-tpot 30ms", "no --max-tpot; it is an option of pareto"),
         ("models qwen3", "'qwen3'; `qsjax models` lists all, `qsjax models show qwen3` shows one"),
         ("explore mixtral-8x7b --tpot 30ms", "have --max-tpot, `size` and `simulate` --tpot"),
+        ("mix mixtral-8x7b --trace a.csv", "mix has no --trace: `mix` takes the file by itself"),
         ("explore mixtral-8x7b --rate 3/s", "explore has no --rate; it is an option of simulate"),
         ("explore mixtral-8x7b --xyzzyx 3", "`qsjax explore --help` lists what it has"),
         ("explore mixtral-8x7b llama-3.1-8b", "explore takes MODEL; `qsjax compare` takes several"),

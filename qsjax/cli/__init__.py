@@ -53,6 +53,7 @@ MEANT = {
     **dict.fromkeys(("--model", "-m"), ": the model stands by itself, as in its help"),
     "--gpus": ": `simulate` counts those of its degrees (--tp 8), `size` looks for the number",
     "--tpot": ": `pareto`, `compare` and `mix` have --max-tpot, `size` and `simulate` --tpot",
+    "--trace": ": `mix` takes the file by itself, `simulate` has --trace",
     "--disaggregated": ": `size --prefill-hardware NAME` has GPUs of their own for prompts",
 }
 EVERY_VERB = {

@@ -225,11 +225,12 @@ def length(context: float) -> str:
 def places(contexts: Sequence[float]) -> str:
     """Contexts in words.
 
-    >>> places([8192]), places([1024, 8192, 131072])
-    ('8k', '1k to 128k')
+    >>> places([8192]), places([1024, 8192, 131072]), places([168, 13365])
+    ('8k', '1k to 128k', '168 to 13,365 tokens')
     """
-    low, high = min(contexts), max(contexts)
-    return length(low) if low == high else f"{length(low)} to {length(high)}"
+    low, high = length(min(contexts)), length(max(contexts))
+    first = low.removesuffix(" tokens") if high.endswith(" tokens") else low
+    return low if low == high else f"{first} to {high}"
 
 
 def gap(ratio: float, more: str = "faster", less: str = "slower") -> str:
