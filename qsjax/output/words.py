@@ -11,6 +11,7 @@ from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.numerics.safe import scalar
 from qsjax.records.rows import grouped
 from qsjax.records.units import DIMENSIONS, GIB, HOUR, MS, tokens, with_unit
+from qsjax.records.units import chance as chance
 
 if TYPE_CHECKING:
     from qsjax.grid.problem import Problem
@@ -413,16 +414,6 @@ def value(amount: float, unit: str, digits: int = 3) -> str:
     if unit in DIMENSIONS:
         return with_unit(amount, unit, digits)
     return f"{number(amount)} {unit}"
-
-
-def chance(probability: float) -> str:
-    """A probability, which no model knows to be 0 or 1.
-
-    >>> chance(0.001), chance(0.42), chance(0.9993)
-    ('<1 %', '42 %', '>99 %')
-    """
-    percent = 100.0 * probability
-    return "<1 %" if percent < 0.5 else ">99 %" if percent > 99.5 else f"{percent:.0f} %"
 
 
 def metric_name(metric: str) -> str:

@@ -81,6 +81,16 @@ def quantity(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
+def chance(probability: float) -> str:
+    """A probability, which no model knows to be 0 or 1.
+
+    >>> chance(0.001), chance(0.42), chance(0.9993)
+    ('<1 %', '42 %', '>99 %')
+    """
+    percent = 100.0 * probability
+    return "<1 %" if percent < 0.5 else ">99 %" if percent > 99.5 else f"{percent:.0f} %"
+
+
 def with_unit(value: float, unit: str, digits: int = 3) -> str:
     """A number with an SI prefix and its unit, to `digits` significant digits.
 

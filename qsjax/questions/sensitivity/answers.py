@@ -120,7 +120,9 @@ class Sensitivity(Result):
         drawings = _slope_drawings(first, self.span)
         context = words.nearest((row["context"] for row in first), FIGURE_CONTEXT)
         drawings["iso-throughput"] = partial(
-            _draw_map, dataclasses.replace(self.problem, context=context)
+            _draw_map,
+            dataclasses.replace(self.problem, context=context),
+            words.cell(rows[0] | {"q": None, "context": context}),
         )
         return drawings | (self.uncertainty.drawings() if self.uncertainty is not None else {})
 
@@ -301,7 +303,7 @@ def _first_turn(rows: Sequence[Row]) -> str:
     return min(ends)[1]
 
 
-def _draw_map(problem: Problem, ax: Any = None) -> Any:
+def _draw_map(problem: Problem, where: str, ax: Any = None) -> Any:
     from qsjax import plotting
 
     drawn = throughput_map(problem)
@@ -324,7 +326,7 @@ def _draw_map(problem: Problem, ax: Any = None) -> Any:
         ax=ax,
         gradient=(drawn.x_elasticity, drawn.y_elasticity),
         point=drawn.today,
-        title=f"{words.heading(problem)}{says}",
+        title=f"{where}{says}",
     )
 
 
