@@ -120,7 +120,7 @@ def test_6_prefill_gpus_for_each_decode_gpu():
     text = " ".join(lines)
     assert f"{beside.prefill_gpus_per_decode_gpu:.2g} prefill GPUs for each decode GPU" in text
     pays = beside.tokens_per_s_per_gpu_disaggregated > beside.tokens_per_s_per_gpu_aggregated
-    assert ("disaggregation pays" in text) == pays
+    assert ("; with this split disaggregation pays" in text) == pays
 
 
 def test_7_speculation_at_three_batches():

@@ -248,7 +248,7 @@ class Explanation(Result):
         return (
             f"Requests of {isl} in and {osl} out need {ratio} "
             f"prefill GPU{'' if ratio == '1' else 's'} for each decode GPU; "
-            f"disaggregation {pays}: {words.number(apart)} "
+            f"with this split disaggregation {pays}: {words.number(apart)} "
             f"output tokens/s on each GPU against {words.number(shared)} where the same GPUs do "
             "both."
         )
