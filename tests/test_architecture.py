@@ -322,6 +322,7 @@ def test_what_is_extrapolated_and_what_the_law_cannot_see_is_said(answer):
     assert "never seen kv_heads varied" in answer.summary()
     said = "\n".join(answer.remarks())
     assert "Extrapolated: active parameters" in said
+    assert "e+" not in said
     assert "The models of its fit do not differ in kv_heads" in said
     assert answer.record()["law"]["source"].startswith("Ludziejewski")
     inside = qs.architecture(problem(), {"experts": [16]}, "fine-grained", tokens=50e9).candidates[

@@ -369,6 +369,11 @@ def test_keywords_replace_numbers_of_a_named_accelerator(tmp_path):
     assert changed.hbm_bw == 6e12
     fields = catalog.hardware("h200-sxm", hbm_bw=6e12, island_size=4)
     assert fields == dataclasses.replace(changed, island_size=4.0)
+    written = catalog.hardware(
+        "h200-sxm", hbm_bw="6 TB/s", inter_bw="400Gbit/s", flops_fp8="2PFLOP/s"
+    )
+    assert (written.hbm_bw, written.inter_bw, written.flops_fp8) == (6e12, 5e10, 2e15)
+    assert written.label == "h200-sxm, hbm_bw=6 TB/s, inter_bw=400Gbit/s, flops_fp8=2PFLOP/s"
     slope = jax.grad(lambda x: 2 * catalog.hardware("h200-sxm", hbm_bw=x).hbm_bw)(6e12)
     assert slope == 2.0
 
@@ -383,7 +388,7 @@ def test_keywords_replace_numbers_of_a_named_accelerator(tmp_path):
         (("h20-sxmm",), {"price_usd_per_hour": -1}, ["did you mean", "price_usd_per_hour"]),
         (("",), {"island_size": 8}, ["unknown accelerator"]),
         (("h200-sxm",), {"extends": "h100-sxm"}, ["extends", "keep one"]),
-        (("h200-sxm",), {"hbm_bw": -1, "intra_bw": "6 TB/s"}, ["hbm_bw: -1", "intra_bw: '6 TB/s'"]),
+        (("h200-sxm",), {"hbm_bw": -1, "intra_bw": "6 Tb/s"}, ["hbm_bw: -1", "intra_bw: '6 Tb/s'"]),
         ((), {"hbm_bw": 6e12}, ["hbm_bw: a field of HardwareSpec", "hbm_bandwidth_tb_per_s"]),
     ],
 )

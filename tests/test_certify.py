@@ -253,8 +253,11 @@ def test_sentences_of_certificates():
     )
     open_ = said(**dense, verdict="undecided", proved=0.25).summary()
     assert "proved for 25 % of the box that the dense twin of q = 3 wins; the rest" in open_
-    nothing = said(**dense, verdict="undecided", proved=0.0).summary()
-    assert nothing.startswith("It is undecided that the dense twin")
+    nothing = said(**dense, verdict="undecided", proved=0.0, largest=0.5).summary()
+    assert nothing.startswith("It is undecided that the dense twin of q = 3 wins, a box 0.5 times")
+    far = dataclasses.replace(own, label=own.label | {"gpus": 4})
+    both = dataclasses.replace(found, certificates=(own, far)).summary()
+    assert "On 2 h100-sxm at 8k it is " in both
     at = {"hbm_bw": 2.5e12, "context": 4096.0}
     limit = {"claim": "bottleneck", "says": "HBM KV", "label": own.label | {"q": 3.0}}
     refuted = said(**limit, verdict="refuted", instead="HBM weights", at=at)

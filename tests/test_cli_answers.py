@@ -50,6 +50,12 @@ def test_ledgers_of_a_design_that_does_not_run_say_so():
     assert "what it would take with 1 sequence if it ran" in text
 
 
+def test_a_batch_that_does_not_fit_is_answered_by_the_one_that_does():
+    flags = ("--hardware", "h100-sxm", "--tp", "4", "--batch", "64")
+    text = said("explain", "llama-3.1-70b", *flags).stdout
+    assert "As many GPUs run it with tensor parallelism over 4 GPUs, 56 users, 34 ms a" in text
+
+
 def test_a_dense_model_is_not_compared_with_a_mixture():
     flags = ("--gpus", "1", "--hardware", "h100-sxm", "--context", "8k")
     assert "MoE" not in said("explore", "llama-3.1-8b", *flags).stdout

@@ -1,9 +1,12 @@
 """The public face: its names, one design by hand, results, and the user's own process."""
 
 import contextlib
+import copy
 import dataclasses
+import inspect
 import json
 import math
+import pickle
 import runpy
 import subprocess
 import sys
@@ -342,6 +345,8 @@ NO_QUESTIONS = {"models", "hardware", "app", "report", "completion"}
 def test_every_verb_is_a_function():
     verbs = {name.replace("-", "_") for name in VERBS} - NO_QUESTIONS
     assert verbs <= set(qs.__all__)
+    # `help` shows what may be given, and not 73 names that are given by default.
+    assert max(len(str(inspect.signature(getattr(qs, name)))) for name in verbs) < 1000
     assert qs.model_names()
     assert qs.hardware_names()
 
@@ -371,10 +376,12 @@ def test_the_example_of_every_question_makes_a_result(name, answers, tmp_path, m
     assert isinstance(found, Result)
     assert len(repr(found).splitlines()) <= 16
     assert found._repr_html_().startswith("<p>")
+    assert repr(pickle.loads(pickle.dumps(found))) == repr(copy.deepcopy(found)) == repr(found)
     assert len(found.frame()) == len(found.rows()) > 0
     data = found.dataset
     for field in (*data.data_vars, *data.coords):
         assert {"units", "long_name"} <= data[field].attrs.keys(), field
+        assert data[field].dtype.kind != "T", field  # texts that xarray's `idxmax` cannot give
     assert {"inputs.json", "sweep.json"} & {file.name for file in found.save(tmp_path / "out")}
     assert found.drawings() or name not in DRAWN
     if found.drawings():
@@ -542,6 +549,7 @@ def test_uncertainty_without_a_twin_tells_the_spread_of_the_optimum():
     low, high = (1e3 * found.rows()[0]["objective"][name] for name in ("p5", "p95"))
     said = f"with uncertain hbm_bw TPOT is {low:.3g} ms (p5) to {high:.3g} ms (p95)."
     assert found.summary() == f"llama-3.1-8b, dense, 1 h100-sxm, context 8,192: {said}"
+    assert "TPOT [s] p50" in repr(found)
 
 
 class _Mixed(Result):

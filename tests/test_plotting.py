@@ -359,6 +359,32 @@ def test_a_single_context_stands_in_the_middle():
     assert math.sqrt(low * high) == pytest.approx(8192)
 
 
+def test_narrow_panels_have_two_ticks_rows_with_room_and_no_certain_chance():
+    """One tick stood on an axis from 17 to 400, and 15 names of rows on each other."""
+    figure, panels = plt.subplots(2, 3, figsize=(12, 6))
+    front = panels[0, 0]
+    plotting.pareto_front(
+        [row("moe", None, ONE, 5e3 / k) | {"tokens_per_s_per_user": k} for k in (17, 60, 400)],
+        front,
+    )
+    figure.canvas.draw()
+    shown = [
+        t for t in front.get_xticks() if 17 <= t <= 400 and front.xaxis.get_major_formatter()(t)
+    ]
+    assert len(shown) >= 2
+    many = [
+        row("moe", None, ONE, 1.0)
+        | {"parameter": f"p{k}", "switch_down": 0.9, "switch_up": 2.0 + k}
+        for k in range(15)
+    ]
+    plotting.stability_intervals(many, panels[0, 1])
+    assert 3 <= len(panels[0, 1].get_yticks()) < 15
+    fan = {q: [q, 1 + q] for q in (0.1, 0.5, 0.9)}
+    plotting.verdict_fan([1024, 8192], fan, panels[0, 2], probability=[0.0, 1.0])
+    assert {"<1 %", ">99 %"} <= {text.get_text() for text in panels[0, 2].texts}
+    plt.close(figure)
+
+
 def test_odd_names_are_written_as_they_are():
     """Each name in each place of a figure: all of them in one picture where it holds several."""
     drawn = [

@@ -58,6 +58,9 @@ def test_1_how_many_gpus_for_200_users():
     room = max(row["users"] for row in qs.explore(problem).rows() if row["is_feasible"])
     assert total >= each
     assert replicas * room > 100
+    asked = {"users": 200, "isl": "32k", "osl": "900-1100", "tpot": 0.033}
+    (varied,) = qs.size(qs.Problem("kimi-k2", "h200-sxm"), **asked).rows()
+    assert f"with `--osl 900-1100` it takes {varied['gpus']:.0f}." in PAGE
 
 
 def test_2_is_an_fp8_cache_worth_it():
@@ -120,7 +123,7 @@ def test_6_prefill_gpus_for_each_decode_gpu():
     text = " ".join(lines)
     assert f"{beside.prefill_gpus_per_decode_gpu:.2g} prefill GPUs for each decode GPU" in text
     pays = beside.tokens_per_s_per_gpu_disaggregated > beside.tokens_per_s_per_gpu_aggregated
-    assert ("disaggregation pays" in text) == pays
+    assert ("; with this split disaggregation pays" in text) == pays
 
 
 def test_7_speculation_at_three_batches():

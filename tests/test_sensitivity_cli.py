@@ -35,7 +35,7 @@ def test_sensitivity_prints_and_writes_its_cells(tmp_path):
     by_name = {(c["variant"], c["parameter"]): c["elasticity"] for c in result["cells"]}
     assert by_name["moe", "q"] == 0 > by_name["dense", "q"]
     assert len(result["uncertainty"]) == 4
-    figures = ["tornado", "stability", "elasticities-moe", "iso-throughput", "verdict-q5"]
+    figures = ["tornado", "stability", "elasticities-moe", "iso-throughput", "verdict"]
     files = [f"{name}.svg" for name in figures]
     files += ["inputs.json", "result.json", "sensitivity.csv", "sensitivity.nc"]
     assert all((tmp_path / name).stat().st_size > 100 for name in files)

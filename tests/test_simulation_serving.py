@@ -241,6 +241,30 @@ def test_one_request_has_no_rate_and_one_token_no_gaps():
     assert "; 0.00 requests/s" not in few
 
 
+@pytest.mark.parametrize(
+    ("load", "is_told"),
+    [
+        ({"users": 4, "osl": 20}, True),
+        ({"users": 4, "osl": "18-22"}, False),
+        ({"users": 4, "osl": 20, "think": "1s"}, False),
+        ({"users": 1, "osl": 20}, False),
+        ({"rate": 1, "osl": 20}, False),
+    ],
+)
+def test_users_who_stay_in_step_are_told(load, is_told):
+    """100 users of Llama 3.1 70B were said to take 64 H100 within 1 s; 16 if lengths vary."""
+    notes = qs.simulate(ONE, Partition(), isl=500, requests=30, **load).cautions()
+    assert ["18-22 for osl" in note for note in notes] == [True] * is_told
+
+
+def test_the_answer_says_which_loads_keep_the_limits():
+    asked = {"isl": 500, "osl": 20, "requests": 60, "tpot": "9ms"}
+    found = qs.simulate(ONE, Partition(), users=[1, 4, 64, 128], **asked)
+    kept, missed = (f"{row['attained']:.0%}" for row in found.rows()[1:3])
+    says = f"{kept} of the requests keep TPOT <= 9 ms at 4 users, {missed} at 64 users."
+    assert found.summary().startswith(f"llama-3.1-8b on 1 h100-sxm: {says}\n")
+
+
 def test_a_long_answer_agrees_with_the_steady_state():
     users, isl, osl = 32, 100, 4000
     seen = outcome(traffic.closed_loop(users, Demand(isl, osl, requests=5 * users)))

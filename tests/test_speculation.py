@@ -132,6 +132,9 @@ def test_gain_against_batch_of_a_mixture_and_its_twin():
     # Once all experts are read anyway, the mixture gains more again.
     assert max(row["gain"] for row in moe) > moe[2]["gain"] > moe[-1]["gain"]
     assert list(found.drawings()) == ["speculation"]
+    both = dataclasses.replace(problem, hardware=["h200-sxm", "b200-sxm"], twins=())
+    title = qs.speculate(both, acceptance=0.85).drawings()["speculation"].keywords["title"]
+    assert title.startswith("deepseek-v3 on 16 h200-sxm at 8k, mtp, 1 draft: ")
     assert found.dataset["gain"].attrs["units"] == "1"
 
 

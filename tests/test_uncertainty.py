@@ -181,8 +181,11 @@ def test_an_uncertain_q_needs_no_twin_of_its_own():
     asked = Problem("mixtral-8x7b", "h100-sxm", gpus=8, context=[8192, 16384])
     found = uncertainty(asked, {"q": normal(5, 1)}, draws=16)
     assert [row["variant"] for row in found.rows()] == ["moe", "moe", "dense", "dense"]
-    assert list(found.drawings()) == ["verdict-q1"]
+    assert list(found.drawings()) == ["verdict"]
+    assert [row["q"] for row in found.rows()] == [None] * 4
+    assert list(found.dataset.variant.values) == ["moe", "dense"]
     assert found.dataset.objective.attrs["units"] == "tokens/s/GPU"
+    assert "tokens/s/GPU p50" in repr(found)
 
 
 def test_an_uncertain_q_has_no_value_in_the_answer_and_no_certain_verdict():

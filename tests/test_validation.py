@@ -654,6 +654,8 @@ def test_measurements_are_a_file_or_a_frame_and_categories_names(tmp_path):
             validate(wrong)
     with pytest.raises(ValueError, match="no records of foo; there are atom_recipe"):
         validate(category="foo")
+    with pytest.raises(ValueError, match="no records of no category; there are atom_recipe"):
+        validate(category="")
 
 
 def test_a_wrong_folder_does_not_empty_the_table(tmp_path, monkeypatch, capsys):

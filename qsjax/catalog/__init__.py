@@ -48,8 +48,8 @@ def hardware(name: str | Path | None = None, **keys: Any) -> HardwareSpec:
     Args:
         name: A name of the catalogue or the path of a .toml file.
         keys: Keys of a .toml file with their values; they replace those of `name`, without which
-            the defaults of a file hold. Beside `name` also fields of `HardwareSpec` in SI units,
-            which may be traced.
+            the defaults of a file hold. Beside `name` also fields of `HardwareSpec`: in SI units,
+            which may be traced, or as texts with a unit.
 
     Raises:
         ValueError: If the name is unknown, or with all problems of the file or the keys.
@@ -58,7 +58,7 @@ def hardware(name: str | Path | None = None, **keys: Any) -> HardwareSpec:
     450000000000.0
     >>> hardware("h100", hbm_bandwidth_tb_per_s=6).hbm_bw
     6000000000000.0
-    >>> hardware("h100", hbm_bw=6e12, intra_latency="2us").intra_latency
+    >>> hardware("h100", hbm_bw="6TB/s", intra_latency="2us").intra_latency
     2e-06
     """
     in_si = facts_of(HardwareSpec).keys() - {*toml_hardware.KEYS} if name else set[str]()

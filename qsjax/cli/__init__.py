@@ -52,6 +52,8 @@ WIDTH = 100  # characters of a line where no terminal says how many it has
 MEANT = {
     **dict.fromkeys(("--model", "-m"), ": the model stands by itself, as in its help"),
     "--gpus": ": `simulate` counts those of its degrees (--tp 8), `size` looks for the number",
+    "--tpot": ": `pareto`, `compare` and `mix` have --max-tpot, `size` and `simulate` --tpot",
+    "--trace": ": `mix` takes the file by itself, `simulate` has --trace",
     "--disaggregated": ": `size --prefill-hardware NAME` has GPUs of their own for prompts",
 }
 EVERY_VERB = {
@@ -117,8 +119,10 @@ class LazyGroup(click.Group):
         for ours, theirs in (("number", "float"), ("whole number", "integer")):
             message = re.sub(rf"not a valid {theirs}( range)?", f"not a {ours}", message)
         verb = error.ctx.info_name if error.ctx is not None else None
+        told = rf"\1; `qsjax {verb}` lists all, `qsjax {verb} show \2` shows one"
+        message = re.sub(r"^(No such command '(.*)')\.$", told, message)
         if isinstance(error, click.NoSuchOption) and error.ctx:
-            meant = MEANT.get(error.option_name, "" if error.possibilities else self._where(error))
+            meant = MEANT.get(error.option_name) or self._where(error)
             return f"{verb} has no {error.option_name}{meant}" if meant else message
         if message.startswith("Got unexpected extra argument") and error.ctx is not None:
             takes = [own.make_metavar(error.ctx) for own in error.ctx.command.params
@@ -132,8 +136,8 @@ class LazyGroup(click.Group):
         context, name = click.get_current_context(), error.option_name
         having = [verb for verb in VERBS if (own := self.get_command(context, verb))
                   and any(name in one.opts for one in own.params)]  # fmt: skip
-        if having:
-            return f"; it is one of {', '.join(having)}"
+        if having or error.possibilities:
+            return f"; it is an option of {', '.join(having)}" * bool(having)
         verb = error.ctx.info_name if error.ctx else ""
         more = " (what an engine takes stands behind its command, after `--`)"
         is_long = verb == "explain" and len(name) > 2

@@ -31,7 +31,7 @@ def command(subjects: tuple[str, ...], **flags: Any) -> Result:
 
     A subject is MODEL[:CHANGES][@ACCELERATOR[:CHANGES]]. A model's changes are q=5 (its dense twin
     at that factor), kv=fp8, weights=fp4, acceptance=0.85 (speculation) and drafts=2; those of an
-    accelerator are its fields (`qsjax hardware show`), as a value or as a factor: hbm_bw=x2. One
+    accelerator are its fields (`qsjax hardware show`), hbm_bw=6TB/s or, twice it, hbm_bw=x2. One
     subject alone is compared over several --hardware, or with its dense twins. Several values of
     --batch are compared one by one.
 

@@ -10,7 +10,7 @@ from qsjax.catalog import gguf, lookup
 from qsjax.cli.options import WHOLE, flag, options
 from qsjax.cost.prefix import Reuse, mean_context
 from qsjax.grid.limits import Limits
-from qsjax.records.conversion import seconds_of_text
+from qsjax.records.conversion import quantity_of_text, seconds_of_text
 from qsjax.records.fields import defaults_of, facts_of
 from qsjax.records.specs import DEGREES, HardwareSpec
 from qsjax.records.units import tokens
@@ -30,7 +30,7 @@ class Duration(click.ParamType[float]):
         is_bare = value.strip()[-1:].isdigit()
         seconds = seconds_of_text(f"{value}s" if is_bare else value)
         if seconds is None:
-            self.fail(f"{value!r} is not a time; write for example 50ms, 0.05s or 800us")
+            self.fail(f"{value!r} is not a time; write for example 800us, 50ms, 2s, 5min or 1h")
         if not 0 < seconds < float("inf"):
             self.fail(f"{value!r} is not allowed; give a time above 0, such as 50ms")
         if is_bare:
@@ -130,8 +130,8 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
     Raises:
         ValueError: the text is not of this form, or a key is not known.
 
-    >>> changes_of("h100-sxm:hbm_bw=x2,intra_latency=2us")
-    ('h100-sxm', {'hbm_bw': 'x2', 'intra_latency': '2us'})
+    >>> changes_of("h100-sxm:hbm_bw=6TB/s,flops_fp8=x2,intra_latency=2us")
+    ('h100-sxm', {'hbm_bw': '6TB/s', 'flops_fp8': 'x2', 'intra_latency': '2us'})
     """
     is_name = lookup.is_model(text) or gguf.is_named(text)  # `qwen3:32b`, `m:latest`
     if allowed is not None and "=" not in text and is_name:
@@ -142,9 +142,10 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
     for part in rest[0].split(",") if rest else ():
         key, mark, value = (x.strip() for x in part.partition("="))
         try:
-            # Only a field of an accelerator may be a time, and no factor is one.
-            seconds = seconds_of_text(value) if allowed is None else None
-            number = float(value.removeprefix("x")) if seconds is None else seconds
+            # Only a field of an accelerator has a unit, and no factor has one.
+            facts = facts_of(HardwareSpec).get(key) if allowed is None else None
+            amount = quantity_of_text(value, facts.unit) if facts else None
+            number = float(value.removeprefix("x")) if amount is None else amount
         except ValueError:
             number = 0.0
         if mark and key and allowed is not None and key not in allowed:
@@ -158,7 +159,7 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
                 + (
                     f"{name}:q=5" + f" or {name}:kv=fp8" * ("kv" in allowed)
                     if allowed
-                    else f"{name}:hbm_bw=x2 (twice as much) or {name}:hbm_bw=4e12 (this much)"
+                    else f"{name}:hbm_bw=x2 (twice as much) or {name}:hbm_bw=4TB/s (this much)"
                 )
             )
         if key in changes:

@@ -440,7 +440,8 @@ def validate(
     if category is not None:
         category = names_of(category)
         known = sorted({str(record["category"]) for record in records})
-        if missing := [name for name in category if name not in known]:
+        missing = [name for name in category or ["no category"] if name not in known]
+        if missing:
             raise ValueError(f"no records of {', '.join(missing)}; there are {', '.join(known)}")
         records = [record for record in records if record["category"] in category]
     first = [

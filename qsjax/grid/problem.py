@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple, ParamSpec, TypeVar, get_args
 
 import numpy as np
@@ -100,7 +99,7 @@ class Accelerator(NamedTuple):
     name: str
     spec: HardwareSpec
     engine: str = ""
-    tuned: Mapping[str, Tuned] = MappingProxyType({})
+    tuned: Mapping[str, Tuned] = {}
 
 
 def variants_of(model: ModelSpec, qs: Sequence[float]) -> list[Variant]:

@@ -281,7 +281,7 @@ def _concatenated(parts: list["xr.Dataset"], name: str, labels: list[str]) -> "x
 
     whole: xr.Dataset = xr.concat(
         parts,
-        pd.Index(labels, name=name),
+        pd.Index(labels, name=name, dtype=object),  # as NumPy and xarray reduce them
         join="outer",
         data_vars="all",
         coords="different",

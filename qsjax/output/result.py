@@ -168,6 +168,8 @@ class Result:
         ]
         is_grid = axes and not table.duplicated(axes).any()
         order = {name: list(dict.fromkeys(table[name])) for name in axes if is_grid}
+        # Texts as objects: xarray reduces them (`idxmax`), and not the texts of pandas 3.
+        table = table.astype(dict.fromkeys(table.select_dtypes("string"), object))
         table = table.set_index(list(order)) if order else table.rename_axis("row")
         data: xr.Dataset = xr.Dataset.from_dataframe(table).sel(order)
         for name, along, parts in split:

@@ -12,6 +12,7 @@ from qsjax.numerics.safe import scalar
 from qsjax.records.rows import grouped
 from qsjax.records.tables import table
 from qsjax.records.units import DIMENSIONS, GIB, HOUR, MS, tokens, with_unit
+from qsjax.records.units import chance as chance
 
 if TYPE_CHECKING:
     from qsjax.grid.problem import Problem
@@ -206,11 +207,12 @@ def length(context: float) -> str:
 def places(contexts: Sequence[float]) -> str:
     """Contexts in words.
 
-    >>> places([8192]), places([1024, 8192, 131072])
-    ('8k', '1k to 128k')
+    >>> places([8192]), places([1024, 8192, 131072]), places([168, 13365])
+    ('8k', '1k to 128k', '168 to 13,365 tokens')
     """
-    low, high = min(contexts), max(contexts)
-    return length(low) if low == high else f"{length(low)} to {length(high)}"
+    low, high = length(min(contexts)), length(max(contexts))
+    first = low.removesuffix(" tokens") if high.endswith(" tokens") else low
+    return low if low == high else f"{first} to {high}"
 
 
 def gap(ratio: float, more: str = "faster", less: str = "slower") -> str:
@@ -375,8 +377,8 @@ def value(amount: float, unit: str, digits: int = 3) -> str:
 
     Prefixes stand before units of hardware alone: nobody counts in ktokens.
 
-    >>> value(8.19e12, "B/s"), value(131072, "tokens"), value(5, "1"), value(0.02, "s")
-    ('8.19 TB/s', '131,072 tokens', '5', '20 ms')
+    >>> value(8.19e12, "B/s"), value(131072, "tokens"), value(1, "sequences"), value(0.02, "s")
+    ('8.19 TB/s', '131,072 tokens', '1 sequence', '20 ms')
     >>> value(3600, "s"), value(12600, "s")
     ('3,600 s', '3.5 h')
     >>> value(2120.4, "tokens/s/GPU"), value(3.3521e12, "B/s", 5)
@@ -387,22 +389,12 @@ def value(amount: float, unit: str, digits: int = 3) -> str:
     if unit == "s":
         return milliseconds(amount) if amount < SECONDS else f"{number(amount)} s"
     if unit in ("tokens", "sequences", "GPUs"):
-        return f"{amount:,.0f} {unit}"
+        return count(amount, unit.removesuffix("s"))
     if unit == "1":
         return f"{amount:,.{digits}g}" if digits > LEAST_DIGITS else number(amount)
     if unit in DIMENSIONS:
         return with_unit(amount, unit, digits)
     return f"{number(amount)} {unit}"
-
-
-def chance(probability: float) -> str:
-    """A probability, which no model knows to be 0 or 1.
-
-    >>> chance(0.001), chance(0.42), chance(0.9993)
-    ('<1 %', '42 %', '>99 %')
-    """
-    percent = 100.0 * probability
-    return "<1 %" if percent < 0.5 else ">99 %" if percent > 99.5 else f"{percent:.0f} %"
 
 
 def metric_name(metric: str) -> str:
@@ -413,7 +405,8 @@ def metric_name(metric: str) -> str:
     """
     if metric == "tpot":
         return "TPOT"
-    name = {"joules_per_token": "joules per token", "max_batch": "batch"}.get(metric)
+    known = {"joules_per_token": "joules per token", "max_batch": "batch", "gpus": "GPUs"}
+    name = known.get(metric)
     is_unit = metric.startswith(("tokens", "usd"))
     return name or (METRICS[metric].unit if is_unit else metric)  # type: ignore[index]  # checked
 

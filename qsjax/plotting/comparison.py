@@ -81,7 +81,7 @@ def sure_leads(
             ax.plot([row["factor"]], [y], MOE.marker, color=MOE.colour, markersize=6,
                     markerfacecolor=MOE.colour if row["is_sure"] else "none",
                     zorder=3)  # fmt: skip
-            style.note(ax, f"{100 * row['chance']:.0f} %", (1.0, y), (-2, 0), va="center",
+            style.note(ax, units.chance(row["chance"]), (1.0, y), (-2, 0), va="center",
                        xycoords=ax.get_yaxis_transform(), ha="right")  # fmt: skip
         y += _LANE
     ax.axvline(1.0, color=style.ink().text, linewidth=1.0, linestyle=(0, (4, 2)), zorder=1)

@@ -33,7 +33,8 @@ def number_axis(*axes: Axis) -> None:
             fine = (1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
             crowded = axis is axis.axes.xaxis and style.is_narrow(axis.axes)
             ends = (20.0, 3.0) if crowded else (300.0, 8.0)
-            steps = fine[sum(span <= end for end in ends)]
+            powers = math.floor(math.log10(high)) - math.ceil(math.log10(low)) + 1
+            steps = fine[max(sum(span <= end for end in ends), int(powers < 2))]
             axis.set_major_locator(LogLocator(subs=steps) if span > _LINEAR else MaxNLocator(5))
             axis.set_minor_formatter(NullFormatter())
         axis.set_major_formatter(FuncFormatter(lambda value, _: quantity(value)))

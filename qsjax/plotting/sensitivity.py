@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from qsjax.plotting import scales, style
 from qsjax.plotting.rows import METRICS
@@ -53,9 +54,7 @@ def tornado(rows: Sequence[Row], ax: Axes | None = None, *, title: str | None = 
         label: look if look == MOE else look._replace(hatch="////")
         for label, look in style.variant_looks(rows).items()
     }
-    most = MOST_ROWS
-    if ax is not None:
-        most = min(most, max(3, int(style.panel_height(ax) * 72 / 8.5 / max(1, len(looks)))))
+    most = style.rows_in(ax, MOST_ROWS, len(looks))
     names = sorted(size, key=lambda name: -size[name])[:most][::-1]
     ax = style.dressed(ax, (7.4, 1.5 + len(names) * (0.16 + 0.17 * len(looks))), "x")
     height = 0.78 / len(looks)
@@ -66,7 +65,9 @@ def tornado(rows: Sequence[Row], ax: Axes | None = None, *, title: str | None = 
             _bar(ax, names.index(row["parameter"]) + offset * height, height, row, looks[label])
     ax.axvline(0, color=style.ink().text, linewidth=1.0)
     style.name_rows(ax, range(len(names)), names)
-    ax.margins(x=0.13)
+    ax.margins(x=0.3 if style.is_narrow(ax) else 0.13)
+    if style.is_narrow(ax):
+        ax.xaxis.set_major_locator(MaxNLocator(5))
     metric = next((row["metric"] for row in rows if row.get("metric")), "throughput")
     style.label(
         ax, title, f"elasticity of {_called(metric)}: % change for 1 % more of the parameter"

@@ -36,9 +36,10 @@ def stability_intervals(
         name: min(_width(row, reach) for row in found)
         for name, found in grouped(rows, lambda row: row["parameter"]).items()
     }
-    names = sorted(widths, key=lambda name: widths[name])[:MOST][::-1]
-    rows = [row for row in rows if row["parameter"] in names]
     looks = style.variant_looks(rows)
+    most = style.rows_in(ax, MOST, len(looks))
+    names = sorted(widths, key=lambda name: widths[name])[:most][::-1]
+    rows = [row for row in rows if row["parameter"] in names]
     kinds = list(dict.fromkeys(row.get("what") or "best partition" for row in rows))
     lanes = [(label, kind) for label in looks for kind in kinds]
     ax = style.dressed(ax, (7.4, 1.6 + len(names) * (0.13 + 0.105 * len(lanes))), "x")

@@ -290,6 +290,16 @@ def sizes(ax: Axes) -> Sizes:
     return Sizes(8.5, 7.5, 6.8, 6.5) if is_narrow(ax) else Sizes()
 
 
+def rows_in(ax: Axes | None, most: int, lanes: int) -> int:
+    """Rows of so many lanes that a panel holds with legible names, at most `most` and at least 3.
+
+    A picture of its own is made as high as its rows need.
+    """
+    if ax is None:
+        return most
+    return min(most, max(3, int(panel_height(ax) * 72 / 8.5 / max(1, lanes))))
+
+
 def is_narrow(ax: Axes) -> bool:
     """Whether a panel is narrow: one of several side by side, or in a small picture."""
     return _cell(ax) < _NARROW

@@ -157,6 +157,6 @@ def _probabilities(
 ) -> None:
     step = max(1, math.ceil(len(contexts) / 8))
     for context, share in list(zip(contexts, probability, strict=True))[::step]:
-        style.note(ax, f"{100 * share:.0f} %", (context, 0.965), size=8, ha="center", va="top",
+        style.note(ax, units.chance(share), (context, 0.965), size=8, ha="center", va="top",
                    xycoords=ax.get_xaxis_transform())  # fmt: skip
     style.note(ax, label, (0.01, 0.915), size=8, xycoords="axes fraction", va="top")

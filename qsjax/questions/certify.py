@@ -17,7 +17,7 @@ from qsjax.grid.problem import Problem, describe, question, variants_of
 from qsjax.grid.proofs import Arena, Claim, Verdict
 from qsjax.grid.solution import cell_labels, design_label
 from qsjax.output import words
-from qsjax.output.labels import axis_value, variant_name
+from qsjax.output.labels import axis_value, variant_name, with_fields
 from qsjax.output.result import Drawing, Result, Row, Table, text
 from qsjax.records import checks
 from qsjax.records.conversion import as_float64, names_of
@@ -104,11 +104,19 @@ class Certificates(Result):
         if not self.certificates:
             return f"Nothing of {describe(self.problem)} runs, so nothing was claimed."
         first = f"It is {_said(self.certificates[0])}."
+        if len(cells := list(dict.fromkeys(map(self._cell, self.certificates)))) > 1:
+            first = f"On {cells[0]} it{first[2:]}"
         where = f"{words.count(len(names), 'number')} around {describe(self.problem)}"
         if len(self.certificates) == 1:
             return f"{first} The box spans {where}."
         claims = words.count(len(self.certificates), "claim")
         return f"Of {claims} about a box of {where}, {self._verdicts()}. {first}"
+
+    def _cell(self, certificate: Certificate) -> str:
+        """The place of a claim: accelerator, GPUs, context, and what else the problem varies."""
+        row, kept = certificate.label, self.problem.stated.kept
+        place = f"{row['gpus']:,.0f} {row['hardware']} at {words.length(row['context'])}"
+        return place + with_fields(row, kept)
 
     def tables(self) -> list[Table]:
         """Every claim, of whom, and what became of it."""
@@ -276,8 +284,14 @@ def _said(cert: Certificate) -> str:
     if cert.proved > 0:
         return (
             f"proved for {100 * cert.proved:.0f} % of the box {_what(cert)}; the rest is undecided"
+            f"{_narrower(cert)}"
         )
-    return f"undecided {_what(cert)}"
+    return f"undecided {_what(cert)}{_narrower(cert)}"
+
+
+def _narrower(cert: Certificate) -> str:
+    """The box of the same proportions that is known to be proved."""
+    return f", a box {cert.largest:.2g} times as wide is proved" if cert.largest > 0 else ""
 
 
 def _check(problem: Problem, claims: Sequence[str], parts: int) -> None:

@@ -605,8 +605,12 @@ def _main_table(rows: Sequence[Row], short: Mapping[str, str], end: str) -> Tabl
 
 
 def _foldable(name: str) -> str:
-    """A name with spaces, where it is long, at which a table may fold it."""
-    return re.sub(r"(?<=[,:])|(?=@)", " ", name) if len(name) > LONG else name
+    """A name with spaces, where it is long, at which a table may fold it.
+
+    >>> _foldable("llama-3.1-70b@h100-sxm:hbm_bw=x2,hbm_bytes=x2, hbm")
+    'llama-3.1-70b @h100-sxm: hbm_bw=x2, hbm_bytes=x2, hbm'
+    """
+    return re.sub(r"(?<=[,:])(?! )|(?=@)", " ", name) if len(name) > LONG else name
 
 
 def _shares(row: Row) -> str:

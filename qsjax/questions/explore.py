@@ -460,6 +460,9 @@ def _difference(
     """How a row stands against another one, and whether that is sure.
 
     `is 3 % slower (within the error)`, `has 5 % more joules per token`.
+
+    >>> _difference({"gpus": 4.0}, {"gpus": 2.0}, "gpus", None)
+    'has 2.0 times as many GPUs'
     """
     be, have = verbs
     ratio = row[objective] / other[objective] if other[objective] else 1.0
@@ -468,6 +471,8 @@ def _difference(
         gap = f"{be} {words.gap(ratio)}"
         return gap if gap.endswith("equally fast") else gap + unsure
     gap, name = words.gap(ratio, "more", "less"), words.metric_name(objective)
+    if name == "GPUs":
+        gap = gap.replace("much", "many").replace("less", "fewer")
     return f"{have} the same {name}" if gap == "equal" else f"{have} {gap} {name}{unsure}"
 
 

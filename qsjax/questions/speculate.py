@@ -48,8 +48,7 @@ class Speculation(Result):
 
     def summary(self) -> str:
         """The gain at the smallest and the largest batch, and where it ends."""
-        lines, stated = list[str](), self.problem.stated
-        place = {"gpus": stated.gpus[0], "context": stated.contexts[0]}
+        lines = list[str]()
         chance = f"if {100 * self.speculation['acceptance']:g} % of the drafts are accepted"
         for rows in self._curves():
             first, last = rows[0], rows[-1]
@@ -62,7 +61,7 @@ class Speculation(Result):
             if len(rows) > 1:
                 at += f", {last['gain']:.2f} at {last['batch']:,.0f}; {end}"
             lines.append(
-                f"{words.cell(first | place)}, {chance}: {at}. "
+                f"{self._where(first)}, {chance}: {at}. "
                 f"Drafts take {drafting} of a step at a batch of {first['batch']:,.0f}."
             )
         if lines and self.speculation["method"] == "mtp":
@@ -87,6 +86,11 @@ class Speculation(Result):
         ]
         return [Table("", heads, cells, 4)]
 
+    def _where(self, row: Row) -> str:
+        """Who drafts where: model or twin, GPUs and context."""
+        stated = self.problem.stated
+        return words.cell(row | {"gpus": stated.gpus[0], "context": stated.contexts[0]})
+
     def _curves(self) -> list[list[Row]]:
         return list(grouped(self.found, lambda row: words.subject(row, counted=False)).values())
 
@@ -105,7 +109,8 @@ class Speculation(Result):
             for said, row in zip(what, (*curve[:1], *curve[1:][-1:]), strict=False)
         ]
         how = f"{self.speculation['method']}, {words.count(self.speculation['drafts'], 'draft')}"
-        title = ": ".join(filter(None, [f"{describe(self.problem)}, {how}", words.joined(ends)]))
+        where = self._where(self.found[0]) if self.found else describe(self.problem)
+        title = ": ".join(filter(None, [f"{where}, {how}", words.joined(ends)]))
         rows = [row | {"curve": words.subject(row, counted=False)} for row in self.found]
         return {"speculation": partial(plotting.speculation_gain, rows, title=title)}
 

@@ -69,7 +69,7 @@ class Decode:
             f"Decode(tpot={float(self.tpot) / MS:.4g} ms, "
             f"{float(self.tokens_per_s_per_gpu):,.1f} tokens/s/GPU, "
             f"{float(self.tokens_per_s_per_user):,.1f} tokens/s/user, "
-            f"batch {float(self.batch):,.0f} of {float(self.max_batch):,.0f})"
+            f"batch {float(self.batch):,.10g} of {float(self.max_batch):,.0f})"
         )
 
 

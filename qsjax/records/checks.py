@@ -24,7 +24,16 @@ from qsjax.records.conversion import (
     names_of,
     read_number,
 )
-from qsjax.records.fields import Facts, Rule, choices_of, facts_of, hint, near, numbers_of
+from qsjax.records.fields import (
+    BATCH,
+    Facts,
+    Rule,
+    choices_of,
+    facts_of,
+    hint,
+    near,
+    numbers_of,
+)
 from qsjax.records.specs import (
     FIELDS,
     KV_MODES,
@@ -458,6 +467,8 @@ def read_axis(name: str, values: Any) -> tuple[Any, str | None]:
         problem = "a traced value is not an axis; give numbers, and trace a field of a record"
     if problem is None and np.ndim(numbers) > 1:
         problem = f"an array of {np.ndim(numbers)} dimensions is not a list; give one of them"
+    if problem is None and name == "batch":  # one of a record may be a mean
+        problem = value_problem(dataclasses.replace(BATCH, whole=True), numbers)
     return (np.empty(0), problem) if problem else (np.atleast_1d(numbers), None)
 
 

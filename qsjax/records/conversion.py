@@ -9,14 +9,14 @@ import numpy as np
 from qsjax.numerics.loading import is_tracer
 from qsjax.numerics.namespace import xp
 from qsjax.records.fields import Facts
-from qsjax.records.units import KIB, MIB, TIMES
+from qsjax.records.units import KIB, MIB, WRITTEN
 
 # A mistyped range shall not fill the memory; axes are shorter by far.
 LONGEST = 1_000_000
 _SUFFIXES = {"k": KIB, "m": MIB}
 # Units of what is counted: only counts may end in k or M.
 _COUNTED = ("1", "tokens", "sequences")
-_TIME = re.compile(r"\s*([0-9.eE+-]+)\s*([a-zA-Z\u00b5]+)\s*")
+_QUANTITY = re.compile(r"\s*([0-9.eE+-]+)\s*([a-zA-Z\u00b5/]+)\s*")
 _SHORT = 60  # characters of a value that a message shows
 # Numbers with commas for thousands: "131,072" is no list, "16,384" seldom one of lengths.
 _LEADING, _GROUPED = re.compile(r",0\d"), re.compile(r"\s*\d{1,3}(?:,\d{3})+\s*")
@@ -56,17 +56,26 @@ def number_of_text(text: str) -> float:
     return float(text) if scale is None else float(text.strip()[:-1]) * scale
 
 
+def quantity_of_text(text: str, unit: str) -> float | None:
+    """What a quantity with its unit is in the unit of a field; None for what is none of its kind.
+
+    >>> quantity_of_text("6 TB/s", "B/s"), quantity_of_text("6 TB/s", "B")
+    (6000000000000.0, None)
+    """
+    match = _QUANTITY.fullmatch(text)
+    try:
+        return float(match[1]) * WRITTEN[unit][match[2].replace("\u00b5", "u")] if match else None
+    except (ValueError, KeyError):
+        return None
+
+
 def seconds_of_text(text: str) -> float | None:
     """The seconds of a time with its unit; None for what is no such time.
 
     >>> seconds_of_text("50 ms"), seconds_of_text("2min"), seconds_of_text("50")
     (0.05, 120.0, None)
     """
-    match = _TIME.fullmatch(text)
-    try:
-        return float(match[1]) * TIMES[match[2].replace("\u00b5", "u")] if match else None
-    except (ValueError, KeyError):
-        return None
+    return quantity_of_text(text, "s")
 
 
 def names_of(given: Iterable[str]) -> list[str]:
@@ -124,12 +133,13 @@ def listed_of_text(text: str) -> list[float | str]:
 
 
 def _of_text(text: str, unit: str) -> float:
-    if unit == "s" and (seconds := seconds_of_text(text)) is not None:
-        return seconds
+    if (number := quantity_of_text(text, unit)) is not None:
+        return number
     try:
         return number_of_text(text) if unit in _COUNTED else float(text)
     except ValueError as error:
-        raise NoNumberError(f"{shown(text)} is not a number") from error
+        units = f" (units: {', '.join(WRITTEN[unit])})" if unit in WRITTEN else ""
+        raise NoNumberError(f"{shown(text)} is not a number{units}") from error
 
 
 def _of_array(value: Any) -> Any:
@@ -160,7 +170,7 @@ def as_float64(value: Any, unit: str = "1") -> Any:
 
     Args:
         value: a number, its text, a list, or an array of any library.
-        unit: of the quantity; texts of counts may end in k or M, those of times in their unit.
+        unit: of the quantity; texts of counts may end in k or M, others in their unit.
 
     Raises:
         NoNumberError: It is no number, or one of a type that cannot hold it.

@@ -122,6 +122,8 @@ def _register_labelled(record: type[Record]) -> type[Record]:
 
 def _shown(name: str, value: Any) -> str:
     """`hbm_bw=6e12`; the name alone where the value is traced or an array."""
+    if isinstance(value, str):
+        return f"{name}={value}"
     if not isinstance(value, numbers.Real):
         return name
     try:

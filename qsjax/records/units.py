@@ -11,6 +11,18 @@ HOUR = 3600.0
 BITS_PER_BYTE = 8
 # Seconds of a unit of time, as people and files write it.
 TIMES = {"ns": 1e-9, "us": US, "ms": MS, "s": 1.0, "min": 60.0, "h": HOUR}
+# Units of other quantities as people write them, by the unit of a field: Gb would be bits.
+WRITTEN: dict[str, dict[str, float]] = {
+    "s": TIMES,
+    "B": {"GB": GB, "GiB": GIB, "MiB": MIB, "TB": TB},
+    "B/s": {"GB/s": GB, "TB/s": TB, "Gbit/s": GB / BITS_PER_BYTE},
+    "FLOP/s": {"TFLOP/s": TFLOP, "PFLOP/s": PFLOP},
+}
+
+
+def _keys(units: dict[str, float]) -> dict[str, float]:
+    """Units as keys of files end in them: `gb_per_s`."""
+    return {unit.lower().replace("/", "_per_"): size for unit, size in units.items()}
 
 
 class Dimension(NamedTuple):
@@ -22,11 +34,9 @@ class Dimension(NamedTuple):
 
 # By the unit of a field.
 DIMENSIONS: dict[str, Dimension] = {
-    "B": Dimension("capacity", {"gb": GB, "gib": GIB, "mib": MIB, "tb": TB}),
-    "B/s": Dimension(
-        "bandwidth", {"gb_per_s": GB, "tb_per_s": TB, "gbit_per_s": GB / BITS_PER_BYTE}
-    ),
-    "FLOP/s": Dimension("compute rate", {"tflop_per_s": TFLOP, "pflop_per_s": PFLOP}),
+    "B": Dimension("capacity", _keys(WRITTEN["B"])),
+    "B/s": Dimension("bandwidth", _keys(WRITTEN["B/s"])),
+    "FLOP/s": Dimension("compute rate", _keys(WRITTEN["FLOP/s"])),
     "s": Dimension("time", {unit: TIMES[unit] for unit in ("us", "ms")}),
     "USD/h": Dimension("price", {"usd_per_hour": 1.0}),
     "W": Dimension("power", {"watts": 1.0}),
@@ -69,6 +79,16 @@ def quantity(value: float, digits: int = 3) -> str:
         if abs(value) >= size * (1 - 0.5 * 10**-digits):
             return f"{value / size:.{digits}g}{prefix}"
     return f"{value:.{digits}g}"
+
+
+def chance(probability: float) -> str:
+    """A probability, which no model knows to be 0 or 1.
+
+    >>> chance(0.001), chance(0.42), chance(0.9993)
+    ('<1 %', '42 %', '>99 %')
+    """
+    percent = 100.0 * probability
+    return "<1 %" if percent < 0.5 else ">99 %" if percent > 99.5 else f"{percent:.0f} %"
 
 
 def with_unit(value: float, unit: str, digits: int = 3) -> str:

@@ -172,8 +172,7 @@ class Architectures(Result):
                 far.setdefault(name, []).append(value)
         if far:
             parts = [
-                f"{name} {min(values):.3g} to {max(values):.3g} (fitted at "
-                f"{law.fitted[name][0]:.3g} to {law.fitted[name][1]:.3g})"
+                f"{name} {_range(values)} (fitted at {_range(law.fitted[name])})"
                 for name, values in far.items()
             ]
             lines.append(f"Extrapolated: {', '.join(parts)}.")
@@ -209,6 +208,20 @@ class Architectures(Result):
         name = self.problem.stated.models[0].name
         title = f"{name}: of equal quality by the {self.law} law, fastest is {where}"
         return {"gains": partial(plotting.architecture_gains, of_cell, title=title)}
+
+
+def _range(values: Sequence[float]) -> str:
+    """The ends of some counts in words, one where they are the same.
+
+    >>> _range([7.9e7, 2.7e9]), _range([1.48e13, 1.48e13])
+    ('79 million to 2.7 billion', '14.8 trillion')
+    """
+    ends = []
+    for end in (min(values), max(values)):
+        large = ((1e12, " trillion"), (1e9, " billion"), (1e6, " million"))
+        size, name = next((one for one in large if end >= one[0]), (1.0, ""))
+        ends.append(f"{end / size:.3g}{name}")
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _repeated(candidates: Sequence[Candidate], problem: Problem) -> list[Candidate]:

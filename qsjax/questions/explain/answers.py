@@ -227,7 +227,9 @@ class Explanation(Result):
     def _would_help(self) -> str:
         best, needs = self.own.best, self.own.needs
         if best is not None:
-            return f"As many GPUs run it with {words.split(case_record(best), self.is_moe)}."
+            row = case_record(best)
+            design = f"{words.split(row, self.is_moe)}, {words.batch_of(row)}"
+            return f"As many GPUs run it with {design}, {words.milliseconds(row['tpot'])} a token."
         return "" if needs is None else _takes(needs, " with another split")
 
     def _prompts(self) -> str:
@@ -246,7 +248,7 @@ class Explanation(Result):
         return (
             f"Requests of {isl} in and {osl} out need {ratio} "
             f"prefill GPU{'' if ratio == '1' else 's'} for each decode GPU; "
-            f"disaggregation {pays}: {words.number(apart)} "
+            f"with this split disaggregation {pays}: {words.number(apart)} "
             f"output tokens/s on each GPU against {words.number(shared)} where the same GPUs do "
             "both."
         )

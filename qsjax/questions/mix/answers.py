@@ -165,7 +165,7 @@ class Mix(Result):
         device = f"{label['hardware']}{with_fields(label, self.problem.stated.kept)}"
         split = words.split(best.design, label["variant"] == "moe")
         sentences = [
-            f"For requests of {words.places([low, high])} on {label['gpus']:,.0f} {device}, "
+            f"For contexts of {words.places([low, high])} on {label['gpus']:,.0f} {device}, "
             f"{label['model']} is fastest with {split}: {words.number(best.rate)} "
             "tokens/s on each GPU.",
             f"A split of its own for each length would make {words.number(best.rate_of_own)}: one "
@@ -187,7 +187,7 @@ class Mix(Result):
 
     def _nothing(self, one: Mixture) -> str:
         missing = [f"{c.context:,.0f}" for c in one.classes if not c.own_design]
-        where = f"requests of {words.joined(missing)} tokens" if missing else "all classes at once"
+        where = f"contexts of {words.joined(missing)} tokens" if missing else "all classes at once"
         limits = words.kept(self.problem)
         where += f" within {limits}" if limits else ""
         return (

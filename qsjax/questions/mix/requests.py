@@ -105,7 +105,8 @@ def requests_of(given: Any) -> list[Request]:
 
     if not isinstance(given, Sequence | np.ndarray):
         raise ValueError(
-            f"requests: {kind_of(given)} was given; give a file, a data frame or a list"
+            f"requests: {kind_of(given)} was given; give a file, a data frame or a list "
+            "of pairs of input and output tokens"
         )
     rows = ((k, partial(request, item)) for k, item in enumerate(given, start=1))
     return sheets.gathered(rows, "requests")

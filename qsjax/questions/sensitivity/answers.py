@@ -120,7 +120,9 @@ class Sensitivity(Result):
         drawings = _slope_drawings(first, self.span)
         context = words.nearest((row["context"] for row in first), FIGURE_CONTEXT)
         drawings["iso-throughput"] = partial(
-            _draw_map, dataclasses.replace(self.problem, context=context)
+            _draw_map,
+            dataclasses.replace(self.problem, context=context),
+            words.cell(rows[0] | {"q": None, "context": context}),
         )
         return drawings | (self.uncertainty.drawings() if self.uncertainty is not None else {})
 
@@ -149,14 +151,15 @@ def _strongest(rows: Sequence[Row], cell: str) -> str:
 
 def _then(what: str) -> str:
     """What follows a switch, in words: `then compute binds`, `then tp=2 dp=4 is best`."""
-    kinds = {"resource": "{} binds", "partition": "{} is best", "winner": "{} is ahead"}
+    kinds = {"resource": "{} binds", "partition": "{} is best", "winner": "the {} is ahead"}
     clauses = []
     for part in what.split(" and "):
         kind, _, to = part.partition(" to ")
         if to == "infeasible":
             clauses.append("nothing runs")
             continue
-        degrees = [degree for degree in to.split(" ") if not degree.endswith(("=1", "=none"))]
+        names = {"moe": "MoE", "dense": "dense twin"}
+        degrees = [names.get(x, x) for x in to.split(" ") if not x.endswith(("=1", "=none"))]
         clauses.append(kinds.get(kind, f"{kind} {{}}").format(" ".join(degrees) or "one GPU"))
     return f"then {words.joined(clauses)}"
 
@@ -238,7 +241,10 @@ def _slope_drawings(rows: list[Row], span: float | None) -> dict[str, Drawing]:
     drawn: dict[str, Drawing] = {}
     contexts = sorted({row["context"] for row in rows})
     context = words.nearest(contexts, FIGURE_CONTEXT)
-    at, model = [row for row in rows if row["context"] == context], rows[0]["model"]
+    at, where = (
+        [row for row in rows if row["context"] == context],
+        words.subject(rows[0] | {"q": None}),
+    )
     title = words.cell(rows[0] | {"q": None, "context": context})
     known = [row for row in at if row["elasticity"] is not None]
     if known:
@@ -258,7 +264,7 @@ def _slope_drawings(rows: list[Row], span: float | None) -> dict[str, Drawing]:
         if len(contexts) > 1 and any(row["elasticity"] for row in bands):
             name = f"elasticities-{label.replace(' ', '-').replace('=', '')}"
             drawn[name] = partial(
-                plotting.elasticity_bands, bands, title=f"{model}, {label}: {_course(bands)}"
+                plotting.elasticity_bands, bands, title=f"{where}, {label}: {_course(bands)}"
             )
     return drawn
 
@@ -297,7 +303,7 @@ def _first_turn(rows: Sequence[Row]) -> str:
     return min(ends)[1]
 
 
-def _draw_map(problem: Problem, ax: Any = None) -> Any:
+def _draw_map(problem: Problem, where: str, ax: Any = None) -> Any:
     from qsjax import plotting
 
     drawn = throughput_map(problem)
@@ -320,7 +326,7 @@ def _draw_map(problem: Problem, ax: Any = None) -> Any:
         ax=ax,
         gradient=(drawn.x_elasticity, drawn.y_elasticity),
         point=drawn.today,
-        title=f"{words.heading(problem)}{says}",
+        title=f"{where}{says}",
     )
 
 
@@ -335,7 +341,7 @@ def _stackable(rows: list[Row]) -> list[Row]:
 @question
 def sensitivity(
     problem: Problem,
-    parameters: Sequence[str] = DEFAULT_PARAMETERS,
+    parameters: Sequence[str] | None = None,
     metrics: Sequence[str] = ("tokens_per_s_per_gpu",),
     rounding: Rounding = "straight_through",
     span: float | None = None,
@@ -349,7 +355,8 @@ def sensitivity(
 
     Args:
         problem: what is asked.
-        parameters: names of continuous fields of any record, `q`, or groups of fields.
+        parameters: names of continuous fields of any record, `q`, or groups of fields; `q`,
+            `context`, and all continuous ones of the accelerator and of bytes if None.
         metrics: names of `METRIC_NAMES`; `speedup` is tokens/s/GPU over the first variant's.
         rounding: `straight_through` (value of the whole batch, slope of the unrounded one),
             `floor` (slope of the whole batch: none between steps), or `relaxed` (fractional
@@ -360,6 +367,7 @@ def sensitivity(
     Raises:
         ValueError: a name is not a parameter or a metric, or is discrete, or a cost has no price.
     """
+    parameters = DEFAULT_PARAMETERS if parameters is None else parameters
     resolve(parameters)
     metrics = names_of(metrics)
     check_metrics(metrics, METRIC_NAMES)
@@ -438,7 +446,7 @@ class Switching(Result):
 
 @question
 def switching(
-    problem: Problem, parameters: Sequence[str] = DEFAULT_PARAMETERS, span: float = SPAN
+    problem: Problem, parameters: Sequence[str] | None = None, span: float = SPAN
 ) -> Switching:
     """Factors on each parameter at which the best design, its bottleneck or the winner changes.
 
@@ -450,6 +458,7 @@ def switching(
     Raises:
         ValueError: a name is not a parameter, or `span` is not above 1.
     """
+    parameters = DEFAULT_PARAMETERS if parameters is None else parameters
     resolve(parameters)
     check_span(span)
     blocks = tuple(switches(solution, parameters, span) for solution in solve_all(problem))

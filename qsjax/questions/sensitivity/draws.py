@@ -22,7 +22,7 @@ from qsjax.grid.solution import cell_labels, joined
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.output import words
 from qsjax.output.labels import cell_name
-from qsjax.output.result import Drawing, Result, Row
+from qsjax.output.result import Drawing, Result, Row, Table
 
 SHOWN = 3  # cells in the first lines
 
@@ -197,6 +197,7 @@ class Uncertainty(Result):
         """One row for each cell: quantiles, probabilities and first-order shares by name."""
         levels = [f"p{100 * level:g}" for level in self.quantiles]
         names, rows = tuple(self.distributions), []
+        drawn = {"q": None} if _draws_q(self.distributions) else {}
         for outcome in self.outcomes:
             named = {
                 "objective": (levels, outcome.throughput),
@@ -205,17 +206,30 @@ class Uncertainty(Result):
                 "first_order_verdict": (names, outcome.first_order_verdict),
             }
             for cell, label in enumerate(outcome.labels):
-                row: Row = label | {
-                    "seed": self.seed,
-                    "p_feasible": float(outcome.p_feasible[cell]),
-                    "p_dense_wins": float(outcome.p_dense_wins[cell]),
-                }
+                row: Row = (
+                    label
+                    | drawn
+                    | {
+                        "seed": self.seed,
+                        "p_feasible": float(outcome.p_feasible[cell]),
+                        "p_dense_wins": float(outcome.p_dense_wins[cell]),
+                    }
+                )
                 row |= {
                     name: dict(zip(keys, x[:, cell].tolist(), strict=True))
                     for name, (keys, x) in named.items()
                 }
                 rows.append(row)
         return rows
+
+    def tables(self) -> list[Table]:
+        """The rows for people: quantiles under the name of the objective, with its unit."""
+        name, unit = words.metric_name(self.problem.objective), METRICS[self.problem.objective].unit
+        head = name if unit in ("1", name) else f"{name} [{unit}]"
+        return [
+            table._replace(heads=[x.replace("objective.", f"{head} ") for x in table.heads])
+            for table in Result.tables(self)
+        ]
 
     def summary(self) -> str:
         """How sure the verdict is in each of the first cells, and what makes it unsure."""
@@ -227,8 +241,7 @@ class Uncertainty(Result):
             causes = row["first_order_verdict"]
             most = max(causes, key=lambda name: causes[name])
             cause = f", most of it from {most}" if len(causes) > 1 else ""
-            drawn = {"q": None} if _draws_q(self.distributions) else {}
-            cell = cell_name(row | drawn, self.problem.stated.kept)
+            cell = cell_name(row, self.problem.stated.kept)
             lines.append(
                 f"{cell}: with uncertain {words.joined(self.distributions)} the dense "
                 f"twin is ahead with a probability of {words.chance(row['p_dense_wins'])}; it is "
@@ -279,7 +292,8 @@ class Uncertainty(Result):
             "p_dense_wins": (dims, outcome.p_dense_wins.reshape(cells.shape)),
         }
         coords: dict[str, Any] = {axis.name: axis.values for axis in cells.axes}
-        coords |= {"variant": [variant.label for variant in cells.variants]}
+        is_drawn = _draws_q(self.distributions)
+        coords |= {"variant": [x.name if is_drawn else x.label for x in cells.variants]}
         coords |= {"quantile": list(self.quantiles), "input": list(self.distributions)}
         return xr.Dataset(data, coords)
 
@@ -301,8 +315,9 @@ class Uncertainty(Result):
             ]
             if len(cells) > 1:
                 shown, chances = [labels[k] for k in cells], outcome.p_dense_wins[cells]
-                of = "" if _draws_q(self.distributions) else f" (q = {q:g})"
-                drawings[f"verdict-q{q:g}"] = partial(
+                is_drawn = _draws_q(self.distributions)
+                of, end = ("", "") if is_drawn else (f" (q = {q:g})", f"-q{q:g}")
+                drawings[f"verdict{end}"] = partial(
                     plotting.verdict_fan,
                     [label["context"] for label in shown],
                     dict(zip(self.quantiles, outcome.speedup[:, cells].tolist(), strict=True)),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +37,9 @@ from qsjax.records import checks
 from qsjax.records.conversion import NoNumberError, as_float64, kind_of
 from qsjax.records.specs import Convention, Partition, Records
 from qsjax.records.units import MS
+
+# Share of the requests that keep their limits, from which on a load counts as served within them.
+MOST_KEPT = 0.95
 
 
 class Load(NamedTuple):
@@ -84,6 +87,29 @@ def _ms(seconds: float) -> str:
     return words.value(seconds, "s") if math.isfinite(seconds) else "-"
 
 
+def told_limits(ttft: float, tpot: float) -> str:
+    """The limits that were given, in words; "" without one.
+
+    >>> told_limits(2.0, 0.05), told_limits(math.inf, math.inf)
+    ('TTFT <= 2 s and TPOT <= 50 ms', '')
+    """
+    limits = {"TTFT": ttft, "TPOT": tpot}
+    given = [f"{n} <= {words.value(x, 's')}" for n, x in limits.items() if math.isfinite(x)]
+    return " and ".join(given)
+
+
+def told_in_step(outcomes: Iterable[Outcome | None]) -> list[str]:
+    """What equal answers do to users who never pause, where any of these have such."""
+    osl = max((one.traffic.output[0] for one in outcomes if one and one.is_in_step), default=0)
+    if not osl:
+        return []
+    return [
+        "Note: all answers are equally long and nobody pauses, so users stay in step, as in a "
+        "benchmark, and their first tokens wait for each other. With lengths that vary, such as "
+        f"{0.9 * osl:.0f}-{1.1 * osl:.0f} for osl, or pauses (think) the answer may differ much."
+    ]
+
+
 def _short(one: Load) -> str:
     """What to give where a deployment still fills while the measured requests come; or ""."""
     (begin, end), took = one.outcome.came, one.outcome.mean("e2e")
@@ -118,6 +144,11 @@ class Simulation(Result):
     def lengths(self) -> list[float]:
         """The longest request [tokens]."""
         return [max(one.outcome.longest for served in self.served for one in served.loads)]
+
+    def cautions(self) -> list[str]:
+        """What else to know before the answer: users who stay in step."""
+        outcomes = (one.outcome for served in self.served for one in served.loads)
+        return [*Result.cautions(self), *told_in_step(outcomes)]
 
     def remarks(self) -> list[str]:
         """Loads that a design does not sustain, and what would; runs that are too short."""
@@ -191,10 +222,11 @@ class Simulation(Result):
         ]
 
     def summary(self) -> str:
-        """What each design does at its lowest and its highest load."""
+        """Where each design keeps its limits, and what it does at its lowest and highest load."""
         lines = []
         for served in self.served:
             ends = sorted(served.loads, key=lambda one: one.load)
+            lines += self._kept(served, ends)
             for one in ends[:1] + ends[1:][-1:]:
                 shares, tpot = one.outcome.shares, one.outcome.mean("tpot")
                 unit = "user" if (one.load, self.unit) == (1.0, "users") else self.unit
@@ -208,6 +240,18 @@ class Simulation(Result):
                     f"decode steps, {shares['idle']:.0%} idle."
                 )
         return "\n".join(lines)
+
+    def _kept(self, served: Served, loads: list[Load]) -> list[str]:
+        """Shares that keep the limits at the highest load that most do, and at the next one."""
+        limits = {name: self.asked[name] for name in ("ttft", "tpot")}
+        if not (told := told_limits(**limits)):
+            return []
+        shares = [one.outcome.attained(**limits) for one in loads]
+        at = max((n for n, share in enumerate(shares) if share >= MOST_KEPT), default=0)
+        places = [f" at {one.load:g} {self.unit}" * (len(loads) > 1) for one in loads]
+        first = f"{shares[at]:.0%} of the requests keep {told}{places[at]}"
+        then = [f", {shares[n]:.0%}{places[n]}" for n in range(at + 1, len(loads))][:1]
+        return [f"{served.name}: {''.join([first, *then])}."]
 
     def record(self) -> Row:
         """Rows, and what each design sustains."""

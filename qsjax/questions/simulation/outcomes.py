@@ -143,6 +143,14 @@ class Outcome:
         keep = self.measured & ((output > 1) | (metric != "tpot"))
         return values[keep], np.ones(int(keep.sum()))
 
+    @property
+    def is_in_step(self) -> bool:
+        """Whether users of a replica ask together for ever: none pauses, all answers are equal."""
+        osl = self.traffic.output
+        return bool(self.traffic.users > 1 and osl[0] > 1 and np.ptp(osl) == 0) and not (
+            self.traffic.think.any()
+        )
+
     def mean(self, metric: str) -> float:
         """Mean of a metric [s]; NaN if no request has it."""
         values, weights = self.latencies(metric)

@@ -35,6 +35,8 @@ from qsjax.questions.simulation.loads import (
     read_demand,
     scheduled,
     scheduler_of,
+    told_in_step,
+    told_limits,
 )
 from qsjax.questions.simulation.outcomes import CUT, Outcome, needed_for, row_of
 from qsjax.questions.simulation.serving import holds, lengths_of, simulate
@@ -231,16 +233,13 @@ def sentences(row: Row, target: Target, *, pool: str = "") -> list[str]:
     A pool of `prefill` makes one token of each prompt.
     """
     title = f"{row['model']} on {row['hardware']}"
-    load = f"{target.rate or 0:g} request{'s' * (target.rate != 1)}/s"
+    often = target.rate or 0.0
+    load = f"{often:{'.3g' if often < 1 else ',g'}} request{'s' * (often != 1)}/s"
     if target.users:
         load = words.count(target.users, "user")
-    given = [
-        f"{name} <= {words.value(limit, 's')}"
-        for name, limit in (("TTFT", target.ttft), ("TPOT", target.tpot))
-        if math.isfinite(limit)
-    ]
+    told = told_limits(target.ttft, target.tpot)
     share = f"{100 * target.quantile:g} % of the requests"
-    limits = f"{' and '.join(given)} for {share}" if given else "no limits"
+    limits = f"{told} for {share}" if told else "no limits"
     if row["gpus"] is None and not row["designs_screened"]:
         return [
             f"{title}: no replica size holds the longest request; shorten it or give larger "
@@ -332,6 +331,10 @@ class Sizing(Result):
     def summary(self) -> str:
         """How many GPUs serve, in which replicas, and what one less would break."""
         return "\n".join(line for row in self.rows() for line in sentences(row, self.target))
+
+    def cautions(self) -> list[str]:
+        """What else to know before the answer: users who stay in step."""
+        return [*Result.cautions(self), *told_in_step(one.outcome for one in self.sized)]
 
     def tables(self) -> list[Table]:
         """Every model on every accelerator, where there are several."""
