@@ -220,9 +220,9 @@ def test_constants_of_an_entry_by_hand():
     for name, value in wanted.items():
         assert getattr(spec, name) == pytest.approx(1e-6 * value, rel=EXACT), name
     assert spec.eff_gemm == pytest.approx(0.606 * served["gemm_peak"], rel=EXACT)
-    # Experts read at 0.877 of the bandwidth and multiply at 0.385 of the peak, in the norm of 1.4.
+    # Experts read at 0.877 of the bandwidth and multiply at 0.322 of the peak, in the norm of 1.4.
     assert spec.eff_weight_read * spec.expert_read_ratio == pytest.approx(0.877, rel=EXACT)
-    assert spec.eff_gemm * spec.expert_gemm_ratio == pytest.approx(0.385, rel=EXACT)
+    assert spec.eff_gemm * spec.expert_gemm_ratio == pytest.approx(0.322, rel=EXACT)
     assert spec.expert_blend == pytest.approx((2 ** (1 / 1.4) - 1) ** 2, rel=EXACT)
     # All-reduces move two-shot bytes at 0.69 of the link.
     assert spec.eff_link * spec.eff_allreduce == pytest.approx(0.69, rel=EXACT)
@@ -240,7 +240,7 @@ def test_every_engine_makes_an_accelerator_that_is_allowed(engine):
 
 def test_kernels_that_served_deployments_know_have_factors_of_their_own():
     served = load_kernels()["served"]
-    formats = Formats(dense="fp8_block", experts="fp8", cache="fp8")
+    formats = Formats(dense="fp8_block", experts="fp8_block", cache="fp8")
     spec = tune(catalog.hardware_entry("h100"), "trtllm", formats, ()).spec
     own = served["gemm_startup"]["trtllm"]["fp8_block"]
     assert spec.gemm_startup == pytest.approx(6.85e-6 * own, rel=EXACT)
@@ -378,9 +378,12 @@ def test_mxfp4_by_its_kernels():
 
 
 def test_which_experts_of_eight_bits_tensorrt_llm_multiplies_by():
-    """By hand: DeepGEMM on Blackwell before 1.2, TRTLLM-Gen since; the same on Hopper."""
+    """By hand: of blocks DeepGEMM on Blackwell before 1.2, TRTLLM-Gen since; the same on Hopper.
+
+    Those with one scale are CUTLASS's on both.
+    """
     served = load_kernels()["served"]
-    formats = Formats(dense="fp8_block", experts="fp8", cache="fp8")
+    formats = Formats(dense="fp8_block", experts="fp8_block", cache="fp8")
     own, newer = served["experts"]["trtllm"]["fp8"], served["newer"]["trtllm"]
 
     def startup(name, release):
@@ -389,6 +392,9 @@ def test_which_experts_of_eight_bits_tensorrt_llm_multiplies_by():
     assert startup("b200", (1, 1)) == pytest.approx(82e-6 * own, rel=EXACT)
     assert startup("b200", (1, 2)) == pytest.approx(25.8e-6 * own * newer, rel=EXACT)
     assert startup("h200", (1, 2)) == pytest.approx(60e-6 * own * newer, rel=EXACT)
+    formats = dataclasses.replace(formats, experts="fp8")
+    assert startup("b200", (1, 1)) == pytest.approx(43.7e-6 * own, rel=EXACT)
+    assert startup("h200", (1, 2)) == pytest.approx(38.4e-6 * own * newer, rel=EXACT)
 
 
 def test_vllm_reduces_on_blackwell_by_the_kernels_of_its_release():
