@@ -203,6 +203,7 @@ def main() -> None:
     asked = parser.parse_args()
     text = TABLE.read_text("utf-8")
     table: Any = load_kernels()["experts"]
+    left = []
     for kernels in KERNELS:
         of = measured(asked.folder, kernels)
         before = table[kernels.generation][kernels.engine][kernels.entry]
@@ -210,7 +211,10 @@ def main() -> None:
         print(kernels.generation, kernels.engine, kernels.entry, len(of.seconds))
         print("  before", summary(before, of))
         print("  after ", summary(after, of), flush=True)
+        left.append(np.abs(errors(after, of)))
         text = written(text, kernels, after) if asked.write else text
+    every = 100.0 * np.concatenate(left)
+    print(f"all {len(every):,}: median {np.median(every):.1f}, 90 % {np.percentile(every, 90):.1f}")
     if asked.write:
         TABLE.write_text(text, "utf-8")
 
