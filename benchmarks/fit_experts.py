@@ -64,9 +64,11 @@ KERNELS = tuple(
     hopper    vllm   bf16         vllm   bfloat16         tritonexperts
     hopper    vllm   fp8          vllm   fp8_block        tritonexperts
     hopper    vllm   int4         vllm   int4_wo          marlinexperts
+    hopper    vllm   mxfp4_triton vllm   w4a16_mxfp4      oaitriton
     hopper    sglang bf16         sglang bfloat16         fused_moe_triton
     hopper    sglang fp8          sglang fp8_block        fused_moe_triton
     hopper    sglang int4         sglang int4_wo          marlin
+    hopper    sglang mxfp4        vllm   w4a16_mxfp4      oaitriton
     hopper    trtllm bf16         trtllm bfloat16         cutlass
     hopper    trtllm fp8          trtllm fp8              cutlass
     hopper    trtllm fp8_block    trtllm fp8_block        cutlass
