@@ -209,7 +209,8 @@ def _tuned(
 ) -> Tuned:
     """The accelerator with the constants of the engine's kernels, and which they are."""
     engine = deployment.engine or ""
-    run_by = experts.kernels or kernels.remarked({"notes": deployment.words}) or ""
+    asked = kernels.remarked({"notes": deployment.words})
+    run_by = experts.kernels or asked or ""
     formats = formats_of(entry, work, is_mxfp4=bool(experts.kernels), kernels=run_by)
     tuned = tune(hardware, engine, formats)
     launches = scalar(tuned.spec.layer_overhead) + experts.launches
@@ -218,6 +219,10 @@ def _tuned(
     if deployment.words and not notes:
         name = NAMES[engine]
         notes = (f"no kernels of {name} are known on {hardware.name}: the catalogue's stand",)
+    is_heeded = experts.kernels or (work.ffn_dtype == "fp4" and asked in ("cutlass", "flashinfer"))
+    backend = deployment.expert_kernels or "auto"
+    if backend.lower() != "auto" and not (asked and is_heeded):
+        notes += (f"not read, though it may change time: the experts' backend {backend}",)
     if work.ffn_dtype == "fp4" and not kernels.has_fp4_units(hardware):
         # Marlin and Triton's kernels dequantise; the units that multiply are those of 16 bits.
         spec = dataclasses.replace(spec, flops_fp4=spec.flops_bf16)

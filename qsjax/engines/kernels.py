@@ -64,10 +64,10 @@ def remarked(record: Mapping[str, Any]) -> Kernels | None:
     notes = str(record.get("notes") or "").lower()
     if re.search(r"vllm_mxfp4_use_marlin ?= ?(1|true)", notes):
         return "marlin"
-    flag = r"\bmoe[-_](?:config\.|runner[-_])?backend[ =]+(?:flashinfer_)?(\w+)"
+    flag = r"\bmoe[-_](?:config\.|runner[-_])?backend[ =]+(?:flashinfer_)?([a-z0-9]+)(?:_kernel)?\b"
     found = re.search(flag, notes)
-    known: tuple[Kernels, ...] = ("cutlass", "marlin", "triton")
-    return next((name for name in known if found is not None and found[1] == name), None)
+    known: dict[str, Kernels] = load_engines()["backends"]
+    return known.get(found[1]) if found else None
 
 
 def name_of(record: Mapping[str, Any], engine: str, hardware: Named) -> Kernels:
