@@ -76,6 +76,29 @@ def test_a_backend_of_the_experts_is_told_where_it_changes_nothing(words, hardwa
 
 
 @pytest.mark.parametrize(
+    ("engine", "model", "hardware"),
+    [
+        ("vllm", "gpt-oss-120b", "h100-sxm"),  # Triton's kernels, which launch more
+        ("trtllm", "gpt-oss-20b", "h200-sxm"),
+        ("vllm", "gpt-oss-120b", "mi300x"),
+        ("sglang", "nvidia/DeepSeek-R1-NVFP4", "b200-sxm"),
+        ("vllm", "nvidia/Qwen3-30B-A3B-NVFP4", "h100-sxm"),
+        ("vllm", "Qwen/Qwen3-30B-A3B-FP8", "h200-sxm"),
+    ],
+)
+def test_a_command_line_and_an_engine_have_the_same_kernels(engine, model, hardware):
+    """Launches and 16-bit units of four-bit weights were those of the command line alone."""
+    program = {"vllm": "vllm serve", "sglang": "sglang serve", "trtllm": "trtllm-serve"}[engine]
+    entry, device = catalog.model_entry(model), catalog.hardware_entry(hardware)
+    command = read(f"{program} {model}")
+    kernels = held(command, entry, device, Partition(), qs.workload(model)).hardware
+    (tuned,) = qs.Problem(model, hardware, engine=engine).stated.accelerators[0].tuned.values()
+    for field in dataclasses.fields(kernels):
+        if not field.name.endswith(("reserve_bytes", "usable_fraction")):  # rules of memory
+            assert getattr(kernels, field.name) == getattr(tuned.spec, field.name), field.name
+
+
+@pytest.mark.parametrize(
     ("changes", "formats"),
     [
         ({}, ("bf16", "bf16", "bf16")),

@@ -8,8 +8,7 @@ from typing import Any, Literal, get_args
 
 from qsjax.engines import releases
 from qsjax.engines.rules import load_engines
-from qsjax.engines.tuning import Named
-from qsjax.numerics.safe import scalar
+from qsjax.engines.tuning import Named, has_fp4_units
 from qsjax.records.units import US
 
 Kernels = Literal["flashinfer", "cutlass", "marlin", "triton"]
@@ -30,11 +29,6 @@ class ExpertKernels:
     across: float
     along: float
     launches: float
-
-
-def has_fp4_units(hardware: Named) -> bool:
-    """Whether the matrix units multiply FP4: their peak is above that of FP8."""
-    return scalar(hardware.spec.flops_fp4) > scalar(hardware.spec.flops_fp8)
 
 
 def _is_default(record: Mapping[str, Any], since: Mapping[str, Any]) -> bool:
@@ -86,7 +80,7 @@ def name_of(record: Mapping[str, Any], engine: str, hardware: Named) -> Kernels:
     said = remarked(record)
     if said is not None:
         return said
-    if has_fp4_units(hardware):
+    if has_fp4_units(hardware.spec):
         return "cutlass" if _asked_for(record, rules["cutlass"]) else "flashinfer"
     rule = rules["triton"]
     is_hopper = hardware.name.startswith(tuple(rule["accelerators"]))
