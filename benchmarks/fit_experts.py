@@ -62,11 +62,11 @@ KERNELS = tuple(
     Kernels(*row.split())
     for row in """
     hopper    vllm   bf16         vllm   bfloat16         tritonexperts
-    hopper    vllm   fp8          vllm   fp8_block        tritonexperts
+    hopper    vllm   fp8_block    vllm   fp8_block        tritonexperts
     hopper    vllm   int4         vllm   int4_wo          marlinexperts
     hopper    vllm   mxfp4_triton vllm   w4a16_mxfp4      oaitriton
     hopper    sglang bf16         sglang bfloat16         fused_moe_triton
-    hopper    sglang fp8          sglang fp8_block        fused_moe_triton
+    hopper    sglang fp8_block    sglang fp8_block        fused_moe_triton
     hopper    sglang int4         sglang int4_wo          marlin
     hopper    sglang mxfp4        vllm   w4a16_mxfp4      oaitriton
     hopper    trtllm bf16         trtllm bfloat16         cutlass
@@ -74,12 +74,12 @@ KERNELS = tuple(
     hopper    trtllm fp8_block    trtllm fp8_block        cutlass
     hopper    trtllm mxfp4_triton trtllm w4a16_mxfp4      moe_torch_flow
     blackwell vllm   bf16         vllm   bfloat16         trtllmbf16
-    blackwell vllm   fp8          vllm   fp8_block        modular
+    blackwell vllm   fp8_block    vllm   fp8_block        modular
     blackwell vllm   int4         vllm   int4_wo          marlinexperts
     blackwell vllm   mxfp4        sglang w4a8_mxfp4_mxfp8 sglang_mxfp4
     blackwell vllm   nvfp4        vllm   nvfp4            trtllmnvfp4expertsmonolithic
     blackwell sglang bf16         sglang bfloat16         fused_moe_triton
-    blackwell sglang fp8          sglang fp8_block        flashinfer_trtllm
+    blackwell sglang fp8_block    sglang fp8_block        flashinfer_trtllm
     blackwell sglang int4         sglang int4_wo          flashinfer_trtllm
     blackwell sglang mxfp4        sglang w4a8_mxfp4_mxfp8 sglang_mxfp4
     blackwell sglang nvfp4        sglang nvfp4            flashinfer_trtllm

@@ -32,6 +32,7 @@ QUANTITIES = {
     "ep": "expert parallelism",
     "expert_parallel": "expert parallelism over all GPUs of a stage",
     "expert_backend": "expert parallelism that the backend sets",
+    "expert_kernels": "kernels of the experts",
     "dp_attention": "attention replicas that share the experts",
     "usable_fraction": "share of the memory, buffers included",
     "static_fraction": "share of the memory for weights and cache",

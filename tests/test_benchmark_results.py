@@ -1212,7 +1212,8 @@ SEPARATE_INFERENCEX = {
         ),
         (
             "# Qwen3\n- **Model:** [Qwen3-32B](https://a.b/c) (dense)\n- **GPU**: 4x NVIDIA H200\n"
-            "- **TP**: 4\n* **Note:** no more\n\n| ISL | OSL | Concurrency | TPOT (ms) |\n"
+            "<table><tr><td>a badge</td></tr></table>\n**Notes:**\n\n- **TP**: `4`\n"
+            "* **Note:** no more\n\n| ISL | OSL | Concurrency | TPOT (ms) |\n"
             "|---|---|---|---|\n| 1024 | 256 | 16 | 12.5 |\n",
             *(0.0125, (4, 1, 1, 1), 16, 1152, ""),
         ),

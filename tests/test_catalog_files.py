@@ -396,3 +396,9 @@ def test_wrong_keywords_of_hardware_are_told_together(name, keys, parts):
     with pytest.raises(ValueError) as error:  # noqa: PT011
         catalog.hardware(*name, **keys)
     assert all(part in str(error.value) for part in parts), error.value
+
+
+def test_experts_read_no_more_than_the_hidden_state(write):
+    wider = MODEL.replace("[shape]", "expert_hidden = 99_999\n[shape]")
+    (problem,) = problems(catalog.model, write(wider))
+    assert "expert_hidden: 99999 is not allowed; give at most" in problem

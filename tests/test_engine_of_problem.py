@@ -12,6 +12,8 @@ from qsjax import catalog
 from qsjax.catalog import toml
 from qsjax.cli import cli
 from qsjax.cost.decode import decode_step
+from qsjax.engines.held import held
+from qsjax.engines.reading import read
 from qsjax.engines.tuning import Formats, tune
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.questions.explain.stated import Asked, stated_by
@@ -46,6 +48,54 @@ def test_a_settings_file_says_which_kernels_multiply_the_experts(tmp_path):
         done = CliRunner().invoke(cli, ["explain", line, "--hardware", "b200", "--context", "8k"])
         assert done.exit_code == 0, done.output
         assert entry in " ".join(done.output.split())
+        assert "not read" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "hardware", "told"),
+    [
+        ("vllm serve nvidia/DeepSeek-R1-NVFP4 -tp 8 --moe-backend flashinfer_cutlass", "b200", ""),
+        ("vllm serve openai/gpt-oss-120b --moe-backend=marlin", "h100", ""),
+        ("sglang serve openai/gpt-oss-120b --moe-runner-backend auto", "b200", ""),
+        ("vllm serve nvidia/DeepSeek-R1-NVFP4 -tp 8 --moe-backend marlin", "b200", "marlin"),
+        ("sglang serve Qwen/Qwen3-30B-A3B-FP8 --moe-runner-backend triton", "h200", "triton"),
+    ],
+)
+def test_a_backend_of_the_experts_is_told_where_it_changes_nothing(words, hardware, told):
+    """All were "not read", also those whose kernels the answer named and counted."""
+    command = read(words)
+    entry = catalog.model_entry(command.model)
+    device = catalog.hardware_entry(hardware)
+    part = Partition(tp=command.tp)
+    notes = held(command, entry, device, part, qs.workload(command.model)).notes
+    said = [one for one in (*command.notes, *notes) if "not read" in one]
+    assert said == (
+        [f"not read, though it may change time: the experts' backend {told}"] * bool(told)
+    )
+    assert not any("fp8_block are known" in one for one in notes)  # all tables of FP8 are of blocks
+
+
+@pytest.mark.parametrize(
+    ("engine", "model", "hardware"),
+    [
+        ("vllm", "gpt-oss-120b", "h100-sxm"),  # Triton's kernels, which launch more
+        ("trtllm", "gpt-oss-20b", "h200-sxm"),
+        ("vllm", "gpt-oss-120b", "mi300x"),
+        ("sglang", "nvidia/DeepSeek-R1-NVFP4", "b200-sxm"),
+        ("vllm", "nvidia/Qwen3-30B-A3B-NVFP4", "h100-sxm"),
+        ("vllm", "Qwen/Qwen3-30B-A3B-FP8", "h200-sxm"),
+    ],
+)
+def test_a_command_line_and_an_engine_have_the_same_kernels(engine, model, hardware):
+    """Launches and 16-bit units of four-bit weights were those of the command line alone."""
+    program = {"vllm": "vllm serve", "sglang": "sglang serve", "trtllm": "trtllm-serve"}[engine]
+    entry, device = catalog.model_entry(model), catalog.hardware_entry(hardware)
+    command = read(f"{program} {model}")
+    kernels = held(command, entry, device, Partition(), qs.workload(model)).hardware
+    (tuned,) = qs.Problem(model, hardware, engine=engine).stated.accelerators[0].tuned.values()
+    for field in dataclasses.fields(kernels):
+        if not field.name.endswith(("reserve_bytes", "usable_fraction")):  # rules of memory
+            assert getattr(kernels, field.name) == getattr(tuned.spec, field.name), field.name
 
 
 @pytest.mark.parametrize(

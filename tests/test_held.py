@@ -18,7 +18,6 @@ from qsjax.cost.laws.sharding import layout
 from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.engines import kernels, memory, read
 from qsjax.engines.held import cache_bytes_per_token, held, padding, scales
-from qsjax.engines.rules import load_kernels
 from qsjax.engines.tuning import Formats, tune
 from qsjax.evidence.measurements import read_case
 from qsjax.records.precision import workload_of
@@ -140,11 +139,11 @@ def test_four_bits_multiply_in_sixteen_where_no_unit_has_four():
 
 
 def test_launches_of_the_kernels_are_counted():
-    served = load_kernels()["served"]
-    own = served["layer"]["vllm"] * 1e-6
+    bf16 = Formats(dense="bf16", experts="mxfp4", cache="bf16")
+    own = tune(H100, "vllm", bf16).spec.expert_startup
     for words, more in (("vllm serve m", 50e-6), ("VLLM_MXFP4_USE_MARLIN=1 vllm serve m", 0.0)):
         found, _ = _held(words, "gpt-oss-20b")
-        assert found.hardware.layer_overhead == pytest.approx(own + more)
+        assert found.hardware.expert_startup == pytest.approx(own + more)
 
 
 def test_a_command_line_takes_the_kernels_of_its_engine_and_says_which():

@@ -339,17 +339,22 @@ def test_older_layers_of_quantised_weights_on_amd(name, since):
 
 
 def test_experts_of_four_bits_multiply_in_sixteen_without_units():
-    """By hand: half the peak of FP8 on CDNA3; CDNA4 multiplies FP4."""
+    """By hand: half the peak of FP8 on CDNA3 and Hopper; CDNA4 multiplies FP4."""
     ratio = load_kernels()["served"]["amd"]["expert_gemm"]
 
     def found(name, experts):
         formats = dataclasses.replace(BF16, experts=experts)
         spec = tune(catalog.hardware_entry(name), "vllm", formats).spec
-        return spec.expert_gemm_ratio * spec.flops_fp4
+        return spec.expert_gemm_ratio * (spec.flops_fp8 if experts == "fp8" else spec.flops_fp4)
 
     assert found("mi300x", "mxfp4") == pytest.approx(ratio * 1307.4e12, rel=EXACT)
     assert found("mi355x", "mxfp4") == pytest.approx(ratio * 10e15, rel=EXACT)
     assert found("mi300x", "fp8") == pytest.approx(ratio * 2614.9e12, rel=EXACT)
+    hopper = Formats(dense="bf16", experts="mxfp4_triton", cache="bf16")
+    spec = tune(catalog.hardware_entry("h100-sxm"), "trtllm", hopper).spec
+    share = load_kernels()["experts"]["hopper"]["trtllm"]["mxfp4_triton"][2]
+    of_units = share * spec.flops_bf16
+    assert spec.eff_gemm * spec.expert_gemm_ratio * spec.flops_fp4 == pytest.approx(of_units)
 
 
 @pytest.mark.parametrize(

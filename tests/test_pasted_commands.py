@@ -402,6 +402,8 @@ COATS = {
     "'extraArgs={--tensor-parallel-size,4,--max-model-len=8192}'",
     "a file of variables": '# of Compose\nMODEL_NAME=org/m\nTENSOR_PARALLEL_SIZE=4\nHF_TOKEN="a"\n'
     "MAX_MODEL_LEN=8192 # tokens\n",
+    "a file of variables with the name for clients": "MODEL=org/m\nMODEL_NAME=mine\nTP=4\n"
+    "TENSOR_PARALLEL_SIZE=4\nMAX_MODEL_LEN=8192\n",
     "a file of variables that name vLLM": "export VLLM_MODEL=org/m\nVLLM_TENSOR_PARALLEL_SIZE=4\n\n"
     "VLLM_MAX_MODEL_LEN=8192",
     "a ConfigMap": "kind: ConfigMap\nmetadata:\n  name: c\ndata:\n  MODEL: org/m\n  TP: '4'\n---\n"

@@ -698,6 +698,7 @@ OSS = {
         ({"notes": "VLLM_MXFP4_USE_MARLIN=1 vllm serve"}, "marlin"),
         ({"notes": "VLLM_MXFP4_USE_MARLIN=0 vllm serve"}, "triton"),
         ({"notes": "--moe-backend marlin"}, "marlin"),
+        ({"notes": "--moe-runner-backend triton_kernel", "engine": "sglang"}, "triton"),
         ({"notes": "--moe-backend triton", "engine": "vllm 0.11.0"}, "triton"),
         ({"notes": "VLLM_MXFP4_USE_MARLIN=1", "expert_kernels": "triton"}, "triton"),
         ({"source": "https://github.com/SemiAnalysisAI/InferenceX/issues/828"}, "marlin"),

@@ -1,6 +1,7 @@
 """Models from TOML: `[shape]` holds the fields of `ModelSpec`, the rest describes the model."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -144,6 +145,9 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
         "note": texts["note"],
         "deviations": _deviations(document),
     }
+    narrow, hidden = details["expert_hidden"], shape.get("hidden", math.inf)
+    if narrow > hidden:
+        complain(document, "expert_hidden", f"{narrow} is not allowed; give at most {hidden:g}")
     raise_problems(document)
     spec = ModelSpec(**shape, precision=precision_of(stored), label=name)
     return ModelEntry(name=name, spec=spec, **details, **dataclasses.asdict(stored))

@@ -33,6 +33,7 @@ class Deployment:
         drafter: who drafts, a method of `cost.speculation`; None without speculation.
         verified: tokens of each sequence that a step runs.
         model: name or path of the model.
+        expert_kernels: what multiplies the experts, as the engine calls it.
         engine: whose command line it is.
         words: the command line itself, with the words of a settings file: these tell the kernels.
         notes: what the flags mean differently here, one sentence each.
@@ -61,6 +62,7 @@ class Deployment:
     drafter: str | None = None
     verified: float | None = None
     model: str | None = None
+    expert_kernels: str | None = None
     engine: str | None = None
     words: str = ""
     notes: tuple[str, ...] = ()

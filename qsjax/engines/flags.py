@@ -183,7 +183,7 @@ def _value(name: str, flag: str, text: str) -> Any:
             known = ", ".join(allowed[name])
             raise ValueError(f"{flag}: {text!r} is not modelled; known: {known}")
         return text.lower() if name == "quantization" else float(allowed[name][text.lower()])
-    if name in ("model", "draft_model", "expert_backend", "dtype"):
+    if name in ("model", "draft_model", "expert_backend", "expert_kernels", "dtype"):
         return text
     if name == "drafter":
         return text.lower()

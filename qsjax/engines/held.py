@@ -13,7 +13,7 @@ from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.precision import expert_width
 from qsjax.engines.rules import load_engines, refuses
-from qsjax.engines.tuning import Balance, Tuned, formats_of, tune
+from qsjax.engines.tuning import Balance, Tuned, formats_of, has_fp4_units, tune
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
@@ -56,7 +56,7 @@ def own_cache(engine: str, model: ModelSpec, hardware: HardwareEntry) -> float |
     if has_entries(model) and engine in ("vllm", "sglang"):
         return 1.0
     if is_sparse(model) and load_engines().get(engine, {}).get("fp8_sparse_cache_with_fp4_units"):
-        return 1.0 if kernels.has_fp4_units(hardware) else 2.0
+        return 1.0 if has_fp4_units(hardware.spec) else 2.0
     return None
 
 
@@ -145,13 +145,12 @@ def _experts(
         return _Experts(own)
     rule = kernels.kernels_of({"notes": deployment.words}, deployment.engine or "", hardware)
     factor = padding(entry, rule, part)
-    share = 1.0 - scalar(model.dense_layers) / scalar(model.layers)
     note = f"the experts' kernels are those of {rule.name}"
     if factor > 1:
         note += f", which pad MXFP4 weights by {100 * (factor - 1):.1f} %"
     if rule.launches:
         note += f" and take {rule.launches / US:.0f} us more in a layer"
-    return _Experts(own * factor, rule.launches * share, rule.name, (note,))
+    return _Experts(own * factor, rule.launches, rule.name, (note,))
 
 
 def _facts(deployment: Deployment) -> dict[str, float]:
@@ -209,16 +208,19 @@ def _tuned(
 ) -> Tuned:
     """The accelerator with the constants of the engine's kernels, and which they are."""
     engine = deployment.engine or ""
-    run_by = experts.kernels or kernels.remarked({"notes": deployment.words}) or ""
+    asked = kernels.remarked({"notes": deployment.words})
+    run_by = experts.kernels or asked or ""
     formats = formats_of(entry, work, is_mxfp4=bool(experts.kernels), kernels=run_by)
-    tuned = tune(hardware, engine, formats)
-    launches = scalar(tuned.spec.layer_overhead) + experts.launches
-    spec = dataclasses.replace(tuned.spec, layer_overhead=launches)
-    notes = tuned.notes
+    tuned = tune(hardware, engine, formats, launches=experts.launches)
+    spec, notes = tuned.spec, tuned.notes
     if deployment.words and not notes:
         name = NAMES[engine]
         notes = (f"no kernels of {name} are known on {hardware.name}: the catalogue's stand",)
-    if work.ffn_dtype == "fp4" and not kernels.has_fp4_units(hardware):
+    is_heeded = experts.kernels or (work.ffn_dtype == "fp4" and asked in ("cutlass", "flashinfer"))
+    backend = deployment.expert_kernels or "auto"
+    if backend.lower() != "auto" and not (asked and is_heeded):
+        notes += (f"not read, though it may change time: the experts' backend {backend}",)
+    if work.ffn_dtype == "fp4" and not has_fp4_units(hardware.spec):
         # Marlin and Triton's kernels dequantise; the units that multiply are those of 16 bits.
         spec = dataclasses.replace(spec, flops_fp4=spec.flops_bf16)
         notes += (f"{hardware.name} has no units of four bits: the weights multiply in 16 bits",)

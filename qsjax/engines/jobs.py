@@ -56,7 +56,7 @@ _RUNPOD = re.compile(r"runpod/worker-v1-vllm|worker-vllm")
 _ENGINE_ARG = re.compile(
     r"""\b([A-Z][A-Z_]{3,})['"]?[ \t]*(?:[:=]|\n[ \t]*value:)[ \t]*(['"]?)([^\s'",]+)\2"""
 )
-# Options of AWS's containers for large models, in serving.properties or as variables, . Source:
+# Options of AWS's containers for large models, in serving.properties or as variables:
 # https://docs.djl.ai/master/docs/serving/serving/docs/lmi
 _OPTION = re.compile(
     r"""\b(?:option\.|OPTION_|(?=(?:TENSOR|PIPELINE)_PARALLEL_DEGREE))(\w+)['"]?[ \t]*[:=]"""
@@ -125,7 +125,8 @@ def served(
         renamed: settings that are called otherwise than the flag.
         more: further words.
     """
-    named = {renamed.get(name, name): value for name, value in told.items()}
+    # A flag's own name holds: MODEL_NAME beside MODEL is what clients call the model.
+    named = {renamed.get(x, x): value for x, value in told.items() if renamed.get(x) not in told}
     model = named.get("model") or named.get("model-path") or ""
     known = spelled(engine) - {"model", "model-path"}
     flags = [x for name, value in named.items() if name in known for x in as_flag(name, value)]

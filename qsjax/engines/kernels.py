@@ -8,8 +8,7 @@ from typing import Any, Literal, get_args
 
 from qsjax.engines import releases
 from qsjax.engines.rules import load_engines
-from qsjax.engines.tuning import Named
-from qsjax.numerics.safe import scalar
+from qsjax.engines.tuning import Named, has_fp4_units
 from qsjax.records.units import US
 
 Kernels = Literal["flashinfer", "cutlass", "marlin", "triton"]
@@ -30,11 +29,6 @@ class ExpertKernels:
     across: float
     along: float
     launches: float
-
-
-def has_fp4_units(hardware: Named) -> bool:
-    """Whether the matrix units multiply FP4: their peak is above that of FP8."""
-    return scalar(hardware.spec.flops_fp4) > scalar(hardware.spec.flops_fp8)
 
 
 def _is_default(record: Mapping[str, Any], since: Mapping[str, Any]) -> bool:
@@ -64,10 +58,10 @@ def remarked(record: Mapping[str, Any]) -> Kernels | None:
     notes = str(record.get("notes") or "").lower()
     if re.search(r"vllm_mxfp4_use_marlin ?= ?(1|true)", notes):
         return "marlin"
-    flag = r"\bmoe[-_](?:config\.|runner[-_])?backend[ =]+(?:flashinfer_)?(\w+)"
+    flag = r"\bmoe[-_](?:config\.|runner[-_])?backend[ =]+(?:flashinfer_)?([a-z0-9]+)(?:_kernel)?\b"
     found = re.search(flag, notes)
-    known: tuple[Kernels, ...] = ("cutlass", "marlin", "triton")
-    return next((name for name in known if found is not None and found[1] == name), None)
+    known: dict[str, Kernels] = load_engines()["backends"]
+    return known.get(found[1]) if found else None
 
 
 def name_of(record: Mapping[str, Any], engine: str, hardware: Named) -> Kernels:
@@ -86,7 +80,7 @@ def name_of(record: Mapping[str, Any], engine: str, hardware: Named) -> Kernels:
     said = remarked(record)
     if said is not None:
         return said
-    if has_fp4_units(hardware):
+    if has_fp4_units(hardware.spec):
         return "cutlass" if _asked_for(record, rules["cutlass"]) else "flashinfer"
     rule = rules["triton"]
     is_hopper = hardware.name.startswith(tuple(rule["accelerators"]))

@@ -331,6 +331,7 @@ def read(
         weights=(rules["dtype_of_weights"] | rules["loaders"]).get(named) or None,
         loader=named or None,
         model=said.get("model"),
+        expert_kernels=said.get("expert_kernels"),
         engine=engine,
         words=" ".join([*([flags] if isinstance(flags, str) else flags), *parsed.settings]),
         notes=tuple(notes),

@@ -198,9 +198,12 @@ def fields(
     """
     kernels = load_kernels()
     served = served or kernels["served"]
+    # Kernels widen weights of four bits to 16 where no units multiply them.
+    units = {} if has_fp4_units(spec) else {"flops_fp4": scalar(spec.flops_bf16)}
     if not entries.has_tables:
-        return {**_allreduce_fields(entries), **_amd_fields(entries, spec, served)}
+        return {**units, **_allreduce_fields(entries), **_amd_fields(entries, served)}
     return {
+        **units,
         **_dense_fields(entries, served),
         **_expert_fields(entries, served, scalar(spec.hbm_bw)),
         **_attention_fields(entries, served),
@@ -210,13 +213,24 @@ def fields(
 
 
 def tune(
-    entry: Named, engine: str, formats: Formats, release: tuple[int, ...] | None = None
+    entry: Named,
+    engine: str,
+    formats: Formats,
+    release: tuple[int, ...] | None = None,
+    launches: float = 0.0,
 ) -> Tuned:
-    """The accelerator as the kernels of an engine use it; arguments as in `find`."""
+    """The accelerator as the kernels of an engine use it.
+
+    Arguments as in `find`; `launches` of a layer with experts are beyond those of the table [s].
+    """
     found = find(entry.name, engine, formats, release)
+    changes: dict[str, Any] = {} if found is None else fields(found, entry.spec)
+    if launches:
+        own = changes.get("expert_startup", scalar(entry.spec.expert_startup))
+        changes["expert_startup"] = own + launches
+    spec = dataclasses.replace(entry.spec, **changes)
     if found is None:
-        return Tuned(spec=entry.spec)
-    changes: dict[str, Any] = fields(found, entry.spec)
+        return Tuned(spec=spec)
     asked = [(engine, found.engine)]
     asked += [(formats.dense, found.formats.dense), (formats.experts, found.formats.experts)]
     stand_ins = [
@@ -225,7 +239,7 @@ def tune(
         if name != used
     ]
     return Tuned(
-        spec=dataclasses.replace(entry.spec, **changes),
+        spec=spec,
         entries=found,
         expert_balance="skewed",
         notes=(f"constants of the kernels: {found}", *stand_ins),
@@ -237,9 +251,7 @@ def _share(entries: Entries, served: Mapping[str, Any]) -> float:
     return float(served["newer"].get(entries.engine, 1.0)) if entries.is_newer else 1.0
 
 
-def _amd_fields(
-    entries: Entries, spec: HardwareSpec, served: Mapping[str, Any]
-) -> dict[str, float]:
+def _amd_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]:
     """What an engine makes of an accelerator of AMD, without kernel tables."""
     amd, formats = served["amd"], entries.formats
     is_quantised = (formats.dense, formats.experts) != ("bf16", "bf16")
@@ -251,7 +263,7 @@ def _amd_fields(
     fields = {
         "eff_weight_read": amd["read"],
         "eff_gemm": scalar(defaults_of(HardwareSpec)["eff_gemm"]),
-        "expert_gemm_ratio": amd["expert_gemm"] * _widened(formats.experts, spec),
+        "expert_gemm_ratio": amd["expert_gemm"],
         "expert_blend": 1.0,
         "expert_overhead": 0.0,
         "layer_overhead": layer * US,
@@ -261,12 +273,9 @@ def _amd_fields(
     return fields
 
 
-def _widened(experts: str, spec: HardwareSpec) -> float:
-    """Rate of experts in FP4 over the peak of their format [1]: that of 16 bits without units."""
-    is_widened = experts.startswith(("mxfp4", "nvfp4")) and scalar(spec.flops_fp4) <= scalar(
-        spec.flops_fp8
-    )
-    return scalar(spec.flops_bf16) / scalar(spec.flops_fp4) if is_widened else 1.0
+def has_fp4_units(spec: HardwareSpec) -> bool:
+    """Whether the matrix units multiply FP4: their peak is above that of FP8."""
+    return scalar(spec.flops_fp4) > scalar(spec.flops_fp8)
 
 
 def _own(table: Mapping[str, Any], entries: Entries) -> Mapping[str, Any]:

@@ -19,8 +19,8 @@ from qsjax.cost.metrics import economy_of as economy_of_hardware
 from qsjax.cost.prefix import mean_context
 from qsjax.engines.command_line import engine_named
 from qsjax.engines.flags import ENGINES
-from qsjax.engines.kernels import name_of as kernel_name
-from qsjax.engines.tuning import Formats, Tuned, formats_of, tune
+from qsjax.engines.kernels import kernels_of
+from qsjax.engines.tuning import Tuned, formats_of, tune
 from qsjax.grid.axes import PARTITION_AXES, STACKED
 from qsjax.grid.entry import entry
 from qsjax.grid.limits import LIMITS, RISING, Limits, check_limits, is_given
@@ -280,14 +280,16 @@ def served_by(engine: str, models: Sequence[Served], device: Accelerator) -> Acc
         return device
     if problem := checks.choice_problem(engine, ENGINES):
         raise ValueError(f"engine: {problem}")
-    tuned = {model.name: tune(device, engine, _formats(engine, model, device)) for model in models}
+    tuned = {model.name: _tuned(engine, model, device) for model in models}
     return device._replace(engine=engine, tuned=tuned)
 
 
-def _formats(engine: str, model: Served, device: Accelerator) -> Formats:
+def _tuned(engine: str, model: Served, device: Accelerator) -> Tuned:
     is_mxfp4 = scalar(model.workload.bytes_ffn_weight) == MXFP4 and model.spec.is_moe
-    kernels = kernel_name({}, engine, device) if is_mxfp4 else ""
-    return formats_of(model, model.workload, is_mxfp4=is_mxfp4, kernels=kernels)
+    rule = kernels_of({}, engine, device) if is_mxfp4 else None
+    name, launches = (rule.name, rule.launches) if rule else ("", 0.0)
+    formats = formats_of(model, model.workload, is_mxfp4=is_mxfp4, kernels=name)
+    return tune(device, engine, formats, launches=launches)
 
 
 TRACED = (

@@ -209,7 +209,7 @@ def _kernel(record: Mapping[str, Any], hardware: HardwareEntry) -> tuple[Part, O
         ep = float(record.get("ep") or 1.0)
         work = Workload(context=1.0, batch=_batch(record))
         one = _deployment(model, name, hardware, Partition(ep=ep, dp=ep), work)
-        one = _alone(one, LIBRARIES, Formats(dense="fp8_block", experts="fp8", cache="bf16"))
+        one = _alone(one, LIBRARIES, Formats(dense="fp8_block", experts="fp8_block", cache="bf16"))
         # Two dense products: nothing is routed, permuted or quantised.
         spec = dataclasses.replace(one.hardware, expert_read_ratio=1.0, expert_gemm_ratio=1.0)
         return "experts", dataclasses.replace(one, hardware=spec)

@@ -100,7 +100,7 @@ _SAID = re.compile(r"(?m)^[ \t#]*([A-Za-z][^:\n]*?)[ \t]*:[ \t]+(\S.*?)[ \t]*$")
 # The same in a document, whose writers set the names in bold: `- **Model:** Qwen3-32B (dense)`.
 _BOLD = re.compile(
     r"(?m)^[ \t]*(?:[-*+][ \t]+)?(?:\*\*|__)([A-Za-z][\w ]*?)(?::(?:\*\*|__)|(?:\*\*|__)[ \t]*:)"
-    r"[ \t]*\W*(\w[^\n(]*?)[`\]*_]*[ \t]*(?:\(.*)?$"
+    r"[^\w\n]*(\w[^\n(]*)"
 )
 # The line that begins a result of vLLM's and SGLang's, and the one that ends it.
 _TITLE = re.compile(r"(?m)^.*Serving Benchmark Result.*$")
@@ -128,7 +128,7 @@ def own_lines(text: str) -> dict[str, str]:
     own = {name: said for name, said in _SAID.findall(text) if name in (*OWN, *LENGTHS)}
     told: dict[str, set[str]] = {}
     for name, said in _BOLD.findall(text):
-        told.setdefault(known_of(name)[0], set()).add(said)
+        told.setdefault(known_of(name)[0], set()).add(said.rstrip("`]*_ \t"))
     return {name: min(x) for name, x in told.items() if name in OWN and len(x) == 1} | own
 
 
@@ -307,7 +307,7 @@ def refuse(text: str) -> None:
             f"the table that {drawn[1]} prints, without its concurrency; give its "
             "profile_export JSON, or the CSV beside it"
         )
-    if re.search(r"(?mi)^[ \t]*<(?:!doctype|html|head|body|table)\b", text):
+    if re.search(r"(?mi)^[ \t]*<(?:!doctype|html|head|body)\b|\A\s*<table\b", text):
         raise ValueError(f"a page of HTML; give the JSON beside it, or {_INSTEAD}")
 
 
