@@ -183,8 +183,8 @@ nine tenths of InfiniBand (`eff_link` is 0.75 of both), and perplexity's take fo
 start.
 
 Not among the records are tables of the routed experts on one GPU (H100, H200 and B200, all that
-AIConfigurator ships of vLLM, SGLang and TensorRT-LLM under skewed routing): 46,676 times, of which
-the laws are 13.5 % off in the median, 53 % at the 90th percentile, where a rank has slivers of
+AIConfigurator ships of vLLM, SGLang and TensorRT-LLM under skewed routing): 47,972 times, of which
+the laws are 13.6 % off in the median, 53 % at the 90th percentile, where a rank has slivers of
 experts (`python -m benchmarks.fit_experts`, which fits their shares of the peak).
 """
 
