@@ -12,7 +12,7 @@ import numpy as np
 from qsjax.cost.metrics import Objective
 from qsjax.grid.batches import ladder
 from qsjax.grid.cells import concatenated, take
-from qsjax.grid.limits import Limits, is_given
+from qsjax.grid.limits import Limits, given_limits
 from qsjax.grid.pairs import Candidates, RowBest, groups, judged_at
 from qsjax.grid.scoring import tolerance
 
@@ -22,8 +22,8 @@ SLACK = 1.0 - 4.0 * tolerance(np.dtype(float))
 
 def is_bounded(limits: Limits, objective: Objective) -> bool:
     """Whether bounds hold: tokens/s/GPU are asked for, and no limit falls with the batch."""
-    is_falling = any(is_given(limits, name) for name in ("max_usd", "max_joules"))
-    return objective == "tokens_per_s_per_gpu" and not is_falling
+    falling = {"max_usd", "max_joules"}
+    return objective == "tokens_per_s_per_gpu" and falling.isdisjoint(given_limits(limits))
 
 
 class _Ranges(NamedTuple):

@@ -16,7 +16,7 @@ from qsjax.cost.decode import decode_step
 from qsjax.cost.ledger import resource_times, time_ledger
 from qsjax.cost.metrics import Economy, Objective, metric_value
 from qsjax.grid.cells import Cells, Designs, Winners, as_rows, numbers_at, placed, step_of, take
-from qsjax.grid.limits import LIMITS, Limits, is_given, violations
+from qsjax.grid.limits import Limits, given_limits, violations
 from qsjax.grid.parameters import Inputs, Parameter, members_of, write
 from qsjax.numerics import trees
 from qsjax.numerics.intervals import (
@@ -199,7 +199,7 @@ class Judge:
         self.economy = numbers_at(cells.economy, cell)
         self.options: dict[str, Any] = {
             "metric": cells.objective,
-            "is_limited": any(is_given(cells.limits, name) for name in LIMITS),
+            "is_limited": bool(given_limits(cells.limits)),
             "resource": resource,
         }
 
