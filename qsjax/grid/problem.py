@@ -754,28 +754,28 @@ def economy_of(problem: Problem, device: Accelerator) -> Economy:
     return economy_of_hardware(device.spec, **named)
 
 
-def listed(values: Sequence[float]) -> str:
-    """Numbers in words: all of a few, the ends of many.
+def listed(
+    values: Sequence[Any], told: Callable[[Any], str] = lambda value: f"{value:,.10g}"
+) -> str:
+    """Numbers in words, each as it is `told`: all of a few, the ends of many.
 
     >>> listed([1024, 2048, 4096, 8192])
     '1,024 to 8,192'
     """
     if len(values) > LISTED:
-        return f"{min(values):,.10g} to {max(values):,.10g}"
-    return ", ".join(f"{value:,.10g}" for value in values)
+        return f"{told(min(values))} to {told(max(values))}"
+    return ", ".join(map(told, values))
 
 
 def _lengths(contexts: Sequence[float]) -> str:
     """Contexts as `listed`, multiples of 1,024 in k."""
     if any(context % 1024 for context in contexts):
         return f"{listed(contexts)} tokens"
-    names = [tokens(context) for context in contexts]
-    return ", ".join(names) if len(names) <= LISTED else f"{names[0]} to {names[-1]}"
+    return listed(contexts, tokens)
 
 
 def _axis_values(name: str, values: Sequence[Any]) -> str:
-    """Values of an axis with their unit: all of a few, the ends of many."""
-    ends = [min(values), max(values)] if len(values) > LISTED else values
+    """Values of an axis as `listed`, with their unit."""
     unit = meaning_of(name).units
 
     def told(value: Any) -> str:
@@ -785,7 +785,7 @@ def _axis_values(name: str, values: Sequence[Any]) -> str:
             return f"{value / MS:,.6g} ms"
         return with_unit(value, unit, 6) if unit in DIMENSIONS else f"{value:,.10g}"
 
-    return (" to " if len(values) > LISTED else ", ").join(map(told, ends))
+    return listed(values, told)
 
 
 def kernels_used(problem: Problem) -> list[str]:

@@ -126,7 +126,7 @@ def ledger_of(winners: Winners, step: StepCost) -> Arrays:
     """The time ledger of designs with their cost, one a row [s]; it sums to `tpot`."""
     records = records_on_host(winners.inputs, winners.designs.partition)
     ledger = _on_host_ledger(step, records, winners.inputs.convention)
-    return {name: np.broadcast_to(np.asarray(t), np.shape(step.tpot)) for name, t in ledger.items()}
+    return full(ledger, np.shape(step.tpot))
 
 
 def hidden_of(winners: Winners, step: StepCost) -> Arrays:

@@ -32,14 +32,10 @@ class _Player(NamedTuple):
     steps: Steps
 
 
-def _cast(x: Any, dtype: Any) -> Any:
-    return np.asarray(x).astype(dtype)
-
-
 def operation_of(step: Step) -> Operation:
     """The NumPy function of a step."""
     if step.name == "cast":
-        return partial(_cast, dtype=step.detail)
+        return lambda x: np.asarray(x).astype(step.detail)
     if step.name == "whole_power":
         return lambda x: np.power(x, float(step.detail))
     if step.name == "whole_number":

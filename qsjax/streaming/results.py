@@ -21,8 +21,8 @@ from qsjax.records.specs import KV_MODES
 from qsjax.streaming import store
 from qsjax.streaming.aggregate import Designs, Tally, merge, new_tally, quantiles
 from qsjax.streaming.engine import Job
-from qsjax.streaming.plan import Plan, coordinates, winner_coordinates
-from qsjax.streaming.run import Outputs, recorded
+from qsjax.streaming.plan import Plan, chunk_range, coordinates, winner_coordinates
+from qsjax.streaming.run import Outputs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -173,10 +173,12 @@ def summary(job: Job, plan: Plan, tally: Tally) -> dict[str, Any]:
 
 def _tables(job: Job, plan: Plan, folder: Path) -> Iterator[tuple[Tally, Columns]]:
     # Tally and table of the winners of each chunk, in order.
-    for tally, cells, (first, last) in recorded(folder, plan):
+    for chunk in range(plan.chunks):
+        tally, cells = store.load_chunk(folder, chunk)
         table: Columns = {}
         if cells:
-            table = columns(job, plan, np.arange(first, last), cells["position"].astype(int))
+            at = np.arange(*chunk_range(plan, chunk))
+            table = columns(job, plan, at, cells["position"].astype(int))
             is_feasible = cells["feasible"] > 0
             for name in set(table) - {axis.name for axis in plan.axes.kept}:
                 nothing: Any = "" if table[name].dtype.kind == "O" else np.nan
