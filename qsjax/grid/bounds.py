@@ -229,11 +229,8 @@ class Judge:
         """Designs at positions."""
         return take(self.cells.designs, at)
 
-    def exact(self, unit: np.ndarray, at: np.ndarray) -> Judged:
-        """The law at points of the unit cube, for designs at positions: (points, designs)."""
-        return self._exact(unit, self.designs(at))
-
-    def _exact(self, unit: np.ndarray, designs: Designs) -> Judged:
+    def exact(self, unit: np.ndarray, designs: Designs) -> Judged:
+        """The law at points of the unit cube: (points, designs)."""
         fields = {name: x[..., None] for name, x in self.region.fields(unit).items()}
         return _judge_at(*self._arguments(fields, designs), **self.options)
 
@@ -312,7 +309,7 @@ class Judge:
         if batch is not None:
             designs = designs._replace(batch=batch)
         found, remainders = self._enclose(boxes, designs)
-        middle = self._exact(boxes.middle, designs)
+        middle = self.exact(boxes.middle, designs)
 
         def full(x: Any) -> np.ndarray:
             return np.broadcast_to(np.asarray(x), shape)

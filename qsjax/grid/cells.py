@@ -144,9 +144,9 @@ def take(tree: Any, at: Any) -> Any:
     return trees.map(lambda leaf: np.asarray(leaf)[at], tree)
 
 
-def concatenated(*parts: Any) -> Any:
-    """The rows of several trees, one after another."""
-    return trees.map(lambda *leaves: np.concatenate(leaves), *parts)
+def concatenated(*parts: Any, axis: int = 0) -> Any:
+    """The rows of several trees, or another axis of their leaves, one after another."""
+    return trees.map(lambda *leaves: np.concatenate(leaves, axis), *parts)
 
 
 def numbers_at(tree: Any, at: int) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 
 from qsjax.cost.decode import StepCost
 from qsjax.cost.metrics import METRICS, OF_HARDWARE, Economy, check_metrics, metric_value
-from qsjax.grid.cells import Designs, Winners, as_rows, step_of, take
+from qsjax.grid.cells import Designs, Winners, as_rows, concatenated, step_of, take
 from qsjax.grid.parameters import Inputs, Parameter, members_of, read, with_rounding, write
 from qsjax.grid.progress import over
 from qsjax.numerics.jax import jax
@@ -236,7 +236,7 @@ def slopes_at(
         value = np.exp(logs)
         derivative = value[:, None] * np.einsum("pm,kmr->kpr", masks, slopes)
         parts.append(Slopes(value, elasticity, derivative, left, right))
-    return Slopes(*(np.concatenate(column, axis=-1) for column in zip(*parts, strict=True)))
+    return concatenated(*parts, axis=-1)
 
 
 @on_host_by_jax

@@ -15,7 +15,17 @@ from qsjax.cost.feasibility import MEMORY_REASONS, REASONS
 from qsjax.cost.ledger import RESOURCES, resource_times, time_ledger
 from qsjax.cost.metrics import Economy, Objective, score_of
 from qsjax.grid.bounded import best_two, is_bounded
-from qsjax.grid.cells import Cells, Designs, Winners, placed, shaped, step_of, step_on_host, take
+from qsjax.grid.cells import (
+    Cells,
+    Designs,
+    Winners,
+    concatenated,
+    placed,
+    shaped,
+    step_of,
+    step_on_host,
+    take,
+)
 from qsjax.grid.limits import LIMITS, Limits, given_limits, violations
 from qsjax.grid.pairs import Candidates, score_candidates
 from qsjax.grid.parameters import Inputs
@@ -216,9 +226,7 @@ def _best_listed(
     for k in over(range(0, len(at), block)):
         own, prices = take((rows, economy), at[k : k + block])
         parts.append(trees.map(np.asarray, _best(own, cells.designs, cells.limits, prices, **how)))
-    return Best(
-        *(np.concatenate(column, axis=-1)[..., :count] for column in zip(*parts, strict=True))
-    )
+    return trees.map(lambda x: x[..., :count], concatenated(*parts, axis=-1))
 
 
 def prices_of(cells: Cells, rows: Inputs) -> Economy:

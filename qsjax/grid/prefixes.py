@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qsjax.cost.decode import decode_step
+from qsjax.cost.decode import decode_step, evaluate
 from qsjax.cost.prefix import PLACES, TIERS, PrefixCost, Reuse, prefix_costs
 from qsjax.grid.batches import ladder
 from qsjax.grid.cells import Cells, label_of, records_on_host, take, variants_alone
@@ -115,12 +115,6 @@ def _costs(
     return costs, decode_step(records._replace(workload=at, gpus=None), convention).tpot
 
 
-@on_host
-def _largest(records: Records, *, convention: Convention) -> tuple[Array, Array]:
-    step = decode_step(records, convention)
-    return step.capacity.max_batch, step.reasons
-
-
 def _design(
     cells: Cells,
     partition: Partition | None,
@@ -139,8 +133,8 @@ def _design(
         most = float(best.batch[0])
     work = dataclasses.replace(inputs.workload, batch=1.0)
     records = records_on_host(inputs, partition)._replace(workload=work)
-    largest, reasons = _largest(records, convention=rules)
-    if int(reasons) != 0:
+    step = evaluate(records, rules)
+    if int(step.reasons) != 0:
         return None
     chip = inputs.hardware
     there = [
@@ -149,7 +143,8 @@ def _design(
         if min(float(getattr(chip, f"{tier}_{what}")) for what in ("bytes", "bw")) > 0
     ]
     places = tuple(name for name in PLACES if name not in TIERS or name in there)
-    return Design(cells, records, ladder(min(most, float(largest))), places, reuse, rules)
+    batches = ladder(min(most, float(step.capacity.max_batch)))
+    return Design(cells, records, batches, places, reuse, rules)
 
 
 def designs_of(

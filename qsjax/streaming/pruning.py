@@ -24,6 +24,7 @@ from qsjax.cost.feasibility import REASONS
 from qsjax.cost.metrics import METRICS
 from qsjax.grid.axes import place
 from qsjax.grid.bounds import log_slopes, most_apart
+from qsjax.grid.cells import concatenated
 from qsjax.grid.scoring import TIE_TOLERANCE, pick_best
 from qsjax.numerics.intervals import EXACT, centre, enclose, fingerprint, range_of
 from qsjax.numerics.jax import jax
@@ -368,10 +369,7 @@ def _alike(parts: Sequence[Boxes]) -> list[Boxes]:
             missing = max(0, int(size) - len(part.at))
             at = np.pad(part.at[:size], ((0, missing), (0, 0)))
             groups.setdefault(int(size), []).append(part._replace(at=at))
-    return [
-        Boxes(*(np.concatenate(x, axis=-1) for x in zip(*group, strict=True)))
-        for _, group in sorted(groups.items())
-    ]
+    return [concatenated(*group, axis=-1) for _, group in sorted(groups.items())]
 
 
 def _size(count: int) -> int:
