@@ -122,12 +122,9 @@ def best_two(candidates: Candidates, limits: Limits) -> RowBest:
 
 def _best_two(search: _Search) -> RowBest:
     every = np.arange(len(search.score))
-    first, last = (
-        np.zeros(len(every), int),
-        np.searchsorted(search.steps, search.candidates.largest),
-    )
+    last = np.searchsorted(search.steps, search.candidates.largest)
     kept, rate = search.attempt(every, np.ones(len(every)))
-    ranges: _Ranges = take(_Ranges(every, first, last, rate, kept), kept)
+    ranges: _Ranges = take(_Ranges(every, np.zeros_like(last), last, rate, kept), kept)
     is_kept, _ = search.attempt(ranges.who, search.value(ranges.who, ranges.high))
     ranges = ranges._replace(is_kept=is_kept)
     ends = []

@@ -109,12 +109,11 @@ def _gradient(
     winners: Winners, economy: Economy, *, members: tuple[str, ...], metric: str
 ) -> tuple[Array, Values]:
     """The log of one metric and its slopes in every member, per row."""
-
-    def log_metric(values: Values) -> Array:
-        return _logs(winners, members, (metric,), economy)(values)[0]
-
-    value, slopes = jax.value_and_grad(log_metric)(_values(winners.inputs, members))
-    return value, slopes
+    logs_of = _logs(winners, members, (metric,), economy)
+    found: tuple[Array, Values] = jax.value_and_grad(lambda values: logs_of(values)[0])(
+        _values(winners.inputs, members)
+    )
+    return found
 
 
 @on_host_by_jax
