@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from qsjax import catalog
+from qsjax.cost.decode import decode_parts
 from qsjax.grid.axes import Axes, make_axes, matrix_arrays, place, stack, twin_of
-from qsjax.grid.scoring import WIDE, Reduced, Scored, StepObjective, scores
+from qsjax.grid.scoring import WIDE, Reduced, Scored, StepObjective, scores_of
 from qsjax.grid.tiles import reduce_tiles
 from qsjax.records.specs import PHYSICAL, Partition, Records, Workload
 
@@ -73,14 +74,15 @@ def block(grid: Axes, dtype: str, gpus: float | None = None) -> tuple[Records, t
     return arrays, (*kept, grid.cells // math.prod(kept))
 
 
+def scores(records: Records) -> Scored:
+    """Scores of a block's designs."""
+    return scores_of(*decode_parts(records, PHYSICAL), records.gpus, OBJECTIVE)
+
+
 @partial(jax.jit, static_argnames="shape", compiler_options=WIDE)
 def reduce_block(records: Records, shape: tuple[int, ...]) -> Reduced:
     """The fused arg-max of a block, as sweeps compile it."""
-
-    def scorer(own: Records) -> Scored:
-        return scores(own, PHYSICAL, OBJECTIVE)
-
-    return reduce_tiles(scorer, (records,), shape)[0]
+    return reduce_tiles(scores, (records,), shape)[0]
 
 
 def command(*further: str) -> str:

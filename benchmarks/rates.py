@@ -13,7 +13,7 @@ from benchmarks import numpy_model, problem
 from benchmarks.timing import best_seconds
 from qsjax.cost.decode import decode_parts, decode_step
 from qsjax.grid.axes import Axes, place
-from qsjax.grid.scoring import WIDE, lowest, scores, scores_of
+from qsjax.grid.scoring import WIDE, lowest, scores_of
 from qsjax.records.specs import PHYSICAL, Records
 from qsjax.streaming.engine import Job, Precision
 from qsjax.streaming.plan import Plan, make_plan
@@ -103,7 +103,7 @@ def dense_seconds(contexts: int, dtype: str, seconds: float = 1.0) -> tuple[floa
 
 def _total(hardware: Any, records: Records, shape: tuple[int, ...]) -> jax.Array:
     changed = records._replace(hardware=hardware)
-    scored = scores(changed, PHYSICAL, problem.OBJECTIVE)
+    scored = problem.scores(changed)
     return jnp.sum(jnp.broadcast_to(jnp.where(scored.feasible, scored.score, 0.0), shape))
 
 

@@ -6,14 +6,17 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from qsjax.cost.decode import StepCost, evaluate
+from qsjax.cost.decode import StepCost, decode_parts, evaluate
 from qsjax.cost.feasibility import REASONS
 from qsjax.grid.axes import matrix_arrays, place
 from qsjax.grid.cells import full
-from qsjax.grid.scoring import pick_best, scores
+from qsjax.grid.scoring import pick_best, scores_of
 from qsjax.numerics.numpy_backend import on_host
 
-_scores = on_host(scores)
+
+@on_host
+def _scores(records, convention, objective):
+    return scores_of(*decode_parts(records, convention), records.gpus, objective)
 
 
 class Found(NamedTuple):

@@ -234,7 +234,7 @@ def sampled(judge, boxes, at, rng):
     """Values of the designs at points of one box, and where they run."""
     inside = units(rng, SAMPLES, judge.parameters)
     points = boxes.low[0] + (boxes.high[0] - boxes.low[0]) * inside
-    found = judge.exact(points, at)
+    found = judge.exact(points, judge.designs(at))
     shape = len(points), len(at)
     runs = (np.asarray(found.reasons) == 0) & (np.asarray(found.broken) == 0)
     return np.broadcast_to(found.value, shape), np.broadcast_to(runs, shape)
@@ -306,7 +306,7 @@ def test_bounds_are_nearly_reached(convention, most):
     at = np.arange(cells.count)
     found = judge.bound(Boxes.whole(5), at)
     corners = np.stack(np.meshgrid(*[[0.0, 1.0]] * 5), axis=-1).reshape(-1, 5)
-    judged = judge.exact(corners, at)
+    judged = judge.exact(corners, judge.designs(at))
     runs = found.runs[0]
     reached = np.broadcast_to(judged.value, (32, cells.count))
     spread = np.exp(sum(np.fmax(np.abs(a), np.abs(b)) for a, b in found.slopes))

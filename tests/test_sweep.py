@@ -13,12 +13,12 @@ from tolerances import EXACT, SCALING
 import qsjax as qs
 from qsjax import catalog
 from qsjax.catalog import toml
-from qsjax.cost.decode import evaluate
+from qsjax.cost.decode import decode_parts, evaluate
 from qsjax.cost.feasibility import REASONS
 from qsjax.cost.laws.params import dense_twin
 from qsjax.grid.axes import axis_arrays, make_axes, matrix_arrays, place, stack
 from qsjax.grid.cells import concatenated
-from qsjax.grid.scoring import scores
+from qsjax.grid.scoring import scores_of
 from qsjax.grid.staging import tiles_of
 from qsjax.grid.tiles import reduce_tiles
 from qsjax.records.specs import PAPER, PHYSICAL, Partition, Records, Workload
@@ -320,7 +320,9 @@ def test_tiles_change_no_choice(gpus):
     @jax.jit
     def reduce(placed):
         return reduce_tiles(
-            lambda own: scores(own, PHYSICAL, "tokens_per_s_per_gpu"), (placed,), shape
+            lambda own: scores_of(*decode_parts(own, PHYSICAL), own.gpus, "tokens_per_s_per_gpu"),
+            (placed,),
+            shape,
         )[0]
 
     tiled = reduce(placed)

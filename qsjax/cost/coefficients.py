@@ -5,7 +5,7 @@ depend on fewer axes of a grid than the batch does, so a search computes them at
 leaves only the arithmetic with the batch for every cell.
 """
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from qsjax.cost.laws import communication, compute, memory, traffic
 from qsjax.cost.laws.collectives import Cost
@@ -22,13 +22,16 @@ class Phases(NamedTuple):
     head: Array
 
 
-class Families(NamedTuple):
-    """Start-up and bandwidth part of each communication family of a layer [s]."""
+Seconds = TypeVar("Seconds")
 
-    tp: Cost
-    kv: Cost
-    ep: Cost
-    layout: Cost
+
+class Families(NamedTuple, Generic[Seconds]):
+    """Something of each communication family: the parts of its cost, or seconds [s]."""
+
+    tp: Seconds
+    kv: Seconds
+    ep: Seconds
+    layout: Seconds
 
 
 class Rates(NamedTuple):
@@ -55,7 +58,7 @@ class Rates(NamedTuple):
     activations: Phases
     weights: Phases
     pool: Array
-    comm: Families
+    comm: Families[Cost]
     reduction: communication.Reduction
     p2p: Cost
 

@@ -37,15 +37,6 @@ class Hbm(NamedTuple):
         )
 
 
-class Exposed(NamedTuple):
-    """What overlap leaves of each communication family [s]."""
-
-    tp: Array
-    kv: Array
-    ep: Array
-    layout: Array
-
-
 class Bound(NamedTuple):
     """Time before communication, and the windows in which communication may hide [s]."""
 
@@ -117,7 +108,7 @@ def bottleneck(rate: Rates, at: BatchState, convention: Convention, share: Phase
     return Bound(sum(slower[1:], slower[0]), slower)
 
 
-def communication_times(rate: Rates, at: BatchState) -> Families:
+def communication_times(rate: Rates, at: BatchState) -> Families[Cost]:
     """Every family of a microbatch, before overlap [s]."""
     family, batch = rate.comm, at.microbatch
     return Families(
@@ -129,8 +120,8 @@ def communication_times(rate: Rates, at: BatchState) -> Families:
 
 
 def exposed_times(
-    ctx: Context, rate: Rates, comm: Families, at: BatchState, bound: Bound
-) -> tuple[Exposed, Exposed]:
+    ctx: Context, rate: Rates, comm: Families[Cost], at: BatchState, bound: Bound
+) -> tuple[Families[Array], Families[Array]]:
     """What overlap leaves of the bandwidth part and of the start-ups of every family [s]."""
     hardware, windows = ctx.hardware, bound.windows
     is_ring = xp.where(xp.equal(ctx.partition.kv_mode, KV_CP), 1.0, 0.0)
@@ -139,14 +130,14 @@ def exposed_times(
     if ctx.convention.bottleneck == "per_phase":
         attention = xp.maximum(attention, rate.kv + rate.activations.attention)
     around_ffn = windows.projection + windows.ffn
-    seen = Exposed(
+    seen = Families(
         tp=exposed_bandwidth(comm.tp.bandwidth, around_ffn, hardware.overlap_tp),
         kv=at.microbatch
         * exposed_bandwidth(rate.comm.kv.bandwidth, attention, hardware.overlap_kv, tail),
         ep=exposed_bandwidth(comm.ep.bandwidth, windows.ffn, hardware.overlap_ep),
         layout=exposed_bandwidth(comm.layout.bandwidth, windows.ffn, hardware.overlap_layout),
     )
-    startups = Exposed(*(exposed_startup(cost.startup, hardware.overlap_startup) for cost in comm))
+    startups = Families(*(exposed_startup(cost.startup, hardware.overlap_startup) for cost in comm))
     if ctx.convention.two_batch_overlap:
         # The exchange of one half of the batch runs, start-ups included, beside the other half.
         exchange = comm.ep.bandwidth + comm.ep.startup
@@ -191,8 +182,8 @@ class StepCost:
     replicas: Array
     compute: Phases
     hbm: Hbm
-    comm: Families
-    exposed: Exposed
+    comm: Families[Cost]
+    exposed: Families[Array]
     windows: Phases
     t_bound: Array
     t_overhead: Array
@@ -229,10 +220,14 @@ def _busy(rate: Rates, at: BatchState) -> Array:
     return 0.5 * sum(parts[1:], parts[0])
 
 
-def once_a_step(hardware: HardwareSpec | ArrayLike, workload: Workload) -> Array:
+def once_a_step(hardware: HardwareSpec, workload: Workload) -> Array:
     """What a step takes besides its stages, of each token that it yields [s]: drafts too."""
-    overhead = hardware.step_overhead if isinstance(hardware, HardwareSpec) else hardware
-    return (xp.asarray(overhead) + workload.draft_time) / workload.tokens_per_step
+    return (xp.asarray(hardware.step_overhead) + workload.draft_time) / workload.tokens_per_step
+
+
+def rounds_of(pp: ArrayLike, convention: Convention) -> Array:
+    """How often the terms of a stage count in a step [1]: twice a stage with two-batch overlap."""
+    return 2.0 * xp.asarray(pp) if convention.two_batch_overlap else xp.asarray(pp)
 
 
 def decode_parts(records: Records, convention: Convention) -> tuple[StepCost, dict[str, Array]]:
@@ -244,8 +239,7 @@ def decode_parts(records: Records, convention: Convention) -> tuple[StepCost, di
     model, hardware, partition, workload, gpus = records
     ctx = context_of(records, convention)
     lay, cap, rate = ctx.lay, capacity(ctx), rates(ctx)
-    pp = xp.asarray(partition.pp)
-    rounds = 2.0 * pp if convention.two_batch_overlap else pp
+    rounds = rounds_of(partition.pp, convention)
     microbatch = at_least(cap.batch * (1.0 / rounds), 1.0)
     tokens = microbatch * (lay.pool_replicas * workload.query_tokens)
     at = BatchState(
@@ -274,7 +268,7 @@ def decode_parts(records: Records, convention: Convention) -> tuple[StepCost, di
         compute=compute_times(rate, at),
         hbm=hbm_times(rate, at),
         comm=comm,
-        exposed=Exposed(*(x + y for x, y in zip(seen, startups, strict=True))),
+        exposed=Families(*(x + y for x, y in zip(seen, startups, strict=True))),
         windows=bound.windows,
         t_bound=bound.t_bound,
         t_overhead=launched + microbatch * per_sequence,

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from qsjax.cost.decode import StepCost, once_a_step
+from qsjax.cost.decode import StepCost, once_a_step, rounds_of
 from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.safe import safe_divide
 from qsjax.records.specs import Convention, Records
@@ -46,10 +46,7 @@ def bound_terms(step: StepCost, convention: Convention) -> dict[str, Array]:
     attention, projection, ffn, head = by_hbm
     act = hbm.activations
     return {
-        "compute_attention": by_compute[0],
-        "compute_projection": by_compute[1],
-        "compute_ffn": by_compute[2],
-        "compute_head": by_compute[3],
+        **{f"compute_{name}": t for name, t in zip(phases._fields, by_compute, strict=True)},
         "hbm_kv": attention * hbm.kv,
         "hbm_attention_weights": projection * hbm.attention_weights,
         "hbm_routed": ffn * hbm.routed,
@@ -67,21 +64,13 @@ def time_ledger(step: StepCost, records: Records, convention: Convention) -> dic
 
     Args:
         step: cost of the design.
-        records: the design; a stage's terms count once for each of its pp stages, and twice with
-            two-batch overlap, and a step makes `tokens_per_step` tokens.
+        records: the design; a step makes `tokens_per_step` tokens.
         convention: the accounting that `step` was computed with.
     """
-    seen = step.exposed
-    per_stage = bound_terms(step, convention) | {
-        "comm_tp": seen.tp,
-        "comm_kv": seen.kv,
-        "comm_ep": seen.ep,
-        "comm_layout": seen.layout,
-        "comm_pp": step.t_p2p,
-        "overhead": step.t_overhead,
-    }
-    halves = 2.0 if convention.two_batch_overlap else 1.0
-    times = halves * xp.asarray(records.partition.pp) / records.workload.tokens_per_step
+    per_stage = bound_terms(step, convention)
+    per_stage |= {f"comm_{name}": t for name, t in step.exposed._asdict().items()}
+    per_stage |= {"comm_pp": step.t_p2p, "overhead": step.t_overhead}
+    times = rounds_of(records.partition.pp, convention) / records.workload.tokens_per_step
     terms = {name: times * t for name, t in per_stage.items()}
     terms["overhead"] = terms["overhead"] + once_a_step(records.hardware, records.workload)
     return terms

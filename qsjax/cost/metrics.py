@@ -70,21 +70,14 @@ _RULES = {
 }
 
 
-def economy_of(
-    hardware: HardwareSpec,
-    *,
-    usd_per_hour: float | None = None,
-    watts: float | None = None,
-    **shares: float,
-) -> Economy:
-    """Economy of an accelerator: the catalogue's price and power unless given.
+def economy_of(hardware: HardwareSpec, **given: float | None) -> Economy:
+    """Economy of an accelerator: the catalogue's price and power unless fields are given.
 
     Watts that are given are drawn at any load; those of the catalogue by its law.
 
     Raises:
         ValueError: with every number out of its range.
     """
-    given = {"usd_per_hour": usd_per_hour, "watts": watts, **shares}
     stated: dict[str, Any] = {name: x for name, x in given.items() if x is not None}
     of_hardware = {name: getattr(hardware, name) for name in not_stated(stated)}
     economy = Economy(**of_hardware, **stated)

@@ -4,7 +4,7 @@ import dataclasses
 from typing import NamedTuple
 
 from qsjax.cost.coefficients import Phases
-from qsjax.cost.decode import StepCost, decode_step
+from qsjax.cost.decode import StepCost, decode_step, rounds_of
 from qsjax.cost.feasibility import Capacity
 from qsjax.cost.laws import compute, memory
 from qsjax.cost.laws.sharding import context_of, layout
@@ -12,7 +12,7 @@ from qsjax.cost.ledger import time_ledger
 from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import safe_divide
-from qsjax.records.specs import Convention, Records, Workload
+from qsjax.records.specs import Convention, Records
 
 
 def memory_ledger(records: Records, convention: Convention, cap: Capacity) -> dict[str, Array]:
@@ -93,10 +93,6 @@ def _phase_bytes(step: StepCost, records: Records) -> Phases:
     )
 
 
-def _dtypes(work: Workload) -> Phases:
-    return Phases(work.attn_dtype, work.proj_dtype, work.ffn_dtype, work.head_dtype)  # type: ignore[arg-type]  # names, in the order of the phases
-
-
 def _ffn_flops(step: StepCost, records: Records, convention: Convention) -> Array:
     """Arithmetic of the feed-forward phase [FLOP]; experts have an efficiency of their own."""
     ctx = context_of(records, convention)
@@ -114,9 +110,10 @@ def roofline(step: StepCost, records: Records, convention: Convention) -> dict[s
     work = records.workload
     tokens = step.microbatch * work.query_tokens
     hbm_bytes, hbm = _phase_bytes(step, records), step.hbm.phases()
+    dtypes = work.attn_dtype, work.proj_dtype, work.ffn_dtype, work.head_dtype
     roofs = {}
-    for i, name in enumerate(Phases._fields):
-        peak = compute.peak_flops(hardware, _dtypes(work)[i], convention)  # type: ignore[arg-type]  # a Dtype
+    for i, (name, dtype) in enumerate(zip(Phases._fields, dtypes, strict=True)):
+        peak = compute.peak_flops(hardware, dtype, convention)
         time = xp.maximum(step.compute[i], hbm[i])
         if convention.bottleneck == "per_phase":
             time = step.windows[i]
@@ -157,8 +154,7 @@ def communication(step: StepCost, records: Records, convention: Convention) -> d
 
     The exposed parts are the terms `comm_*` of the time ledger; hidden time runs beside a phase.
     """
-    halves = 2.0 if convention.two_batch_overlap else 1.0
-    times = halves * xp.asarray(records.partition.pp) / records.workload.tokens_per_step
+    times = rounds_of(records.partition.pp, convention) / records.workload.tokens_per_step
     messages = {}
     for name in step.exposed._fields:
         cost, seen = getattr(step.comm, name), getattr(step.exposed, name)

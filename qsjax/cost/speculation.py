@@ -93,8 +93,7 @@ def draft_model(
 
 def layer_params(draft: ModelSpec) -> Array:
     """Parameters of a draft without those that it shares with the model [1]."""
-    shared = xp.asarray(draft.hidden) * draft.vocab * (2.0 - xp.asarray(draft.tied_embeddings))
-    return params.total_params(draft) - shared
+    return params.total_params(draft) - params.embedding_params(draft)
 
 
 def _alone(partition: Partition) -> Partition:

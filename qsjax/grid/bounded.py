@@ -12,7 +12,7 @@ import numpy as np
 from qsjax.cost.metrics import Objective
 from qsjax.grid.batches import ladder
 from qsjax.grid.cells import concatenated, take
-from qsjax.grid.limits import Limits, is_given
+from qsjax.grid.limits import Limits, given_limits
 from qsjax.grid.pairs import Candidates, RowBest, groups, judged_at
 from qsjax.grid.scoring import tolerance
 
@@ -22,8 +22,8 @@ SLACK = 1.0 - 4.0 * tolerance(np.dtype(float))
 
 def is_bounded(limits: Limits, objective: Objective) -> bool:
     """Whether bounds hold: tokens/s/GPU are asked for, and no limit falls with the batch."""
-    is_falling = any(is_given(limits, name) for name in ("max_usd", "max_joules"))
-    return objective == "tokens_per_s_per_gpu" and not is_falling
+    falling = {"max_usd", "max_joules"}
+    return objective == "tokens_per_s_per_gpu" and falling.isdisjoint(given_limits(limits))
 
 
 class _Ranges(NamedTuple):
@@ -122,12 +122,9 @@ def best_two(candidates: Candidates, limits: Limits) -> RowBest:
 
 def _best_two(search: _Search) -> RowBest:
     every = np.arange(len(search.score))
-    first, last = (
-        np.zeros(len(every), int),
-        np.searchsorted(search.steps, search.candidates.largest),
-    )
+    last = np.searchsorted(search.steps, search.candidates.largest)
     kept, rate = search.attempt(every, np.ones(len(every)))
-    ranges: _Ranges = take(_Ranges(every, first, last, rate, kept), kept)
+    ranges: _Ranges = take(_Ranges(every, np.zeros_like(last), last, rate, kept), kept)
     is_kept, _ = search.attempt(ranges.who, search.value(ranges.who, ranges.high))
     ranges = ranges._replace(is_kept=is_kept)
     ends = []

@@ -16,7 +16,7 @@ from qsjax.cost.decode import decode_step
 from qsjax.cost.ledger import resource_times, time_ledger
 from qsjax.cost.metrics import Economy, Objective, metric_value
 from qsjax.grid.cells import Cells, Designs, Winners, as_rows, numbers_at, placed, step_of, take
-from qsjax.grid.limits import LIMITS, Limits, is_given, violations
+from qsjax.grid.limits import Limits, given_limits, violations
 from qsjax.grid.parameters import Inputs, Parameter, members_of, write
 from qsjax.numerics import trees
 from qsjax.numerics.intervals import (
@@ -199,7 +199,7 @@ class Judge:
         self.economy = numbers_at(cells.economy, cell)
         self.options: dict[str, Any] = {
             "metric": cells.objective,
-            "is_limited": any(is_given(cells.limits, name) for name in LIMITS),
+            "is_limited": bool(given_limits(cells.limits)),
             "resource": resource,
         }
 
@@ -229,11 +229,8 @@ class Judge:
         """Designs at positions."""
         return take(self.cells.designs, at)
 
-    def exact(self, unit: np.ndarray, at: np.ndarray) -> Judged:
-        """The law at points of the unit cube, for designs at positions: (points, designs)."""
-        return self._exact(unit, self.designs(at))
-
-    def _exact(self, unit: np.ndarray, designs: Designs) -> Judged:
+    def exact(self, unit: np.ndarray, designs: Designs) -> Judged:
+        """The law at points of the unit cube: (points, designs)."""
         fields = {name: x[..., None] for name, x in self.region.fields(unit).items()}
         return _judge_at(*self._arguments(fields, designs), **self.options)
 
@@ -312,7 +309,7 @@ class Judge:
         if batch is not None:
             designs = designs._replace(batch=batch)
         found, remainders = self._enclose(boxes, designs)
-        middle = self._exact(boxes.middle, designs)
+        middle = self.exact(boxes.middle, designs)
 
         def full(x: Any) -> np.ndarray:
             return np.broadcast_to(np.asarray(x), shape)

@@ -144,9 +144,9 @@ def take(tree: Any, at: Any) -> Any:
     return trees.map(lambda leaf: np.asarray(leaf)[at], tree)
 
 
-def concatenated(*parts: Any) -> Any:
-    """The rows of several trees, one after another."""
-    return trees.map(lambda *leaves: np.concatenate(leaves), *parts)
+def concatenated(*parts: Any, axis: int = 0) -> Any:
+    """The rows of several trees, or another axis of their leaves, one after another."""
+    return trees.map(lambda *leaves: np.concatenate(leaves, axis), *parts)
 
 
 def numbers_at(tree: Any, at: int) -> Any:
@@ -268,11 +268,9 @@ def cells_of(
     device = serving(stated.accelerators[hardware], served)
     rules = rules or stated.rules
     variants = variants_of(served.spec, stated.twins)
-    values = axis_values(stated.gpus, stated.contexts, {**stated.searched, **stated.kept})
-    if stated.batches is not None and not stated.any_batch:
-        values["batch"] = list(stated.batches)
     searched = ("batch",) if stated.batches is not None else ()
-    axes = make_axes({"model": [v.label for v in variants], **values}, searched=searched)
+    values = {"model": [v.label for v in variants], **axis_values(stated)}
+    axes = make_axes(values, searched=searched)
     kept = (dataclasses.replace(axes.kept[0], name="variant"), *axes.kept[1:])
     cells = int(np.prod([len(axis.values) for axis in kept], dtype=np.int64))
     mesh = np.meshgrid(*(axis.values for axis in kept), indexing="ij")

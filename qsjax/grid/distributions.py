@@ -83,15 +83,9 @@ def _is_valid(kind: str, numbers: tuple[float, ...]) -> bool:
         return False
     if len(values) != len(KINDS[kind][0].split(",")) or not np.isfinite(values).all():
         return False
-    match kind:
-        case "normal":
-            return numbers[1] > 0
-        case "lognormal":
-            return numbers[0] > 0 and numbers[1] > 0
-        case "uniform":
-            return numbers[0] < numbers[1]
-        case _:
-            return numbers[0] <= numbers[1] <= numbers[2] and numbers[0] < numbers[2]
+    if "normal" in kind:
+        return min(numbers if kind == "lognormal" else numbers[1:]) > 0
+    return list(numbers) == sorted(numbers) and numbers[0] < numbers[-1]
 
 
 def _limits(name: str) -> tuple[float, float]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from qsjax.cost.decode import StepCost
 from qsjax.cost.metrics import METRICS, OF_HARDWARE, Economy, check_metrics, metric_value
-from qsjax.grid.cells import Designs, Winners, as_rows, step_of, take
+from qsjax.grid.cells import Designs, Winners, as_rows, concatenated, step_of, take
 from qsjax.grid.parameters import Inputs, Parameter, members_of, read, with_rounding, write
 from qsjax.grid.progress import over
 from qsjax.numerics.jax import jax
@@ -109,12 +109,11 @@ def _gradient(
     winners: Winners, economy: Economy, *, members: tuple[str, ...], metric: str
 ) -> tuple[Array, Values]:
     """The log of one metric and its slopes in every member, per row."""
-
-    def log_metric(values: Values) -> Array:
-        return _logs(winners, members, (metric,), economy)(values)[0]
-
-    value, slopes = jax.value_and_grad(log_metric)(_values(winners.inputs, members))
-    return value, slopes
+    logs_of = _logs(winners, members, (metric,), economy)
+    found: tuple[Array, Values] = jax.value_and_grad(lambda values: logs_of(values)[0])(
+        _values(winners.inputs, members)
+    )
+    return found
 
 
 @on_host_by_jax
@@ -236,7 +235,7 @@ def slopes_at(
         value = np.exp(logs)
         derivative = value[:, None] * np.einsum("pm,kmr->kpr", masks, slopes)
         parts.append(Slopes(value, elasticity, derivative, left, right))
-    return Slopes(*(np.concatenate(column, axis=-1) for column in zip(*parts, strict=True)))
+    return concatenated(*parts, axis=-1)
 
 
 @on_host_by_jax

@@ -10,7 +10,7 @@ import numpy as np
 from qsjax.cost.feasibility import REASONS
 from qsjax.cost.metrics import METRICS, Objective
 from qsjax.grid.cells import Cells, cells_of, take
-from qsjax.grid.limits import LIMITS, Limits, describe, is_given
+from qsjax.grid.limits import Limits, describe, given_limits
 from qsjax.grid.optimum import best_of, candidates_of
 from qsjax.grid.pairs import score_candidates
 from qsjax.grid.parameters import Inputs, Parameter, scaled, write
@@ -91,7 +91,7 @@ def refusals(cells: Cells, row: int, batches: np.ndarray | None = None) -> tuple
         listed = ", ".join(f"{name} ({n})" for name, n in zip(REASONS, counts, strict=True) if n)
         text = f"none of the {cells.enumerated} partitions can run: {listed}"
         return (Refusal("memory", (), np.nan, text),)
-    given = tuple(name for name in LIMITS if is_given(limits, name))
+    given = given_limits(limits)
 
     def best(names: tuple[str, ...], objective: Objective = "tokens_per_s") -> float:
         scores = score_candidates(candidates, only(limits, names), objective, batches)

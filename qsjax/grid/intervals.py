@@ -104,9 +104,7 @@ def bounds_of_winners(
     workload = dataclasses.replace(records.workload, batch=step.capacity.batch)
     terms = ledger_of(winners, step)
     error = _error(records._replace(workload=workload), rules, device, terms, engine)
-    factor = factor_of(load_spread(), error, level)
-    rates = np.asarray(step.tpot), np.asarray(step.tokens_per_s_per_gpu)
-    return error, _bounds(*rates, factor) | {"interval_rests_on": np.array(error.rests_on)}
+    return error, _bounds(error, step, level)
 
 
 def bounded_rows(front: Front) -> list[Row]:
@@ -133,12 +131,15 @@ def _over_moe(solution: Solution, error: Error) -> np.ndarray:
     return chances
 
 
-def _bounds(tpot: np.ndarray, rate: np.ndarray, factor: np.ndarray) -> Arrays:
+def _bounds(error: Error, step: StepCost, level: float) -> Arrays:
+    factor = factor_of(load_spread(), error, level)
+    tpot, rate = np.atleast_1d(step.tpot), np.atleast_1d(step.tokens_per_s_per_gpu)
     return {
         "tpot_low": tpot / factor,
         "tpot_high": tpot * factor,
         "tokens_per_s_per_gpu_low": rate / factor,
         "tokens_per_s_per_gpu_high": rate * factor,
+        "interval_rests_on": np.array(error.rests_on),
     }
 
 
@@ -180,12 +181,8 @@ def bounds_of_case(side: NamedCase, level: float = LEVEL) -> dict[str, Any]:
     Raises:
         ValueError: `level` is no probability.
     """
-    error = error_of_case(side)
-    factor = factor_of(load_spread(), error, level)
-    step = side.case.parts.step
-    tpot, rate = np.asarray([step.tpot], float), np.asarray([step.tokens_per_s_per_gpu], float)
-    bounds: dict[str, Any] = {k: float(x[0]) for k, x in _bounds(tpot, rate, factor).items()}
-    return bounds | {"interval_rests_on": error.rests_on[0]}
+    bounds = _bounds(error_of_case(side), side.case.parts.step, level)
+    return {name: x[0].item() for name, x in bounds.items()}
 
 
 def is_sure(chance: float) -> bool:

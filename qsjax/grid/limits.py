@@ -56,13 +56,13 @@ LIMITS: dict[str, int] = {
     field.name: 1 << bit for bit, field in enumerate(dataclasses.fields(Limits))
 }
 # A larger batch breaks these wherever a smaller one does: TPOT and memory rise with the batch.
-RISING = LIMITS["max_tpot"] | LIMITS["min_user_rate"] | LIMITS["min_headroom"]
+RISING = ("max_tpot", "min_user_rate", "min_headroom")
 
 
-def is_given(limits: Limits, name: str) -> bool:
-    """Whether a limit differs from its default, which allows everything."""
-    field = next(f for f in dataclasses.fields(limits) if f.name == name)
-    return bool(np.any(np.asarray(getattr(limits, name)) != field.default))
+def given_limits(limits: Limits) -> list[str]:
+    """Names of the limits that differ from their default, which allows everything."""
+    fields = dataclasses.fields(limits)
+    return [f.name for f in fields if np.any(np.asarray(getattr(limits, f.name)) != f.default)]
 
 
 def describe(limits: Limits, name: str) -> str:
@@ -109,7 +109,7 @@ def check_limits(limits: Limits, economy: Economy) -> None:
         ("max_usd", "usd_per_hour", "--usd-per-hour"),
         ("max_joules", "watts", "--watts"),
     ):
-        if is_given(limits, name) and not np.all(np.asarray(getattr(economy, needs)) > 0):
+        if name in given_limits(limits) and not np.all(np.asarray(getattr(economy, needs)) > 0):
             problems.append(
                 f"{name}: the accelerator has no {needs}, so nothing can be compared with the "
                 f"limit; give {flag}"

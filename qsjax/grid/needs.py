@@ -3,7 +3,6 @@
 import dataclasses
 from functools import lru_cache
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,20 +17,14 @@ from qsjax.records.specs import KV_HELIX, Partition, Records
 MOST_GPUS = 65_536  # powers of two up to this one are tried
 
 
-class _Room(NamedTuple):
-    """Reasons of designs at any GPU count, and the largest batch that fits."""
-
-    reasons: Array
-    max_batch: Array
-
-
 @on_host
-def _room(inputs: Inputs, partition: Partition) -> _Room:
+def _room(inputs: Inputs, partition: Partition) -> tuple[Array, Array]:
+    """Reasons of designs at any GPU count, and the largest batch that fits."""
     workload = dataclasses.replace(inputs.workload, batch=None)
     records = Records(served_model(inputs), inputs.hardware, partition, workload)
     ctx = context_of(records, inputs.convention)
     cap = capacity(ctx)
-    return _Room(reasons(ctx, cap, None), cap.max_batch)
+    return reasons(ctx, cap, None), cap.max_batch
 
 
 @lru_cache(maxsize=1)
@@ -60,10 +53,10 @@ def least_gpus(cells: Cells, where: np.ndarray) -> np.ndarray:
     powers, counts = _power_of_two_partitions()
     least_counts = np.full(cells.cells, np.nan)
     for cell in np.flatnonzero(where):
-        room = _room(take(cells.inputs, cell), powers)
+        why, most = map(np.asarray, _room(take(cells.inputs, cell), powers))
         asked = cells.inputs.workload.batch
         least = max(1.0, sequences if asked is None else float(np.asarray(asked)[cell]))
-        fits = (np.asarray(room.reasons) == 0) & (np.asarray(room.max_batch) >= least)
+        fits = (why == 0) & (most >= least)
         if fits.any():
             least_counts[cell] = counts[np.broadcast_to(fits, counts.shape)].min()
     return least_counts

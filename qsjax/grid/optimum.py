@@ -15,8 +15,18 @@ from qsjax.cost.feasibility import MEMORY_REASONS, REASONS
 from qsjax.cost.ledger import RESOURCES, resource_times, time_ledger
 from qsjax.cost.metrics import Economy, Objective, score_of
 from qsjax.grid.bounded import best_two, is_bounded
-from qsjax.grid.cells import Cells, Designs, Winners, placed, shaped, step_of, step_on_host, take
-from qsjax.grid.limits import LIMITS, Limits, is_given, violations
+from qsjax.grid.cells import (
+    Cells,
+    Designs,
+    Winners,
+    concatenated,
+    placed,
+    shaped,
+    step_of,
+    step_on_host,
+    take,
+)
+from qsjax.grid.limits import LIMITS, Limits, given_limits, violations
 from qsjax.grid.pairs import Candidates, score_candidates
 from qsjax.grid.parameters import Inputs
 from qsjax.grid.problem import FAST, Problem, with_batch
@@ -201,7 +211,7 @@ def _best_listed(
     cells: Cells, rows: Inputs, economy: Economy, among: np.ndarray | None = None
 ) -> Best:
     """The best design of every row at the batches that the designs have, or the largest."""
-    is_limited = any(is_given(cells.limits, name) for name in LIMITS)
+    is_limited = bool(given_limits(cells.limits))
     how: dict[str, Any] = {"objective": cells.objective, "is_limited": is_limited}
     count = len(rows.q)
     if among is not None:
@@ -216,9 +226,7 @@ def _best_listed(
     for k in over(range(0, len(at), block)):
         own, prices = take((rows, economy), at[k : k + block])
         parts.append(trees.map(np.asarray, _best(own, cells.designs, cells.limits, prices, **how)))
-    return Best(
-        *(np.concatenate(column, axis=-1)[..., :count] for column in zip(*parts, strict=True))
-    )
+    return trees.map(lambda x: x[..., :count], concatenated(*parts, axis=-1))
 
 
 def prices_of(cells: Cells, rows: Inputs) -> Economy:
@@ -274,8 +282,8 @@ def is_fastest_with_one(cells: Cells) -> bool:
 
     A limit on price or energy may need more, and one on memory fewer than a pipeline has stages.
     """
-    others = any(is_given(cells.limits, n) for n in ("max_usd", "max_joules", "min_headroom"))
-    return cells.objective in FAST and not others
+    others = {"max_usd", "max_joules", "min_headroom"}
+    return cells.objective in FAST and others.isdisjoint(given_limits(cells.limits))
 
 
 def _best_with_one(cells: Cells, inputs: Inputs, economy: Economy) -> Best:

@@ -12,7 +12,7 @@ import numpy as np
 from qsjax.cost.metrics import Economy, Objective, score_of
 from qsjax.grid.batches import clip_to, ladder
 from qsjax.grid.cells import Winners, concatenated, step_of
-from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
+from qsjax.grid.limits import RISING, Limits, given_limits, violations
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.numpy_backend import Hoisted, on_host, picked
@@ -148,7 +148,7 @@ def allowed_batches(candidates: Candidates, limits: Limits) -> np.ndarray:
 
     Bisection over whole numbers, since neither TPOT nor memory falls with the batch.
     """
-    rising = [name for name, bit in LIMITS.items() if bit & RISING and is_given(limits, name)]
+    rising = [name for name in given_limits(limits) if name in RISING]
     if not rising:
         return candidates.largest
     bounds = Limits(**{name: getattr(limits, name) for name in rising})

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qsjax.cost.decode import decode_step
+from qsjax.cost.decode import decode_step, evaluate
 from qsjax.cost.prefix import PLACES, TIERS, PrefixCost, Reuse, prefix_costs
 from qsjax.grid.batches import ladder
 from qsjax.grid.cells import Cells, label_of, records_on_host, take, variants_alone
@@ -18,8 +18,8 @@ from qsjax.grid.solution import Row
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
-from qsjax.records.checks import value_problem
-from qsjax.records.conversion import NoNumberError, read_number
+from qsjax.records.checks import problems_of
+from qsjax.records.conversion import read_number
 from qsjax.records.fields import facts_of, hint
 from qsjax.records.specs import Convention, Partition, Records
 
@@ -76,22 +76,14 @@ def reuse_of(given: Mapping[str, Any]) -> Reuse:
     Raises:
         ValueError: with every number that is unknown or out of its range.
     """
-    facts, numbers, wrong = facts_of(Reuse), {}, []
-    for name, value in given.items():
-        if name not in facts:
-            wrong.append(f"  {name}: is not known; {hint(name, facts)}")
-            continue
-        try:
-            numbers[name] = read_number(facts[name], value)
-            problem = value_problem(facts[name].rule, numbers[name])
-        except NoNumberError as error:
-            problem = f"{error}; give {facts[name].rule}"
-        if problem is None and np.ndim(numbers[name]):
-            problem = "several were given; give one"
-        if problem is not None:
-            wrong.append(f"  {name}: {problem}")
+    facts = facts_of(Reuse)
+    wrong = {name: f"is not known; {hint(name, facts)}" for name in given if name not in facts}
+    wrong |= problems_of(Reuse, given)
+    numbers = {name: read_number(facts[name], x) for name, x in given.items() if name not in wrong}
+    wrong |= {name: "several were given; give one" for name, x in numbers.items() if np.ndim(x)}
     if wrong:
-        raise ValueError("\n".join(["requests with prefixes:", *wrong]))
+        lines = (f"  {name}: {problem}" for name, problem in wrong.items())
+        raise ValueError("\n".join(["requests with prefixes:", *lines]))
     return Reuse(**{name: float(value) for name, value in numbers.items()})
 
 
@@ -123,12 +115,6 @@ def _costs(
     return costs, decode_step(records._replace(workload=at, gpus=None), convention).tpot
 
 
-@on_host
-def _largest(records: Records, *, convention: Convention) -> tuple[Array, Array]:
-    step = decode_step(records, convention)
-    return step.capacity.max_batch, step.reasons
-
-
 def _design(
     cells: Cells,
     partition: Partition | None,
@@ -147,8 +133,8 @@ def _design(
         most = float(best.batch[0])
     work = dataclasses.replace(inputs.workload, batch=1.0)
     records = records_on_host(inputs, partition)._replace(workload=work)
-    largest, reasons = _largest(records, convention=rules)
-    if int(reasons) != 0:
+    step = evaluate(records, rules)
+    if int(step.reasons) != 0:
         return None
     chip = inputs.hardware
     there = [
@@ -157,7 +143,8 @@ def _design(
         if min(float(getattr(chip, f"{tier}_{what}")) for what in ("bytes", "bw")) > 0
     ]
     places = tuple(name for name in PLACES if name not in TIERS or name in there)
-    return Design(cells, records, ladder(min(most, float(largest))), places, reuse, rules)
+    batches = ladder(min(most, float(step.capacity.max_batch)))
+    return Design(cells, records, batches, places, reuse, rules)
 
 
 def designs_of(

@@ -23,7 +23,7 @@ from qsjax.engines.kernels import kernels_of
 from qsjax.engines.tuning import Tuned, formats_of, tune
 from qsjax.grid.axes import PARTITION_AXES, STACKED
 from qsjax.grid.entry import entry
-from qsjax.grid.limits import LIMITS, RISING, Limits, check_limits, is_given
+from qsjax.grid.limits import RISING, Limits, check_limits, given_limits
 from qsjax.numerics.numpy_backend import is_traced
 from qsjax.numerics.safe import scalar
 from qsjax.records import checks
@@ -107,27 +107,6 @@ def variants_of(model: ModelSpec, qs: Sequence[float]) -> list[Variant]:
     if not model.is_moe:
         return [Variant("dense", None)]
     return [Variant("moe", None), *(Variant("dense", q) for q in qs)]
-
-
-def axis_values(
-    gpus: Sequence[float], contexts: Sequence[float], overrides: Mapping[str, Sequence[float | str]]
-) -> dict[str, Sequence[float | str]]:
-    """GPU counts, contexts, and the full tp x ep x pp x dp x kvp x KV-mode tensor below them.
-
-    Degrees range over the divisors of the GPU counts unless `overrides` names them.
-
-    Raises:
-        ValueError: a GPU count is out of bounds, before its divisors are enumerated.
-    """
-    gpus = checks.check_axes({"gpus": gpus})["gpus"]
-    default = sorted({d for count in gpus for d in checks.divisors(int(count))})
-    return {
-        "gpus": list(gpus),
-        "context": list(contexts),
-        **dict.fromkeys(DEGREES, default),
-        "kv_mode": ["kvp", "cp"],
-        **overrides,
-    }
 
 
 def _several(value: Any) -> tuple[list[Any], bool]:
@@ -353,6 +332,28 @@ class Stated(NamedTuple):
         return {self.convention: self.rules} | more
 
 
+def axis_values(stated: Stated) -> dict[str, Sequence[float | str]]:
+    """GPU counts, contexts, and the full tp x ep x pp x dp x kvp x KV-mode tensor below them.
+
+    Degrees range over the divisors of the GPU counts unless the problem names them.
+
+    Raises:
+        ValueError: a GPU count is out of bounds, before its divisors are enumerated.
+    """
+    gpus = checks.check_axes({"gpus": stated.gpus})["gpus"]
+    default = sorted({d for count in gpus for d in checks.divisors(int(count))})
+    batches = [] if stated.any_batch else list(stated.batches or ())
+    return {
+        "gpus": list(gpus),
+        "context": list(stated.contexts),
+        **dict.fromkeys(DEGREES, default),
+        "kv_mode": ["kvp", "cp"],
+        **stated.searched,
+        **stated.kept,
+        **({"batch": batches} if batches else {}),
+    }
+
+
 class ProblemError(ValueError):
     """What is wrong with a problem: `mistakes` are the arguments and what is wrong with each."""
 
@@ -554,9 +555,8 @@ def _records(problem: Problem, wrong: _Mistakes) -> tuple[Any, Any, set[str]]:
         wrong.run("engine", served_by, problem.engine, served, item, default=item)
         for item in _unique(accelerators)
     ]
-    single = {"model"} if one_model else set()
-    single |= {"hardware"} if one_device else set()
-    return served, accelerators, single
+    singles = {"model": one_model, "hardware": one_device}
+    return served, accelerators, {name for name, is_one in singles.items() if is_one}
 
 
 def _batches(problem: Problem, wrong: _Mistakes) -> tuple[float, ...] | None:
@@ -581,8 +581,8 @@ def _searches_batches(problem: Problem, batches: tuple[float, ...] | None) -> bo
     """
     if problem.batch is not None or batches is not None:
         return isinstance(problem.batch, str) and problem.batch == "best"
-    rising = any(bit & RISING and is_given(problem.limits, name) for name, bit in LIMITS.items())
-    return rising or problem.objective in FAST
+    is_rising = not set(RISING).isdisjoint(given_limits(problem.limits))
+    return is_rising or problem.objective in FAST
 
 
 def _state(problem: Problem) -> Stated:
@@ -756,28 +756,28 @@ def economy_of(problem: Problem, device: Accelerator) -> Economy:
     return economy_of_hardware(device.spec, **named)
 
 
-def listed(values: Sequence[float]) -> str:
-    """Numbers in words: all of a few, the ends of many.
+def listed(
+    values: Sequence[Any], told: Callable[[Any], str] = lambda value: f"{value:,.10g}"
+) -> str:
+    """Numbers in words, each as it is `told`: all of a few, the ends of many.
 
     >>> listed([1024, 2048, 4096, 8192])
     '1,024 to 8,192'
     """
     if len(values) > LISTED:
-        return f"{min(values):,.10g} to {max(values):,.10g}"
-    return ", ".join(f"{value:,.10g}" for value in values)
+        return f"{told(min(values))} to {told(max(values))}"
+    return ", ".join(map(told, values))
 
 
 def _lengths(contexts: Sequence[float]) -> str:
     """Contexts as `listed`, multiples of 1,024 in k."""
     if any(context % 1024 for context in contexts):
         return f"{listed(contexts)} tokens"
-    names = [tokens(context) for context in contexts]
-    return ", ".join(names) if len(names) <= LISTED else f"{names[0]} to {names[-1]}"
+    return listed(contexts, tokens)
 
 
 def _axis_values(name: str, values: Sequence[Any]) -> str:
-    """Values of an axis with their unit: all of a few, the ends of many."""
-    ends = [min(values), max(values)] if len(values) > LISTED else values
+    """Values of an axis as `listed`, with their unit."""
     unit = meaning_of(name).units
 
     def told(value: Any) -> str:
@@ -787,7 +787,7 @@ def _axis_values(name: str, values: Sequence[Any]) -> str:
             return f"{value / MS:,.6g} ms"
         return with_unit(value, unit, 6) if unit in DIMENSIONS else f"{value:,.10g}"
 
-    return (" to " if len(values) > LISTED else ", ").join(map(told, ends))
+    return listed(values, told)
 
 
 def kernels_used(problem: Problem) -> list[str]:
@@ -820,18 +820,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def question(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function a question: 64-bit numbers, and a Problem as its first argument."""
-    return _asked(function, "")
-
-
 def fixed_question(best: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function a question that has its own notion of what is best, whatever the objective.
 
     Args:
         best: what it does instead of ranking by an objective, as in "compares tokens/s/GPU".
     """
-    return lambda function: _asked(function, best)
+    return lambda function: question(function, best)
 
 
 def of_requests(problem: Problem, requests: tuple[float, float] | None) -> Problem:
@@ -841,7 +836,8 @@ def of_requests(problem: Problem, requests: tuple[float, float] | None) -> Probl
     return dataclasses.replace(problem, context=mean_context(*requests))
 
 
-def _asked(function: Callable[P, R], best: str) -> Callable[P, R]:
+def question(function: Callable[P, R], best: str = "") -> Callable[P, R]:
+    """Make a function a question: 64-bit numbers, and a Problem as its first argument."""
     answer, name = entry(function), function.__name__
     default = Problem.__dataclass_fields__["objective"].default
     names = tuple(inspect.signature(function).parameters)

@@ -148,7 +148,7 @@ class Arena:
         for judge, mask in zip(self.judges, active, strict=True):
             at = np.flatnonzero(mask.any(axis=0))
             table = np.full(mask.shape, -np.inf)
-            judged = judge.exact(units, at)
+            judged = judge.exact(units, judge.designs(at))
             runs = (np.asarray(judged.reasons) == 0) & (np.asarray(judged.broken) == 0)
             with np.errstate(all="ignore"):
                 score = np.where(runs, self.sign * np.log(judged.value), -np.inf)
@@ -171,7 +171,8 @@ class Arena:
             at = np.where(wrong, -1, table.argmax(axis=1))
             for best in np.unique(at[~wrong]):
                 rows = np.flatnonzero(at == best)
-                for gap in judge.exact(units[rows], np.array([best])).ahead.values():
+                own = judge.exact(units[rows], judge.designs(np.array([best])))
+                for gap in own.ahead.values():
                     wrong[rows] |= np.broadcast_to(gap, (len(rows), 1))[:, 0] < 0
         return wrong
 

@@ -6,12 +6,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from qsjax.cost.decode import StepCost, decode_parts
+from qsjax.cost.decode import StepCost
 from qsjax.cost.feasibility import MEMORY_RULES, REASONS
 from qsjax.cost.metrics import METRICS
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import Array, ArrayLike, xp
-from qsjax.records.specs import Convention, Records
 
 # Objectives of a streamed grid: metrics of a step alone.
 StepObjective = Literal["tokens_per_s_per_gpu", "tokens_per_s_per_user", "tokens_per_s", "tpot"]
@@ -121,12 +120,6 @@ def scores_of(
     score = xp.where(is_legal, score, lowest(score.dtype))
     score = xp.where(fits, score, -xp.inf)
     return Scored(score, step.gpus if gpus is None else None, is_legal & fits, broken)
-
-
-def scores(records: Records, convention: Convention, objective: StepObjective) -> Scored:
-    """`scores_of` of broadcast records."""
-    step, broken = decode_parts(records, convention)
-    return scores_of(step, broken, records.gpus, objective)
 
 
 def _fitting(designs: int) -> tuple[int, int]:

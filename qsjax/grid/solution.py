@@ -13,7 +13,7 @@ from qsjax.cost.meanings import attributes_of
 from qsjax.cost.metrics import METRICS, PRICES, Economy, metric_value
 from qsjax.cost.roofline import communication
 from qsjax.grid.cells import Cells, Winners, blocks_of, full, records_on_host, step_on_host, take
-from qsjax.grid.limits import LIMITS, describe, is_given
+from qsjax.grid.limits import LIMITS, describe, given_limits
 from qsjax.grid.optimum import Best, best_of, binding_resource, least_hbm_bytes, winners_at
 from qsjax.grid.problem import Problem
 from qsjax.grid.progress import over
@@ -126,7 +126,7 @@ def ledger_of(winners: Winners, step: StepCost) -> Arrays:
     """The time ledger of designs with their cost, one a row [s]; it sums to `tpot`."""
     records = records_on_host(winners.inputs, winners.designs.partition)
     ledger = _on_host_ledger(step, records, winners.inputs.convention)
-    return {name: np.broadcast_to(np.asarray(t), np.shape(step.tpot)) for name, t in ledger.items()}
+    return full(ledger, np.shape(step.tpot))
 
 
 def hidden_of(winners: Winners, step: StepCost) -> Arrays:
@@ -177,7 +177,7 @@ def design_row(design: Arrays, metrics: Arrays, at: int) -> Row:
 def limits_broken(solution: Solution) -> list[Row]:
     """Per cell, designs that run but break each limit that was given, in words."""
     limits = solution.cells.limits
-    given = [name for name in LIMITS if is_given(limits, name)]
+    given = given_limits(limits)
     counts = dict(zip(LIMITS, solution.best.limits, strict=True))
     return [
         {describe(limits, name): int(counts[name][cell]) for name in given if counts[name][cell]}

@@ -24,7 +24,15 @@ import numpy as np
 
 from qsjax.numerics import trees
 from qsjax.numerics.numpy_backend import operation_of
-from qsjax.numerics.tape import Step, Tape, UnknownOperationError, record
+from qsjax.numerics.tape import (
+    COMPARISONS,
+    LOGIC,
+    Step,
+    Tape,
+    UnknownOperationError,
+    needed_steps,
+    record,
+)
 
 ROUNDING = 1e-11  # relative
 WHOLE = 1e-12  # relative distance by which a number may miss the whole one below it
@@ -461,7 +469,6 @@ def _cast(a: Enclosed, dtype: np.dtype) -> Enclosed:
 
 
 Rule = Callable[..., Any]
-_TESTS = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
 _RULES: dict[str, Rule] = {
     "add": _add,
     "subtract": _sub,
@@ -473,30 +480,27 @@ _RULES: dict[str, Rule] = {
     "maximum": _larger,
     "minimum": _smaller,
     "exp": _exp,
+    "hit": _hit,
     "log": _log,
     "log1p": _log1p,
     "sqrt": _sqrt,
     "square": partial(_whole_power, y=2),
     "power": _power,
     "where": _select,
-    **{name: partial(_compared, name) for name in _TESTS},
-    **{name: partial(_logic, name) for name in ("logical_and", "logical_or", "logical_not")},
+    **{name: partial(_compared, name) for name in COMPARISONS},
+    **{name: partial(_logic, name) for name in LOGIC},
 }
+# NumPy's functions of what it has no name for.
+_EXACT: dict[str, Rule] = {"blend": _blended, "hit": lambda x: -np.expm1(x)}
 _RISING, _FALLING = ("greater_equal", "greater"), ("less_equal", "less")
 
 
 class _Play(NamedTuple):
-    """A step: its rule for intervals, and NumPy's function where all it reads is exact.
-
-    Attributes:
-        frees: slots that no later step reads.
-    """
+    """A step: its rule for intervals, and NumPy's function where all it reads is exact."""
 
     step: Step
-    reads: tuple[int, ...]
     rule: Rule
-    exact: Callable[..., Any]
-    frees: tuple[int, ...] = ()
+    exact: Rule
 
 
 class _Score(NamedTuple):
@@ -521,17 +525,19 @@ def _rule(step: Step, remainder: int) -> Rule:
     return unknown
 
 
-def _extreme(step: Step, made_by: Mapping[int, Step]) -> tuple[tuple[int, ...], Rule] | None:
-    """The slots and rule of a choice that is a maximum or a minimum: where(x >= y, x, y)."""
-    which, chosen, otherwise = step.reads
-    test = made_by.get(which)
-    if test is None or test.name not in (*_RISING, *_FALLING):
-        return None
-    first, second = test.reads
-    if {otherwise, chosen} != {first, second}:
-        return None
-    is_rising = test.name in _RISING
-    return test.reads, _larger if is_rising == (first == chosen) else _smaller
+def _shortened(step: Step, made_by: Mapping[int, Step], tape: Tape) -> Step:
+    """A step, or the one that it ends: where(x >= y, x, y) is a maximum, 1 - exp(x) a hit."""
+    if step.name == "where":
+        which, chosen, otherwise = step.reads
+        test = made_by.get(which)
+        if test and test.name in (*_RISING, *_FALLING) and {chosen, otherwise} == {*test.reads}:
+            is_larger = (test.name in _RISING) == (test.reads[0] == chosen)
+            return step._replace(name="maximum" if is_larger else "minimum", reads=test.reads)
+    elif step.name == "subtract":
+        one, exp = tape.constants.get(step.reads[0], 0.0), made_by.get(step.reads[1])
+        if exp and exp.name == "exp" and np.ndim(one) == 0 and one == 1.0:
+            return step._replace(name="hit", reads=exp.reads)
+    return step
 
 
 @lru_cache(maxsize=128)
@@ -545,34 +551,13 @@ def _score(function: Callable[..., Any], options: Any, tree: Any, first: int) ->
     """A law of scalars, each step with its rule; remainders are axes from `first`."""
     tape = _tape(function, options, tree)
     made_by = {step.writes: step for step in tape.steps}
+    steps = [_shortened(step, made_by, tape) for step in tape.steps]
     plays, remainders = [], 0
-    for step in tape.steps:
-        name = step.name
-        reads, rule = step.reads, _rule(step, first + remainders)
-        exact: Rule = _blended if rule is _blend else operation_of(step)
-        remainders += name == "floor"
-        if name == "where" and (found := _extreme(step, made_by)) is not None:
-            reads, rule = found
-            exact = np.maximum if rule is _larger else np.minimum
-        elif name == "subtract" and _is_hit(step, made_by, tape):
-            reads, rule = made_by[step.reads[1]].reads, _hit
-            exact = lambda x: -np.expm1(x)  # noqa: E731  # a rule of one line
-        plays.append(_Play(step, reads, rule, exact))
-    needed = {at for play in plays for at in play.reads} | set(tape.results)
-    plays = [play for play in plays if play.step.writes in needed]
-    last = {at: k for k, play in enumerate(plays) for at in play.reads}
-    for k, play in enumerate(plays):
-        frees = {at for at in play.reads if last[at] == k} - {*tape.results}
-        plays[k] = play._replace(frees=tuple(frees))
+    for step in needed_steps(steps, tape.results):
+        exact = _EXACT.get(step.name) or operation_of(step)
+        plays.append(_Play(step, _rule(step, first + remainders), exact))
+        remainders += step.name == "floor"
     return _Score(tape, plays, remainders)
-
-
-def _is_hit(step: Step, made_by: Mapping[int, Step], tape: Tape) -> bool:
-    """Whether a step is 1 - exp(x)."""
-    one, other = step.reads
-    test = made_by.get(other)
-    is_one = np.ndim(tape.constants.get(one, 0.0)) == 0 and tape.constants.get(one, 0.0) == 1.0
-    return test is not None and test.name == "exp" and bool(is_one)
 
 
 def centre(low: Any, high: Any) -> Any:
@@ -616,10 +601,10 @@ def enclose(
     score, slots = _ready(function, low, high, axes, options)
     with np.errstate(all="ignore"):
         for play in score.plays:
-            read = [slots[at] for at in play.reads]
+            read = [slots[at] for at in play.step.reads]
             run = play.rule if any(isinstance(x, Enclosed) for x in read) else play.exact
             slots[play.step.writes] = run(*read)
-            for at in play.frees:
+            for at in play.step.frees:
                 slots.pop(at, None)
     found = [slots[at] for at in score.tape.results]
     return trees.unflatten(score.tape.tree, found), score.remainders
@@ -674,14 +659,12 @@ def fingerprint(
     with np.errstate(all="ignore"):
         zero, one = _numbered(0.0), _numbered(1.0)
         for play in score.plays:
-            at, reads = play.step.writes, play.reads
+            name, reads, at, _, detail = play.step
             if not any(read in marks for read in reads):
                 slots[at] = play.exact(*[slots[read] for read in reads])
                 continue
             operands = [marks[read] if read in marks else _numbered(slots[read]) for read in reads]
-            name = play.step.name
-            what = f"{name} {play.step.detail} {reads is play.step.reads}"
-            mark = _mixed(_named(what), *operands)
+            mark = _mixed(_named(f"{name} {detail}"), *operands)
             if name in ("multiply", "divide"):
                 a, b = operands
                 is_none = (a == zero) | ((b == zero) & (name == "multiply"))
@@ -691,7 +674,7 @@ def fingerprint(
             elif name == "add":
                 a, b = operands
                 mark = np.where(a == zero, b, np.where(b == zero, a, mark))
-            elif name == "where" and reads is play.step.reads and reads[0] not in marks:
+            elif name == "where" and reads[0] not in marks:
                 mark = np.where(slots[reads[0]], operands[1], operands[2])
             marks[at] = mark
         (result,) = score.tape.results

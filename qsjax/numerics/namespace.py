@@ -19,18 +19,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _asarray(x: Any, dtype: Any = None) -> Any:
-    return x if dtype is None else x.astype(dtype)
-
-
-def _clip(x: Any, least: Any, most: Any) -> Any:
-    return xp.minimum(xp.maximum(x, least), most)
-
-
 # What symbols do in other words than NumPy; JAX computes a logarithm of another base so too.
 _OTHERS: dict[str, Callable[..., Any]] = {
-    "asarray": _asarray,
-    "clip": _clip,
+    "asarray": lambda x, dtype=None: x if dtype is None else x.astype(dtype),
+    "clip": lambda x, least, most: xp.minimum(xp.maximum(x, least), most),
     "round": lambda x: applied("rint", x),
     "where": lambda *args: applied("where", *args),
     "log2": lambda x: xp.log(x) / np.log(2.0),

@@ -6,7 +6,7 @@ stay small, and no shape is compiled for.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache, partial, wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -29,17 +29,13 @@ class _Player(NamedTuple):
     """A tape, and the NumPy function of each of its steps."""
 
     tape: Tape
-    operations: list[Operation]
-
-
-def _cast(x: Any, dtype: Any) -> Any:
-    return np.asarray(x).astype(dtype)
+    steps: Steps
 
 
 def operation_of(step: Step) -> Operation:
     """The NumPy function of a step."""
     if step.name == "cast":
-        return partial(_cast, dtype=step.detail)
+        return lambda x: np.asarray(x).astype(step.detail)
     if step.name == "whole_power":
         return lambda x: np.power(x, float(step.detail))
     if step.name == "whole_number":
@@ -51,10 +47,10 @@ def operation_of(step: Step) -> Operation:
 def _player(recorder: Recorder, function: Operation, options: Options, tree: Any) -> _Player:
     """A function of scalars, recorded."""
     tape = recorder(partial(function, **dict(options)), tree)
-    return _Player(tape, [operation_of(step) for step in tape.steps])
+    return _Player(tape, [(step, operation_of(step)) for step in tape.steps])
 
 
-def _run(steps: Iterable[tuple[Step, Operation]], slots: Slots) -> None:
+def _run(steps: Steps, slots: Slots) -> None:
     """Play steps on arrays that broadcast, in place; free slots after their last use."""
     # Guarded divisions and logarithms compute the discarded side too, as compiled code does.
     with np.errstate(all="ignore"):
@@ -62,13 +58,6 @@ def _run(steps: Iterable[tuple[Step, Operation]], slots: Slots) -> None:
             slots[step.writes] = run(*[slots[at] for at in step.reads])
             for at in step.frees:
                 del slots[at]
-
-
-def _play(player: _Player, leaves: list[np.ndarray]) -> list[Any]:
-    tape = player.tape
-    slots: Slots = dict(enumerate(leaves)) | tape.constants
-    _run(zip(tape.steps, player.operations, strict=True), slots)
-    return [slots[at] for at in tape.results]
 
 
 def on_host(function: Callable[P, R], recorder: Recorder = record) -> Callable[P, R]:
@@ -86,8 +75,10 @@ def on_host(function: Callable[P, R], recorder: Recorder = record) -> Callable[P
     @wraps(function)
     def run(*args: P.args, **options: P.kwargs) -> R:
         values, tree = _floats(args)
-        player = _player(recorder, function, tuple(sorted(options.items())), tree)
-        return trees.unflatten(player.tape.tree, _play(player, values))
+        tape, steps = _player(recorder, function, tuple(sorted(options.items())), tree)
+        slots: Slots = dict(enumerate(values)) | tape.constants
+        _run(steps, slots)
+        return trees.unflatten(tape.tree, [slots[at] for at in tape.results])
 
     return run
 
@@ -133,11 +124,11 @@ class _Halves(NamedTuple):
 @lru_cache(maxsize=128)
 def _halves(recorder: Recorder, function: Operation, options: Options, tree: Any) -> _Halves:
     """`_player` in two halves."""
-    tape, operations = _player(recorder, function, options, tree)
+    tape, steps = _player(recorder, function, options, tree)
     reached = set(range(tree.num_leaves - tree.children[-1].num_leaves, tree.num_leaves))
     early: Steps = []
     late: Steps = []
-    for step, run in zip(tape.steps, operations, strict=True):
+    for step, run in steps:
         is_reached = not reached.isdisjoint(step.reads)
         (late if is_reached else early).append((step, run))
         reached |= {step.writes} if is_reached else set()

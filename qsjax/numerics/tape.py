@@ -27,12 +27,13 @@ _REAL = (
     *("divide", "fmod", "power", "floor", "ceil", "rint", "sqrt", "square"),
     *("exp", "expm1", "log", "log1p"),
 )
-_TESTS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "isfinite")
-_LOGIC = ("logical_and", "logical_or", "logical_not")
+COMPARISONS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
+_TESTS = (*COMPARISONS, "isfinite")
+LOGIC = ("logical_and", "logical_or", "logical_not")
 # What `&`, `|` and `~` are of truth values.
-_LOGIC_OF_BITS = {"bitwise_and": _LOGIC[0], "bitwise_or": _LOGIC[1], "invert": _LOGIC[2]}
+_LOGIC_OF_BITS = {"bitwise_and": LOGIC[0], "bitwise_or": LOGIC[1], "invert": LOGIC[2]}
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    name: getattr(np, name) for name in (*_ARITHMETIC, *_REAL, *_TESTS, *_LOGIC, "where")
+    name: getattr(np, name) for name in (*_ARITHMETIC, *_REAL, *_TESTS, *LOGIC, "where")
 }
 
 # Kinds of numbers, from the narrowest.
@@ -108,14 +109,18 @@ class Writer:
         return at
 
     def tape(self, results: list[int], tree: Any) -> Tape:
-        """What the results need, each step with the slots that nothing needs after it."""
-        needed, kept = set(results), []
-        for step in reversed(self.steps):
-            if step.writes in needed:
-                frees = tuple(set(step.reads) - needed)
-                needed.update(step.reads)
-                kept.append(step._replace(frees=frees))
-        return Tape(self.constants, kept[::-1], results, tree)
+        """The steps that the results need."""
+        return Tape(self.constants, needed_steps(self.steps, results), results, tree)
+
+
+def needed_steps(steps: Sequence[Step], results: Sequence[int]) -> list[Step]:
+    """The steps that results need, each with the slots that nothing needs after it."""
+    needed, kept = set(results), []
+    for step in reversed(steps):
+        if step.writes in needed:
+            kept.append(step._replace(frees=tuple(set(step.reads) - needed)))
+            needed.update(step.reads)
+    return kept[::-1]
 
 
 class _Recording(threading.local):
@@ -221,7 +226,7 @@ def applied(name: str, *operands: Any) -> Symbol:
     if name == "where":
         made = max(kinds[1:], key="bif".index)
         wanted = [BOOL, made, made]
-    elif name in _LOGIC:
+    elif name in LOGIC:
         made, wanted = BOOL, [BOOL] * len(kinds)
     elif name in _TESTS:
         made, wanted = BOOL, [max(kinds, key="bif".index)] * len(kinds)

@@ -4,7 +4,7 @@ A tree is a record, a tuple, a list, a dict or None; anything else is a leaf.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
 from qsjax.numerics.loading import when_loaded
@@ -101,18 +101,14 @@ def structure(tree: Any) -> Structure:
     return flatten(tree)[1]
 
 
-def unflatten(structure: Structure, leaves: Any) -> Any:
+def unflatten(node: Structure, leaves: Iterable[Any]) -> Any:
     """The tree of a structure with these leaves."""
-    return _built(structure, iter(leaves))
-
-
-def _built(node: Structure, leaves: Iterator[Any]) -> Any:
-    kind = node.kind
+    kind, leaves = node.kind, iter(leaves)
     if kind is None:
         return next(leaves)
     if kind is type(None):
         return None
-    children = [_built(child, leaves) for child in node.children]
+    children = [unflatten(child, leaves) for child in node.children]
     if kind in _RECORDS:
         numbers, static = _RECORDS[kind]
         return kind(**dict(zip((*numbers, *static), (*children, *node.static), strict=True)))

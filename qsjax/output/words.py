@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qsjax.cost.ledger import RESOURCES, resource_times
 from qsjax.cost.metrics import METRICS, Objective
 from qsjax.engines.spread import LEVEL, load_spread
-from qsjax.grid.limits import LIMITS, describe, is_given
+from qsjax.grid.limits import describe, given_limits
 from qsjax.numerics.safe import scalar
 from qsjax.records.rows import grouped
 from qsjax.records.tables import table
@@ -95,8 +95,7 @@ def setting(problem: "Problem") -> str:
 
 def kept(problem: "Problem") -> str:
     """The limits of a problem in words; nothing where it has none."""
-    limits = problem.limits
-    return joined(describe(limits, name) for name in LIMITS if is_given(limits, name))
+    return joined(describe(problem.limits, name) for name in given_limits(problem.limits))
 
 
 def open_limits(problem: "Problem", rows: Sequence[Mapping[str, Any]]) -> list[str]:

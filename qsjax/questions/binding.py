@@ -26,7 +26,7 @@ from qsjax.grid.cells import blocks_of, take
 from qsjax.grid.fronts import Front, front_of_cell
 from qsjax.grid.gradients import RateSlopes, slopes_at_rate
 from qsjax.grid.intervals import bounded_rows
-from qsjax.grid.limits import is_given
+from qsjax.grid.limits import given_limits
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.parameters import Parameter, resolve
 from qsjax.grid.problem import Problem, describe, fixed_question, listed
@@ -265,7 +265,7 @@ def binding(
     chosen = resolve(parameters)
     if strange := value_problem(Rule(low=2.0, whole=True), points):
         raise ValueError(f"points: {strange}")
-    if is_given(problem.limits, "min_headroom"):
+    if "min_headroom" in given_limits(problem.limits):
         raise ValueError(
             "limits.min_headroom: the largest batch would not be that of the memory; lower the "
             "hardware's usable_fraction instead"

@@ -17,7 +17,7 @@ from qsjax.grid.cells import cells_of
 from qsjax.grid.distributions import Distribution, check, frozen, lognormal
 from qsjax.grid.fronts import Front, front_of_cell
 from qsjax.grid.intervals import SURE, is_sure, lead_at_rate
-from qsjax.grid.limits import is_given
+from qsjax.grid.limits import given_limits
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.problem import Problem, describe, fixed_question, pairs_of
 from qsjax.output import words
@@ -395,7 +395,7 @@ def _checked(problem: Problem, tpots: Sequence[float], q: Distribution, nodes: i
     if problem.stated.twins:
         wrong.append("twins: the distribution of q replaces them; leave twins out of the problem")
     for name in ("max_tpot", "min_user_rate"):
-        if is_given(problem.limits, name):
+        if name in given_limits(problem.limits):
             wrong.append(f"limits.{name}: limits on TPOT are given as tpots; leave it out")
     if dense := ", ".join(problem.stated.dense):
         wrong.append(f"{dense}: dense already; give models with experts")

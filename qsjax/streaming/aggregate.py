@@ -156,8 +156,7 @@ def add_sums(tally: Tally, plan: Plan, blocks: np.ndarray, reduced: Reduced) -> 
         tally.reasons += flat.sum(axis=1, dtype=np.int64)
         tally.feasible += int(reduced.feasible[at].reshape(-1)[:count].sum())
         tally.computed += int(count) * len(plan.designs)
-        few = plan.designs if plan.few is None else plan.few.at
-        tally.evaluated += int(count) * len(few)
+        tally.evaluated += int(count) * len(plan.designs if plan.few is None else plan.few.at)
     for k, spread in enumerate(reduced.spread):
         tally.low[k] = min(tally.low[k], spread.low.min())
         tally.high[k] = max(tally.high[k], spread.high.max())

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 
 from qsjax.grid.axes import Axes, make_axes, stack, twin_of
-from qsjax.grid.limits import LIMITS, describe, is_given
+from qsjax.grid.limits import describe, given_limits
 from qsjax.grid.problem import Problem, Served, axis_values, serving
 from qsjax.numerics import trees
 from qsjax.records import checks
@@ -134,8 +134,7 @@ def _unswept(problem: Problem, options: Options) -> Iterator[tuple[str, str]]:
     if stated.other is not None:
         yield "convention", f"convention: a sweep has one; give {' or '.join(CONVENTIONS)}"
     limits = problem.limits
-    given = [name for name in LIMITS if is_given(limits, name)]
-    if others := [describe(limits, name) for name in given if name not in BOUNDED]:
+    if others := [describe(limits, name) for name in given_limits(limits) if name not in BOUNDED]:
         yield (
             "limits",
             f"limits: a sweep keeps those on {' and '.join(BOUNDED)}, not {', '.join(others)}; "
@@ -202,7 +201,7 @@ def _bounds_of(problem: Problem, options: Options) -> dict[Metric, tuple[float, 
     limits = {
         bound: float(np.asarray(getattr(problem.limits, name)))
         for name, bound in BOUNDED.items()
-        if is_given(problem.limits, name)
+        if name in given_limits(problem.limits)
     }
     ends = limits | {name: as_float64(value) for name, value in options.bounds.items()}
     return {
@@ -224,9 +223,7 @@ def job_of(problem: Problem, options: Options) -> tuple[Job, Axes]:
     stated = problem.stated
     labels, records = _records_of(problem)
     values: dict[str, Any] = {"model": labels, "hardware": [d.name for d in stated.accelerators]}
-    values |= axis_values(stated.gpus, stated.contexts, {**stated.searched, **stated.kept})
-    if stated.batches is not None:
-        values["batch"] = list(stated.batches)
+    values |= axis_values(stated)
     if len(options.q):
         values["q"] = list(options.q)
     if options.any_gpus:

@@ -40,8 +40,7 @@ class Question(NamedTuple):
     skip_illegal: bool
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class SweepRun:
+class SweepRun(NamedTuple):
     """A sweep and its folder."""
 
     job: Job
@@ -176,15 +175,15 @@ def execute(campaign: SweepRun, me: Processes) -> dict[str, Any] | None:
     loop = steps(cells_of(plan, mine), cells_of(plan, done), "designs")
     if me.count == 1:
         with loop as told:
-            compute_chunks(campaign.job, plan, campaign.wanted, folder, rest, told.advance)
-        return results.write(campaign.job, plan, campaign.wanted, folder)
+            compute_chunks(*campaign, rest, told.advance)
+        return results.write(*campaign)
     with Heartbeat(folder, me) as life, loop as told:
 
         def watched(cells: int) -> None:
             told.advance(cells)
             life.check()
 
-        compute_chunks(campaign.job, plan, campaign.wanted, folder, rest, watched)
+        compute_chunks(*campaign, rest, watched)
         if me.rank:
             life.say("done")
             life.wait(lambda: life.state_of(0) == "done")
@@ -193,4 +192,4 @@ def execute(campaign: SweepRun, me: Processes) -> dict[str, Any] | None:
         life.wait(lambda: all(life.state_of(rank) == "done" for rank in range(1, me.count)))
         others = [chunk for chunk in range(plan.chunks) if chunk not in set(mine)]
         life.wait(lambda: all(store.chunk_path(folder, c).exists() for c in others))
-        return results.write(campaign.job, plan, campaign.wanted, folder)
+        return results.write(*campaign)

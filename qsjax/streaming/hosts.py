@@ -5,6 +5,7 @@ shared folder. JAX finds coordinator, number and rank in the environment of SLUR
 Kubernetes and TPU pods; here are only the variables that a plain launch sets.
 """
 
+import contextlib
 import dataclasses
 import os
 import secrets
@@ -185,10 +186,8 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while not self._stop.wait(BEAT):
-            try:
+            with contextlib.suppress(OSError):  # a full disk is reported where chunks are written
                 self._write()
-            except OSError:  # a full disk is reported where chunks are written
-                continue
 
     def __enter__(self) -> "Heartbeat":
         """Start the heartbeat."""
@@ -205,10 +204,8 @@ class Heartbeat:
     def say(self, state: str) -> None:
         """Tell the others a state."""
         self._state = state
-        try:
+        with contextlib.suppress(OSError):  # the error that ends this process matters more
             self._write()
-        except OSError:  # the error that ends this process matters more
-            return
 
     def check(self) -> None:
         """Raise HostLostError if another process has failed or fallen silent."""

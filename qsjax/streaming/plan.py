@@ -116,13 +116,9 @@ class Plan:
 
 def in_order(axes: Axes) -> Axes:
     """The same grid with the kept axes in the order of execution."""
-
-    def weight(axis: Axis) -> int:
-        return (
-            0 if axis.name in STACKED else 2 + LIGHT.index(axis.name) if axis.name in LIGHT else 1
-        )
-
-    return Axes(kept=tuple(sorted(axes.kept, key=weight)), searched=axes.searched)
+    places = dict.fromkeys(STACKED, -1) | {name: 1 + k for k, name in enumerate(LIGHT)}
+    kept = sorted(axes.kept, key=lambda axis: places.get(axis.name, 0))
+    return Axes(kept=tuple(kept), searched=axes.searched)
 
 
 def legal_designs(records: Records, axes: Axes, convention: Convention) -> np.ndarray:

@@ -24,6 +24,7 @@ from qsjax.cost.feasibility import REASONS
 from qsjax.cost.metrics import METRICS
 from qsjax.grid.axes import place
 from qsjax.grid.bounds import log_slopes, most_apart
+from qsjax.grid.cells import concatenated
 from qsjax.grid.scoring import TIE_TOLERANCE, pick_best
 from qsjax.numerics.intervals import EXACT, centre, enclose, fingerprint, range_of
 from qsjax.numerics.jax import jax
@@ -34,7 +35,7 @@ from qsjax.records.specs import FIELDS, Convention, HardwareSpec, Records
 from qsjax.streaming.aggregate import Tally, new_tally, summed
 from qsjax.streaming.engine import Job
 from qsjax.streaming.hosts import cores
-from qsjax.streaming.plan import MULTIPLE, Few, Plan, chunk_range, design_arrays
+from qsjax.streaming.plan import MULTIPLE, Few, Plan, chunk_range, coordinates
 
 if TYPE_CHECKING:
     from qsjax.streaming.run import Outputs
@@ -154,7 +155,7 @@ class Place:
     ) -> None:
         self._job, self._inner, self._names = job, dict(inner), list(inner)
         self._outer = {name: np.asarray(value, float) for name, value in outer.items()}
-        self._designs = {name: x.reshape(-1) for name, x in design_arrays(plan).items()}
+        self._designs = coordinates(plan.axes.searched, plan.designs)
         self._metrics = (job.objective, *job.bounds)
         self._sign = -1.0 if METRICS[job.objective].less_is_better else 1.0
         self.count = len(plan.designs)
@@ -321,13 +322,11 @@ class Place:
     def _advance(self, boxes: Boxes, decided: Found) -> list[Boxes]:
         """Settle boxes that one design wins, evaluate small ones, cut the others; those left."""
         cells = boxes.cells
-        is_settled = (boxes.number == 0) | (boxes.number == 1) & (not self._job.bounds)
-        for count in (0, 1):
-            settled = is_settled & (boxes.number == count)
-            if count:
-                np.add.at(decided.wins, boxes.at[0, settled], cells[settled])
-            else:
-                decided.nobody += int(cells[settled].sum())
+        is_empty = boxes.number == 0
+        is_won = (boxes.number == 1) & (not self._job.bounds)
+        decided.nobody += int(cells[is_empty].sum())
+        np.add.at(decided.wins, boxes.at[0, is_won], cells[is_won])
+        is_settled = is_empty | is_won
         is_small = ~is_settled & (cells <= SMALL)
         for part in _pieces(boxes.take(is_small), int(cells[is_small].max(initial=1))):
             self._tell(self.pick(part), part, decided)
@@ -370,10 +369,7 @@ def _alike(parts: Sequence[Boxes]) -> list[Boxes]:
             missing = max(0, int(size) - len(part.at))
             at = np.pad(part.at[:size], ((0, missing), (0, 0)))
             groups.setdefault(int(size), []).append(part._replace(at=at))
-    return [
-        Boxes(*(np.concatenate(x, axis=-1) for x in zip(*group, strict=True)))
-        for _, group in sorted(groups.items())
-    ]
+    return [concatenated(*group, axis=-1) for _, group in sorted(groups.items())]
 
 
 def _size(count: int) -> int:
@@ -392,7 +388,7 @@ def inner_axes(job: Job, plan: Plan) -> tuple[str, ...]:
         candidates += [(k, axis.name)] if may else []
         arrays[axis.name] = axis.values[[0, -1]].reshape([-1 if j == k else 1 for j in range(rank)])
     # What depends on an axis does so for any design.
-    designs = {name: x.reshape(-1)[:1] for name, x in design_arrays(plan).items()}
+    designs = coordinates(plan.axes.searched, plan.designs[:1])
     found = _rules_at(place(job.records, arrays | designs, job.convention), job.convention)
     shape = np.broadcast_shapes(*(np.shape(x) for x in found))
     shape = (1,) * (rank - len(shape)) + shape
@@ -475,19 +471,20 @@ def pruned(
         if is_asked:
             raise ValueError(f"prune: bounds tell which designs win, and no more; {why}")
         return plan
-    if _needs_scores(wanted) and not is_asked and len(plan.designs) < 4 * LEFT:
+    needs_scores = _needs_scores(wanted)
+    if needs_scores and not is_asked and len(plan.designs) < 4 * LEFT:
         return plan
-    split = 0 if _needs_scores(wanted) else plan.stacked
+    split = 0 if needs_scores else plan.stacked
     per_place = math.prod(plan.kept[split + 1 :]) * len(plan.designs)
-    step = max(1, min(plan.kept[split], (chunk_cells or CHUNK) // per_place))
+    step = plan.kept[0]
+    if not needs_scores:
+        step = max(1, min(plan.kept[split], (chunk_cells or CHUNK) // per_place))
     own = dataclasses.replace(plan, split=split, step=step, per_call=1, per_chunk=1, pruned=True)
-    if _needs_scores(wanted):
-        own = dataclasses.replace(own, step=plan.kept[0])
     grid = _grid_of(own, names, 0)
     bounding, evaluating = _seconds(len(grid.outer), grid.cells, len(plan.designs))
     if not is_asked and (bounding > SHARE * evaluating or job.bounds):
         return plan
-    if not _needs_scores(wanted):
+    if not needs_scores:
         return own
     few = few_of(job, own, grid)
     is_few = few is not None and 2 * len(few.at) <= len(plan.designs)

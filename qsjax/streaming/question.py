@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import math
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -127,9 +126,8 @@ class Sweep(Result):
         data = self.dataset
         if "context" not in data.dims:
             return {}
-        table = self.frame()
         axes = [str(n) for n in data.dims if n != "context" and data.sizes[n] > 1] or ["model"]
-        rows: list[Row] = table.to_dict("records")
+        rows = self.rows()
         for row in rows:
             row |= {"is_feasible": row["feasible"] > 0, "variant": row["model"], "q": None}
             row["label"] = ", ".join(_named(name, row[name]) for name in axes)
@@ -139,12 +137,7 @@ class Sweep(Result):
 
     def save(self, folder: str | Path, asked: Mapping[str, Any] | None = None) -> list[Path]:
         """Copies of the files of the result; its own folder has them already."""
-        out = Path(folder)
-        paths = [path for path in sorted(self.folder.iterdir()) if path.suffix in results.KINDS]
-        if out.resolve() == self.folder.resolve():
-            return paths
-        results.make(out)
-        return [Path(shutil.copy2(path, out / path.name)) for path in paths]
+        return results.copies(self.folder, Path(folder))
 
 
 def _named(name: str, value: Any) -> str:

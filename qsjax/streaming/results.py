@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -20,14 +21,15 @@ from qsjax.records.specs import KV_MODES
 from qsjax.streaming import store
 from qsjax.streaming.aggregate import Designs, Tally, merge, new_tally, quantiles
 from qsjax.streaming.engine import Job
-from qsjax.streaming.plan import Plan, coordinates, winner_coordinates
-from qsjax.streaming.run import Outputs, recorded
+from qsjax.streaming.plan import Plan, chunk_range, coordinates, winner_coordinates
+from qsjax.streaming.run import Outputs
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
 ROWS = 2**14  # designs whose terms are evaluated at a time, as many as stay in the caches
+_KINDS = (".nc", ".parquet", ".csv", ".json")  # files of a result
 # A table for spreadsheets beside the Parquet file, up to this many rows.
 CSV_ROWS = 100_000
 # What netCDF takes beside the numbers: names, attributes, descriptions of the variables.
@@ -35,15 +37,6 @@ _HEADER = 2**16
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 METRICS = ("tpot", "tokens_per_s", "tokens_per_s_per_gpu", "tokens_per_s_per_user")
 Columns = dict[str, np.ndarray]
-
-
-# What a result consists of; the chunks are in a folder of their own.
-KINDS = (".nc", ".parquet", ".csv", ".json")
-
-
-def make(folder: Path) -> None:
-    """Make a folder for results."""
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def table(folder: Path, name: str = "winners") -> "pd.DataFrame":
@@ -142,6 +135,16 @@ def wins_table(plan: Plan, tally: Tally) -> Columns:
     return table | {"wins": counts, "share": counts / math.prod(plan.kept[plan.stacked :])}
 
 
+def copies(folder: Path, out: Path) -> list[Path]:
+    """The files of a result, copied from its folder unless that is where they are wanted."""
+    # The chunks are in a folder of their own.
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix in _KINDS]
+    if out.resolve() == folder.resolve():
+        return paths
+    out.mkdir(parents=True, exist_ok=True)
+    return [Path(shutil.copy2(path, out / path.name)) for path in paths]
+
+
 def summary(job: Job, plan: Plan, tally: Tally) -> dict[str, Any]:
     """Counts, and the range and quantiles of the metrics that were asked for."""
     spread = {
@@ -170,10 +173,12 @@ def summary(job: Job, plan: Plan, tally: Tally) -> dict[str, Any]:
 
 def _tables(job: Job, plan: Plan, folder: Path) -> Iterator[tuple[Tally, Columns]]:
     # Tally and table of the winners of each chunk, in order.
-    for tally, cells, (first, last) in recorded(folder, plan):
+    for chunk in range(plan.chunks):
+        tally, cells = store.load_chunk(folder, chunk)
         table: Columns = {}
         if cells:
-            table = columns(job, plan, np.arange(first, last), cells["position"].astype(int))
+            at = np.arange(*chunk_range(plan, chunk))
+            table = columns(job, plan, at, cells["position"].astype(int))
             is_feasible = cells["feasible"] > 0
             for name in set(table) - {axis.name for axis in plan.axes.kept}:
                 nothing: Any = "" if table[name].dtype.kind == "O" else np.nan
@@ -195,7 +200,9 @@ def write(job: Job, plan: Plan, wanted: Outputs, folder: Path) -> dict[str, Any]
             raise
         # Spooled columns, the dataset of them, and the table, which is compressed.
         row = 8 * (len(plan.axes.all) + len(METRICS) + 3)
-        raise store.full_for_results(folder, 3 * row * math.prod(plan.kept)) from error
+        size = 3 * row * math.prod(plan.kept)
+        needs = f"the results in {folder} take some {size:,} bytes while they are made"
+        raise store.no_space(needs) from error
 
 
 def _write(job: Job, plan: Plan, wanted: Outputs, folder: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A sweep from its first block to its last: chunks computed, recorded, and merged."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,13 +147,6 @@ def compute_chunks(
         tally, cells = run_chunk(engine, chunk, wanted, known, report)
         store.save_chunk(folder, chunk, tally, cells)
         known = merge(known, tally, wanted.top_k)
-
-
-def recorded(folder: Path, plan: Plan) -> Iterator[tuple[Tally, Cells, tuple[int, int]]]:
-    """The recorded chunks in order, with the range of their kept cells."""
-    for chunk in range(plan.chunks):
-        tally, cells = store.load_chunk(folder, chunk)
-        yield tally, cells, chunk_range(plan, chunk)
 
 
 def cells_of(plan: Plan, chunks: Sequence[int]) -> int:

@@ -42,7 +42,8 @@ def write(path: Path, data: bytes) -> None:
         files.write_atomically(path, data, through=True)
     except OSError as error:
         if error.errno in files.FULL:
-            raise full_disk(path, len(data)) from error
+            left = shutil.disk_usage(path.parent).free
+            raise no_space(f"{path} needs {len(data):,} bytes and {left:,} are free") from error
         raise
 
 
@@ -103,17 +104,9 @@ def _lock(handle: int) -> bool:
     return True
 
 
-def full_disk(path: Path, size: int) -> OSError:
+def no_space(needs: str) -> OSError:
     """The error of a full disk, with what was needed and what to do."""
-    left = shutil.disk_usage(path.parent).free
-    needs = f"{path} needs {size:,} bytes and {left:,} are free"
     return OSError(errno.ENOSPC, f"no space left: {needs}. {_KEPT}")
-
-
-def full_for_results(folder: Path, size: int) -> OSError:
-    """The error of a disk that has room for the chunks, but not for merging them."""
-    what = f"the results in {folder} take some {size:,} bytes while they are made"
-    return OSError(errno.ENOSPC, f"no space left: {what}. {_KEPT}")
 
 
 def manifest(folder: Path) -> dict[str, Any] | None:
@@ -191,13 +184,12 @@ def load_chunk(folder: Path, chunk: int) -> tuple[Tally, dict[str, np.ndarray]]:
             arrays = {name: file[name] for name in file.files}
     except (ValueError, zipfile.BadZipFile) as error:
         raise DamagedChunkError(f"chunk {chunk} ({path}) cannot be read: {error}") from error
-    sets = [Designs(*(arrays[f"{n}.{k}"] for k in Designs._fields)) for n in _SETS]
     named: dict[str, Any] = {name: int(arrays[name]) for name in _COUNTS}
-    named |= {name: arrays[name] for name in _SUMS} | dict(zip(_SETS, sets, strict=True))
-    tally = Tally(**named)
+    named |= {name: arrays[name] for name in _SUMS}
+    named |= {n: Designs(*(arrays[f"{n}.{k}"] for k in Designs._fields)) for n in _SETS}
     prefix = "cells."
     cells = {n.removeprefix(prefix): x for n, x in arrays.items() if n.startswith(prefix)}
-    return tally, cells
+    return Tally(**named), cells
 
 
 def finished(folder: Path, chunks: Sequence[int]) -> tuple[list[int], list[str]]:

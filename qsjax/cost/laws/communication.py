@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from qsjax.cost.laws import collectives, params
-from qsjax.cost.laws.collectives import Cost, Group
+from qsjax.cost.laws.collectives import Cost
 from qsjax.cost.laws.sharding import Context, weight_ranks
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.records.specs import KV_CP
@@ -48,22 +48,16 @@ def tensor_parallel(ctx: Context, microbatch: Array) -> Reduction:
     part, hardware, convention = ctx.partition, ctx.hardware, ctx.convention
     message = _hidden_bytes(ctx)
     is_divided = convention.ffn_sharding == "stage" and not part.gathers_queries
-    groups = [
-        collectives.group(n, 1.0, hardware, convention)
-        for n in (weight_ranks(part), ctx.lay.ffn_tp)
+    first = message / part.kvp if is_divided else message
+    pairs = [
+        (collectives.group(n, 1.0, hardware, convention), size)
+        for n, size in ((weight_ranks(part), first), (ctx.lay.ffn_tp, message))
     ]
-    messages = (message / part.kvp if is_divided else message, message)
-    two = [
-        collectives.all_reduce(ranks, size, hardware, convention)
-        for ranks, size in zip(groups, messages, strict=True)
-    ]
-    one = [
-        collectives.one_shot(ranks, size, hardware, convention)
-        for ranks, size in zip(groups, messages, strict=True)
-    ]
+    two = [collectives.all_reduce(ranks, size, hardware, convention) for ranks, size in pairs]
+    one = [collectives.one_shot(ranks, size, hardware, convention) for ranks, size in pairs]
     layers = _stage_layers(ctx)
     launches = 0.5 * xp.asarray(part.tp_messages)
-    real = sum(xp.where(ranks.inner > 1, 1.0, 0.0) for ranks in groups)
+    real = sum(xp.where(ranks.inner > 1, 1.0, 0.0) for ranks, _ in pairs)
     return Reduction(
         Cost(
             layers * launches * (two[0].startup + two[1].startup),
@@ -183,12 +177,12 @@ def layout_transition(ctx: Context, microbatch: Array) -> Cost:
     replica_ranks = xp.asarray(part.kvp) * part.tp
     spanned = xp.maximum(1.0, ctx.lay.expert_tp / replica_ranks)
 
-    def gather(ranks: Group, message_bytes: Array) -> Cost:
+    def gather(size: ArrayLike, stride: ArrayLike, message_bytes: Array) -> Cost:
+        ranks = collectives.group(size, stride, ctx.hardware, ctx.convention)
         return collectives.half_collective(ranks, message_bytes, ctx.hardware, ctx.convention)
 
-    kv_ranks = gather(collectives.group(part.kvp, part.tp, ctx.hardware, ctx.convention), message)
-    across = collectives.group(spanned, replica_ranks, ctx.hardware, ctx.convention)
-    replicas = gather(across, spanned * message)
+    kv_ranks = gather(part.kvp, part.tp, message)
+    replicas = gather(spanned, replica_ranks, spanned * message)
     launches = xp.asarray(part.layout_messages)
     every = _per_layer(kv_ranks, _stage_layers(ctx), launches)
     if part.gathers_queries:  # after their all-reduce the ranks hold all tokens

@@ -9,7 +9,7 @@ import numpy as np
 
 from qsjax.cost.laws import params
 from qsjax.grid.gradients import slopes_at_rate
-from qsjax.grid.limits import is_given
+from qsjax.grid.limits import given_limits
 from qsjax.grid.parameters import resolve
 from qsjax.grid.problem import MODEL, Problem, describe, fixed_question
 from qsjax.grid.solution import Solution, rows_of, solve_all
@@ -320,7 +320,7 @@ def _checked(problem: Problem, law: str, tokens: float) -> None:
         wrong.append(
             "twins: vary={'experts': [1], 'top_k': [1]} is the dense model; leave them out"
         )
-    if is_given(problem.limits, "min_headroom"):
+    if "min_headroom" in given_limits(problem.limits):
         wrong.append("limits.min_headroom: lower the hardware's usable_fraction instead")
     if wrong:
         raise ValueError("\n".join(wrong))

@@ -17,7 +17,7 @@ from qsjax.engines.flags import Engine
 from qsjax.engines.schedulers import Scheduler, of_replica, sharing
 from qsjax.grid.batches import ladder
 from qsjax.grid.cells import Cells, label_of, numbers_at, one_cell, records_on_host
-from qsjax.grid.limits import LIMITS, is_given
+from qsjax.grid.limits import given_limits
 from qsjax.grid.optimum import candidates_of
 from qsjax.grid.problem import Problem, fixed_question, pairs_of, prices_of, with_batch
 from qsjax.grid.solution import design_label
@@ -628,7 +628,7 @@ def _target(problem: Problem, loads: Row, limits: Row, quantile: Any) -> Target:
         )
     if problems:
         raise ValueError("\n".join(["size:", *problems]))
-    if any(is_given(problem.limits, name) for name in LIMITS):
+    if given_limits(problem.limits):
         raise ValueError(
             "size takes its limits as ttft and tpot: give these, and a problem without limits"
         )
