@@ -60,14 +60,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(INSTALL) -e .
 	@touch $@
 
-$(VENV)/.installed-test: pyproject.toml constraints.txt
+# What `dev` installs serves the tests, too.
+$(VENV)/.installed-test $(VENV)/.installed-dev: $(VENV)/.installed-%: pyproject.toml constraints.txt
 	@$(create_venv)
-	$(INSTALL) -e '.[test]'
-	@touch $@ $(VENV)/.installed
-
-$(VENV)/.installed-dev: pyproject.toml constraints.txt
-	@$(create_venv)
-	$(INSTALL) -e '.[dev]'
+	$(INSTALL) -e '.[$*]'
 	@touch $@ $(VENV)/.installed-test $(VENV)/.installed
 
 # The first interpreter that is new enough; a named PYTHON is the only candidate.

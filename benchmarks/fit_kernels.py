@@ -323,24 +323,28 @@ def left_out(data: Data, start: Constants, name: str) -> np.ndarray:
     return errors
 
 
+def replaced(text: str, head: str, before: str, value: str) -> str | None:
+    """A table with another value behind a pattern in a section; None where it has neither."""
+    start = text.find(f"\n[{head}]\n")
+    if start < 0:
+        return None
+    end = text.find("\n[", start + 2)
+    end = end if end > 0 else len(text)
+    found = re.compile(rf"(?m)^({before})(?:[\d.]+|\[[^\]]*\])")
+    new, count = found.subn(rf"\g<1>{value}", text[start:end], count=1)
+    return text[:start] + new + text[end:] if count else None
+
+
 def written(text: str, served: Constants) -> str:
     """The table's text with the constants in place."""
     for path in PRIORS:
-        value = f"{get(served, path):.3g}"
-        names = path.split(".")
+        value, names = f"{get(served, path):.3g}", path.split(".")
         for depth in range(max(0, len(names) - 2), len(names)):
             head, (key, *inner) = ".".join(["served", *names[:depth]]), names[depth:]
-            start = text.find(f"\n[{head}]\n")
-            if start < 0:
-                continue
-            end = text.find("\n[", start + 2)
-            section = text[start : end if end > 0 else len(text)]
             entry = rf"\{{.*?\b{inner[0]} = " if inner else ""
-            new, count = re.subn(
-                rf"(?m)^({key} = {entry})[\d.]+", rf"\g<1>{value}", section, count=1
-            )
-            if count:
-                text = text.replace(section, new)
+            new = replaced(text, head, f"{key} = {entry}", value)
+            if new is not None:
+                text = new
                 break
         else:
             raise ValueError(f"{path} has no line in the table")
