@@ -117,7 +117,10 @@ def test_a_design_by_hand_changes_no_setting():
     version("jaxlib") != "0.10.1", reason="the tests set the flag for this release alone"
 )
 def test_both_writers_of_loops_give_the_same_numbers():
-    """Of XLA: that of a user's programs, and the one that compiles the tests' sooner."""
+    """Of XLA: that of a user's programs, and the one that compiles the tests' sooner.
+
+    To an ulp or two: which products and sums become one instruction depends on the vectors.
+    """
     rng = np.random.default_rng(3)
     context, batch, tp = (jnp.asarray(2.0 ** rng.integers(0, most, 500)) for most in (20, 12, 5))
     model = jax.tree.map(float, qs.model("deepseek-v3"))
@@ -137,5 +140,5 @@ def test_both_writers_of_loops_give_the_same_numbers():
     )
     assert np.ptp(np.asarray(ours[1])) > 0
     for x, y in zip(jax.tree.leaves(ours[0]), jax.tree.leaves(users[0]), strict=True):
-        np.testing.assert_array_equal(x, y)
+        np.testing.assert_allclose(x, y, rtol=1e-15)
     np.testing.assert_allclose(ours[1], users[1], rtol=1e-14)
