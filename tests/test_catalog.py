@@ -112,8 +112,8 @@ def test_there_are_enough_models():
         ("Qwen/Qwen3-30B-A3B", "qwen3-30b-a3b", 40_960),
         ("Qwen/Qwen3-30B-A3B-Instruct-2507-FP8", "qwen3-30b-a3b, weights=fp8", 262_144),
         ("Qwen/Qwen3-Coder-30B-A3B-Instruct", "qwen3-30b-a3b", 262_144),
-        ("deepseek-r1:14b", "qwen2.5-14b", 131_072),
-        ("deepseek-r1:70b", "llama-3.1-70b", 131_072),
+        ("deepseek-r1:14b", "qwen2.5-14b, weights=q4_k_m", 131_072),
+        ("deepseek-r1:70b", "llama-3.1-70b, weights=q4_k_m", 131_072),
         ("meta-llama/Meta-Llama-3-8B-Instruct", "llama-3.1-8b", 8192),
         ("CohereForAI/aya-expanse-32b", "command-r-08-2024", 8192),
         ("Qwen/Qwen2.5-72B-Instruct-AWQ", "qwen2.5-72b, weights=awq", 32_768),
@@ -291,6 +291,13 @@ def test_cache_of_a_further_token_by_hand(name, size):
         ("x/Llama-3.1-8B-Instruct.Q8_0", "llama-3.1-8b", "fp8", "fp8", 8.5008 / 8, "bf16"),
         ("unsloth/gpt-oss-20b-GGUF:F16", "gpt-oss-20b", "bf16", "bf16", 2.0, "bf16"),
         ("x/Qwen3-30B-A3B-GGUF:MXFP4_MOE", "qwen3-30b-a3b", "fp4", "bf16", 0.53125, None),
+        # A tag of Ollama's that tells none was counted in the model's own dtype.
+        ("qwen3:8b", "qwen3-8b", "fp4", "fp4", 4.8944 / 8, "bf16"),
+        ("llama3.3:latest", "llama-3.1-70b", "fp4", "fp4", 4.8944 / 8, "bf16"),
+        ("ollama/llama3.2:1b", "llama-3.2-1b", "fp8", "fp8", 8.5008 / 8, "bf16"),
+        ("gemma3:27b-it-qat", "gemma-3-27b", "fp4", "fp4", 4.5 / 8, "bf16"),
+        ("llama3.1:8b-instruct-fp16", "llama-3.1-8b", "bf16", "bf16", 2.0, "bf16"),
+        ("gpt-oss:20b", "gpt-oss-20b", "fp4", "bf16", 0.53125, None),
         # So are those of MLX, with a scale and a bias of 16 bits each for 64 weights, or for 32.
         ("mlx-community/Qwen3-30B-A3B-4bit", "qwen3-30b-a3b", "fp4", "fp4", 0.5625, "bf16"),
         ("lmstudio-community/Qwen3-8B-MLX-8bit", "qwen3-8b", "fp8", "fp8", 1.0625, "bf16"),
@@ -325,6 +332,22 @@ def test_a_name_that_tells_the_format_of_its_weights(
     assert len(set(map(repr, bare))) == 1
     is_published = (weights, multiply) == (plain.weight_dtype, plain.multiply_dtype)
     assert entry.spec.label.startswith(name + ("" if is_published else ", weights="))
+
+
+@pytest.mark.parametrize(
+    ("tag", "size"),
+    [
+        ("llama3.3:latest", 43e9), ("llama3.2:3b", 2.0e9), ("llama3.2:1b", 1.3e9),
+        ("llama3:8b", 4.7e9), ("qwq:32b", 20e9), ("deepseek-r1:671b", 404e9),
+        ("phi4:14b", 9.1e9), ("codellama:7b", 3.8e9), ("llama2:7b", 3.8e9),
+        ("granite3.3:8b", 4.9e9), ("mixtral:8x7b", 26e9), ("smollm2:135m", 271e6),
+    ],
+)  # fmt: skip
+def test_tags_of_ollama_are_as_large_as_its_library_says(tag, size):
+    """README of https://github.com/ollama/ollama, and https://ollama.com/library."""
+    entry = catalog.model_entry(tag)
+    held = float(params.total_params(entry.spec)) * entry.spec.precision.bytes_ffn_weight
+    assert held == pytest.approx(size, rel=0.04)
 
 
 def test_the_address_of_a_config_names_its_model():

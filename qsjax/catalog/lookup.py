@@ -142,7 +142,7 @@ class _Match(NamedTuple):
 
     `block` is how many weights in a row share a scale there, `context` the longest that is
     published under that name, `bits` those of a weight of a GGUF file; 0 where that is not known or
-    the entry's.
+    the entry's. `said`: what a note says of the format, where the name alone does not tell it.
     """
 
     entry: str
@@ -151,6 +151,7 @@ class _Match(NamedTuple):
     is_tune: bool = False
     context: int = 0
     bits: float = 0.0
+    said: str = ""
 
 
 def _length(word: str) -> int:
@@ -167,8 +168,8 @@ def _length(word: str) -> int:
 def _tuned(name: str) -> _Match | None:
     """The entry of the base that the name of a fine-tune holds, in the format that it ends with.
 
-    >>> _tuned("NousResearch/Hermes-3-Llama-3.1-405B-FP8")
-    _Match(entry='llama-3.1-405b', format='fp8', block=0, is_tune=True, context=0, bits=0.0)
+    >>> _tuned("NousResearch/Hermes-3-Llama-3.1-405B-FP8")[:4]
+    ('llama-3.1-405b', 'fp8', 0, True)
     """
     index, words = _index("models"), re.split(r"[-_ ]+", name.rpartition("/")[2])
     places = itertools.combinations(range(len(words) + 1), 2)
@@ -300,12 +301,15 @@ _MLX_WORDS = re.compile(rf"(?i)[-_](?:mlx|gs\d+|dwq|({_MLX_FORMAT}))(?=[-_]|$)")
 
 def _resolved(kind: str, name: str) -> _Match | None:
     """The entry of a name, which may be that of a GGUF file."""
+    tagged = gguf.of_ollama(name) if kind == "models" else None
     file = gguf.type_of(name) if kind == "models" and gguf.is_named(name) else None
-    if file and file.like:
-        base = _match(kind, gguf.without(name))
-        if file.like.startswith("mxfp4"):  # of the experts alone
+    plain, like = tagged or (gguf.without(name), file.like if file else "")
+    if like:
+        base = _match(kind, plain)
+        if like.startswith("mxfp4"):  # of the experts alone
             return base and base._replace(format="mxfp4")
-        return base and base._replace(format=file.like, bits=gguf.BITS[file.like])
+        said = f"{name} is taken for Ollama's tag, of type {like.upper()}" if tagged else ""
+        return base and base._replace(format=like, bits=gguf.BITS[like], said=said)
     told = [one for one in _MLX_WORDS.finditer(name) if one[1]] if _MLX.search(name) else []
     if kind == "models" and len(told) == 1:
         width, group = told[0][2], 32.0 if "gs32" in name.lower() else 64.0
@@ -384,6 +388,9 @@ def _model(match: _Match) -> ModelEntry:
     return dataclasses.replace(entry, note=note.strip())
 
 
+_BY_MODULE = "a config.json tells them by module"
+
+
 def _stored_as(entry: ModelEntry, match: _Match) -> ModelEntry:
     """A model in the format of weights that a name tells: "Qwen3-32B-FP8".
 
@@ -421,7 +428,7 @@ def _stored_as(entry: ModelEntry, match: _Match) -> ModelEntry:
         **dataclasses.asdict(stored),
         spec=dataclasses.replace(entry.spec, precision=precision_of(stored), label=label),
         title=f"{entry.title}, {told.upper()}",
-        note=f"{entry.note} Precisions by the name; a config.json tells them by module.".strip(),
+        note=f"{entry.note} {match.said or 'Precisions by the name'}; {_BY_MODULE}.".strip(),
     )
 
 
