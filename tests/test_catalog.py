@@ -122,6 +122,9 @@ def test_there_are_enough_models():
         ("someone/Llama-3.1-8B-Instruct-4M", "llama-3.1-8b", 4_000_000),
         ("NousResearch/Hermes-3-Llama-3.1-8B", "llama-3.1-8b", 131_072),
         ("MiniMaxAI/MiniMax-M1-80k", "minimax-text-01", 10_240_000),
+        # OpenRouter's variants pick a provider; they were refused, or fine-tunes.
+        ("deepseek/deepseek-r1:free", "deepseek-v3", 163_840),
+        ("meta-llama/llama-3.3-70b-instruct:nitro", "llama-3.1-70b", 131_072),
     ],
 )
 def test_the_longest_context_is_that_of_the_name_which_was_asked_for(given, name, longest):
@@ -303,6 +306,14 @@ def test_cache_of_a_further_token_by_hand(name, size):
         ("lmstudio-community/Qwen3-8B-MLX-8bit", "qwen3-8b", "fp8", "fp8", 1.0625, "bf16"),
         ("mlx-community/Qwen3-8B-6bit-gs32", "qwen3-8b", "fp8", "fp8", 0.875, "bf16"),
         ("x/Qwen3-30B-A3B-mxfp4-mlx", "qwen3-30b-a3b", "fp4", "fp4", 0.53125, "bf16"),
+        (
+            "HF://mlc-ai/Llama-3-8B-Instruct-q4f16_1-MLC",
+            "llama-3.1-8b",
+            "fp4",
+            "fp4",
+            0.5625,
+            "bf16",
+        ),
         # The widest format that a name tells is of activations or of the cache.
         ("amd/gpt-oss-20b-w-mxfp4-a-fp8", "gpt-oss-20b", "fp4", "bf16", 0.53125, "fp8"),
         ("novita/Deepseek-R1-0528-W4AFP8", "deepseek-v3", "fp4", "fp8", 0.515625, "fp8"),

@@ -721,9 +721,8 @@ def test_a_unit_that_the_form_of_a_table_tells_is_said(text, gap):
         UserWarning, match="counts in milliseconds, as in Mooncake's traces; call it"
     ):
         assert traffic.read_trace(text).arrival[1] == pytest.approx(gap / 1000)
-    assert traffic.read_trace(text.replace("timestamp", "timestamp_s")).arrival[1] == pytest.approx(
-        gap
-    )
+    own = traffic.read_trace(text.replace("timestamp", "timestamp_s"))
+    assert own.arrival[1] == pytest.approx(gap)
 
 
 def test_cached_tokens_below_the_details_of_a_prompt():

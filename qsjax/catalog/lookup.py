@@ -52,10 +52,12 @@ _NO_TUNE = re.compile(
 _LENGTH = re.compile(r"(\d{1,4})k|(\d)m")
 
 
-# Where a model comes from, and which of its revisions: neither says what it is.
+# Where a model comes from, which of its revisions, and how OpenRouter picks a provider of it
+# (https://openrouter.ai/docs, model variants): none says what it is.
 PLACE = re.compile(
-    r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|modelscope\.cn/models)/|^models--"
-    r"|(?<=[\w)])(?:@[\w./-]+|:(?:main|latest|[0-9a-f]{7,40})|/(?:tree|blob|resolve)/\S*)$"
+    r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|modelscope\.cn/models)/|^models--|^HF://"
+    r"|(?<=[\w)])(?:@[\w./-]+|:(?:main|latest|[0-9a-f]{7,40}|free|beta|extended|nitro|floor|exacto|online)"
+    r"|/(?:tree|blob|resolve)/\S*)$"
 )
 
 
@@ -297,6 +299,8 @@ _MLX = re.compile(r"(?i)^mlx-community/|[-_]mlx(?=[-_]|$)")
 _MLX_BITS = {"mxfp4": 4.25, "mxfp8": 8.25, "nvfp4": 4.5}
 _MLX_FORMAT = rf"(?:(\d)[-_]?bit|{'|'.join(_MLX_BITS)})"
 _MLX_WORDS = re.compile(rf"(?i)[-_](?:mlx|gs\d+|dwq|({_MLX_FORMAT}))(?=[-_]|$)")
+# What MLC keeps: all matrices in so many bits, with a scale of 16 or 32 bits for 32 weights.
+_MLC = re.compile(r"(?i)[-_](q([2348])f(16|32)_\d)(?:-mlc)?$")
 
 
 def _resolved(kind: str, name: str) -> _Match | None:
@@ -310,6 +314,9 @@ def _resolved(kind: str, name: str) -> _Match | None:
             return base and base._replace(format="mxfp4")
         said = f"{name} is taken for Ollama's tag, of type {like.upper()}" if tagged else ""
         return base and base._replace(format=like, bits=gguf.BITS[like], said=said)
+    if kind == "models" and (mlc := _MLC.search(name)):
+        base, bits = _match(kind, name[: mlc.start()]), float(mlc[2]) + float(mlc[3]) / 32.0
+        return base and base._replace(format=mlc[1].lower(), bits=bits)
     told = [one for one in _MLX_WORDS.finditer(name) if one[1]] if _MLX.search(name) else []
     if kind == "models" and len(told) == 1:
         width, group = told[0][2], 32.0 if "gs32" in name.lower() else 64.0
