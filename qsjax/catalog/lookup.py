@@ -66,8 +66,8 @@ _COMMAND = re.compile(
     r"^\S+ (?:serve|run|pull|launch|-m) \S|\s(?:--[a-z]|-[a-z]+ \S)", re.IGNORECASE
 )
 
-# Who makes an accelerator, as nvidia-smi and amd-smi print it in front of its name.
-_MAKER = re.compile(r"^(?:nvidia|amdinstinct|amd)(?=.)")
+# Who makes an accelerator, as nvidia-smi and amd-smi print it in front of its name, and its board.
+_MAKER = re.compile(r"^(?:nvidia|amdinstinct|amd|intel)?(?:[hd]gx(?!spark|station))?(?=.)")
 
 
 # "8xH100", "8 x NVIDIA H100", "H100 x8", "2*H200", "H100:8".
@@ -80,12 +80,22 @@ _SIZE = re.compile(r"[\s_-](\d{2,3}) ?g(?:i?b)?$", re.IGNORECASE)
 _NEAR = 0.1
 
 
+_MACHINES = {
+    name.lower(): (chip, int(count))
+    for chip, counts in table("catalog/instances.toml").items()
+    for count, names in counts.items()
+    for name in names.split()
+}
+
+
 def counted(name: str) -> tuple[str, int]:
     """An accelerator's name without how many it counts, and how many; 1 where it counts none.
 
-    >>> counted("2xH100-80GB"), counted("h200")
-    (('H100-80GB', 2), ('h200', 1))
+    >>> counted("2xH100-80GB"), counted("h200"), counted("g6e.12xlarge")
+    (('H100-80GB', 2), ('h200', 1), ('l40s', 4))
     """
+    if machine := _MACHINES.get(name.strip().lower()):
+        return machine
     found = _COUNT.search(name.strip())
     if found is None:
         return name, 1
@@ -95,7 +105,7 @@ def counted(name: str) -> tuple[str, int]:
 # Keys of manifests, scripts and programs that choose an accelerator, with what they are given: the
 # rest of the line, a list below it, or what a rule of affinity takes.
 _PLACED = re.compile(
-    r"(?:--(?:gpu|accelerator)[\w-]{0,20} |(?:gpu|accelerator)[\w./-]{0,40}[\"']?"
+    r"(?:--(?:gpu|accelerator)[\w-]{0,20} |(?:gpu|accelerator|instance[_-]type)[\w./-]{0,40}[\"']?"
     r"(?:[ \t]{0,9}[:=]|\s{1,40}operator:[ \t]{0,9}[\"']?In[\"']?\s{1,40}values:))"
     r"([^\n]{0,200}(?:\n[ \t]*- [^\n]{1,80}){0,20})",
     re.IGNORECASE,
@@ -202,6 +212,8 @@ def _match(kind: str, name: str) -> _Match | None:
     for candidate in (canonical(name), tail):
         if candidate in index:
             return _Match(index[candidate], context=_contexts().get(tail, 0))
+    if kind == "hardware" and _MACHINES.get(name.strip().lower(), ("", 0))[1] == 1:
+        return _match(kind, counted(name)[0])
     if kind == "hardware" and (size := _SIZE.search(name)):
         bare = _match(kind, name[: size.start()])
         return bare if bare and has_memory(_hardware(bare.entry), float(size[1])) else None
