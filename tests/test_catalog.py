@@ -112,8 +112,8 @@ def test_there_are_enough_models():
         ("Qwen/Qwen3-30B-A3B", "qwen3-30b-a3b", 40_960),
         ("Qwen/Qwen3-30B-A3B-Instruct-2507-FP8", "qwen3-30b-a3b, weights=fp8", 262_144),
         ("Qwen/Qwen3-Coder-30B-A3B-Instruct", "qwen3-30b-a3b", 262_144),
-        ("deepseek-r1:14b", "qwen2.5-14b", 131_072),
-        ("deepseek-r1:70b", "llama-3.1-70b", 131_072),
+        ("deepseek-r1:14b", "qwen2.5-14b, weights=q4_k_m", 131_072),
+        ("deepseek-r1:70b", "llama-3.1-70b, weights=q4_k_m", 131_072),
         ("meta-llama/Meta-Llama-3-8B-Instruct", "llama-3.1-8b", 8192),
         ("CohereForAI/aya-expanse-32b", "command-r-08-2024", 8192),
         ("Qwen/Qwen2.5-72B-Instruct-AWQ", "qwen2.5-72b, weights=awq", 32_768),
@@ -122,6 +122,9 @@ def test_there_are_enough_models():
         ("someone/Llama-3.1-8B-Instruct-4M", "llama-3.1-8b", 4_000_000),
         ("NousResearch/Hermes-3-Llama-3.1-8B", "llama-3.1-8b", 131_072),
         ("MiniMaxAI/MiniMax-M1-80k", "minimax-text-01", 10_240_000),
+        # OpenRouter's variants pick a provider; they were refused, or fine-tunes.
+        ("deepseek/deepseek-r1:free", "deepseek-v3", 163_840),
+        ("meta-llama/llama-3.3-70b-instruct:nitro", "llama-3.1-70b", 131_072),
     ],
 )
 def test_the_longest_context_is_that_of_the_name_which_was_asked_for(given, name, longest):
@@ -291,11 +294,26 @@ def test_cache_of_a_further_token_by_hand(name, size):
         ("x/Llama-3.1-8B-Instruct.Q8_0", "llama-3.1-8b", "fp8", "fp8", 8.5008 / 8, "bf16"),
         ("unsloth/gpt-oss-20b-GGUF:F16", "gpt-oss-20b", "bf16", "bf16", 2.0, "bf16"),
         ("x/Qwen3-30B-A3B-GGUF:MXFP4_MOE", "qwen3-30b-a3b", "fp4", "bf16", 0.53125, None),
+        # A tag of Ollama's that tells none was counted in the model's own dtype.
+        ("qwen3:8b", "qwen3-8b", "fp4", "fp4", 4.8944 / 8, "bf16"),
+        ("llama3.3:latest", "llama-3.1-70b", "fp4", "fp4", 4.8944 / 8, "bf16"),
+        ("ollama/llama3.2:1b", "llama-3.2-1b", "fp8", "fp8", 8.5008 / 8, "bf16"),
+        ("gemma3:27b-it-qat", "gemma-3-27b", "fp4", "fp4", 4.5 / 8, "bf16"),
+        ("llama3.1:8b-instruct-fp16", "llama-3.1-8b", "bf16", "bf16", 2.0, "bf16"),
+        ("gpt-oss:20b", "gpt-oss-20b", "fp4", "bf16", 0.53125, None),
         # So are those of MLX, with a scale and a bias of 16 bits each for 64 weights, or for 32.
         ("mlx-community/Qwen3-30B-A3B-4bit", "qwen3-30b-a3b", "fp4", "fp4", 0.5625, "bf16"),
         ("lmstudio-community/Qwen3-8B-MLX-8bit", "qwen3-8b", "fp8", "fp8", 1.0625, "bf16"),
         ("mlx-community/Qwen3-8B-6bit-gs32", "qwen3-8b", "fp8", "fp8", 0.875, "bf16"),
         ("x/Qwen3-30B-A3B-mxfp4-mlx", "qwen3-30b-a3b", "fp4", "fp4", 0.53125, "bf16"),
+        (
+            "HF://mlc-ai/Llama-3-8B-Instruct-q4f16_1-MLC",
+            "llama-3.1-8b",
+            "fp4",
+            "fp4",
+            0.5625,
+            "bf16",
+        ),
         # The widest format that a name tells is of activations or of the cache.
         ("amd/gpt-oss-20b-w-mxfp4-a-fp8", "gpt-oss-20b", "fp4", "bf16", 0.53125, "fp8"),
         ("novita/Deepseek-R1-0528-W4AFP8", "deepseek-v3", "fp4", "fp8", 0.515625, "fp8"),
@@ -325,6 +343,44 @@ def test_a_name_that_tells_the_format_of_its_weights(
     assert len(set(map(repr, bare))) == 1
     is_published = (weights, multiply) == (plain.weight_dtype, plain.multiply_dtype)
     assert entry.spec.label.startswith(name + ("" if is_published else ", weights="))
+
+
+@pytest.mark.parametrize(
+    ("tag", "size"),
+    [
+        ("llama3.3:latest", 43e9), ("llama3.2:3b", 2.0e9), ("llama3.2:1b", 1.3e9),
+        ("llama3:8b", 4.7e9), ("qwq:32b", 20e9), ("deepseek-r1:671b", 404e9),
+        ("phi4:14b", 9.1e9), ("codellama:7b", 3.8e9), ("llama2:7b", 3.8e9),
+        ("granite3.3:8b", 4.9e9), ("mixtral:8x7b", 26e9), ("smollm2:135m", 271e6),
+    ],
+)  # fmt: skip
+def test_tags_of_ollama_are_as_large_as_its_library_says(tag, size):
+    """README of https://github.com/ollama/ollama, and https://ollama.com/library."""
+    entry = catalog.model_entry(tag)
+    held = float(params.total_params(entry.spec)) * entry.spec.precision.bytes_ffn_weight
+    assert held == pytest.approx(size, rel=0.04)
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "longest"),
+    [
+        ("Nexusflow/Athene-V2-Chat", "qwen2.5-72b", 32_768),
+        ("openchat/openchat-3.5-0106", "mistral-7b-v0.1", 8192),
+        ("PrimeIntellect/INTELLECT-3", "glm-4.5-air", 131_072),
+        ("internlm/Intern-S1", "qwen3-235b-a22b", 40_960),
+        ("tngtech/DeepSeek-TNG-R1T2-Chimera", "deepseek-v3", 163_840),
+        ("Qwen/Qwen2.5-Math-72B-Instruct", "qwen2.5-72b", 4096),
+        ("moonshotai/Kimi-VL-A3B-Instruct", "moonlight-16b-a3b", 131_072),
+        ("mistralai/Magistral-Small-2506", "mistral-small-24b", 40_960),
+        ("XiaomiMiMo/MiMo-V2.5", "mimo-v2-flash", 1_048_576),
+        ("deepseek/deepseek-chat-v3-0324", "deepseek-v3", 163_840),
+        ("google/functiongemma-270m-it", "gemma-3-270m", 32_768),
+    ],
+)
+def test_a_name_without_its_base_finds_the_shape(given, name, longest):
+    """The base that each model's card names; all but Magistral were refused."""
+    entry = catalog.model_entry(given)
+    assert (entry.name, entry.max_context) == (name, longest)
 
 
 def test_the_address_of_a_config_names_its_model():

@@ -12,6 +12,7 @@ from qsjax.cost.prefix import TIERS
 from qsjax.records import checks
 from qsjax.records.fields import defaults_of, facts_of, numbers_of
 from qsjax.records.specs import HardwareSpec
+from qsjax.records.tables import table
 from qsjax.records.units import GB, GIB, MIB, PFLOP, TB, TFLOP
 
 EVERY = pytest.mark.parametrize("name", catalog.hardware_names())
@@ -263,3 +264,34 @@ def test_the_share_of_the_peak_of_experts_is_that_of_many_tokens(entry):
     kernels = fit_experts.KERNELS[0]
     text = fit_experts.written(fit_experts.TABLE.read_text("utf-8"), kernels, entry)
     assert f"{kernels.engine} = {{{kernels.entry} = {entry}" in text
+
+
+@pytest.mark.parametrize(
+    ("machine", "chip", "count"),
+    [
+        # Pages of the clouds, as catalog/instances.toml names them.
+        ("g6e.12xlarge", "l40s", 4),
+        ("p5.48xlarge", "h100-sxm", 8),
+        ("p5en.48xlarge", "h200-sxm", 8),
+        ("a3-megagpu-8g", "h100-sxm", 8),
+        ("Standard_ND96isr_MI300X_v5", "mi300x", 8),
+    ],
+)
+def test_machines_of_clouds_count_their_accelerators(machine, chip, count):
+    assert lookup.counted(machine) == (chip, count)
+    with pytest.raises(ValueError, match=f"it counts {count} of {chip}: give that name"):
+        catalog.hardware(machine)
+    asked = f"nodeSelector:\n  node.kubernetes.io/instance-type: {machine}\n"
+    assert lookup.placed(asked) == {chip}
+
+
+def test_machines_are_of_known_accelerators():
+    for chip in table("catalog/instances.toml"):
+        assert lookup.find("hardware", chip) == chip
+    assert lookup.find("hardware", "g6e.xlarge") == "l40s"  # which has one
+
+
+def test_boards_and_makers_before_a_name():
+    names = ("DGX H100", "HGX B300", "Intel Gaudi 3", "NVIDIA DGX Spark", "NVIDIA H200")
+    chips = ["h100-sxm", "b300-sxm", "gaudi-3", "dgx-spark", "h200-sxm"]
+    assert [lookup.find("hardware", name) for name in names] == chips

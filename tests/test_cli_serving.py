@@ -148,7 +148,7 @@ def test_a_count_of_gpus_may_stand_in_the_name_of_the_accelerator():
 def test_models_and_dtypes_as_people_spell_them():
     said = ("--hardware", "h200", "--context", "4k", "--tp", "1", "--format", "json")
     plain = as_json(qsjax("explain", "qwen3-8b", *said, "--weights", "fp4", "--kv", "fp8"))
-    for name in ("qwen3:8b", "qwen3-8b:latest"):
+    for name in ("Qwen/Qwen3_8B", "qwen3-8b:latest"):
         asked = ("--weights", "NVFP4", "--kv", "fp8_e4m3")
         assert as_json(qsjax("explain", name, *said, *asked)) == plain
 

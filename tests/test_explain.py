@@ -402,6 +402,14 @@ def test_a_command_line_is_explained_in_one_call():
     for chip, tells in (("h100-sxm", True), ("h200-sxm", False)):
         placed = explain_command(f"resources:\n  accelerators: H200:2\nrun: {line}\n", chip)
         assert any("asks for h200-sxm, and this is h100" in x for x in placed.notes) == tells
+    for asked, chip in (("H200:2", "h200-sxm"), ("{H200:2, B200:2}", "h100-sxm")):
+        text = f"resources:\n  accelerators: {asked}\nrun: {line}\n"
+        placed = explain_command(text, None)  # it was the H100
+        own = explain_command(text, chip).stated.records.hardware
+        assert placed.stated.records.hardware == own
+        assert any("h200-sxm is taken, for which" in x for x in placed.notes) == (
+            chip == "h200-sxm"
+        )
 
 
 SGLANG_HYBRID = "python -m sglang.launch_server --model-path Qwen/Qwen3.5-35B-A3B "

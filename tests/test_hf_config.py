@@ -1731,6 +1731,20 @@ def test_a_block_that_layers_have_in_common_is_held_once_and_read_each_time(writ
     assert cache_bytes_per_token(spec)["fp8_plain"] == 9 * 2 * 32 * 160
 
 
+def test_the_width_of_falcon_mamba_is_that_of_its_tensors(write):
+    """config.json of tiiuae/falcon-mamba-7b: `expand` 16 read 54.4 B parameters for its 7.27."""
+    config = {
+        "model_type": "falcon_mamba", "hidden_size": 4096, "num_hidden_layers": 64,
+        "vocab_size": 65024, "expand": 16, "intermediate_size": 8192, "state_size": 16,
+        "conv_kernel": 4, "time_step_rank": 256, "tie_word_embeddings": False,
+    }  # fmt: skip
+    spec = catalog.load_hf(write(config)).spec
+    assert float(params.total_params(spec)) == pytest.approx(7.27e9, rel=2e-3)
+    assert spec.linear_state == 8192 * 16
+    other = catalog.load_hf(write(config | {"expand": 2, "intermediate_size": None})).spec
+    assert other.linear_params == spec.linear_params
+
+
 OTHERS = json.loads((CONFIGS[0].parent.parent / "published_configs.json").read_text("utf-8"))
 
 

@@ -640,9 +640,6 @@ def test_a_trace_is_sorted_and_begins_at_zero():
         # https://github.com/kvcache-ai/Mooncake, FAST25-release/traces
         '{"timestamp": 27482, "input_length": 374, "output_length": 44, "hash_ids": [46, 47]}\n'
         '{"timestamp": 31796.579, "input_length": 396, "output_length": 109, "hash_ids": [46]}\n',
-        # The same without hashes, as aiperf takes it
-        '{"timestamp": 27482, "input_length": 374, "output_length": 44}\n'
-        '{"timestamp": 31796.579, "input_length": 396, "output_length": 109}\n',
         # https://github.com/alibaba-edu/qwen-bailian-usagetraces-anon: seconds
         '{"chat_id": 1, "timestamp": 61.0, "input_length": 374, "output_length": 44, '
         '"hash_ids": [1]}\n{"chat_id": 2, "timestamp": 65.314579, "input_length": 396, '
@@ -698,20 +695,34 @@ def test_published_traces(text):
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "gap"),
     [
-        "timestamp,input_length,output_length\n1,374,44\n5,396,109\n",
-        '{"timestamp": 1.25, "input_length": 374, "output_length": 44}\n'
-        '{"timestamp": 5.25, "input_length": 396, "output_length": 109}\n',
+        ("timestamp,input_length,output_length\n1,374,44\n5,396,109\n", 4.0),
+        (
+            '{"timestamp": 1.25, "input_length": 374, "output_length": 44}\n'
+            '{"timestamp": 5.25, "input_length": 396, "output_length": 109}\n',
+            4.0,
+        ),
+        (
+            '{"timestamp": 1.25, "input_length": 374, "output_length": 44}\n'
+            '{"timestamp": 95.5, "input_length": 396, "output_length": 109}\n',
+            94.25,
+        ),
+        (  # as aiperf takes it
+            '{"timestamp": 27482, "input_length": 374, "output_length": 44}\n'
+            '{"timestamp": 31796.579, "input_length": 396, "output_length": 109}\n',
+            4314.579,
+        ),
     ],
 )
-def test_a_unit_that_the_form_of_a_table_tells_is_said(text):
-    """Seconds may be meant by a CSV, and by requests that come thick and fast."""
+def test_a_unit_that_the_form_of_a_table_tells_is_said(text, gap):
+    """Seconds may be meant by a CSV, by parts of one, and by requests that come thick and fast."""
     with pytest.warns(
         UserWarning, match="counts in milliseconds, as in Mooncake's traces; call it"
     ):
-        assert traffic.read_trace(text).arrival[1] == 0.004
-    assert traffic.read_trace(text.replace("timestamp", "timestamp_s")).arrival[1] == 4
+        assert traffic.read_trace(text).arrival[1] == pytest.approx(gap / 1000)
+    own = traffic.read_trace(text.replace("timestamp", "timestamp_s"))
+    assert own.arrival[1] == pytest.approx(gap)
 
 
 def test_cached_tokens_below_the_details_of_a_prompt():

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from qsjax.records.tables import table
 
 BITS: dict[str, float] = table("catalog/gguf.toml")["bits"]
-_OTHERS = r"TQ\d_0|MXFP4(?:_MOE)?|B?F16|F32"
+_OLLAMA = table("catalog/gguf.toml")["ollama"]
+_OTHERS = r"TQ\d_0|MXFP4(?:_MOE)?|B?F16|FP16|F32"
 _TYPE = re.compile(
     rf"(?i)(?:^|[-_.:/])(I?Q\d_(?:[01]|K(?:_[A-Z]+)?|XXS|XS|S|M|NL)|{_OTHERS})(?=$|[-_.:/])"
 )
@@ -56,3 +57,25 @@ def type_of(name: str) -> Type | None:
     stem = re.sub(r"_k_x*l$", "_k", told)
     near = (told, f"{stem}_m", f"{stem}_l", stem, f"{stem.removesuffix('_k')}_0")
     return Type(told, next((one for one in near if one in BITS), ""))
+
+
+_TAG = re.compile(
+    r"(?:ollama(?:_chat)?/|library/)?([a-z][a-z0-9.-]*):"
+    r"(latest|e?\d+(?:\.\d+)?(?:x\d+(?:\.\d+)?)?[bm](?:-[\w.-]+)?|scout|maverick|mini|medium|micro)"
+)
+
+
+def of_ollama(name: str) -> tuple[str, str] | None:
+    """A tag of Ollama's library without its type, and the type of its weights; None for others.
+
+    >>> of_ollama("llama3.3:latest"), of_ollama("qwen3:4b-instruct-2507-fp16")
+    (('llama3.3:70b', 'q4_k_m'), ('qwen3:4b-instruct-2507', 'fp16'))
+    """
+    found = _TAG.fullmatch(name)
+    if found is None or (found[2] == "latest" and found[1] not in _OLLAMA["latest"]):
+        return None
+    tag = _OLLAMA["latest"][found[1]] if found[2] == "latest" else found[2]
+    told, plain = type_of(f"{found[1]}:{tag}"), f"{found[1]}:{_ADDED.sub('', tag)}"
+    usual = _OLLAMA["types"].get(plain, _OLLAMA["types"].get(found[1], _OLLAMA["type"]))
+    usual = "q4_0" if tag.endswith("-qat") else usual
+    return plain, told.like if told else usual

@@ -52,10 +52,12 @@ _NO_TUNE = re.compile(
 _LENGTH = re.compile(r"(\d{1,4})k|(\d)m")
 
 
-# Where a model comes from, and which of its revisions: neither says what it is.
+# Where a model comes from, which of its revisions, and how OpenRouter picks a provider of it
+# (https://openrouter.ai/docs, model variants): none says what it is.
 PLACE = re.compile(
-    r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|modelscope\.cn/models)/|^models--"
-    r"|(?<=[\w)])(?:@[\w./-]+|:(?:main|latest|[0-9a-f]{7,40})|/(?:tree|blob|resolve)/\S*)$"
+    r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|modelscope\.cn/models)/|^models--|^HF://"
+    r"|(?<=[\w)])(?:@[\w./-]+|:(?:main|latest|[0-9a-f]{7,40}|free|beta|extended|nitro|floor|exacto|online)"
+    r"|/(?:tree|blob|resolve)/\S*)$"
 )
 
 
@@ -64,8 +66,8 @@ _COMMAND = re.compile(
     r"^\S+ (?:serve|run|pull|launch|-m) \S|\s(?:--[a-z]|-[a-z]+ \S)", re.IGNORECASE
 )
 
-# Who makes an accelerator, as nvidia-smi and amd-smi print it in front of its name.
-_MAKER = re.compile(r"^(?:nvidia|amdinstinct|amd)(?=.)")
+# Who makes an accelerator, as nvidia-smi and amd-smi print it in front of its name, and its board.
+_MAKER = re.compile(r"^(?:nvidia|amdinstinct|amd|intel)?(?:[hd]gx(?!spark|station))?(?=.)")
 
 
 # "8xH100", "8 x NVIDIA H100", "H100 x8", "2*H200", "H100:8".
@@ -78,12 +80,22 @@ _SIZE = re.compile(r"[\s_-](\d{2,3}) ?g(?:i?b)?$", re.IGNORECASE)
 _NEAR = 0.1
 
 
+_MACHINES = {
+    name.lower(): (chip, int(count))
+    for chip, counts in table("catalog/instances.toml").items()
+    for count, names in counts.items()
+    for name in names.split()
+}
+
+
 def counted(name: str) -> tuple[str, int]:
     """An accelerator's name without how many it counts, and how many; 1 where it counts none.
 
-    >>> counted("2xH100-80GB"), counted("h200")
-    (('H100-80GB', 2), ('h200', 1))
+    >>> counted("2xH100-80GB"), counted("h200"), counted("g6e.12xlarge")
+    (('H100-80GB', 2), ('h200', 1), ('l40s', 4))
     """
+    if machine := _MACHINES.get(name.strip().lower()):
+        return machine
     found = _COUNT.search(name.strip())
     if found is None:
         return name, 1
@@ -93,7 +105,7 @@ def counted(name: str) -> tuple[str, int]:
 # Keys of manifests, scripts and programs that choose an accelerator, with what they are given: the
 # rest of the line, a list below it, or what a rule of affinity takes.
 _PLACED = re.compile(
-    r"(?:--(?:gpu|accelerator)[\w-]{0,20} |(?:gpu|accelerator)[\w./-]{0,40}[\"']?"
+    r"(?:--(?:gpu|accelerator)[\w-]{0,20} |(?:gpu|accelerator|instance[_-]type)[\w./-]{0,40}[\"']?"
     r"(?:[ \t]{0,9}[:=]|\s{1,40}operator:[ \t]{0,9}[\"']?In[\"']?\s{1,40}values:))"
     r"([^\n]{0,200}(?:\n[ \t]*- [^\n]{1,80}){0,20})",
     re.IGNORECASE,
@@ -142,7 +154,7 @@ class _Match(NamedTuple):
 
     `block` is how many weights in a row share a scale there, `context` the longest that is
     published under that name, `bits` those of a weight of a GGUF file; 0 where that is not known or
-    the entry's.
+    the entry's. `said`: what a note says of the format, where the name alone does not tell it.
     """
 
     entry: str
@@ -151,6 +163,7 @@ class _Match(NamedTuple):
     is_tune: bool = False
     context: int = 0
     bits: float = 0.0
+    said: str = ""
 
 
 def _length(word: str) -> int:
@@ -167,8 +180,8 @@ def _length(word: str) -> int:
 def _tuned(name: str) -> _Match | None:
     """The entry of the base that the name of a fine-tune holds, in the format that it ends with.
 
-    >>> _tuned("NousResearch/Hermes-3-Llama-3.1-405B-FP8")
-    _Match(entry='llama-3.1-405b', format='fp8', block=0, is_tune=True, context=0, bits=0.0)
+    >>> _tuned("NousResearch/Hermes-3-Llama-3.1-405B-FP8")[:4]
+    ('llama-3.1-405b', 'fp8', 0, True)
     """
     index, words = _index("models"), re.split(r"[-_ ]+", name.rpartition("/")[2])
     places = itertools.combinations(range(len(words) + 1), 2)
@@ -199,6 +212,8 @@ def _match(kind: str, name: str) -> _Match | None:
     for candidate in (canonical(name), tail):
         if candidate in index:
             return _Match(index[candidate], context=_contexts().get(tail, 0))
+    if kind == "hardware" and _MACHINES.get(name.strip().lower(), ("", 0))[1] == 1:
+        return _match(kind, counted(name)[0])
     if kind == "hardware" and (size := _SIZE.search(name)):
         bare = _match(kind, name[: size.start()])
         return bare if bare and has_memory(_hardware(bare.entry), float(size[1])) else None
@@ -296,16 +311,24 @@ _MLX = re.compile(r"(?i)^mlx-community/|[-_]mlx(?=[-_]|$)")
 _MLX_BITS = {"mxfp4": 4.25, "mxfp8": 8.25, "nvfp4": 4.5}
 _MLX_FORMAT = rf"(?:(\d)[-_]?bit|{'|'.join(_MLX_BITS)})"
 _MLX_WORDS = re.compile(rf"(?i)[-_](?:mlx|gs\d+|dwq|({_MLX_FORMAT}))(?=[-_]|$)")
+# What MLC keeps: all matrices in so many bits, with a scale of 16 or 32 bits for 32 weights.
+_MLC = re.compile(r"(?i)[-_](q([2348])f(16|32)_\d)(?:-mlc)?$")
 
 
 def _resolved(kind: str, name: str) -> _Match | None:
     """The entry of a name, which may be that of a GGUF file."""
+    tagged = gguf.of_ollama(name) if kind == "models" else None
     file = gguf.type_of(name) if kind == "models" and gguf.is_named(name) else None
-    if file and file.like:
-        base = _match(kind, gguf.without(name))
-        if file.like.startswith("mxfp4"):  # of the experts alone
+    plain, like = tagged or (gguf.without(name), file.like if file else "")
+    if like:
+        base = _match(kind, plain)
+        if like.startswith("mxfp4"):  # of the experts alone
             return base and base._replace(format="mxfp4")
-        return base and base._replace(format=file.like, bits=gguf.BITS[file.like])
+        said = f"{name} is taken for Ollama's tag, of type {like.upper()}" if tagged else ""
+        return base and base._replace(format=like, bits=gguf.BITS[like], said=said)
+    if kind == "models" and (mlc := _MLC.search(name)):
+        base, bits = _match(kind, name[: mlc.start()]), float(mlc[2]) + float(mlc[3]) / 32.0
+        return base and base._replace(format=mlc[1].lower(), bits=bits)
     told = [one for one in _MLX_WORDS.finditer(name) if one[1]] if _MLX.search(name) else []
     if kind == "models" and len(told) == 1:
         width, group = told[0][2], 32.0 if "gs32" in name.lower() else 64.0
@@ -384,6 +407,9 @@ def _model(match: _Match) -> ModelEntry:
     return dataclasses.replace(entry, note=note.strip())
 
 
+_BY_MODULE = "a config.json tells them by module"
+
+
 def _stored_as(entry: ModelEntry, match: _Match) -> ModelEntry:
     """A model in the format of weights that a name tells: "Qwen3-32B-FP8".
 
@@ -421,7 +447,7 @@ def _stored_as(entry: ModelEntry, match: _Match) -> ModelEntry:
         **dataclasses.asdict(stored),
         spec=dataclasses.replace(entry.spec, precision=precision_of(stored), label=label),
         title=f"{entry.title}, {told.upper()}",
-        note=f"{entry.note} Precisions by the name; a config.json tells them by module.".strip(),
+        note=f"{entry.note} {match.said or 'Precisions by the name'}; {_BY_MODULE}.".strip(),
     )
 
 

@@ -93,13 +93,13 @@ def _mamba2(reading: Reading, shape: Shape) -> dict[str, float]:
     }
 
 
-def _mamba1(reading: Reading, shape: Shape) -> dict[str, float]:
+def _mamba1(reading: Reading, shape: Shape, width: float = 0.0) -> dict[str, float]:
     """A Mamba mixer: projections in and out, of x to dt, B and C, of dt, and the matrix A.
 
-    Source: Gu and Dao, arXiv 2312.00752.
+    Source: Gu and Dao, arXiv 2312.00752. `width`: as a config states it beside its ratio.
     """
     d = shape["hidden"]
-    inner = d * number(reading, "mamba_expand|expand", 2.0)
+    inner = width or d * number(reading, "mamba_expand|expand", 2.0)
     state = number(reading, "mamba_d_state|state_size", 16.0)
     kernel = number(reading, "mamba_d_conv|conv_kernel", 4.0)
     key = "mamba_dt_rank" if "mamba_dt_rank" in reading.config else "time_step_rank"
@@ -139,8 +139,12 @@ def _no_networks(shape: Shape) -> dict[str, float]:
 
 
 def mamba_only(reading: Reading, shape: Shape) -> dict[str, float]:
-    """Mamba, Falcon-Mamba: mixers and no networks."""
-    return _no_networks(shape) | _mamba1(reading, shape)
+    """Mamba, Falcon-Mamba: mixers and no networks.
+
+    The configs of Falcon-Mamba state `expand` 16 beside the width that its tensors have.
+    """
+    width = number(reading, "intermediate_size", 0.0)
+    return _no_networks(shape) | _mamba1(reading, shape, width)
 
 
 def mamba2_only(reading: Reading, shape: Shape) -> dict[str, float]:

@@ -9,7 +9,7 @@ import click
 
 from qsjax.catalog.lookup import NAME_MAX
 from qsjax.cli import options, serving_options
-from qsjax.cli.options import WHOLE, flag, verb
+from qsjax.cli.options import WHOLE, flag, names_of, verb
 from qsjax.cost.speculation import ACCEPTANCE
 from qsjax.output.files import content_of
 from qsjax.output.result import Result
@@ -23,6 +23,7 @@ OWN = ("--hardware", "--isl", "--osl", "--format", "--twins")
 MODELS = (".toml", ".json", ".gguf", ".safetensors")
 # Names that only files have.
 SCRIPTS = (".sh", ".bash", ".sbatch", ".slurm", ".service", ".yaml", ".yml")
+GPU = "Accelerator or TOML file.  [default: what a script asks for, or h100-sxm]"
 AS_GIVEN = ("prefix_hit_rate", "acceptance", "weights", "kv", "convention", "level", "engine")
 
 
@@ -52,7 +53,7 @@ def _read_in(words: tuple[str, ...]) -> tuple[str, ...]:
 @verb("explain")
 @options.model_argument
 @click.argument("engine_flags", nargs=-1, type=click.UNPROCESSED)
-@options.hardware_option
+@flag("--hardware", str, GPU, shell_complete=names_of("hardware"))
 @options.engine_option
 @flag("--gpus", WHOLE, "GPUs; copies of the design fill them.  [default: those of the design]")
 @flag("--context", WHOLE, "Context length.  [default: 8k]")
@@ -98,7 +99,6 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> Result:
     if line == (model, *engine_flags) and not is_command(model, *engine_flags):
         line = _read_in(engine_flags)
         name, changes = serving_options.changes_of(model, ("q",))
-    contexts = serving_options.contexts_of(flags)
     one = {name: serving_options.one(name, flags[name]) for name in ("gpus", *DEGREES, *COPIES)}
     return explain_command(
         line,
@@ -107,7 +107,7 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> Result:
         twins=changes.get("q", ()),
         design={name: one[name] for name in (*DEGREES, *COPIES)} | {"kv_mode": flags["kv_mode"]},
         gpus=one["gpus"],
-        context=serving_options.one("context", contexts or None),
+        context=serving_options.one("context", serving_options.contexts_of(flags) or None),
         requests=serving_options.requests_of(flags),
         economy=serving_options.economy_flags(flags),
         **{name: flags[name] for name in AS_GIVEN},

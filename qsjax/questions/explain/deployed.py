@@ -179,7 +179,8 @@ def explain_command(
     Args:
         command: of vLLM, SGLang or TensorRT-LLM: a line, a script, a manifest, or words; "" for a
             deployment that `design` or `gpus` states.
-        hardware: a name, a .toml file or an entry of the catalogue.
+        hardware: a name, a .toml file or an entry of the catalogue; None for the one that the
+            script or manifest asks for, else an H100.
         design: tp, ep, pp, dp, kvp, kv_mode, replicas, batch, in place of the engine's.
         requests: input and output tokens of a request.
         prefix_hit_rate: as for `explain`.

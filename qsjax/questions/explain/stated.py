@@ -50,6 +50,8 @@ _SMALL = (
     "reserve_gib (1.9 on the catalogue's GPUs of 24 to 48 GB)"
 )
 _PLACED = "what was given asks for {0}, and this is {1}: --hardware {0} tells of that"
+_TAKEN = "{0} is taken, for which the given text asks; --hardware gives another"
+_HARDWARE = "h100-sxm"  # where nothing says which
 CONTEXT = 8192.0  # where neither the user nor the engine says one
 DESIGN = (*DEGREES, "kv_mode", "replicas", "batch")  # what a design may state beside the engine
 _PROGRAM = re.compile(
@@ -250,9 +252,11 @@ def _held(
     asked: Asked,
 ) -> tuple[Tuned, Workload, EngineMemory, tuple[str, ...]]:
     """Accelerator and workload as the engine of the command line holds them, or as they are."""
+    placed = lookup.placed(deployment.words)
+    named = next(iter(placed)) if len(placed) == 1 else None
     hardware = asked.hardware
     if not isinstance(hardware, catalog.HardwareEntry):
-        hardware = catalog.hardware_entry(hardware)
+        hardware = catalog.hardware_entry(hardware or named or _HARDWARE)
     capacity, ranks = scalar(hardware.spec.hbm_bytes), deployment.gpus / deployment.replicas
     if deployment.engine is None:
         kept = scalar(on_host(reserve_bytes)(entry.spec, hardware.spec))
@@ -265,9 +269,9 @@ def _held(
     most = in_hbm.most if asked.words else math.inf
     memory = EngineMemory(in_hbm.beside, in_hbm.kept, visible_bytes(capacity), ranks, most)
     papers = (_PAPERS,) if "paper" in named_rules(asked.convention)[1:] else ()
-    placed = lookup.placed(deployment.words)
-    is_other = len(placed) == 1 and hardware.name not in placed
-    other = (_PLACED.format(*placed, hardware.name),) if is_other else ()
+    is_told = named and (asked.hardware is None or hardware.name != named)
+    told = _TAKEN if asked.hardware is None else _PLACED
+    other = (told.format(named, hardware.name),) if is_told else ()
     tuned = Tuned(spec=in_hbm.hardware, expert_balance=in_hbm.expert_balance)
     return tuned, in_hbm.workload, memory, (*in_hbm.notes, *papers, *other)
 

@@ -304,7 +304,9 @@ def read_trace(text: str, name: str = "trace") -> Traffic:
     is_mooncakes = sheets.plain(header[columns["arrival"]]) == "timestamp" and scale == MS
     is_json, longest = text.lstrip()[:1] in ("{", "["), arrival.max()
     is_dense = np.ptp(arrival) < 20.0 * len(arrival)  # 50 requests a second, of milliseconds
-    if is_mooncakes and (is_dense or not is_json) and longest <= _EPOCHS[-1][0]:
+    is_parted = not {"hash_ids", "prompt"} & {*header} and bool((arrival % 1.0).any())
+    is_doubtful = is_dense or is_parted or not is_json
+    if is_mooncakes and is_doubtful and longest <= _EPOCHS[-1][0]:
         warnings.warn(
             f"{name}: timestamp beside input_length counts in milliseconds, as in Mooncake's "
             "traces; call it timestamp_s if it is in seconds",
