@@ -38,7 +38,7 @@ from qsjax.questions.simulation.loads import (
     told_in_step,
     told_limits,
 )
-from qsjax.questions.simulation.outcomes import CUT, Outcome, needed_for, row_of
+from qsjax.questions.simulation.outcomes import CUT, Outcome, like_it, needed_for, row_of
 from qsjax.questions.simulation.serving import holds, lengths_of, simulate
 from qsjax.questions.simulation.steps import (
     CONTEXT_KNOTS,
@@ -181,9 +181,10 @@ class Sized:
         if self.option is None or self.outcome is None:
             return row
         design = self.option.design | {"replicas": self.replicas}
+        count = self.replicas * int(scalar(self.option.records.partition.dp))
         numbers = row_of(
             self.outcome,
-            replicas=self.replicas * int(scalar(self.option.records.partition.dp)),
+            replicas=like_it(self.outcome, count, target.users),
             gpus=float(self.replicas * self.option.gpus),
             ttft=target.ttft,
             tpot=target.tpot,
