@@ -239,6 +239,14 @@ def test_what_is_in_flight_is_that_of_the_measured_time():
     assert sum(rush.shares.values()) == pytest.approx(1.0)
 
 
+def test_what_one_user_of_a_replica_keeps_is_served():
+    """The screening counted a user's own prompt in TPOT: no number of GPUs kept 80 ms, best 78.6."""
+    slow, work = qs.Problem("llama-3.1-405b", "l4"), {"isl": 512, "osl": 128, "replica_gpus": [64]}
+    (row,) = qs.size(slow, users=2, tpot=0.08, **work).rows()
+    assert row["gpus"] is not None
+    assert row["best_tpot"] <= row["tpot_at_quantile"] <= 0.08
+
+
 def test_users_who_think_longer_need_no_more_gpus():
     """Equal pauses kept together who met once: 200 users took 2 H100, 6 if they paused for 5 s.
 

@@ -407,7 +407,9 @@ def _best_case(table: StepTable, asked: Asked, mean: _Usual) -> tuple[float, flo
     needed = max(mean.output - 1.0, 0.0) / accepted / batches
     busy = np.maximum(steps * needed + reading - np.minimum(rides, needed) * steps, reading)
     rates = 1.0 / busy
-    tpot = np.where(needed > 0, 1.0 / (rates * np.maximum(needed, 1e-300) * accepted), 0.0)
+    # Of a request's time its own prompt is no part of TPOT, which is never below that of a step.
+    further = max(mean.output - 1.0, 1e-300)
+    tpot = np.maximum((batches * busy - reading) / further, steps / accepted) * (needed > 0)
     allowed = (tpot <= target.tpot) & (alone <= target.ttft)
     lone = float(column[0]) / accepted
     if not allowed.any():
