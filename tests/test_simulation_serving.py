@@ -240,7 +240,7 @@ def test_what_is_in_flight_is_that_of_the_measured_time():
 
 
 def test_what_one_user_of_a_replica_keeps_is_served():
-    """The screening counted a user's own prompt in TPOT: no number of GPUs kept 80 ms, best 78.6."""
+    """With a user's own prompt in TPOT no number of GPUs kept 80 ms, where 78.6 was the best."""
     slow, work = qs.Problem("llama-3.1-405b", "l4"), {"isl": 512, "osl": 128, "replica_gpus": [64]}
     (row,) = qs.size(slow, users=2, tpot=0.08, **work).rows()
     assert row["gpus"] is not None

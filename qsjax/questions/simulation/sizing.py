@@ -243,8 +243,8 @@ def sentences(row: Row, target: Target, *, pool: str = "") -> list[str]:
     limits = f"{told} for {share}" if told else "no limits"
     if row["gpus"] is None and not row["designs_screened"]:
         return [
-            f"{title}: no replica size holds the longest request; shorten it or give larger "
-            "replica_gpus."
+            f"{title}: no replica of the sizes tried holds the weights and the longest request; "
+            "shorten it or give larger replica_gpus (--replica-gpus)."
         ]
     if row["gpus"] is None:
         return [
