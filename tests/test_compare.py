@@ -1,6 +1,7 @@
 """Side by side: winners, turning points, and gaps that divide into their terms."""
 
 import dataclasses
+import json
 
 import numpy as np
 import prompt
@@ -172,6 +173,23 @@ def test_sentences_name_a_variant_by_what_it_changes():
     said = compare(Problem(variants, "h100-sxm", gpus=8, context="8k")).summary()
     assert "; kv=fp8 makes " in said
     assert ", kv=fp8" not in said
+
+
+def test_a_factor_changes_all_fields_of_a_group():
+    """What `design` and `binding` call flops and link_bw was no field, and FP8 alone suggested."""
+    grouped = "mixtral-8x7b@h100-sxm:flops=x0.9,link_bw=x0.7"
+    named = grouped.replace("flops=x0.9", "flops_bf16=x0.9,flops_fp8=x0.9,flops_fp4=x0.9")
+    named = named.replace("link_bw=x0.7", "intra_bw=x0.7,inter_bw=x0.7")
+    where = ("--gpus", "16", "--context", "8k", "--format", "json")
+    rates = [
+        [row["tokens_per_s_per_gpu"] for row in json.loads(done.stdout)["rows"]]
+        for done in (
+            prompt.qsjax("compare", "mixtral-8x7b@h100-sxm", one, *where, code=0)
+            for one in (grouped, named)
+        )
+    ]
+    assert rates[0] == rates[1]
+    assert rates[0][0] != rates[0][1]
 
 
 def test_sentences_name_what_a_subject_has_of_its_own():

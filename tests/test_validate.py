@@ -198,6 +198,8 @@ def test_axis_problem(name, values, text):
 def test_unknown_axis_names_the_nearest():
     with pytest.raises(ValueError, match=r"unknown axis 'hbm_bandwidth'; did you mean .*hbm_bw"):
         checks.check_axes({"hbm_bandwidth": [1.0]})
+    with pytest.raises(ValueError, match=r"tflop_per_s'; did you mean flops_bf16 \[FLOP/s\]\?"):
+        checks.check_axes({"peak_bf16_tflop_per_s": [1e3]})  # as `hardware` and files take it
     with pytest.raises(ValueError, match="known: layers, "):
         checks.check_axes({"zzzz": [1.0]})
 

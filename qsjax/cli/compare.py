@@ -1,6 +1,5 @@
 """`qsjax compare A B ...`: models, accelerators and what-ifs side by side."""
 
-import dataclasses
 from typing import Any
 
 import click
@@ -8,6 +7,7 @@ import click
 from qsjax.cli import options, serving_options
 from qsjax.cli.grid_options import problem_of
 from qsjax.cli.options import verb
+from qsjax.grid.parameters import GROUPS
 from qsjax.grid.problem import Served, as_accelerator, served
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Result
@@ -31,9 +31,9 @@ def command(subjects: tuple[str, ...], **flags: Any) -> Result:
 
     A subject is MODEL[:CHANGES][@ACCELERATOR[:CHANGES]]. A model's changes are q=5 (its dense twin
     at that factor), kv=fp8, weights=fp4, acceptance=0.85 (speculation) and drafts=2; those of an
-    accelerator are its fields (`qsjax hardware show`), hbm_bw=6TB/s or, twice it, hbm_bw=x2. One
-    subject alone is compared over several --hardware, or with its dense twins. Several values of
-    --batch are compared one by one.
+    accelerator are its fields (`qsjax hardware show`), hbm_bw=6TB/s or, twice it, hbm_bw=x2, and
+    groups of them (flops=x2, link_bw, latency). One subject alone is compared over several
+    --hardware, or with its dense twins. Several values of --batch are compared one by one.
 
     \b
     Examples:
@@ -87,9 +87,9 @@ def _subject(
     chip_name, fields = serving_options.changes_of(right or device)
     chip = as_accelerator(chip_name).spec
     known = {
-        field: scalar(getattr(chip, field)) * float(value[1:]) if value[:1] == "x" else value
-        for field, value in fields.items()
-        if field in {one.name for one in dataclasses.fields(chip)} or replace(chip, **{field: 1.0})
+        field: scalar(getattr(chip, field, 1.0)) * float(value[1:]) if value[:1] == "x" else value
+        for given, value in fields.items()
+        for field in (GROUPS.get(given, (given,)) if value[:1] == "x" else (given,))
     }
     chip = replace(chip, **known) if known else chip
     devices.setdefault(chip.label, chip)

@@ -23,7 +23,7 @@ from qsjax.records.specs import DEGREES, Partition
     "Mooncake (JSON a line), Azure, BurstGPT, Splitwise, Bailian or AIBrix.",
 )
 @traffic_options.demand_options
-@flag("--requests", COUNT, "Requests of a run.", 1000)
+@flag("--requests", COUNT, "Requests of a run.  [default: 1000, or more for 5 of each user]")
 @traffic_options.limit_options
 @traffic_options.engine_options
 @options.degree_options("Degrees tp, ep, pp, dp, kvp.  [default: 1]")

@@ -149,9 +149,13 @@ def would_fit(hbm_bytes: float, gpus: float, other: str = "", split: str = "") -
 
     >>> would_fit(100 * 2**30, 16)
     'it would fit with 100.0 GiB of HBM on each GPU, or with 16 GPUs of this kind'
+    >>> would_fit(153.21 * 2**30, math.inf)  # what is told suffices
+    'it would fit with 153.3 GiB of HBM on each GPU'
     """
-    memory = f"{hbm_bytes / GIB:,.1f} GiB of HBM on each GPU{split}"
-    helps = [memory] if math.isfinite(hbm_bytes) else []
+    helps = []
+    if math.isfinite(hbm_bytes):
+        enough = math.ceil(round(hbm_bytes / GIB * 10.0, 6)) / 10.0
+        helps.append(f"{enough:,.1f} GiB of HBM on each GPU{split}")
     helps += [f"{count(gpus, 'GPU')} of this kind"] if math.isfinite(gpus) else []
     helps += [other] if helps and other else []
     return f"it would fit with {', or with '.join(helps)}" if helps else ""

@@ -106,6 +106,11 @@ class Pareto(Result):
         """From where to where the best front goes."""
         best = self._best()
         fast, full = best[0], best[-1]
+        if len(best) == 1:
+            return (
+                f"{words.cell(full)} makes {words.number(full['tokens_per_s_per_user'])} tokens/s "
+                f"for each user and {words.number(full['tokens_per_s_per_gpu'])} on each GPU."
+            )
         return (
             f"{words.cell(fast)} reaches from "
             f"{words.number(fast['tokens_per_s_per_user'])} tokens/s for each user (at "

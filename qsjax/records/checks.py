@@ -455,7 +455,11 @@ def read_axis(name: str, values: Any) -> tuple[Any, str | None]:
     if name == "kv_mode":
         return _modes(values)
     if name not in FIELDS:
-        return np.empty(0), f"unknown axis {name!r}; {hint(name, FIELDS)}"
+        # What a file and `hardware` call it, with its unit: hbm_bandwidth_tb_per_s.
+        keys = {n: facts.key for n, facts in FIELDS.items() if facts.key}
+        of_file = [n for n, key in keys.items() if name.startswith(f"{key}_")]
+        nearest = f"did you mean {of_file[0]} [{FIELDS[of_file[0]].unit}]?" if of_file else ""
+        return np.empty(0), f"unknown axis {name!r}; {nearest or hint(name, FIELDS)}"
     if isinstance(values, str) and (told := maybe_one(values, of_lengths=name == "context")):
         return np.empty(0), told
     try:

@@ -230,7 +230,8 @@ class Explanation(Result):
             row = case_record(best)
             design = f"{words.split(row, self.is_moe)}, {words.batch_of(row)}"
             return f"As many GPUs run it with {design}, {words.milliseconds(row['tpot'])} a token."
-        return "" if needs is None else _takes(needs, " with another split")
+        has_others = scalar(self.stated.parts.step.gpus) > 1
+        return "" if needs is None else _takes(needs, " with another split" * has_others)
 
     def _prompts(self) -> str:
         prompts = self.prefill

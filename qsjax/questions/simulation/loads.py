@@ -21,7 +21,7 @@ from qsjax.numerics.safe import scalar
 from qsjax.output import files, sheets, words
 from qsjax.output.labels import split_name
 from qsjax.output.result import Drawing, Result, Row, Table, flat, plain
-from qsjax.questions.simulation.outcomes import Outcome, row_of
+from qsjax.questions.simulation.outcomes import Outcome, like_it, row_of
 from qsjax.questions.simulation.serving import deploy, largest_rate, with_traffic
 from qsjax.questions.simulation.serving import simulate as run
 from qsjax.questions.simulation.traffic import (
@@ -40,6 +40,8 @@ from qsjax.records.units import MS
 
 # Share of the requests that keep their limits, from which on a load counts as served within them.
 MOST_KEPT = 0.95
+# Requests of a run unless stated: so many, doubled until there are so many of each user.
+REQUESTS, OF_A_USER = 1000, 5
 
 
 class Load(NamedTuple):
@@ -78,6 +80,11 @@ class Served:
         split = f" ({split_name(self.label)})" if self.gpus > 1 else ""
         return f"{self.label['model']} on {self.gpus:,.0f} {self.label['hardware']}{split}"
 
+    def like(self, one: Load) -> float:
+        """Replicas like the simulated one that would serve this load."""
+        users = one.load if one.outcome.traffic.users > 0 else None
+        return like_it(one.outcome, self.replicas, users)
+
 
 def _number(value: float | None) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{value:,.1f}"
@@ -112,6 +119,14 @@ def told_in_step(outcomes: Iterable[Outcome | None]) -> list[str]:
 
 def _short(one: Load) -> str:
     """What to give where a deployment still fills while the measured requests come; or ""."""
+    users, count = int(one.outcome.traffic.users), len(one.outcome.arrival)
+    if users and count >= 3 * users:
+        return ""
+    if users:
+        return (
+            f"At {one.load:g} users {words.count(count, 'request')} on a replica leave no time in "
+            f"which all its users are served; give {OF_A_USER * users:,} requests."
+        )
     (begin, end), took = one.outcome.came, one.outcome.mean("e2e")
     if end - begin >= 2.0 * took:
         return ""
@@ -152,9 +167,10 @@ class Simulation(Result):
 
     def remarks(self) -> list[str]:
         """Loads that a design does not sustain, and what would; runs that are too short."""
-        rated = self.served if self.unit == "req/s" else ()
-        loads = [(one, served.largest_rate) for served in rated for one in served.loads]
-        own = [one for one, most in loads if "requests" in self.asked and one.load <= most]
+        each = [(one, served.largest_rate) for served in self.served for one in served.loads]
+        loads = each if self.unit == "req/s" else []
+        beyond = [one for one, most in loads if one.load > most]
+        own = [one for one, _ in each if "requests" in self.asked and one not in beyond]
         return [
             *filter(None, map(_short, own)),
             *(
@@ -196,7 +212,7 @@ class Simulation(Result):
         return [
             served.label
             | {"load": one.load, "load_unit": self.unit}
-            | row_of(one.outcome, replicas=served.replicas, gpus=served.gpus, **limits)
+            | row_of(one.outcome, replicas=served.like(one), gpus=served.gpus, **limits)
             for served in self.served
             for one in served.loads
         ]
@@ -232,7 +248,7 @@ class Simulation(Result):
                 unit = "user" if (one.load, self.unit) == (1.0, "users") else self.unit
                 load = f"at {one.load:g} {unit}" if one.load < math.inf else "with all at once"
                 then = "" if math.isnan(tpot) else f", then one every {_ms(tpot)}"
-                rate = served.replicas * one.outcome.requests_per_s
+                rate = served.like(one) * one.outcome.requests_per_s
                 lines.append(
                     f"{served.name} {load}: first token after {_ms(one.outcome.mean('ttft'))}"
                     f"{then} on average; {words.number(rate)} requests/s; time: "
@@ -413,11 +429,12 @@ class _Work(NamedTuple):
     demand: Demand | None
     trace: Traffic | None
     loads: dict[str, list[float]]
+    is_counted: bool  # whether the number of requests was stated
 
 
 def _named(work: _Work, replicas: int) -> list[tuple[float, Traffic]]:
     """Loads with the requests of one of the replicas."""
-    demand, trace, given = work
+    demand, trace, given, is_counted = work
     if trace is not None:
         span = float(trace.arrival[-1])
         rate = len(trace.arrival) / span if span > 0 else math.inf
@@ -429,6 +446,10 @@ def _named(work: _Work, replicas: int) -> list[tuple[float, Traffic]]:
             f"users: {', '.join(few)} leave some of the {replicas} attention replicas (dp times "
             f"copies) without a request; give at least {replicas}, or a smaller dp or fewer GPUs"
         )
+    most = math.ceil(max(given.get("users") or [0.0]) / replicas)
+    if not is_counted and most:
+        doubled = max(0, math.ceil(math.log2(OF_A_USER * most / REQUESTS)))
+        demand = demand._replace(requests=REQUESTS * 2**doubled)
     return [
         (load, traffic_of(demand, **{name: load}, replicas=replicas))
         for name, loads in given.items()
@@ -448,7 +469,7 @@ def simulate(
     osl: str | float | None = None,
     prefix_hit_rate: float = 0.0,
     think: float | str = 0.0,
-    requests: int = 1000,
+    requests: int | None = None,
     seed: int = 0,
     ttft: float | str = math.inf,
     tpot: float | str = math.inf,
@@ -472,7 +493,7 @@ def simulate(
         osl: output tokens, likewise.
         prefix_hit_rate: share of each prompt that is already cached.
         think: mean time that a user takes from an answer to the next request [s].
-        requests: how many are simulated.
+        requests: how many are simulated; if None 1,000, doubled until there are five of each user.
         seed: seed of lengths and arrivals.
         ttft: longest time to first token [s]; `attained` is the share of requests that keep it.
         tpot: longest mean time between the tokens of a request, likewise [s].
@@ -488,8 +509,9 @@ def simulate(
     >>> [row["load"] for row in found.rows()]
     [1.0, 4.0]
     """
-    demand = Demand(isl, osl, prefix_hit_rate, requests, think, seed)  # type: ignore[arg-type]  # read below
-    work = _work({"users": users, "rate": rate, "trace": trace}, demand)
+    count = REQUESTS if requests is None else requests
+    demand = Demand(isl, osl, prefix_hit_rate, count, think, seed)  # type: ignore[arg-type]  # read below
+    work = _work({"users": users, "rate": rate, "trace": trace}, demand, requests is not None)
     rules = (scheduled(problem), scheduler)
     served = tuple(_served(problem, at, partition, rules, work) for at in pairs_of(problem))
     asked = {"engine": rules[0], "scheduler": plain(scheduler)}
@@ -498,15 +520,16 @@ def simulate(
     return Simulation(problem, unit, {**(plain(work.demand) or {}), **work.loads, **asked}, served)
 
 
-def _work(given: Row, demand: Demand) -> _Work:
+def _work(given: Row, demand: Demand, is_counted: bool) -> _Work:
     asked = [name for name, value in given.items() if value is not None]
     if len(asked) != 1:
         raise ValueError("give exactly one of users, rate and trace")
     if given["trace"] is None:
-        return _Work(read_demand(demand), None, {n: loads_of(n, given[n]) for n in asked})
+        loads = {n: loads_of(n, given[n]) for n in asked}
+        return _Work(read_demand(demand), None, loads, is_counted)
     if demand.isl is not None or demand.osl is not None:
         raise ValueError("a trace states the lengths of its requests; leave isl and osl out")
-    return _Work(None, _trace(given["trace"]), {})
+    return _Work(None, _trace(given["trace"]), {}, is_counted)
 
 
 def read_demand(given: Demand) -> Demand:
@@ -527,7 +550,7 @@ def read_demand(given: Demand) -> Demand:
 
 
 def _mean_context(work: _Work) -> float:
-    demand, trace, _ = work
+    demand, trace = work.demand, work.trace
     if trace is None:
         assert demand is not None
         rng = np.random.default_rng(demand.seed)

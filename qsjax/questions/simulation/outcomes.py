@@ -91,16 +91,16 @@ class Outcome:
     def _rates(self, amounts: np.ndarray) -> tuple[float, float]:
         """Two readings of an amount of each request a second [1/s], of which the larger counts.
 
-        What is answered within the window, of an answer that reaches beyond it the part within
-        where requests come by the clock: many that run at once end at once. And of the measured
-        ones until the last of them: most answers of a short rush end after the last arrival.
+        What is answered within the window, of an answer that reaches beyond it the part within:
+        many that run at once end at once. In a closed loop a request begins when it is sent, so
+        that users over the time of a request is the rate (Little's law). And of the measured ones
+        until the last of them: most answers of a short rush end after the last arrival.
         """
         begin, end = self.window
+        start = self.arrival if self.traffic.users > 0 else self.first
         done = ((self.finish > begin) & (self.finish <= end)).astype(float)
-        if self.traffic.users == 0:
-            long = self.finish - self.first
-            part = np.clip(self.finish, begin, end) - np.clip(self.first, begin, end)
-            done = np.divide(part, long, out=done, where=long > 0)
+        part = np.clip(self.finish, begin, end) - np.clip(start, begin, end)
+        done = np.divide(part, self.finish - start, out=done, where=self.finish > start)
         steady = float((amounts * done).sum()) / (end - begin) if end > begin else 0.0
         if self.traffic.users > 0:
             return steady, 0.0
@@ -201,10 +201,15 @@ class Outcome:
         }
 
 
+def like_it(outcome: Outcome, replicas: int, users: float | None) -> float:
+    """Replicas like the simulated one, which has the most users, that would serve all users."""
+    return users / float(outcome.traffic.users) if users else float(replicas)
+
+
 def row_of(
-    outcome: Outcome, *, replicas: int, gpus: float, ttft: float, tpot: float
+    outcome: Outcome, *, replicas: float, gpus: float, ttft: float, tpot: float
 ) -> dict[str, float | int | None]:
-    """One row of numbers for a deployment of `replicas` attention replicas on `gpus` GPUs.
+    """One row of numbers for a deployment of so many `replicas` like this one on `gpus` GPUs.
 
     Latencies are in s; a quantile that the requests do not tell is None.
     """

@@ -38,7 +38,7 @@ from qsjax.questions.simulation.loads import (
     told_in_step,
     told_limits,
 )
-from qsjax.questions.simulation.outcomes import CUT, Outcome, needed_for, row_of
+from qsjax.questions.simulation.outcomes import CUT, Outcome, like_it, needed_for, row_of
 from qsjax.questions.simulation.serving import holds, lengths_of, simulate
 from qsjax.questions.simulation.steps import (
     CONTEXT_KNOTS,
@@ -181,9 +181,10 @@ class Sized:
         if self.option is None or self.outcome is None:
             return row
         design = self.option.design | {"replicas": self.replicas}
+        count = self.replicas * int(scalar(self.option.records.partition.dp))
         numbers = row_of(
             self.outcome,
-            replicas=self.replicas * int(scalar(self.option.records.partition.dp)),
+            replicas=like_it(self.outcome, count, target.users),
             gpus=float(self.replicas * self.option.gpus),
             ttft=target.ttft,
             tpot=target.tpot,
@@ -242,8 +243,8 @@ def sentences(row: Row, target: Target, *, pool: str = "") -> list[str]:
     limits = f"{told} for {share}" if told else "no limits"
     if row["gpus"] is None and not row["designs_screened"]:
         return [
-            f"{title}: no replica size holds the longest request; shorten it or give larger "
-            "replica_gpus."
+            f"{title}: no replica of the sizes tried holds the weights and the longest request; "
+            "shorten it or give larger replica_gpus (--replica-gpus)."
         ]
     if row["gpus"] is None:
         return [
@@ -406,7 +407,9 @@ def _best_case(table: StepTable, asked: Asked, mean: _Usual) -> tuple[float, flo
     needed = max(mean.output - 1.0, 0.0) / accepted / batches
     busy = np.maximum(steps * needed + reading - np.minimum(rides, needed) * steps, reading)
     rates = 1.0 / busy
-    tpot = np.where(needed > 0, 1.0 / (rates * np.maximum(needed, 1e-300) * accepted), 0.0)
+    # Of a request's time its own prompt is no part of TPOT, which is never below that of a step.
+    further = max(mean.output - 1.0, 1e-300)
+    tpot = np.maximum((batches * busy - reading) / further, steps / accepted) * (needed > 0)
     allowed = (tpot <= target.tpot) & (alone <= target.ttft)
     lone = float(column[0]) / accepted
     if not allowed.any():
