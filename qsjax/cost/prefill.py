@@ -33,7 +33,6 @@ class PrefillCost:
         hbm: HBM time by phase [s].
         comm: exposed communication: tensor parallelism, context parallelism, experts, layout [s].
         t_overhead: launch overhead [s].
-        t_stage: time of one stage: its phases as in a decode step, and the rest [s].
         t_busy: mean of the times in which a GPU's arithmetic and its HBM run [s].
         busy: the same as a share of the time, stages kept busy.
         ttft: time of the prompts through all stages, without queueing [s].
@@ -45,7 +44,6 @@ class PrefillCost:
     hbm: Phases
     comm: Array
     t_overhead: Array
-    t_stage: Array
     t_busy: Array
     busy: Array
     ttft: Array
@@ -301,18 +299,18 @@ def prefill_step(
     overhead = overheads.overhead(model, hardware, partition, workload) + answers.fixed
     overhead = overhead + overheads.eager(model, hardware, tokens) / pp
     p2p = rate.p2p.startup + met * rate.p2p.bandwidth
-    t_stage = sum(bound[1:], bound[0]) + comm + overhead
+    # A stage with its hand-over: its phases as in a decode step, and the rest.
+    t_stage = sum(bound[1:], bound[0]) + comm + overhead + p2p
     t_busy = 0.5 * sum((*arithmetic[1:], *hbm), arithmetic[0])
-    tokens_per_s = xp.asarray(partition.dp) * (count * prompt) / (t_stage + p2p)
+    tokens_per_s = xp.asarray(partition.dp) * (count * prompt) / t_stage
     return PrefillCost(
         compute=arithmetic,
         hbm=hbm,
         comm=comm,
         t_overhead=overhead,
-        t_stage=t_stage,
         t_busy=t_busy,
-        busy=t_busy / (t_stage + p2p),
-        ttft=pp * (t_stage + p2p) + hardware.step_overhead,
+        busy=t_busy / t_stage,
+        ttft=pp * t_stage + hardware.step_overhead,
         tokens_per_s=tokens_per_s,
         tokens_per_s_per_gpu=tokens_per_s / ctx.lay.gpus,
     )

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from qsjax import catalog
@@ -216,15 +217,21 @@ def usable_bytes(one: OperatingPoint, found: Facts, weights: float, per_token: f
 
 
 @on_host
-def sizes(model: ModelSpec, part: Partition, work: Workload) -> tuple[Array, Array]:
-    """Weights of a GPU, and the cache of a sequence of the mean context [B]."""
+def _sizes(model: ModelSpec, part: Partition, work: Workload) -> tuple[Array, Array]:
     weights = weights_bytes(model, part, work, layout(model, part, PHYSICAL))
     return weights, kv_bytes_per_sequence(model, part, work, PHYSICAL)
 
 
+@lru_cache(maxsize=8192)  # several rules ask for those of one deployment
+def sizes(model: ModelSpec, part: Partition, work: Workload) -> tuple[float, float]:
+    """Weights of a GPU, and the cache of a sequence of the mean context [B]."""
+    weights, cache = _sizes(model, part, work)
+    return scalar(weights), scalar(cache)
+
+
 def too_heavy(one: OperatingPoint, found: Facts) -> str:
     """Why the weights cannot be on the GPUs of a deployment; "" where they can."""
-    weights = scalar(sizes(one.model, one.partition, one.workload)[0])
+    weights = sizes(one.model, one.partition, one.workload)[0]
     capacity, visible = _total(one, found)
     if weights <= visible - _taken(one):
         return ""
@@ -236,7 +243,7 @@ def too_heavy(one: OperatingPoint, found: Facts) -> str:
 
 def too_full(one: OperatingPoint, found: Facts) -> str:
     """Why so many sequences cannot decode at once, each with its prompt; "" where they can."""
-    weights, cache = map(scalar, sizes(one.model, one.partition, one.workload))
+    weights, cache = sizes(one.model, one.partition, one.workload)
     batch, context = scalar(one.workload.batch), scalar(one.workload.context)  # type: ignore[arg-type]
     left = _total(one, found)[1] - _taken(one) - weights
     held = batch * cache * (one.prompt or context) / context
@@ -270,13 +277,13 @@ def running(one: OperatingPoint, found: Facts) -> float:
 def _beside_weights(one: OperatingPoint, found: Facts) -> float:
     """What vLLM's share of the memory, or all of it, leaves beside weights and context [B]."""
     share, taken = _vllm_share(one, found) if one.engine == "vllm" else (math.inf, _taken(one))
-    weights = scalar(sizes(one.model, one.partition, one.workload)[0]) + unquantised_bytes(one)
+    weights = sizes(one.model, one.partition, one.workload)[0] + unquantised_bytes(one)
     return min(share, _total(one, found)[1]) - taken - weights
 
 
 def _free(one: OperatingPoint, found: Facts) -> tuple[float, float]:
     """What an engine leaves for caches, and the cache of a sequence of the mean context [B]."""
-    weights, cache = map(scalar, sizes(one.model, one.partition, one.workload))
+    weights, cache = sizes(one.model, one.partition, one.workload)
     weights += unquantised_bytes(one)
     context = scalar(one.workload.context)
     return usable_bytes(one, found, weights, cache / context) - weights, cache
@@ -343,4 +350,4 @@ def _pool(one: OperatingPoint) -> Scheduler:
 def _state_bytes(one: OperatingPoint) -> float:
     """Recurrent states of a sequence [B]."""
     empty = dataclasses.replace(one.workload, context=0.0)
-    return scalar(sizes(one.model, one.partition, empty)[1])
+    return sizes(one.model, one.partition, empty)[1]
