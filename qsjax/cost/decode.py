@@ -103,8 +103,8 @@ def bottleneck(rate: Rates, at: BatchState, convention: Convention, share: Phase
     attention = at.microbatch * xp.maximum(
         rate.compute.attention, rate.kv + rate.activations.attention
     )
-    others = map(blend, arithmetic[1:], hbm[1:], share[1:])
-    slower = Phases(attention, *others)
+    blended = map(blend, arithmetic[1:], hbm[1:], share[1:])
+    slower = Phases(attention, *blended)
     return Bound(sum(slower[1:], slower[0]), slower)
 
 

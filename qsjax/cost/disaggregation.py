@@ -133,8 +133,8 @@ def companion(
     tpot, busy = scalar(step.tpot), scalar(step.busy)
     tokens_per_s_per_gpu = scalar(step.tokens_per_s_per_gpu)
     given = (records._replace(gpus=None), prompt, output, rules, cached, step.capacity.max_batch)
-    found = _both(*given, context_parallel=context_parallel)
-    ttft, rate, alone, shared, first, decoding, served, load = (float(x) for x in found)
+    costs = _both(*given, context_parallel=context_parallel)
+    ttft, rate, alone, shared, first, decoding, served, load = (float(x) for x in costs)
     ratio = tokens_per_s_per_gpu * scalar(prompt) / scalar(output) / rate
     # Attention replicas on each GPU.
     replicas = tokens_per_s_per_gpu * tpot / scalar(step.capacity.batch)

@@ -132,7 +132,7 @@ class _Pass(NamedTuple):
         prompts: how many, or a part of one.
         prompt: tokens of each, those in the cache too.
         cached: of these, the tokens whose cache is there.
-        read: the others, of all prompts.
+        read: tokens that are not cached, of all prompts.
         answers: tokens that decode beside them.
         tokens: all of them.
         routed: tokens of every attention replica that meet a rank's experts, in the mean of the
@@ -185,7 +185,7 @@ def _phases(ctx: Context, rate: Rates, one: _Pass, load: Array) -> tuple[Phases,
     model, hardware, part, work, conv, lay = ctx
     ranks, shards = xp.asarray(part.kvp), xp.asarray(part.tp) * part.pp * part.kvp
     # Ranks that share the weights project all tokens of a prompt, each to its own heads.
-    own = xp.ones(()) if part.gathers_queries else ranks
+    divided = xp.ones(()) if part.gathers_queries else ranks
     peak = compute.peak_flops(hardware, work.attn_dtype, conv) * hardware.eff_attention
     prompts, prompt, cached, read, answers, tokens, routed, met = one
     heads = prompts + answers
@@ -196,7 +196,7 @@ def _phases(ctx: Context, rate: Rates, one: _Pass, load: Array) -> tuple[Phases,
     looks = read * attended + prompts * cached * (attended - saved)
     arithmetic = Phases(
         attention=looks / (shards * peak),
-        projection=tokens * rate.compute.projection / own,
+        projection=tokens * rate.compute.projection / divided,
         ffn=routed * (load * rate.compute_routed) + met * rate.compute.ffn,
         head=heads * rate.compute.head,
     )
@@ -208,7 +208,7 @@ def _phases(ctx: Context, rate: Rates, one: _Pass, load: Array) -> tuple[Phases,
     cache = prompts * written / (xp.asarray(hardware.hbm_bw) * hardware.eff_kv_read)
     hbm = Phases(
         attention=cache + read * act.attention / ranks,
-        projection=weights.projection + tokens * act.projection / own,
+        projection=weights.projection + tokens * act.projection / divided,
         ffn=weights.ffn + coverage * rate.pool + routed * act.ffn,
         head=weights.head + heads * act.head,
     )

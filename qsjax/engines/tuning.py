@@ -34,7 +34,7 @@ class Formats:
 class Entries:
     """Which entries of the table serve a deployment.
 
-    `is_newer`: the engine is of a release since which its constants are others.
+    `is_newer`: the engine is of a release from which on its constants differ.
     """
 
     generation: str
@@ -223,16 +223,16 @@ def tune(
 
     Arguments as in `find`; `launches` of a layer with experts are beyond those of the table [s].
     """
-    found = find(entry.name, engine, formats, release)
-    changes: dict[str, Any] = {} if found is None else fields(found, entry.spec)
+    entries = find(entry.name, engine, formats, release)
+    changes: dict[str, Any] = {} if entries is None else fields(entries, entry.spec)
     if launches:
-        own = changes.get("expert_startup", scalar(entry.spec.expert_startup))
-        changes["expert_startup"] = own + launches
+        startup = changes.get("expert_startup", scalar(entry.spec.expert_startup))
+        changes["expert_startup"] = startup + launches
     spec = dataclasses.replace(entry.spec, **changes)
-    if found is None:
+    if entries is None:
         return Tuned(spec=spec)
-    asked = [(engine, found.engine)]
-    asked += [(formats.dense, found.formats.dense), (formats.experts, found.formats.experts)]
+    asked = [(engine, entries.engine)]
+    asked += [(formats.dense, entries.formats.dense), (formats.experts, entries.formats.experts)]
     stand_ins = [
         f"no kernels of {name} are known; those of {used} stand in"
         for name, used in asked
@@ -240,9 +240,9 @@ def tune(
     ]
     return Tuned(
         spec=spec,
-        entries=found,
+        entries=entries,
         expert_balance="skewed",
-        notes=(f"constants of the kernels: {found}", *stand_ins),
+        notes=(f"constants of the kernels: {entries}", *stand_ins),
     )
 
 

@@ -92,18 +92,6 @@ def named(rows: Sequence[Row]) -> tuple[Callable[[Row], str], dict[str, Look]]:
     return variant_label, variant_looks(rows)
 
 
-def design(row: Row, separator: str = " ") -> str:
-    """The degrees above 1 of a row's partition.
-
-    >>> design({"tp": 8, "ep": 4, "pp": 1, "dp": 1, "kvp": 2})
-    'tp8 ep4 kvp2'
-    >>> design({"tp": 1, "ep": 1})
-    'one GPU'
-    """
-    parts = [f"{name}{row[name]:g}" for name in DEGREES if row.get(name, 1) != 1]
-    return separator.join(parts) or "one GPU"
-
-
 # The first of these that a cell has says most; the others are about single designs.
 _TELLING = {
     "no sequence fits": "no room\nfor KV",

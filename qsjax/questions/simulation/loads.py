@@ -154,9 +154,9 @@ class Simulation(Result):
         """Loads that a design does not sustain, and what would; runs that are too short."""
         rated = self.served if self.unit == "req/s" else ()
         loads = [(one, served.largest_rate) for served in rated for one in served.loads]
-        own = [one for one, most in loads if "requests" in self.asked and one.load <= most]
+        sustained = [one for one, most in loads if "requests" in self.asked and one.load <= most]
         return [
-            *filter(None, map(_short, own)),
+            *filter(None, map(_short, sustained)),
             *(
                 f"{one.load:g} requests/s are more than the {most:.3g} that this design sustains: "
                 "the queue grows without end, and its times say how long the run was; "
@@ -191,7 +191,7 @@ class Simulation(Result):
         return [Table("Times in ms", [*first, *heads], cells, len(first))]
 
     def rows(self) -> list[Row]:
-        """One row for each load of each design; times in s, None where a quantile is not told."""
+        """One row for each load of each design; times in s, None for quantiles of too few."""
         limits = {name: self.asked[name] for name in ("ttft", "tpot")}
         return [
             served.label
@@ -244,12 +244,12 @@ class Simulation(Result):
     def _kept(self, served: Served, loads: list[Load]) -> list[str]:
         """Shares that keep the limits at the highest load that most do, and at the next one."""
         limits = {name: self.asked[name] for name in ("ttft", "tpot")}
-        if not (told := told_limits(**limits)):
+        if not (said := told_limits(**limits)):
             return []
         shares = [one.outcome.attained(**limits) for one in loads]
         at = max((n for n, share in enumerate(shares) if share >= MOST_KEPT), default=0)
         places = [f" at {one.load:g} {self.unit}" * (len(loads) > 1) for one in loads]
-        first = f"{shares[at]:.0%} of the requests keep {told}{places[at]}"
+        first = f"{shares[at]:.0%} of the requests keep {said}{places[at]}"
         then = [f", {shares[n]:.0%}{places[n]}" for n in range(at + 1, len(loads))][:1]
         return [f"{served.name}: {''.join([first, *then])}."]
 
@@ -314,8 +314,8 @@ def busy_of(records: Records, convention: Convention, outcome: Outcome, rate: fl
 
 def scheduled(problem: Problem) -> Engine:
     """The engine whose scheduler is followed: the problem's, or vLLM."""
-    own: Any = problem.engine if problem.engine in SCHEDULED else "vllm"
-    return own
+    engine: Any = problem.engine if problem.engine in SCHEDULED else "vllm"
+    return engine
 
 
 def scheduler_of(

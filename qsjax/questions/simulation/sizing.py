@@ -2,7 +2,7 @@
 
 Every partition of every replica size is screened by what its step tables allow at best; those that
 need the fewest GPUs at best are simulated at several numbers of replicas, until none that is left
-could need fewer than what was found. What is found is simulated once more with other requests.
+could need fewer than the best so far. The winner is simulated once more with fresh requests.
 """
 
 import dataclasses
@@ -167,7 +167,7 @@ class Sized:
         return None if self.option is None else self.replicas * self.option.gpus
 
     def row(self, target: Target) -> Row:
-        """What was found, with the numbers of `row_of`; times in s."""
+        """The winner, or that there is none, with the numbers of `row_of`; times in s."""
         row: Row = {
             **self.label,
             "gpus": self.gpus,
@@ -237,9 +237,9 @@ def sentences(row: Row, target: Target, *, pool: str = "") -> list[str]:
     load = f"{often:{'.3g' if often < 1 else ',g'}} request{'s' * (often != 1)}/s"
     if target.users:
         load = words.count(target.users, "user")
-    told = told_limits(target.ttft, target.tpot)
+    said = told_limits(target.ttft, target.tpot)
     share = f"{100 * target.quantile:g} % of the requests"
-    limits = f"{told} for {share}" if told else "no limits"
+    limits = f"{said} for {share}" if said else "no limits"
     if row["gpus"] is None and not row["designs_screened"]:
         return [
             f"{title}: no replica size holds the longest request; shorten it or give larger "
@@ -308,7 +308,7 @@ class Sizing(Result):
         problem: what was asked.
         target: users or rate, and limits.
         asked: lengths of the requests, engine and sizes of a replica, as they were given.
-        sized: what was found.
+        sized: one for each model on each accelerator.
     """
 
     problem: Problem
@@ -425,9 +425,9 @@ def options(
     problem: Problem, at: tuple[int, int], asked: Asked, replica_gpus: Sequence[int]
 ) -> list[Option]:
     """Every partition of every replica size that holds the longest request, with its best case."""
-    some = traffic_of(asked.demand, users=1.0)
-    lengths = lengths_of(some)
-    mean = _Usual(*(float(np.mean(x)) for x in (some.prompt, some.output, some.cached)))
+    requests = traffic_of(asked.demand, users=1.0)
+    lengths = lengths_of(requests)
+    mean = _Usual(*(float(np.mean(x)) for x in (requests.prompt, requests.output, requests.cached)))
     kept = []
     for count in replica_gpus:
         cells = _replica(problem, at, count, lengths[1])
@@ -563,11 +563,11 @@ def _search(
     best = below
     winner, replicas, simulated = None, 0, 0
     for begin in range(0, len(order), DESIGNS):
-        some = [x for x in order[begin : begin + DESIGNS] if at_best(x) < best]
-        if not some:
+        tried = [x for x in order[begin : begin + DESIGNS] if at_best(x) < best]
+        if not tried:
             continue
-        simulated += len(some)
-        brackets = [_Bracket(x, int(at_best(x)) // x.gpus - 1, math.inf) for x in some]
+        simulated += len(tried)
+        brackets = [_Bracket(x, int(at_best(x)) // x.gpus - 1, math.inf) for x in tried]
         for _ in range(ROUNDS):
             brackets = _tighten(brackets, asked, best)
             for one in brackets:
@@ -610,8 +610,8 @@ def _target(problem: Problem, loads: Row, limits: Row, quantile: Any) -> Target:
     given = {name: values[0] for name, values in several.items()}
     problems = []
     if len(given) != 1:
-        told = "both are" if given else "none is"
-        problems.append(f"  users, rate: {told} given; give one of them: users or requests/s")
+        count = "both are" if given else "none is"
+        problems.append(f"  users, rate: {count} given; give one of them: users or requests/s")
     for name, limit in limits.items():
         given[name] = number_of(name, limit, unit="s")
         if given[name] == 0:
@@ -708,8 +708,8 @@ def _sized(
     by_chance = bool(target.rate)  # their rate itself then varies by the root of their number
     few = max(needed_for(min(target.quantile, SEARCHED)), ARRIVALS * by_chance)
     many = max(needed_for(target.quantile), OF_FOUND * by_chance)
-    found, simulated = _least(candidates, asked, few, many)
-    option, replicas, outcome, binds = found or (None, 0, None, ())
+    winner, simulated = _least(candidates, asked, few, many)
+    option, replicas, outcome, binds = winner or (None, 0, None, ())
     busy = 0.0
     if option is not None and outcome is not None:
         each = replicas * scalar(option.records.partition.dp)
@@ -739,7 +739,7 @@ def _least(
     """What needs the fewest GPUs by `many` requests it was not chosen by, and designs simulated.
 
     A design that `few` requests flatter may need more replicas than they say. Others may then need
-    fewer GPUs than it: they are searched by the requests that told.
+    fewer GPUs than it: they are searched by the requests that showed it.
     """
     left, best, below, simulated = list(candidates), None, math.inf, 0
     chosen_by = asked._replace(measured=few)
