@@ -44,13 +44,14 @@ from qsjax.records.specs import (
 from qsjax.records.units import DIMENSIONS, MS, tokens, with_unit
 
 CONTEXTS = tuple(1024.0 * 2**k for k in range(15))  # 1k to 16M tokens, the paper's range
-USUAL_CONTEXT = 131072.0  # the longest taken of a model whose publisher says nothing
+USUAL_CONTEXT = 131072.0  # longest context taken for a model whose publisher states none
 # Arguments that are no entries of `axes`.
 ARGUMENTS = ("model", "hardware", "gpus", "context", "q")
 # Objectives of one user: a smaller batch is never worse.
 FAST = ("tpot", "tokens_per_s_per_user")
 LISTED = 3  # numbers that are named one by one
-# Numbers of which no accelerator has so little [B, B/s, FLOP/s], and a TPOT that nobody wants [s].
+# Below SMALLEST a size or rate [B, B/s, FLOP/s] is not in SI units, nor a limit on TPOT from
+# _LONGEST on [s].
 RATES_AND_SIZES = (
     *("hbm_bytes", "hbm_bw", "flops_bf16", "flops_fp8", "flops_fp4", "intra_bw", "inter_bw"),
 )
@@ -75,8 +76,8 @@ class Variant:
 class Served(NamedTuple):
     """A model with what is stored and multiplied in which precision, under its name.
 
-    `max_context` is the context that it is published for [tokens], 0 where that is not known;
-    `mtp_layers` are those of its own that draft.
+    `max_context` is the longest context that it is published for [tokens], 0 where that is unknown;
+    `mtp_layers` counts its layers for multi-token prediction.
     """
 
     name: str
@@ -93,7 +94,7 @@ class Accelerator(NamedTuple):
         name: in answers.
         spec: its numbers.
         engine: what serves on it; "" where that is not stated.
-        tuned: by name of a model, the numbers with the kernels of that engine, and which these are.
+        tuned: by model name, its numbers with the constants of that engine's kernels.
     """
 
     name: str
@@ -139,9 +140,9 @@ def as_served(
 
     Args:
         model: any of these.
-        weights: dtype in place of that which it is published in.
-        kv: likewise, of the cache.
-        workload: all precisions, in place of them.
+        weights: dtype of the weights instead of the published one.
+        kv: dtype of the cache instead.
+        workload: all precisions instead.
 
     Raises:
         ValueError: with what is wrong with it.
@@ -242,7 +243,7 @@ def as_accelerator(hardware: Any) -> Accelerator:
 
 
 def serving(device: Accelerator, model: Served) -> Accelerator:
-    """An accelerator with the numbers that its engine's kernels make of it for a model."""
+    """An accelerator with the constants of its engine's kernels for a model."""
     tuned = device.tuned.get(model.name)
     return device if tuned is None else device._replace(spec=tuned.spec)
 
@@ -250,7 +251,7 @@ def serving(device: Accelerator, model: Served) -> Accelerator:
 def served_by(engine: str, models: Sequence[Served], device: Accelerator) -> Accelerator:
     """An accelerator with the constants of an engine's kernels for the formats of models.
 
-    One of which no kernels were measured keeps the constants that fit all engines.
+    A model without measured kernels keeps the constants that fit all engines.
 
     Raises:
         ValueError: the engine is unknown.
@@ -682,9 +683,9 @@ def under_other_names(problem: Problem) -> list[str]:
 
 
 def hardly_in_si(problem: Problem) -> list[str]:
-    """Numbers that look as if they had another unit than SI's, one line each.
+    """Numbers that were probably not given in SI units, one line each.
 
-    A bandwidth of 3.35 is one of TB/s, a limit of 20 one in ms.
+    A bandwidth of 3.35 was meant in TB/s, a limit of 20 in ms.
     """
     stated, lines = problem.stated, []
     for name in RATES_AND_SIZES:
@@ -723,7 +724,7 @@ def pairs_of(problem: Problem) -> list[tuple[int, int]]:
 
 
 def prices_of(problem: Problem) -> list[str]:
-    """What a GPU-hour of each accelerator costs, and who says so."""
+    """The price of a GPU-hour of each accelerator, and its source."""
     lines = []
     for device in problem.stated.accelerators:
         price = float(np.asarray(economy_of(problem, device).usd_per_hour))
@@ -791,7 +792,7 @@ def _axis_values(name: str, values: Sequence[Any]) -> str:
 
 
 def kernels_used(problem: Problem) -> list[str]:
-    """Which kernels the constants of a problem with an engine are of, in clauses."""
+    """The kernels behind the constants of a problem with an engine, one clause each."""
     tuned = [one for device in problem.stated.accelerators for one in device.tuned.values()]
     used = [note for one in tuned for note in one.notes]
     if problem.engine and not used:

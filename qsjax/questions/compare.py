@@ -47,9 +47,9 @@ from qsjax.records.specs import Convention, is_papers
 
 # Relative width to which a turning point is found.
 TURN_WIDTH = 0.02
-# Least share of the variance that a measurement must remove to be worth naming.
+# A measurement that removes less of the variance than this share is not named.
 WORTH = 0.05
-# Where one part is this many times the whole gap, parts cancel out and no share explains it.
+# From a part this many times the whole gap on, parts cancel out and no share explains the gap.
 CANCELS = 2.0
 # Longest name of a subject that is not folded in a table [characters].
 LONG = 20
@@ -718,7 +718,7 @@ def _turn(first: Cells, second: Cells, low: float, high: float) -> float:
 
 
 def _refusal(problem: Problem, cells: Cells, best: Best, cell: int) -> str:
-    """What is in the way of all designs of a cell, and what would help."""
+    """Why a cell has no design, and what would help."""
     if words.kept(problem) and cells.designs.batch is None:
         return refusals(cells, cell)[0].text
     hbm = float(least_hbm_bytes(cells.inputs, best)[cell])

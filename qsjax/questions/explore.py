@@ -256,7 +256,7 @@ def _along(rows: Sequence[Row], field: str) -> str:
 
 
 def _line(row: Row) -> str:
-    """What the line of a row is called."""
+    """The name of the line that a row is drawn on."""
     from qsjax.plotting.style import variant_label
 
     return str(row.get("label") or variant_label(row))
@@ -299,7 +299,7 @@ def _ends(rows: Sequence[Row]) -> list[Row]:
 
 
 def _course(rows: Sequence[Row], read: Callable[[Row], str]) -> str:
-    """How cells go from the shortest context to the longest."""
+    """What cells show at the shortest context and at the longest, once where both are alike."""
     first, last = _ends(rows)
     if read(first) == read(last):
         return read(first)
@@ -307,7 +307,7 @@ def _course(rows: Sequence[Row], read: Callable[[Row], str]) -> str:
 
 
 def _rates(problem: Problem, rows: Sequence[Row]) -> str:
-    """What the curves of throughput say: how fast the only one is, or which one leads."""
+    """The finding of the curves of throughput: how fast the only one is, or which one leads."""
     running = [row for row in rows if row["is_feasible"]]
     if len({_line(row) for row in running}) == 1:
         ends = [

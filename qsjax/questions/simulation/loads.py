@@ -87,10 +87,10 @@ def _ms(seconds: float) -> str:
     return words.value(seconds, "s") if math.isfinite(seconds) else "-"
 
 
-def told_limits(ttft: float, tpot: float) -> str:
+def limits_in_words(ttft: float, tpot: float) -> str:
     """The limits that were given, in words; "" without one.
 
-    >>> told_limits(2.0, 0.05), told_limits(math.inf, math.inf)
+    >>> limits_in_words(2.0, 0.05), limits_in_words(math.inf, math.inf)
     ('TTFT <= 2 s and TPOT <= 50 ms', '')
     """
     limits = {"TTFT": ttft, "TPOT": tpot}
@@ -98,7 +98,7 @@ def told_limits(ttft: float, tpot: float) -> str:
     return " and ".join(given)
 
 
-def told_in_step(outcomes: Iterable[Outcome | None]) -> list[str]:
+def users_in_step(outcomes: Iterable[Outcome | None]) -> list[str]:
     """What equal answers do to users who never pause, where any of these have such."""
     osl = max((one.traffic.output[0] for one in outcomes if one and one.is_in_step), default=0)
     if not osl:
@@ -148,7 +148,7 @@ class Simulation(Result):
     def cautions(self) -> list[str]:
         """What else to know before the answer: users who stay in step."""
         outcomes = (one.outcome for served in self.served for one in served.loads)
-        return [*Result.cautions(self), *told_in_step(outcomes)]
+        return [*Result.cautions(self), *users_in_step(outcomes)]
 
     def remarks(self) -> list[str]:
         """Loads that a design does not sustain, and what would; runs that are too short."""
@@ -244,7 +244,7 @@ class Simulation(Result):
     def _kept(self, served: Served, loads: list[Load]) -> list[str]:
         """Shares that keep the limits at the highest load that most do, and at the next one."""
         limits = {name: self.asked[name] for name in ("ttft", "tpot")}
-        if not (said := told_limits(**limits)):
+        if not (said := limits_in_words(**limits)):
             return []
         shares = [one.outcome.attained(**limits) for one in loads]
         at = max((n for n, share in enumerate(shares) if share >= MOST_KEPT), default=0)

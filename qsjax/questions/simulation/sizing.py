@@ -30,13 +30,13 @@ from qsjax.output.result import Result, Row, Table, plain, text
 from qsjax.questions.simulation.events import Lane
 from qsjax.questions.simulation.loads import (
     busy_of,
+    limits_in_words,
     loads_of,
     number_of,
     read_demand,
     scheduled,
     scheduler_of,
-    told_in_step,
-    told_limits,
+    users_in_step,
 )
 from qsjax.questions.simulation.outcomes import CUT, Outcome, needed_for, row_of
 from qsjax.questions.simulation.serving import holds, lengths_of, simulate
@@ -60,7 +60,7 @@ MOST_REPLICAS = 1_000_000
 MOST_QUEUED = 200_000
 # Share of the GPUs that the screening asks for below which no fewer are tried.
 TRUST = 0.9
-# Most prompts that queue ahead of a request's own while the batch is not full.
+# At most so many prompts queue ahead of a request while the batch is not full.
 QUEUE = 4.0
 # Least measured requests where arrivals are random, in the search and for its winner: with 400,
 # TPOT comes out 1 to 4 % below that of a long run.
@@ -237,7 +237,7 @@ def sentences(row: Row, target: Target, *, pool: str = "") -> list[str]:
     load = f"{often:{'.3g' if often < 1 else ',g'}} request{'s' * (often != 1)}/s"
     if target.users:
         load = words.count(target.users, "user")
-    said = told_limits(target.ttft, target.tpot)
+    said = limits_in_words(target.ttft, target.tpot)
     share = f"{100 * target.quantile:g} % of the requests"
     limits = f"{said} for {share}" if said else "no limits"
     if row["gpus"] is None and not row["designs_screened"]:
@@ -334,7 +334,7 @@ class Sizing(Result):
 
     def cautions(self) -> list[str]:
         """What else to know before the answer: users who stay in step."""
-        return [*Result.cautions(self), *told_in_step(one.outcome for one in self.sized)]
+        return [*Result.cautions(self), *users_in_step(one.outcome for one in self.sized)]
 
     def tables(self) -> list[Table]:
         """Every model on every accelerator, where there are several."""
