@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -59,43 +59,22 @@ FILLED = "trtllm_maxthroughput"  # as many requests as fit; nothing is fitted to
 HEADLINES = tuple(Headline(**told) for told in table("evidence/headlines.toml")["headline"])
 IN_TURN = "serving, each accelerator in turn"
 
-# Known causes of large errors, tried in order: who is concerned, and what is missing.
-REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
-    (
-        lambda row: row["kvp"] > 1,
-        "this ring of queries runs eager kernels and NCCL calls of 33 to 81 us each (arXiv "
-        "2411.01783, table 8); the model has their volume and one start-up of the fabric",
-    ),
-    (
-        lambda row: row["category"] == "kv_capacity" and row["confidence"] == "high",
-        "the share of the memory that the engine may take is not stated",
-    ),
-    (
-        lambda row: row["category"] == "kv_capacity",
-        "vLLM 0.5 counted all that the allocator had ever held as taken",
-    ),
-    (
-        lambda row: "disagg" in row["category"] and row["error_pct"] > 0,
-        "concurrency also covers requests in prefill, so the batch is smaller",
-    ),
-    (
-        lambda row: row["gpu"].startswith(("mi3", "tpu", "trainium", "inferentia")),
-        "the shared constants were fitted on NVIDIA's GPUs; kernels of other makers reach other "
-        "shares of the peaks",
-    ),
-    (
-        lambda row: row["category"] == FILLED,
-        "mixtures that fill the memory are told too fast, dense models are not",
-    ),
-    (
-        lambda row: row["category"] == "trtllm_static_batch",
-        "kernels of 2023 (TensorRT-LLM 0.5 and 0.6); the constants are those of 2025",
-    ),
-    (
-        lambda row: row["regime"] == "prefill-bound",
-        "the token budget of a step is not stated; the engine's default stands for it",
-    ),
-)
+
+class Cause(NamedTuple):
+    """A known cause of large errors.
+
+    Attributes:
+        text: what is missing.
+        wanted: by column, what the value of a record begins with.
+        above: by column, what its value is larger than.
+    """
+
+    text: str
+    wanted: Mapping[str, Sequence[str]] = {}
+    above: Mapping[str, float] = {}
+
+
+CAUSES = tuple(Cause(**told) for told in table("evidence/headlines.toml")["cause"])
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -286,8 +265,8 @@ def _cells(groups: Mapping[str, Mapping[str, float | int | None]]) -> list[list[
     return [[key, *(_cell(row[x]) for _, x in COLUMNS)] for key, row in known.items()]
 
 
-def _belongs(row: Mapping[str, Any], group: Headline) -> bool:
-    """Whether a record counts in a headline."""
+def _belongs(row: Mapping[str, Any], group: Headline | Cause) -> bool:
+    """Whether a record counts in a headline, or a cause may concern it."""
     return all(str(row[name]).startswith(tuple(values)) for name, values in group.wanted.items())
 
 
@@ -348,7 +327,9 @@ def statistics_of(errors: np.ndarray) -> dict[str, float]:
 
 def reason_of(row: Mapping[str, Any]) -> str:
     """Why a prediction is known to be off; "" where it is not known."""
-    return next((text for concerns, text in REASONS if concerns(row)), "")
+    of_row = (one for one in CAUSES if _belongs(row, one))
+    texts = (x.text for x in of_row if all(row[name] > least for name, least in x.above.items()))
+    return next(texts, "")
 
 
 def _shared(record: Mapping[str, Any]) -> Row:
