@@ -4,7 +4,8 @@ Run `python -m benchmarks.fit_kernels`: constants, and errors by group. `--left-
 without every accelerator, engine and model in turn and prints the errors on what was left out;
 `--only eager` fits what steps with prompts take and holds the others, `--only amd` the constants
 of AMD's accelerators, which are fitted to their own records; `--write` puts the constants into the
-table. A fit takes half a minute, the groups a minute more.
+table. A fit takes half a minute, the groups a minute more. `--rank-skew` fits anew under each of
+SKEWS in place of `cost.laws.compute.RANK_SKEW`, and prints how well each explains the records.
 
 The constants are few, and each has a prior: what the measurements do not determine stays there.
 Residuals are logarithms of predicted over measured; a configuration of many records counts less for
@@ -26,6 +27,7 @@ import jax
 import numpy as np
 from scipy.optimize import least_squares
 
+from qsjax.cost.laws import compute
 from qsjax.engines.rules import load_kernels
 from qsjax.engines.tuning import Entries, fields
 from qsjax.evidence.measurements import Case, load_records, read_cases
@@ -94,6 +96,7 @@ SCALE = 0.1
 CROWDING = 0.2
 # Sets of constants that one compiled call evaluates, and the step of differences.
 SETS, STEP, ROUNDS = 8, 1e-4, 12
+SKEWS = (0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1)
 
 Constants = dict[str, Any]
 
@@ -323,6 +326,22 @@ def left_out(data: Data, start: Constants, name: str) -> np.ndarray:
     return errors
 
 
+def skews(data: Data, start: Constants, only: str) -> None:
+    """The mean loss of the cases under each load of the busiest rank, with constants for it."""
+    before, weights = compute.RANK_SKEW, data.weights()
+    is_spread = np.array([float(c.deployments[0].partition.ep) > 1 for c in data.cases])  # type: ignore[arg-type]
+    for skew in SKEWS:
+        compute.RANK_SKEW = skew
+        jax.clear_caches()  # programs have the one before
+        constants = fit(data, start, np.ones(len(weights), bool), only=only)
+        errors = data.fitter.errors([constants])[0]
+        loss = np.mean(np.sqrt(1.0 + np.square(weights * errors / SCALE)) - 1.0)
+        mark = " (shipped)" if skew == before else ""
+        shown = summary(np.expm1(errors[is_spread & data.scored()]))
+        print(f"  skew {skew:.2f}: loss {loss:.5f}; ranks of experts {shown}{mark}", flush=True)
+    compute.RANK_SKEW = before
+
+
 def replaced(text: str, head: str, before: str, value: str) -> str | None:
     """A table with another value behind a pattern in a section; None where it has neither."""
     start = text.find(f"\n[{head}]\n")
@@ -357,10 +376,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--left-out", action="store_true", help="leave groups out in turn")
     parser.add_argument("--write", action="store_true", help="put the constants into the table")
+    parser.add_argument("--rank-skew", action="store_true", help="try loads of the busiest rank")
     parser.add_argument("--only", default="", help="fit the constants whose name begins so")
     asked = parser.parse_args()
     data, served = load(), load_kernels()["served"]
     everything = np.ones(len(data.cases), bool)
+    if asked.rank_skew:
+        skews(data, served, asked.only)
+        return
     print("as shipped")
     by_group(data, np.expm1(data.fitter.errors([served])[0]))
     constants = fit(data, served, everything, only=asked.only)

@@ -15,7 +15,7 @@ from qsjax.engines.rules import generation_of
 from qsjax.engines.spread import UNSTATED
 from qsjax.evidence.calibration import NOISE, SOFT, WIDTH, covariance_of
 from qsjax.evidence.measurements import Case, predict
-from qsjax.evidence.measurements.predict import batches, outcomes, time_values, told_of
+from qsjax.evidence.measurements.predict import batches, columns_of, outcomes, time_values
 from qsjax.evidence.validation import LEFT_OUT
 from qsjax.numerics.safe import scalar
 from qsjax.records.specs import HardwareSpec
@@ -70,7 +70,7 @@ class Serving:
         self.target = np.log([case.measured * case.unit for case in cases])
         self.root = np.sqrt(np.asarray(weights))
         self._built, self._position = batches(cases)
-        self._told = told_of(cases)
+        self._columns = columns_of(cases)
         known = {field.name for field in dataclasses.fields(HardwareSpec)}
         self.names = tuple(name for name in SCALED if name in known)
 
@@ -85,7 +85,7 @@ class Serving:
             hardware = dataclasses.replace(batch.hardware, **fields)
             moved.append((batch._replace(hardware=hardware), convention))
         whole = outcomes(moved, self._position, {}, (len(logs),))
-        return self.sign * (np.log(time_values(self._told, whole)) - self.target)
+        return self.sign * (np.log(time_values(self._columns, whole)) - self.target)
 
     def jacobian(self, logs: np.ndarray) -> np.ndarray:
         """Derivatives of the residuals in the logarithms of the factors, (record, constant)."""

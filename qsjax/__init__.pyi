@@ -45,8 +45,8 @@ from .questions.sensitivity import switching as switching
 from .questions.sensitivity import triangular as triangular
 from .questions.sensitivity import uncertainty as uncertainty
 from .questions.sensitivity import uniform as uniform
-from .questions.simulation.apart import size_apart as size_apart
 from .questions.simulation.loads import simulate as simulate
+from .questions.simulation.pools import size_apart as size_apart
 from .questions.simulation.sizing import size as size
 from .questions.speculate import speculate as speculate
 from .questions.step import decode as decode

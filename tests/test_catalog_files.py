@@ -402,3 +402,11 @@ def test_experts_read_no_more_than_the_hidden_state(write):
     wider = MODEL.replace("[shape]", "expert_hidden = 99_999\n[shape]")
     (problem,) = problems(catalog.model, write(wider))
     assert "expert_hidden: 99999 is not allowed; give at most" in problem
+
+
+def test_counts_beside_the_shape_are_whole_numbers(write):
+    keys = ("max_context", "mtp_layers", "expert_hidden", "weight_block")
+    given = "".join(f"{key} = 1.5\n" for key in keys)
+    told = problems(catalog.model, write(MODEL.replace("[shape]", f"{given}[shape]")))
+    assert [line.rpartition(": ")[0].rpartition(" ")[2] for line in told] == list(keys)
+    assert all("whole number" in line for line in told), told

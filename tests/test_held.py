@@ -257,7 +257,7 @@ def test_what_a_share_leaves_beside_the_weights_bounds_sequences_of_an_engine_th
     served = SERVED | {"model": "openai/gpt-oss-120b", "weights_dtype": "mxfp4", "kv_dtype": "auto",
                        "gpu": "h100", "n_gpus": 1, "tp": 1, "engine": "vllm 0.10.2"}  # fmt: skip
     one = read_case({**served, "concurrency": 8}).deployments[0]
-    weights, cache = map(float, memory.sizes(one.model, one.partition, one.workload))
+    weights, cache = memory.sizes(one.model, one.partition, one.workload)
     assert memory.usable_bytes(one, {}, weights, 1.0) < weights
     left = 0.9 * 0.99 * 80 * 2**30 - weights - memory.unquantised_bytes(one) - 0.3 * 2**30
     assert read_case({**served, "concurrency": 500}).deployments[0].workload.batch == pytest.approx(

@@ -69,7 +69,7 @@ for family in ("tp", "kv", "ep", "layout"):
     PATHS[f"t_exposed_{family}"] = f"exposed.{family}"
     PATHS[f"t_bandwidth_{family}"] = f"comm.{family}.bandwidth"
     PATHS[f"t_startup_{family}"] = f"comm.{family}.startup"
-NOT_IN_STEP = ("total_params", "active_params", "is_feasible", "flops_")
+NOT_IN_STEP = ("total_params", "active_params", "is_feasible", "flops_", "t_stage")
 
 
 def drawn_conventions(rng, n):

@@ -624,7 +624,7 @@ class TestThroughput:
 
     def test_crossovers_stand_where_power_laws_cross(self):
         exact = (1e6 / 3e4) ** (1 / 0.4)
-        (found,) = throughput.crossings(rows()[:6], rows()[6:], "tokens_per_s_per_gpu")
+        (found,) = throughput.crossings(rows()[:6], rows()[6:])
         np.testing.assert_allclose(found, (exact, 1e6 / exact), rtol=1e-12)
         assert any(
             f"near {units.about(exact)}" in t for t in texts(plotting.throughput_vs_context(rows()))
@@ -633,7 +633,7 @@ class TestThroughput:
     def test_no_crossover_is_claimed_across_an_infeasible_context(self):
         moe = [row("moe", None, 1024, 2.0), row("moe", None, 2048, 1.0, feasible=False)]
         dense = [row("dense", 5.0, 1024, 1.0), row("dense", 5.0, 2048, 2.0)]
-        assert throughput.crossings(moe, dense, "tokens_per_s_per_gpu") == []
+        assert throughput.crossings(moe, dense) == []
 
     def test_the_map_names_design_reason_and_resource(self):
         found = texts(plotting.best_partition_map(rows({ONE})))

@@ -279,13 +279,13 @@ class TestBrowser:
         loaded.hover(".chart .mark")
         assert not loaded.run("return document.getElementById('tip').hidden")
         shown = self.text(loaded, "#tip")
-        assert "tp8 kvp4" in shown
+        assert "tp=8 kvp=4" in shown
         assert "4k" in shown
         assert "HBM KV" in shown
 
     def test_the_keyboard_reaches_a_point_too(self, loaded):
         loaded.run("document.querySelector('.chart .mark').focus()")
-        assert "tp8 kvp4" in self.text(loaded, "#tip")
+        assert "tp=8 kvp=4" in self.text(loaded, "#tip")
 
     def test_an_infeasible_point_says_why(self, loaded):
         loaded.hover(".chart .missing")

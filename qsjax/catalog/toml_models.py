@@ -16,7 +16,16 @@ from qsjax.catalog.toml import (
     texts_of,
 )
 from qsjax.records import checks
-from qsjax.records.fields import FLAG, POSITIVE, defaults_of, facts_of, hint, numbers_of
+from qsjax.records.fields import (
+    COUNT,
+    FLAG,
+    POSITIVE,
+    Rule,
+    defaults_of,
+    facts_of,
+    hint,
+    numbers_of,
+)
 from qsjax.records.precision import Stored, precision_of
 from qsjax.records.specs import Dtype, ModelSpec
 
@@ -27,9 +36,10 @@ TEXTS = ("title", "source", "published_source", "note", "extends")
 STORED_AS = [field.name for field in dataclasses.fields(Stored) if field.name != "modules"]
 DTYPES = [name for name in STORED_AS if name.endswith("_dtype")]
 BYTES = ("weight_bytes", "attn_bytes", "shared_bytes", "head_bytes", "embedding_bytes")
+COUNTS = ("max_context", "mtp_layers", "expert_hidden")
 KEYS = (
-    *(*TEXTS, *DTYPES, "published_total", "published_active", "max_context"),
-    *("mtp_layers", "expert_hidden"),
+    *(*TEXTS, *DTYPES, "published_total", "published_active"),
+    *COUNTS,
     *(*(name for name in STORED_AS if name not in DTYPES), "aliases", "shape", "exception"),
 )
 
@@ -71,11 +81,15 @@ def _dtype(document: Document, key: str, default: Dtype) -> Dtype:
     return next((dtype for dtype in known if dtype == value), default)
 
 
-def _number(document: Document, key: str) -> float | None:
+def _number(document: Document, key: str, rule: Rule = POSITIVE) -> float | None:
     if key not in document.table:
         return None
-    number = number_of(document, key, document.table[key], POSITIVE)
+    number = number_of(document, key, document.table[key], rule)
     return None if number is None else float(number)
+
+
+def _count(document: Document, key: str, default: int) -> int:
+    return int(_number(document, key, COUNT) or default)
 
 
 def _deviations(document: Document) -> tuple[Deviation, ...]:
@@ -105,7 +119,7 @@ def _stored(document: Document, base: ModelEntry | None) -> Stored:
         attn_weight_dtype=_dtype(document, "attn_weight_dtype", alike.attn_weight_dtype),
         multiply_dtype=multiply,
         kv_dtype=_dtype(document, "kv_dtype", old.kv_dtype),
-        weight_block=int(_number(document, "weight_block") or alike.weight_block),
+        weight_block=_count(document, "weight_block", alike.weight_block),
         state_bytes=_number(document, "state_bytes") or old.state_bytes,
         index_bytes=_number(document, "index_bytes") or old.index_bytes,
     )
@@ -137,11 +151,7 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
         "published_total": _number(document, "published_total"),
         "published_active": _number(document, "published_active"),
         "published_source": texts["published_source"],
-        "max_context": int(_number(document, "max_context") or (base.max_context if base else 0)),
-        "mtp_layers": int(_number(document, "mtp_layers") or (base.mtp_layers if base else 0)),
-        "expert_hidden": int(
-            _number(document, "expert_hidden") or (base.expert_hidden if base else 0)
-        ),
+        **{key: _count(document, key, getattr(base, key, 0)) for key in COUNTS},
         "note": texts["note"],
         "deviations": _deviations(document),
     }

@@ -5,7 +5,7 @@ from typing import Any
 from qsjax.cli import grid_options, options, serving_options, traffic_options
 from qsjax.cli.options import RATES, WHOLE, flag, verb
 from qsjax.output.result import Result
-from qsjax.questions.simulation.apart import size_apart
+from qsjax.questions.simulation.pools import size_apart
 from qsjax.questions.simulation.sizing import REPLICA_GPUS, size
 from qsjax.records.specs import DEGREES
 

@@ -103,8 +103,8 @@ def bottleneck(rate: Rates, at: BatchState, convention: Convention, share: Phase
     attention = at.microbatch * xp.maximum(
         rate.compute.attention, rate.kv + rate.activations.attention
     )
-    others = map(blend, arithmetic[1:], hbm[1:], share[1:])
-    slower = Phases(attention, *others)
+    blended = map(blend, arithmetic[1:], hbm[1:], share[1:])
+    slower = Phases(attention, *blended)
     return Bound(sum(slower[1:], slower[0]), slower)
 
 
@@ -151,8 +151,8 @@ def exposed_times(
 class StepCost:
     """Every term of one decode step.
 
-    Times are per microbatch and pipeline stage, except `tpot`: `t_stage` is `t_bound` plus the
-    four exposed families plus `t_overhead`.
+    Times are per microbatch and pipeline stage, except `tpot`: a stage takes `t_bound`, the four
+    exposed families and `t_overhead` one after the other.
 
     Attributes:
         reasons: bit set of `feasibility.REASONS`; 0 = feasible.
@@ -187,7 +187,6 @@ class StepCost:
     windows: Phases
     t_bound: Array
     t_overhead: Array
-    t_stage: Array
     t_p2p: Array
     busy: Array
     tpot: Array
@@ -272,7 +271,6 @@ def decode_parts(records: Records, convention: Convention) -> tuple[StepCost, di
         windows=bound.windows,
         t_bound=bound.t_bound,
         t_overhead=launched + microbatch * per_sequence,
-        t_stage=varying + fixed + microbatch * per_sequence,
         t_p2p=rate.p2p.startup + microbatch * rate.p2p.bandwidth,
         busy=_busy(rate, at) * cap.batch / (microbatch * workload.tokens_per_step * tpot),
         tpot=tpot,

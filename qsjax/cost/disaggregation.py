@@ -3,7 +3,7 @@
 import dataclasses
 
 from qsjax.cost.decode import StepCost, decode_step
-from qsjax.cost.prefill import ContextParallel, Prompts, prefill_step
+from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.cost.shared import Filling, shared_steps
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
@@ -91,15 +91,13 @@ def _both(
     rules: Filling,
     cached: ArrayLike,
     most: ArrayLike,
-    *,
-    context_parallel: ContextParallel,
 ) -> tuple[Array, ...]:
     """Prefill by itself, of one prompt and of as many as fill a step, and shared with decoding."""
-    alone = prefill_step(records, PHYSICAL, Prompts(prompt, cached=cached), context_parallel)
+    alone = prefill_step(records, PHYSICAL, Prompts(prompt, cached=cached))
     several = xp.asarray(rules.budget) / (xp.asarray(prompt) - cached)
     several = xp.maximum(xp.minimum(several, most), 1.0)  # no more than their caches fit
-    filled = prefill_step(records, PHYSICAL, Prompts(prompt, several, cached), context_parallel)
-    shared = shared_steps(records, PHYSICAL, prompt, output, rules, context_parallel, cached)
+    filled = prefill_step(records, PHYSICAL, Prompts(prompt, several, cached))
+    shared = shared_steps(records, PHYSICAL, prompt, output, rules, cached)
     return (
         *(alone.ttft, filled.tokens_per_s_per_gpu, filled.busy),
         *(shared.tpot, shared.ttft, shared.steps.decoding, shared.tokens_per_s, shared.busy),
@@ -113,7 +111,6 @@ def companion(
     output: ArrayLike,
     rules: Filling = Filling(),  # noqa: B008  # immutable
     *,
-    context_parallel: ContextParallel = "pass_kv",
     cached: ArrayLike = 0.0,
 ) -> Companion:
     """Prefill of the deployment that decodes, in the physical accounting.
@@ -127,14 +124,13 @@ def companion(
         prompt: tokens of a request's prompt.
         output: tokens that a request is given.
         rules: how the engine fills the steps that prompts and answers share.
-        context_parallel: what goes round the KV ranks in prefill.
         cached: tokens of a prompt whose cache is there already.
     """
     tpot, busy = scalar(step.tpot), scalar(step.busy)
     tokens_per_s_per_gpu = scalar(step.tokens_per_s_per_gpu)
-    given = (records._replace(gpus=None), prompt, output, rules, cached, step.capacity.max_batch)
-    found = _both(*given, context_parallel=context_parallel)
-    ttft, rate, alone, shared, first, decoding, served, load = (float(x) for x in found)
+    most = step.capacity.max_batch
+    costs = _both(records._replace(gpus=None), prompt, output, rules, cached, most)
+    ttft, rate, alone, shared, first, decoding, served, load = (float(x) for x in costs)
     ratio = tokens_per_s_per_gpu * scalar(prompt) / scalar(output) / rate
     # Attention replicas on each GPU.
     replicas = tokens_per_s_per_gpu * tpot / scalar(step.capacity.batch)

@@ -20,7 +20,7 @@ class Meaning(NamedTuple):
 @functools.cache
 def _known(kind: Literal["names", "parts"]) -> dict[str, Meaning]:
     """Meanings by name, or by the first part of one."""
-    return {name: Meaning(*told) for name, told in table("cost/meanings.toml")[kind].items()}
+    return {name: Meaning(*said) for name, said in table("cost/meanings.toml")[kind].items()}
 
 
 _FACTS = {**FIELDS, **facts_of(Reuse)}

@@ -23,6 +23,7 @@ from qsjax.records.fields import (
     hint,
 )
 from qsjax.records.specs import HardwareSpec
+from qsjax.records.tables import table
 from qsjax.records.units import HOUR
 
 TOKENS_PER_PRICE = 1e6  # prices are quoted per million tokens
@@ -164,19 +165,8 @@ Objective = Literal[
     "headroom",
     "max_batch",
 ]
-METRICS: dict[Objective, Metric] = {
-    "tokens_per_s_per_gpu": Metric("tokens/s/GPU", "throughput of each GPU"),
-    "tokens_per_s_per_user": Metric("tokens/s/user", "rate of each sequence"),
-    "tokens_per_s": Metric("tokens/s", "throughput of all GPUs together"),
-    "tpot": Metric("s", "time per output token", less_is_better=True),
-    "usd_per_million_tokens": Metric(
-        "USD per million tokens", "price of output tokens", less_is_better=True
-    ),
-    "joules_per_token": Metric("J", "energy of an output token", less_is_better=True),
-    "gpus": Metric("GPUs", "GPUs of the design", less_is_better=True),
-    "headroom": Metric("1", "share of the usable memory that stays free"),
-    "max_batch": Metric("sequences", "largest batch of an attention replica that fits"),
-}
+_METRICS = table("cost/meanings.toml")["metrics"]
+METRICS: dict[Objective, Metric] = {name: Metric(**_METRICS[name]) for name in get_args(Objective)}
 # Metrics that may be 0 or are no outcome have no target.
 TARGETS = tuple(name for name in METRICS if name not in ("gpus", "headroom"))
 # Metrics that follow from the time of a step; the others from memory and counts alone.

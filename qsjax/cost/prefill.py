@@ -33,7 +33,6 @@ class PrefillCost:
         hbm: HBM time by phase [s].
         comm: exposed communication: tensor parallelism, context parallelism, experts, layout [s].
         t_overhead: launch overhead [s].
-        t_stage: time of one stage: its phases as in a decode step, and the rest [s].
         t_busy: mean of the times in which a GPU's arithmetic and its HBM run [s].
         busy: the same as a share of the time, stages kept busy.
         ttft: time of the prompts through all stages, without queueing [s].
@@ -45,7 +44,6 @@ class PrefillCost:
     hbm: Phases
     comm: Array
     t_overhead: Array
-    t_stage: Array
     t_busy: Array
     busy: Array
     ttft: Array
@@ -134,7 +132,7 @@ class _Pass(NamedTuple):
         prompts: how many, or a part of one.
         prompt: tokens of each, those in the cache too.
         cached: of these, the tokens whose cache is there.
-        read: the others, of all prompts.
+        read: tokens that are not cached, of all prompts.
         answers: tokens that decode beside them.
         tokens: all of them.
         routed: tokens of every attention replica that meet a rank's experts, in the mean of the
@@ -187,7 +185,7 @@ def _phases(ctx: Context, rate: Rates, one: _Pass, load: Array) -> tuple[Phases,
     model, hardware, part, work, conv, lay = ctx
     ranks, shards = xp.asarray(part.kvp), xp.asarray(part.tp) * part.pp * part.kvp
     # Ranks that share the weights project all tokens of a prompt, each to its own heads.
-    own = xp.ones(()) if part.gathers_queries else ranks
+    divided = xp.ones(()) if part.gathers_queries else ranks
     peak = compute.peak_flops(hardware, work.attn_dtype, conv) * hardware.eff_attention
     prompts, prompt, cached, read, answers, tokens, routed, met = one
     heads = prompts + answers
@@ -198,7 +196,7 @@ def _phases(ctx: Context, rate: Rates, one: _Pass, load: Array) -> tuple[Phases,
     looks = read * attended + prompts * cached * (attended - saved)
     arithmetic = Phases(
         attention=looks / (shards * peak),
-        projection=tokens * rate.compute.projection / own,
+        projection=tokens * rate.compute.projection / divided,
         ffn=routed * (load * rate.compute_routed) + met * rate.compute.ffn,
         head=heads * rate.compute.head,
     )
@@ -210,7 +208,7 @@ def _phases(ctx: Context, rate: Rates, one: _Pass, load: Array) -> tuple[Phases,
     cache = prompts * written / (xp.asarray(hardware.hbm_bw) * hardware.eff_kv_read)
     hbm = Phases(
         attention=cache + read * act.attention / ranks,
-        projection=weights.projection + tokens * act.projection / own,
+        projection=weights.projection + tokens * act.projection / divided,
         ffn=weights.ffn + coverage * rate.pool + routed * act.ffn,
         head=weights.head + heads * act.head,
     )
@@ -301,18 +299,18 @@ def prefill_step(
     overhead = overheads.overhead(model, hardware, partition, workload) + answers.fixed
     overhead = overhead + overheads.eager(model, hardware, tokens) / pp
     p2p = rate.p2p.startup + met * rate.p2p.bandwidth
-    t_stage = sum(bound[1:], bound[0]) + comm + overhead
+    # A stage with its hand-over: its phases as in a decode step, and the rest.
+    t_stage = sum(bound[1:], bound[0]) + comm + overhead + p2p
     t_busy = 0.5 * sum((*arithmetic[1:], *hbm), arithmetic[0])
-    tokens_per_s = xp.asarray(partition.dp) * (count * prompt) / (t_stage + p2p)
+    tokens_per_s = xp.asarray(partition.dp) * (count * prompt) / t_stage
     return PrefillCost(
         compute=arithmetic,
         hbm=hbm,
         comm=comm,
         t_overhead=overhead,
-        t_stage=t_stage,
         t_busy=t_busy,
-        busy=t_busy / (t_stage + p2p),
-        ttft=pp * (t_stage + p2p) + hardware.step_overhead,
+        busy=t_busy / t_stage,
+        ttft=pp * t_stage + hardware.step_overhead,
         tokens_per_s=tokens_per_s,
         tokens_per_s_per_gpu=tokens_per_s / ctx.lay.gpus,
     )

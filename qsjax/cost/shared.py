@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.laws.sharding import layout
-from qsjax.cost.prefill import Answers, ContextParallel, PrefillCost, Prompts, prefill_step
+from qsjax.cost.prefill import Answers, PrefillCost, Prompts, prefill_step
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.safe import ceil, floor
 from qsjax.records.specs import Convention, Partition, Records, Workload
@@ -165,7 +165,6 @@ def shared_steps(
     prompt: ArrayLike,
     output: ArrayLike,
     rules: Filling = Filling(),  # noqa: B008  # immutable
-    context_parallel: ContextParallel = "pass_kv",
     cached: ArrayLike = 0.0,
 ) -> Shared:
     """Steady state of a closed loop in which the same GPUs read prompts and decode.
@@ -194,7 +193,7 @@ def shared_steps(
     sharing = layout(records.model, partition, convention).pool_replicas
     more = with_any(steps.share, xp.where(xp.asarray(rules.lockstep) > 0, sharing, 1.0))
     read = Prompts(prompt, prompts, cached, reading=1.0 / more)
-    full = prefill_step(records, convention, read, context_parallel, answers)
+    full = prefill_step(records, convention, read, answers=answers)
     # The laws of a prefill have long messages: no step is shorter for the prompts that ride in it.
     longer = xp.maximum(full.ttft / accepted - mixed * step.tpot, 0.0)
     wait, of_all = more * steps.share * longer, more * steps.share_of_all

@@ -174,7 +174,7 @@ def _divided(
 ) -> tuple[HardwareSpec, float, float, float, tuple[str, ...]]:
     """The accelerator as its engine divides it, and the last four fields of `Held`."""
     facts, beside = _facts(deployment), memory.unquantised_bytes(one)
-    weights = scalar(memory.sizes(one.model, one.partition, one.workload)[0]) + beside
+    weights = memory.sizes(one.model, one.partition, one.workload)[0] + beside
     kept = memory.vllm_kept(one, facts, weights)
     usable = memory.usable_bytes(one, facts, weights, 0.0)
     # A flag's limit is the batch itself; what it leaves is the pool of states.

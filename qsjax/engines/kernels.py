@@ -59,9 +59,9 @@ def remarked(record: Mapping[str, Any]) -> Kernels | None:
     if re.search(r"vllm_mxfp4_use_marlin ?= ?(1|true)", notes):
         return "marlin"
     flag = r"\bmoe[-_](?:config\.|runner[-_])?backend[ =]+(?:flashinfer_)?([a-z0-9]+)(?:_kernel)?\b"
-    found = re.search(flag, notes)
+    backend = re.search(flag, notes)
     known: dict[str, Kernels] = load_engines()["backends"]
-    return known.get(found[1]) if found else None
+    return known.get(backend[1]) if backend else None
 
 
 def name_of(record: Mapping[str, Any], engine: str, hardware: Named) -> Kernels:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from qsjax import catalog
@@ -86,7 +87,7 @@ def forward_bytes(one: OperatingPoint, tokens: float) -> float:
     return tokens * scalar(one.workload.bytes_act) * (3.0 * hidden + max(widths))
 
 
-def _whole_prompt(one: OperatingPoint, found: Facts, room: float, per_token: float) -> float:
+def _whole_prompt(one: OperatingPoint, facts: Facts, room: float, per_token: float) -> float:
     """Longest prompt that vLLM's first engine profiles whole [tokens]; 0 where it runs in chunks.
 
     Without a stated length it is the model's own, which turns chunks on above a limit. A cache that
@@ -96,39 +97,39 @@ def _whole_prompt(one: OperatingPoint, found: Facts, room: float, per_token: flo
     longest = float(catalog.model_entry(one.model_name).max_context)
     if longest > limit and longest * per_token > room:
         longest = limit
-    longest = found.get("max_model_len", longest)
+    longest = facts.get("max_model_len", longest)
     return longest if longest <= limit else 0.0
 
 
-def _vllm_peak(one: OperatingPoint, found: Facts, room: float, per_token: float) -> float:
+def _vllm_peak(one: OperatingPoint, facts: Facts, room: float, per_token: float) -> float:
     """Larger of vLLM's profiled peaks: forward pass and sampler [B]; `room` beside weights."""
     rules = load_engines()["vllm"]
     own = rules[one.release or "v1"]
-    is_large = _total(one, found)[0] >= rules["large"] * GIB
+    is_large = _total(one, facts)[0] >= rules["large"] * GIB
     is_large = is_large and not one.hardware_name.startswith("a100")
     suffix = "_large" if is_large and "tokens_large" in own else ""
     tokens, sequences = own[f"tokens{suffix}"], own.get(f"sequences{suffix}", 0.0)
     if one.release == "v0":
-        whole = _whole_prompt(one, found, room, per_token)
+        whole = _whole_prompt(one, facts, room, per_token)
         tokens = max(tokens, whole) if whole else own["chunk"]
-    tokens = found.get("max_batched_tokens", tokens)
-    rows = found.get("max_sequences", sequences or tokens)
+    tokens = facts.get("max_batched_tokens", tokens)
+    rows = facts.get("max_sequences", sequences or tokens)
     logits = rows * scalar(one.model.vocab) * own.get("logit_bytes", rules["logit_bytes"])
     return float(max(forward_bytes(one, tokens), logits))
 
 
-def _vllm_share(one: OperatingPoint, found: Facts) -> tuple[float, float]:
+def _vllm_share(one: OperatingPoint, facts: Facts) -> tuple[float, float]:
     """vLLM's share of the memory, and what of it its context and communicators take [B]."""
-    stated = found.get("memory_utilisation", load_engines()["vllm"]["utilisation"])
-    share = float(stated) * _total(one, found)[1]
-    usable = found["usable_gib"] * GIB if "usable_gib" in found else share
-    return usable, found.get("non_torch_gib", _taken(one) / GIB) * GIB
+    stated = facts.get("memory_utilisation", load_engines()["vllm"]["utilisation"])
+    share = float(stated) * _total(one, facts)[1]
+    usable = facts["usable_gib"] * GIB if "usable_gib" in facts else share
+    return usable, facts.get("non_torch_gib", _taken(one) / GIB) * GIB
 
 
-def vllm_kept(one: OperatingPoint, found: Facts, weights: float) -> float:
+def vllm_kept(one: OperatingPoint, facts: Facts, weights: float) -> float:
     """What vLLM's share holds besides weights and cache: context, communicators, peak [B]."""
-    usable, taken = _vllm_share(one, found)
-    return taken + _vllm_peak(one, found, usable - taken - weights, 0.0)
+    usable, taken = _vllm_share(one, facts)
+    return taken + _vllm_peak(one, facts, usable - taken - weights, 0.0)
 
 
 def visible_bytes(capacity: float) -> float:
@@ -150,13 +151,13 @@ def _sglang_fraction(one: OperatingPoint, capacity: float) -> float:
     return float(1.0 - reserve * GIB / capacity)
 
 
-def _total(one: OperatingPoint, found: Facts) -> tuple[float, float]:
+def _total(one: OperatingPoint, facts: Facts) -> tuple[float, float]:
     """Capacity, and what of it CUDA reports [B]: as the record states them, or the catalogue's."""
     capacity = scalar(one.hardware.hbm_bytes)
-    if "memory_gib" in found:
-        return (found["memory_gib"] * GIB,) * 2
-    if "memory_gb" in found:
-        return (found["memory_gb"] * GB,) * 2
+    if "memory_gib" in facts:
+        return (facts["memory_gib"] * GIB,) * 2
+    if "memory_gb" in facts:
+        return (facts["memory_gb"] * GB,) * 2
     return capacity, visible_bytes(capacity)
 
 
@@ -186,46 +187,52 @@ def static_base(capacity: float, ranks: float) -> float:
     return visible_bytes(capacity) - _held(load_engines()["shared"]["context"], ranks)
 
 
-def usable_bytes(one: OperatingPoint, found: Facts, weights: float, per_token: float) -> float:
+def usable_bytes(one: OperatingPoint, facts: Facts, weights: float, per_token: float) -> float:
     """HBM for weights and cache [B], by the rules of the engine.
 
     Args:
         one: the deployment; an engine that is not stated counts as vLLM.
-        found: what the record states: `memory_utilisation` (vLLM's share of all memory, SGLang's
+        facts: what the record states: `memory_utilisation` (vLLM's share of all memory, SGLang's
             and TensorRT-LLM's of theirs), `static_fraction`, sizes, limits of a batch.
         weights: resident weights [B].
         per_token: cache of a token [B].
     """
-    capacity, visible = _total(one, found)
-    taken, stated = _taken(one), found.get("memory_utilisation")
-    if "static_fraction" in found or one.engine == "sglang":
+    capacity, visible = _total(one, facts)
+    taken, stated = _taken(one), facts.get("memory_utilisation")
+    if "static_fraction" in facts or one.engine == "sglang":
         own = _sglang_fraction(one, capacity) if stated is None else stated
-        return found.get("static_fraction", own) * (visible - taken)
+        return facts.get("static_fraction", own) * (visible - taken)
     if one.engine == "trtllm":
         engine = load_engines()["trtllm"]
-        tokens = found.get("max_batched_tokens", engine["tokens"])
+        tokens = facts.get("max_batched_tokens", engine["tokens"])
         free = visible - weights - taken - forward_bytes(one, tokens)
         fraction = float(engine["fraction"] if stated is None else stated)
         return weights + min(fraction * free, free)  # of weights that do not fit none is left
-    usable, taken = _vllm_share(one, found)
-    if "peak_gib" in found:
-        return usable - found["peak_gib"] * GIB - taken + weights
-    if "activation_gib" in found:
-        return usable - found["activation_gib"] * GIB - taken
-    return usable - taken - _vllm_peak(one, found, usable - taken - weights, per_token)
+    usable, taken = _vllm_share(one, facts)
+    if "peak_gib" in facts:
+        return usable - facts["peak_gib"] * GIB - taken + weights
+    if "activation_gib" in facts:
+        return usable - facts["activation_gib"] * GIB - taken
+    return usable - taken - _vllm_peak(one, facts, usable - taken - weights, per_token)
 
 
 @on_host
-def sizes(model: ModelSpec, part: Partition, work: Workload) -> tuple[Array, Array]:
-    """Weights of a GPU, and the cache of a sequence of the mean context [B]."""
+def _sizes(model: ModelSpec, part: Partition, work: Workload) -> tuple[Array, Array]:
     weights = weights_bytes(model, part, work, layout(model, part, PHYSICAL))
     return weights, kv_bytes_per_sequence(model, part, work, PHYSICAL)
 
 
-def too_heavy(one: OperatingPoint, found: Facts) -> str:
+@lru_cache(maxsize=8192)  # several rules ask for those of one deployment
+def sizes(model: ModelSpec, part: Partition, work: Workload) -> tuple[float, float]:
+    """Weights of a GPU, and the cache of a sequence of the mean context [B]."""
+    weights, cache = _sizes(model, part, work)
+    return scalar(weights), scalar(cache)
+
+
+def too_heavy(one: OperatingPoint, facts: Facts) -> str:
     """Why the weights cannot be on the GPUs of a deployment; "" where they can."""
-    weights = scalar(sizes(one.model, one.partition, one.workload)[0])
-    capacity, visible = _total(one, found)
+    weights = sizes(one.model, one.partition, one.workload)[0]
+    capacity, visible = _total(one, facts)
     if weights <= visible - _taken(one):
         return ""
     return (
@@ -234,11 +241,11 @@ def too_heavy(one: OperatingPoint, found: Facts) -> str:
     )
 
 
-def too_full(one: OperatingPoint, found: Facts) -> str:
+def too_full(one: OperatingPoint, facts: Facts) -> str:
     """Why so many sequences cannot decode at once, each with its prompt; "" where they can."""
-    weights, cache = map(scalar, sizes(one.model, one.partition, one.workload))
+    weights, cache = sizes(one.model, one.partition, one.workload)
     batch, context = scalar(one.workload.batch), scalar(one.workload.context)  # type: ignore[arg-type]
-    left = _total(one, found)[1] - _taken(one) - weights
+    left = _total(one, facts)[1] - _taken(one) - weights
     held = batch * cache * (one.prompt or context) / context
     if held <= _NEARLY_FULL * left:
         return ""
@@ -248,7 +255,7 @@ def too_full(one: OperatingPoint, found: Facts) -> str:
     )
 
 
-def running(one: OperatingPoint, found: Facts) -> float:
+def running(one: OperatingPoint, facts: Facts) -> float:
     """Sequences of a replica that run at once: those asked for, as far as the engine holds them.
 
     Others wait, which their time per output token does not show. Where not even one has room, the
@@ -257,29 +264,29 @@ def running(one: OperatingPoint, found: Facts) -> float:
     where that holds none either.
     """
     asked = scalar(one.workload.batch)  # type: ignore[arg-type]  # given
-    free, cache = _free(one, found)
-    beside = _beside_weights(one, found)
+    free, cache = _free(one, facts)
+    beside = _beside_weights(one, facts)
     has_rules = one.engine in ("vllm", "sglang", "trtllm")
     for left in (free, beside) if has_rules else (beside,):
-        room = min(_room(one, left, cache), limit(one, found, left))
+        room = min(_room(one, left, cache), limit(one, facts, left))
         if room >= 1.0:
             return min(asked, room)
     return asked
 
 
-def _beside_weights(one: OperatingPoint, found: Facts) -> float:
+def _beside_weights(one: OperatingPoint, facts: Facts) -> float:
     """What vLLM's share of the memory, or all of it, leaves beside weights and context [B]."""
-    share, taken = _vllm_share(one, found) if one.engine == "vllm" else (math.inf, _taken(one))
-    weights = scalar(sizes(one.model, one.partition, one.workload)[0]) + unquantised_bytes(one)
-    return min(share, _total(one, found)[1]) - taken - weights
+    share, taken = _vllm_share(one, facts) if one.engine == "vllm" else (math.inf, _taken(one))
+    weights = sizes(one.model, one.partition, one.workload)[0] + unquantised_bytes(one)
+    return min(share, _total(one, facts)[1]) - taken - weights
 
 
-def _free(one: OperatingPoint, found: Facts) -> tuple[float, float]:
+def _free(one: OperatingPoint, facts: Facts) -> tuple[float, float]:
     """What an engine leaves for caches, and the cache of a sequence of the mean context [B]."""
-    weights, cache = map(scalar, sizes(one.model, one.partition, one.workload))
+    weights, cache = sizes(one.model, one.partition, one.workload)
     weights += unquantised_bytes(one)
     context = scalar(one.workload.context)
-    return usable_bytes(one, found, weights, cache / context) - weights, cache
+    return usable_bytes(one, facts, weights, cache / context) - weights, cache
 
 
 def _room(one: OperatingPoint, free: float, cache: float) -> float:
@@ -295,7 +302,7 @@ def _room(one: OperatingPoint, free: float, cache: float) -> float:
     return free * context / (cache * longest)
 
 
-def limit(one: OperatingPoint, found: Facts, free: float, *, drafts: bool = False) -> float:
+def limit(one: OperatingPoint, facts: Facts, free: float, *, drafts: bool = False) -> float:
     """Sequences of a replica that its engine runs at most, by a flag or without one.
 
     A limit of SGLang is one of the server, which attention replicas share; its pool of recurrent
@@ -303,13 +310,13 @@ def limit(one: OperatingPoint, found: Facts, free: float, *, drafts: bool = Fals
 
     Args:
         one: the deployment.
-        found: what is stated of it: `max_sequences`; `scripted` where a script sets the number.
+        facts: what is stated of it: `max_sequences`; `scripted` where a script sets the number.
         free: what the engine leaves for caches [B].
         drafts: whether it speculates, if the workload does not say so.
     """
     rules = load_engines()["sglang"]["running"]
-    most = of_server = found.get("max_sequences", math.inf)
-    if one.engine in SCHEDULED and not found.keys() & {"max_sequences", "scripted"}:
+    most = of_server = facts.get("max_sequences", math.inf)
+    if one.engine in SCHEDULED and not facts.keys() & {"max_sequences", "scripted"}:
         capacity = scalar(one.hardware.hbm_bytes)
         most = scalar(default_scheduler(one.engine, capacity, one.hardware_name).sequences)
         own = (n for family, n in rules["families"].items() if one.model_name.startswith(family))
@@ -324,7 +331,7 @@ def limit(one: OperatingPoint, found: Facts, free: float, *, drafts: bool = Fals
     if _has_pool(one):
         pool = _pool(one)
         # Without a cache of prefixes a request holds one state.
-        slots = scalar(pool.state_slots) if found.get("prefix_cache", 1.0) else 1.0
+        slots = scalar(pool.state_slots) if facts.get("prefix_cache", 1.0) else 1.0
         room = free * scalar(pool.state_share)
         most = min(most, math.floor(room / (slots * _state_bytes(one))))
     return most
@@ -343,4 +350,4 @@ def _pool(one: OperatingPoint) -> Scheduler:
 def _state_bytes(one: OperatingPoint) -> float:
     """Recurrent states of a sequence [B]."""
     empty = dataclasses.replace(one.workload, context=0.0)
-    return scalar(sizes(one.model, one.partition, empty)[1])
+    return sizes(one.model, one.partition, empty)[1]

@@ -9,6 +9,7 @@ import textwrap
 
 from qsjax.engines import jobs, keywords, lists
 from qsjax.engines.jobs import Held
+from qsjax.engines.rules import load_spellings
 
 # What holds a command in manifests and container files, and what a list there looks like.
 _HELD = re.compile(
@@ -514,43 +515,7 @@ _OF_MAKE = re.compile(r"^(?:export[ \t]+)?(\w+)[ \t]*(?:\?|::?)?=[ \t]*(.*)\n?",
 
 
 # What word processors, chats, terminals and changes of files make of a command.
-_TYPED = (
-    (re.compile("[\ufeff\x00]"), ""),
-    (re.compile(r"```([^`\n]+)```"), r"\1"),
-    # Cells of a notebook
-    (re.compile(r"(?m)^[ \t]*(?:!(?=[\w./])|%%(?:bash|sh|script)\b.*$)"), ""),
-    (re.compile(r"(?m)^[ \t]*```.*$"), ""),
-    (re.compile(r"\A\s*`([^`]*)`\s*\Z"), r"\1"),
-    (re.compile(r"(?:(?<=\s)|^)[\u2013\u2014\u2212][\u2013\u2014\u2212-]?(?=\w{2,})"), "--"),
-    (re.compile(r"(?:(?<=\s)|^)[\u2013\u2212](?=\w\b)"), "-"),
-    (re.compile("[\u201c\u201d\u201e]"), '"'),
-    (re.compile("[\u2018\u2019]"), "'"),
-    (re.compile("[\u00a0\u2009\u202f]"), " "),
-    (re.compile(r"\$env:(\w+)\b(?![ \t]*=)"), r"${\1}"),  # of PowerShell
-    # A shell of its own: `(vllm serve m &)`
-    (
-        re.compile(
-            r"(?m)^[ \t]*\(((?:[^()\n]*(?:&&|;) *)?"
-            r"(?:vllm|sglang|trtllm-serve|python3?) [^()\n]*)\)"
-        ),
-        r"\1 ",
-    ),
-    (re.compile(r"[ \t][`^][ \t]*\n"), " "),  # how other shells go on in the next line
-    (re.compile(r"(?<=[ \t])\\[ \t]+(?=\S)(?!#)"), ""),  # lines that a quotation has joined
-    # How fish and PowerShell set a variable.
-    (re.compile(r"(?m)^[ \t]*set(?: -[gxlU]+)* ([A-Za-z_]\w*) (?=[^\s=])(.*)$"), r"\1=\2"),
-    (re.compile(r"(?m)^[ \t]*\$(?:env:)?([A-Za-z_]\w*)[ \t]*=[ \t]*(?=\S)"), r"\1="),
-    # A prompt: `$`, `user@host:~$`, `[user@host dir]#`, `(env) $`
-    (
-        re.compile(
-            r"\A\s*(?:\([\w.-]+\)\s*)?(?:\[[^\]\n]*@[^\]\n]*\]|[\w.-]+@[\w.-]+:\S*)[$#][ \t]*"
-        ),
-        "",
-    ),
-    (re.compile(r"\A\s*[$%>-][ \t]+"), ""),
-    # Of a line that goes on; the name of a file alone is where output goes.
-    (re.compile(r"(?m)(?<=\\\n)>[ \t]+(?=-|.*(?:\s--?\w|\\$))"), ""),
-)
+_TYPED = [(re.compile(one["pattern"]), one["typed"]) for one in load_spellings()["typed"]]
 
 
 def _cells(text: str) -> str:

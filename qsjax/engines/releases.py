@@ -34,45 +34,45 @@ STATISTICS = ("mean", "median")
 
 def malformed(record: Mapping[str, Any]) -> str | None:
     """What is wrong with the numbers of a record, all of them; None if nothing is."""
-    found = []
+    wrong = []
     for name in (*NUMBERS, *PATTERNS):
         value = record.get(name)
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-            found.append(f"{name} is {value!r}, not a number")
+            wrong.append(f"{name} is {value!r}, not a number")
         elif not 0 <= value <= LARGEST:
-            found.append(f"{name} is out of range; give a number from 0 to {LARGEST:g}")
+            wrong.append(f"{name} is out of range; give a number from 0 to {LARGEST:g}")
     statistic = record.get("statistic")
     if statistic not in (None, "", *STATISTICS):
-        found.append(f"statistic is {statistic!r}; give {' or '.join(STATISTICS)}")
-    return "; ".join(found) or None
+        wrong.append(f"statistic is {statistic!r}; give {' or '.join(STATISTICS)}")
+    return "; ".join(wrong) or None
 
 
 def facts(record: Mapping[str, Any]) -> dict[str, float]:
     """Every fact that a record states."""
     notes = str(record.get("notes") or "")
-    found: dict[str, float] = {}
+    known: dict[str, float] = {}
     for name, patterns in PATTERNS.items():
         if record.get(name) is not None:
-            found[name] = float(record[name])
+            known[name] = float(record[name])
             continue
         match = next((m for p in patterns if (m := re.search(p, notes))), None)
         if match:
-            found[name] = float(match.group(1))
+            known[name] = float(match.group(1))
     if record.get("category") in load_engines()["sglang"]["running"]["scripted"]:
-        found["scripted"] = 1.0
-    if "scripted" in found or re.search("disable[-_]radix[-_]cache", notes):
-        found["prefix_cache"] = 0.0
-    return found
+        known["scripted"] = 1.0
+    if "scripted" in known or re.search("disable[-_]radix[-_]cache", notes):
+        known["prefix_cache"] = 0.0
+    return known
 
 
-def mean_length(found: Mapping[str, float]) -> float:
+def mean_length(facts: Mapping[str, float]) -> float:
     """Mean over nominal length of requests drawn evenly between ratio and 1 times the nominal."""
-    return 0.5 * (1.0 + found.get("length_ratio", 1.0))
+    return 0.5 * (1.0 + facts.get("length_ratio", 1.0))
 
 
-def speculation(record: Mapping[str, Any], found: Mapping[str, float]) -> tuple[float, float]:
+def speculation(record: Mapping[str, Any], facts: Mapping[str, float]) -> tuple[float, float]:
     """Tokens that a step runs and tokens that it accepts, of each sequence.
 
     Where nothing says how many it runs it is one draft, or as few as it can accept so many of.
@@ -81,31 +81,31 @@ def speculation(record: Mapping[str, Any], found: Mapping[str, float]) -> tuple[
         return 1.0, 1.0
     # "accept length 1.8-1.9": the middle of the range that follows.
     span = re.search(rf"accept length {_NUMBER}-{_NUMBER}", str(record.get("notes") or ""))
-    accepted = found.get("accepted", 1.85)
+    accepted = facts.get("accepted", 1.85)
     if span:
         accepted = 0.5 * (float(span.group(1)) + float(span.group(2)))
-    return found.get("draft_tokens", max(2.0, math.ceil(accepted))), accepted
+    return facts.get("draft_tokens", max(2.0, math.ceil(accepted))), accepted
 
 
 def release(record: Mapping[str, Any]) -> str:
     """Release of the engine as it is written, "0.5.1.post1"; "" if it is not stated."""
-    found = re.search(r"\b\d+\.\d+\S*|\bnightly\S*", str(record.get("engine") or ""))
-    return found[0].rstrip(")") if found else ""
+    match = re.search(r"\b\d+\.\d+\S*|\bnightly\S*", str(record.get("engine") or ""))
+    return match[0].rstrip(")") if match else ""
 
 
 def version(record: Mapping[str, Any]) -> tuple[int, ...] | None:
     """Release of the engine, its numbers; None if it is not stated."""
-    found = re.search(r"\d+(?:\.\d+)+", str(record.get("engine") or ""))
-    return tuple(map(int, found[0].split("."))) if found else None
+    match = re.search(r"\d+(?:\.\d+)+", str(record.get("engine") or ""))
+    return tuple(map(int, match[0].split("."))) if match else None
 
 
 def issue(record: Mapping[str, Any]) -> int | None:
     """Number of vLLM's issue or pull request that is the source; None for other sources."""
-    found = re.search(r"vllm-project/vllm/(?:issues|pull)/(\d+)", str(record.get("source") or ""))
-    return int(found[1]) if found else None
+    match = re.search(r"vllm-project/vllm/(?:issues|pull)/(\d+)", str(record.get("source") or ""))
+    return int(match[1]) if match else None
 
 
 def date(record: Mapping[str, Any]) -> datetime.date | None:
     """Day of the source as its address tells it; None if it does not."""
-    found = re.search(r"\b(20\d\d)[/-](\d\d)[/-](\d\d)\b", str(record.get("source") or ""))
-    return datetime.date(int(found[1]), int(found[2]), int(found[3])) if found else None
+    match = re.search(r"\b(20\d\d)[/-](\d\d)[/-](\d\d)\b", str(record.get("source") or ""))
+    return datetime.date(int(match[1]), int(match[2]), int(match[3])) if match else None

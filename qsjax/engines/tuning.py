@@ -34,7 +34,7 @@ class Formats:
 class Entries:
     """Which entries of the table serve a deployment.
 
-    `is_newer`: the engine is of a release since which its constants are others.
+    `is_newer`: the engine is of a release from which on its constants differ.
     """
 
     generation: str
@@ -133,7 +133,7 @@ def _nearest_engine(table: Collection[str], engine: str) -> str:
 
 
 def _nearest_format(row: Mapping[str, Any], asked: str) -> str:
-    """The format itself, or what the table names instead; 16 bits in the end."""
+    """The format itself, or the one that the table names in its place; at last 16 bits."""
     instead: Mapping[str, str] = load_kernels()["instead"]
     name, seen = asked, set[str]()
     while name not in row and name not in seen:
@@ -223,16 +223,16 @@ def tune(
 
     Arguments as in `find`; `launches` of a layer with experts are beyond those of the table [s].
     """
-    found = find(entry.name, engine, formats, release)
-    changes: dict[str, Any] = {} if found is None else fields(found, entry.spec)
+    entries = find(entry.name, engine, formats, release)
+    changes: dict[str, Any] = {} if entries is None else fields(entries, entry.spec)
     if launches:
-        own = changes.get("expert_startup", scalar(entry.spec.expert_startup))
-        changes["expert_startup"] = own + launches
+        startup = changes.get("expert_startup", scalar(entry.spec.expert_startup))
+        changes["expert_startup"] = startup + launches
     spec = dataclasses.replace(entry.spec, **changes)
-    if found is None:
+    if entries is None:
         return Tuned(spec=spec)
-    asked = [(engine, found.engine)]
-    asked += [(formats.dense, found.formats.dense), (formats.experts, found.formats.experts)]
+    asked = [(engine, entries.engine)]
+    asked += [(formats.dense, entries.formats.dense), (formats.experts, entries.formats.experts)]
     stand_ins = [
         f"no kernels of {name} are known; those of {used} stand in"
         for name, used in asked
@@ -240,9 +240,9 @@ def tune(
     ]
     return Tuned(
         spec=spec,
-        entries=found,
+        entries=entries,
         expert_balance="skewed",
-        notes=(f"constants of the kernels: {found}", *stand_ins),
+        notes=(f"constants of the kernels: {entries}", *stand_ins),
     )
 
 
@@ -278,8 +278,8 @@ def has_fp4_units(spec: HardwareSpec) -> bool:
     return scalar(spec.flops_fp4) > scalar(spec.flops_fp8)
 
 
-def _own(table: Mapping[str, Any], entries: Entries) -> Mapping[str, Any]:
-    """What a table has of an engine, and of it on a generation; nothing if it has neither."""
+def _of_engine(table: Mapping[str, Any], entries: Entries) -> Mapping[str, Any]:
+    """A table's entries for an engine, overridden by those for it on its generation of GPUs."""
     of_all: Mapping[str, Any] = table.get(entries.engine, {})
     return {**of_all, **table.get(entries.generation, {}).get(entries.engine, {})}
 
@@ -293,7 +293,7 @@ def _dense_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, floa
     startup, read, peak, norm = _row("gemm", entries)[dense]
     factors = served["gemm_startup"]
     return {
-        "gemm_startup": _own(factors, entries).get(dense, factors["others"]) * startup * US,
+        "gemm_startup": _of_engine(factors, entries).get(dense, factors["others"]) * startup * US,
         "eff_weight_read": read,
         "eff_gemm": served["gemm_peak"] * peak,
         "gemm_blend": share_of_norm(norm),
@@ -307,7 +307,7 @@ def expert_startup(entries: Entries, served: Mapping[str, Any], table: float) ->
     lack; those of 4 bits on FP4 units take a multiple. An engine may have a factor of its own.
     """
     form = entries.formats.experts.removesuffix("_block")
-    factors = {**served["experts"]["others"], **_own(served["experts"], entries)}
+    factors = {**served["experts"]["others"], **_of_engine(served["experts"], entries)}
     if form in factors:
         return float(factors[form]) * table
     return table + (float(served["experts"]["quantised"]) if form == "fp8" else 0.0)
@@ -318,7 +318,7 @@ def _expert_fields(entries: Entries, served: Mapping[str, Any], hbm_bw: float) -
     dense = _row("gemm", entries)[formats.dense]
     row = _row("experts", entries)
     if entries.is_newer:
-        row = {**row, **_own(load_kernels()["experts_newer"], entries)}
+        row = {**row, **_of_engine(load_kernels()["experts_newer"], entries)}
     startup, read, peak, norm = row[formats.experts]
     widened = served["dequantised"]
     bound = widened.get(formats.experts, widened["others"])

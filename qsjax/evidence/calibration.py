@@ -18,11 +18,11 @@ from qsjax.evidence.measurements.predict import (
     TRTLLM_OVERHEAD,
     Outcome,
     batches,
+    columns_of,
     log_slopes,
     outcomes,
     slopes_of_outcomes,
     time_values,
-    told_of,
 )
 from qsjax.evidence.validation import statistics_of
 from qsjax.grid.entry import entry
@@ -110,7 +110,7 @@ class _Problem:
         self, cases: Sequence[Case], names: Sequence[str], fixed: Mapping[str, float]
     ) -> None:
         self.names = tuple(names)
-        self._deployed, self._told = batches(cases), told_of(cases)
+        self._deployed, self._columns = batches(cases), columns_of(cases)
         self._fixed = {name: value for name, value in fixed.items() if name not in names}
         self._targets = np.log([case.measured * case.unit for case in cases])
 
@@ -120,13 +120,13 @@ class _Problem:
 
     def value(self, logs: np.ndarray) -> np.ndarray:
         """Residuals at the logarithms of the constants."""
-        return np.log(time_values(self._told, self._outcomes(logs))) - self._targets
+        return np.log(time_values(self._columns, self._outcomes(logs))) - self._targets
 
     def jacobian(self, logs: np.ndarray) -> np.ndarray:
         """Derivatives of the residuals, (case, constant)."""
         at = dict(zip(self.names, logs, strict=True))
         change = slopes_of_outcomes(*self._deployed, at, self._fixed)
-        return log_slopes(self._told, self._outcomes(logs), change).T
+        return log_slopes(self._columns, self._outcomes(logs), change).T
 
 
 def fit(

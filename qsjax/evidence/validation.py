@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -59,43 +59,22 @@ FILLED = "trtllm_maxthroughput"  # as many requests as fit; nothing is fitted to
 HEADLINES = tuple(Headline(**told) for told in table("evidence/headlines.toml")["headline"])
 IN_TURN = "serving, each accelerator in turn"
 
-# Known causes of large errors, tried in order: who is concerned, and what is missing.
-REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
-    (
-        lambda row: row["kvp"] > 1,
-        "this ring of queries runs eager kernels and NCCL calls of 33 to 81 us each (arXiv "
-        "2411.01783, table 8); the model has their volume and one start-up of the fabric",
-    ),
-    (
-        lambda row: row["category"] == "kv_capacity" and row["confidence"] == "high",
-        "the share of the memory that the engine may take is not stated",
-    ),
-    (
-        lambda row: row["category"] == "kv_capacity",
-        "vLLM 0.5 counted all that the allocator had ever held as taken",
-    ),
-    (
-        lambda row: "disagg" in row["category"] and row["error_pct"] > 0,
-        "concurrency also covers requests in prefill, so the batch is smaller",
-    ),
-    (
-        lambda row: row["gpu"].startswith(("mi3", "tpu", "trainium", "inferentia")),
-        "the shared constants were fitted on NVIDIA's GPUs; kernels of other makers reach other "
-        "shares of the peaks",
-    ),
-    (
-        lambda row: row["category"] == FILLED,
-        "mixtures that fill the memory are told too fast, dense models are not",
-    ),
-    (
-        lambda row: row["category"] == "trtllm_static_batch",
-        "kernels of 2023 (TensorRT-LLM 0.5 and 0.6); the constants are those of 2025",
-    ),
-    (
-        lambda row: row["regime"] == "prefill-bound",
-        "the token budget of a step is not stated; the engine's default stands for it",
-    ),
-)
+
+class Cause(NamedTuple):
+    """A known cause of large errors.
+
+    Attributes:
+        text: what is missing.
+        wanted: by column, what the value of a record begins with.
+        above: by column, what its value is larger than.
+    """
+
+    text: str
+    wanted: Mapping[str, Sequence[str]] = {}
+    above: Mapping[str, float] = {}
+
+
+CAUSES = tuple(Cause(**told) for told in table("evidence/headlines.toml")["cause"])
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -128,14 +107,14 @@ class Report(Result):
 
     def headlines(self) -> list[Row]:
         """The groups that README and documents quote, in per cent; empty ones are left out."""
-        found = []
+        groups = []
         for group in HEADLINES:
             rows = [row for row in self.predicted if _belongs(row, group)]
             if rows:
-                found.append({"what": group.name, "role": group.role, **_errors(rows)})
+                groups.append({"what": group.name, "role": group.role, **_errors(rows)})
         if self.is_shipped:
-            found.append({"what": IN_TURN, "role": "left out", **left_out()["accelerator"]["all"]})
-        return found
+            groups.append({"what": IN_TURN, "role": "left out", **left_out()["accelerator"]["all"]})
+        return groups
 
     def summary(self) -> str:
         """How near it comes, where it was fitted and where not, and the largest error."""
@@ -145,11 +124,11 @@ class Report(Result):
         known = [("of the kinds that the constants are fitted to", _errors(rows))] if rows else []
         if self.is_shipped:
             known.append((LEFT_OUT_IN_TURN, left_out()["accelerator"]["all"]))
-        for role, found in known:
+        for role, errors in known:
             told.append(
-                f"{found['predicted']:,} measurements {role}: median error "
-                f"{found['median_abs_error_pct']:.1f} %, 90 % of them below "
-                f"{found['p90_abs_error_pct']:.1f} %, bias {found['bias_pct']:+.1f} %."
+                f"{errors['predicted']:,} measurements {role}: median error "
+                f"{errors['median_abs_error_pct']:.1f} %, 90 % of them below "
+                f"{errors['p90_abs_error_pct']:.1f} %, bias {errors['bias_pct']:+.1f} %."
             )
         if worst := self.worst(1):
             told.append(
@@ -167,31 +146,31 @@ class Report(Result):
         ]
         heads = [head for head, _ in COLUMNS]
         # What to expect of a group that the fit has not seen.
-        found = [
+        tables = [
             Table(f"Serving, each {name} left out of the fit", [name, *heads], _cells(groups))
             for name, groups in (left_out() if self.is_shipped else {}).items()
         ]
-        found.append(
+        tables.append(
             Table("What README and documents quote", ["measured", "role", *heads], lines, 2)
         )
         for name in ("category", "gpu", "regime"):
-            found.append(Table(f"Errors by {name}", [name, *heads], _cells(self.by(name))))
+            tables.append(Table(f"Errors by {name}", [name, *heads], _cells(self.by(name))))
         if self.first_tokens:
             cells = _cells(self.first_tokens_by("engine"))
-            found.append(Table("Errors of the time to first token", ["engine", *heads], cells))
+            tables.append(Table("Errors of the time to first token", ["engine", *heads], cells))
         largest = [
             [row["id"], row["model"], row["gpu"], f"{row['error_pct']:+.0f}", row["reason"]]
             for row in self.worst()
         ]
         heads = ["record", "model", "accelerator", "error %", "known reason"]
-        found.append(Table("Largest errors of deployments", heads, largest, 3))
+        tables.append(Table("Largest errors of deployments", heads, largest, 3))
         for title, counts in (
             ("Predicted but not scored", self.not_scored()),
             ("Not predicted", self.skipped()),
         ):
             rows = [[reason, f"{count:,}"] for reason, count in counts.items()]
-            found.append(Table(title, ["reason", "records"], rows))
-        return found
+            tables.append(Table(title, ["reason", "records"], rows))
+        return tables
 
     def record(self) -> Row:
         """The records, the groups that documents quote, and errors by category."""
@@ -208,15 +187,15 @@ class Report(Result):
         from qsjax import plotting
 
         times = [row for row in self.deployments if row["unit"] == "ms"]
-        found: dict[str, Drawing] = {}
+        drawings: dict[str, Drawing] = {}
         if times:
-            found["parity"] = partial(plotting.parity, times, title=_near(times))
+            drawings["parity"] = partial(plotting.parity, times, title=_near(times))
         if self.deployments:
             for name in ("gpu", "model", "regime"):
-                found[f"residuals_by_{name}"] = partial(
+                drawings[f"residuals_by_{name}"] = partial(
                     plotting.residuals, self.deployments, by=name, title=_near(self.deployments)
                 )
-        return found
+        return drawings
 
     @property
     def predicted(self) -> list[Row]:
@@ -286,8 +265,8 @@ def _cells(groups: Mapping[str, Mapping[str, float | int | None]]) -> list[list[
     return [[key, *(_cell(row[x]) for _, x in COLUMNS)] for key, row in known.items()]
 
 
-def _belongs(row: Mapping[str, Any], group: Headline) -> bool:
-    """Whether a record counts in a headline."""
+def _belongs(row: Mapping[str, Any], group: Headline | Cause) -> bool:
+    """Whether a record counts in a headline, or a cause may concern it."""
     return all(str(row[name]).startswith(tuple(values)) for name, values in group.wanted.items())
 
 
@@ -299,15 +278,15 @@ def left_out() -> dict[str, dict[str, dict[str, float | int | None]]]:
     records of all of them; only its constants were not.
     """
     rows = load_left_out()
-    found = {}
+    by_kind = {}
     for by in LEFT_OUT:
         # The columns hold logarithms of measured over predicted time.
         errors: list[Row] = [
             {by: row[by], "error_pct": 100.0 * math.expm1(-float(row[f"without_{by}"]))}
             for row in rows
         ]
-        found[by] = _grouped(errors, by) | {"all": _errors(errors)}
-    return found
+        by_kind[by] = _grouped(errors, by) | {"all": _errors(errors)}
+    return by_kind
 
 
 def _grouped(rows: Iterable[Row], name: str) -> dict[str, dict[str, float | int | None]]:
@@ -348,7 +327,9 @@ def statistics_of(errors: np.ndarray) -> dict[str, float]:
 
 def reason_of(row: Mapping[str, Any]) -> str:
     """Why a prediction is known to be off; "" where it is not known."""
-    return next((text for concerns, text in REASONS if concerns(row)), "")
+    of_row = (one for one in CAUSES if _belongs(row, one))
+    texts = (x.text for x in of_row if all(row[name] > least for name, least in x.above.items()))
+    return next(texts, "")
 
 
 def _shared(record: Mapping[str, Any]) -> Row:
@@ -455,7 +436,7 @@ def validate(
 
 def _rows(records: Sequence[Mapping[str, Any]], constants: Constants | None) -> list[Row]:
     cases = read_cases(records)
-    found = iter(predict([case for case in cases if isinstance(case, Case)], constants))
+    predictions = iter(predict([case for case in cases if isinstance(case, Case)], constants))
     lone = [case for case in cases if isinstance(case, Kernel)]
     kernel_times = iter(times(lone, dict(constants or {})))
     rows = []
@@ -463,5 +444,5 @@ def _rows(records: Sequence[Mapping[str, Any]], constants: Constants | None) -> 
         if isinstance(case, Kernel):
             rows.append(_kernel_row(record, case, next(kernel_times)))
         else:
-            rows.append(_row(record, next(found) if isinstance(case, Case) else case))
+            rows.append(_row(record, next(predictions) if isinstance(case, Case) else case))
     return rows

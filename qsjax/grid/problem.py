@@ -44,13 +44,14 @@ from qsjax.records.specs import (
 from qsjax.records.units import DIMENSIONS, MS, tokens, with_unit
 
 CONTEXTS = tuple(1024.0 * 2**k for k in range(15))  # 1k to 16M tokens, the paper's range
-USUAL_CONTEXT = 131072.0  # the longest taken of a model whose publisher says nothing
-# Arguments of their own, which therefore are no entries of `axes`.
+USUAL_CONTEXT = 131072.0  # longest context taken for a model whose publisher states none
+# Arguments that are no entries of `axes`.
 ARGUMENTS = ("model", "hardware", "gpus", "context", "q")
 # Objectives of one user: a smaller batch is never worse.
 FAST = ("tpot", "tokens_per_s_per_user")
 LISTED = 3  # numbers that are named one by one
-# Numbers of which no accelerator has so little [B, B/s, FLOP/s], and a TPOT that nobody wants [s].
+# Below SMALLEST a size or rate [B, B/s, FLOP/s] is not in SI units, nor a limit on TPOT from
+# _LONGEST on [s].
 RATES_AND_SIZES = (
     *("hbm_bytes", "hbm_bw", "flops_bf16", "flops_fp8", "flops_fp4", "intra_bw", "inter_bw"),
 )
@@ -75,8 +76,8 @@ class Variant:
 class Served(NamedTuple):
     """A model with what is stored and multiplied in which precision, under its name.
 
-    `max_context` is the context that it is published for [tokens], 0 where that is not known;
-    `mtp_layers` are those of its own that draft.
+    `max_context` is the longest context that it is published for [tokens], 0 where that is unknown;
+    `mtp_layers` counts its layers for multi-token prediction.
     """
 
     name: str
@@ -93,7 +94,7 @@ class Accelerator(NamedTuple):
         name: in answers.
         spec: its numbers.
         engine: what serves on it; "" where that is not stated.
-        tuned: by name of a model, the numbers with the kernels of that engine, and which these are.
+        tuned: by model name, its numbers with the constants of that engine's kernels.
     """
 
     name: str
@@ -139,9 +140,9 @@ def as_served(
 
     Args:
         model: any of these.
-        weights: dtype in place of that which it is published in.
-        kv: likewise, of the cache.
-        workload: all precisions, in place of them.
+        weights: dtype of the weights instead of the published one.
+        kv: dtype of the cache instead.
+        workload: all precisions instead.
 
     Raises:
         ValueError: with what is wrong with it.
@@ -192,7 +193,7 @@ def served(
     plain = as_served(model, weights, kv)
     if is_traced((acceptance, drafts)):
         raise ValueError(f"acceptance, drafts: {TRACED}")
-    told = [f"{name}={value}" for name, value in (("weights", weights), ("kv", kv)) if value]
+    changes = [f"{name}={value}" for name, value in (("weights", weights), ("kv", kv)) if value]
     work = plain.workload
     if drafts is not None and acceptance is None:
         raise ValueError(f"drafts={drafts:g} says nothing alone; give acceptance=0.85 beside it")
@@ -205,9 +206,9 @@ def served(
                 "to below 1, such as 0.85, and a whole number of drafts, at least 1"
             )
         made = sum(acceptance**k for k in range(int(drafts) + 1))
-        told.append(f"acceptance={acceptance:g}" + (f" of {drafts:g}" if drafts > 1 else ""))
+        changes.append(f"acceptance={acceptance:g}" + (f" of {drafts:g}" if drafts > 1 else ""))
         work = dataclasses.replace(work, query_tokens=drafts + 1.0, tokens_per_step=made)
-    name = ", ".join([plain.name, *told])
+    name = ", ".join([plain.name, *changes])
     return plain._replace(name=name, workload=work)
 
 
@@ -242,7 +243,7 @@ def as_accelerator(hardware: Any) -> Accelerator:
 
 
 def serving(device: Accelerator, model: Served) -> Accelerator:
-    """An accelerator with the numbers that its engine's kernels make of it for a model."""
+    """An accelerator with the constants of its engine's kernels for a model."""
     tuned = device.tuned.get(model.name)
     return device if tuned is None else device._replace(spec=tuned.spec)
 
@@ -250,7 +251,7 @@ def serving(device: Accelerator, model: Served) -> Accelerator:
 def served_by(engine: str, models: Sequence[Served], device: Accelerator) -> Accelerator:
     """An accelerator with the constants of an engine's kernels for the formats of models.
 
-    One of which no kernels were measured keeps the constants that fit all engines.
+    A model without measured kernels keeps the constants that fit all engines.
 
     Raises:
         ValueError: the engine is unknown.
@@ -302,7 +303,7 @@ class Stated(NamedTuple):
         kept: further axes of the result.
         rules: the accounting.
         convention: its name.
-        other: name of the accounting that was asked for beside it; None without.
+        second: name of the accounting that is reported beside it; None without.
         single: arguments that were one value: no axis of the result.
     """
 
@@ -317,7 +318,7 @@ class Stated(NamedTuple):
     kept: dict[str, list[float]]
     rules: Convention
     convention: str
-    other: str | None
+    second: str | None
     single: frozenset[str]
 
     @property
@@ -327,8 +328,8 @@ class Stated(NamedTuple):
 
     @property
     def accountings(self) -> dict[str, Convention]:
-        """The accounting by its name, and behind it the one that was asked for beside it."""
-        more = {} if self.other is None else {self.other: CONVENTIONS[self.other]}
+        """The accounting by its name, and behind it the second one."""
+        more = {} if self.second is None else {self.second: CONVENTIONS[self.second]}
         return {self.convention: self.rules} | more
 
 
@@ -417,11 +418,11 @@ def _check_degrees(
         if name == "ep" and "redundant_experts" in searched:
             continue
         for value in searched.get(name, ()):
-            own, degree = _Mistakes(), Partition().replace(**{name: float(value)})
+            refused, degree = _Mistakes(), Partition().replace(**{name: float(value)})
             for model in models:
-                own.run(name, checks.check_partition, degree, model.spec)
-            if models and len(own) == len(models):
-                wrong.append(own[0])
+                refused.run(name, checks.check_partition, degree, model.spec)
+            if models and len(refused) == len(models):
+                wrong.append(refused[0])
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -494,7 +495,7 @@ class Problem:
         return f"Problem: {describe(self)}"
 
 
-def _workload(given: Workload | Mapping[str, Any], own: Workload) -> Workload:
+def _workload(given: Workload | Mapping[str, Any], published: Workload) -> Workload:
     """A model's own workload with the fields that a problem states, or the one that it states.
 
     Raises:
@@ -503,12 +504,12 @@ def _workload(given: Workload | Mapping[str, Any], own: Workload) -> Workload:
     if isinstance(given, Mapping):
         known = {field.name for field in dataclasses.fields(Workload)} - {"context", "batch"}
         checks.check_names("workload", given, sorted(known))
-        given = dataclasses.replace(own, **given)
+        given = dataclasses.replace(published, **given)
     return checks.check_records(workload=given)[0]
 
 
 def _repeated(what: str, given: Sequence[Any], items: Sequence[Any]) -> list[tuple[str, str]]:
-    """Names that mean one and the same, which would be compared with itself."""
+    """Names that mean the same record, which would be compared with itself."""
     pairs = zip(items, given, strict=True)
     names = [x[:3] if x and isinstance(y, str) else None for x, y in pairs]
     return [
@@ -609,9 +610,9 @@ def _state(problem: Problem) -> Stated:
         values, is_one = wrong.run(name, numbers, name, given, default=([], False))
         single |= {name} if is_one else set()
         lists[name] = tuple(dict.fromkeys(values))
-    physical = (CONVENTIONS["physical"], "physical", None)
-    rules, label, other = wrong.run("convention", named_rules, problem.convention, default=physical)
-    if problem.engine and "paper" in (other, label):
+    usual = (CONVENTIONS["physical"], "physical", None)
+    rules, label, second = wrong.run("convention", named_rules, problem.convention, default=usual)
+    if problem.engine and "paper" in (second, label):
         said = "the paper's accounting knows no kernels, and theirs are fitted to the physical one"
         wrong.append(("engine", f"engine: {said}; drop engine, or take convention='physical'"))
     tuned = [one for device in devices for one in device.tuned.values()]
@@ -641,7 +642,7 @@ def _state(problem: Problem) -> Stated:
         kept=kept,
         rules=rules,
         convention=label,
-        other=other,
+        second=second,
         single=frozenset(single),
     )
 
@@ -668,7 +669,7 @@ def beyond_published(problem: Problem, lengths: Sequence[float]) -> list[str]:
 
 
 def under_other_names(problem: Problem) -> list[str]:
-    """Models that were asked for by names of others of their shape, one line each."""
+    """Models that were asked for by the name of another one of their shape, one line each."""
     lines = []
     for given, model in zip(_several(problem.model)[0], problem.stated.models, strict=False):
         if isinstance(given, str) and catalog.lookup.is_model(given):
@@ -682,9 +683,9 @@ def under_other_names(problem: Problem) -> list[str]:
 
 
 def hardly_in_si(problem: Problem) -> list[str]:
-    """Numbers that look as if they had another unit than SI's, one line each.
+    """Numbers that were probably not given in SI units, one line each.
 
-    A bandwidth of 3.35 is one of TB/s, a limit of 20 one in ms.
+    A bandwidth of 3.35 was meant in TB/s, a limit of 20 in ms.
     """
     stated, lines = problem.stated, []
     for name in RATES_AND_SIZES:
@@ -723,7 +724,7 @@ def pairs_of(problem: Problem) -> list[tuple[int, int]]:
 
 
 def prices_of(problem: Problem) -> list[str]:
-    """What a GPU-hour of each accelerator costs, and who says so."""
+    """The price of a GPU-hour of each accelerator, and its source."""
     lines = []
     for device in problem.stated.accelerators:
         price = float(np.asarray(economy_of(problem, device).usd_per_hour))
@@ -733,7 +734,7 @@ def prices_of(problem: Problem) -> list[str]:
         if not is_stated and name in catalog.hardware_names():
             entry = catalog.hardware_entry(name)
             if price == entry.spec.usd_per_hour:
-                source = "; ".join(own.at for own in entry.sources if "price" in own.of)
+                source = "; ".join(one.at for one in entry.sources if "price" in one.of)
         if price:
             lines.append(f"Price of {device.name}: {price:,.4g} USD per GPU-hour ({source}).")
     return lines
@@ -757,16 +758,16 @@ def economy_of(problem: Problem, device: Accelerator) -> Economy:
 
 
 def listed(
-    values: Sequence[Any], told: Callable[[Any], str] = lambda value: f"{value:,.10g}"
+    values: Sequence[Any], write: Callable[[Any], str] = lambda value: f"{value:,.10g}"
 ) -> str:
-    """Numbers in words, each as it is `told`: all of a few, the ends of many.
+    """Numbers in words, each by `write`: all of a few, the ends of many.
 
     >>> listed([1024, 2048, 4096, 8192])
     '1,024 to 8,192'
     """
     if len(values) > LISTED:
-        return f"{told(min(values))} to {told(max(values))}"
-    return ", ".join(map(told, values))
+        return f"{write(min(values))} to {write(max(values))}"
+    return ", ".join(map(write, values))
 
 
 def _lengths(contexts: Sequence[float]) -> str:
@@ -780,18 +781,18 @@ def _axis_values(name: str, values: Sequence[Any]) -> str:
     """Values of an axis as `listed`, with their unit."""
     unit = meaning_of(name).units
 
-    def told(value: Any) -> str:
+    def write(value: Any) -> str:
         if isinstance(value, str):
             return value
         if unit == "s":
             return f"{value / MS:,.6g} ms"
         return with_unit(value, unit, 6) if unit in DIMENSIONS else f"{value:,.10g}"
 
-    return listed(values, told)
+    return listed(values, write)
 
 
 def kernels_used(problem: Problem) -> list[str]:
-    """Which kernels the constants of a problem with an engine are of, in clauses."""
+    """The kernels behind the constants of a problem with an engine, one clause each."""
     tuned = [one for device in problem.stated.accelerators for one in device.tuned.values()]
     used = [note for one in tuned for note in one.notes]
     if problem.engine and not used:
@@ -847,9 +848,9 @@ def question(function: Callable[P, R], best: str = "") -> Callable[P, R]:
         given = args[0] if args else kwargs.get("problem")
         if not isinstance(given, Problem):
             if args or "problem" in kwargs:
-                told = repr(given) if isinstance(given, str) else kind_of(given)
+                kind = repr(given) if isinstance(given, str) else kind_of(given)
                 raise ValueError(
-                    f"problem: {told} is not a Problem; give qsjax.Problem(model, hardware, gpus=8)"
+                    f"problem: {kind} is not a Problem; give qsjax.Problem(model, hardware, gpus=8)"
                 )
         elif best and given.objective != default:
             raise ValueError(

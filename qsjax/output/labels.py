@@ -6,7 +6,7 @@ from typing import Any
 from qsjax.cost.meanings import meaning_of
 from qsjax.grid.problem import Problem
 from qsjax.output.words import count, joined, value
-from qsjax.records.specs import DEGREES
+from qsjax.records.rows import degrees
 
 DIGITS = 6  # of the values of an axis: close ones differ
 
@@ -85,7 +85,6 @@ def split_name(row: Mapping[str, Any]) -> str:
     >>> split_name({"tp": 8, "ep": 1, "pp": 1, "dp": 1, "kvp": 2, "kv_mode": "cp", "replicas": 2})
     '2 x tp=8 kvp=2 cp'
     """
-    parts = [f"{name}={row[name]}" for name in DEGREES if row[name] > 1]
-    one = (" ".join(parts) or "one GPU") + (" cp" if row.get("kv_mode") == "cp" else "")
+    one = degrees(row) + (" cp" if row.get("kv_mode") == "cp" else "")
     copies = row.get("replicas", 1)
     return one if copies == 1 else f"{copies} x {one}"

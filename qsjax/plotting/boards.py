@@ -10,8 +10,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch, Rectangle
 
 from qsjax.plotting import style
-from qsjax.plotting.rows import as_rows, design, named, why_infeasible
+from qsjax.plotting.rows import as_rows, named, why_infeasible
 from qsjax.plotting.style import DENSE, INFEASIBLE, MOE, RESOURCES, Row
+from qsjax.records.rows import degrees
 from qsjax.records.units import tokens
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _design(row: Row, *, is_narrow: bool) -> Square:
         return Square(why_infeasible(row), size, None, style.ink().quiet, hatch)
     look = RESOURCES.get(row.get("bound_by", ""), INFEASIBLE)
     edge, hatch = tint(look.colour, 0.85), look.hatch[:2]
-    return Square(design(row, "\n"), 5.2 if is_narrow else 6.8, tint(look.colour), edge, hatch)
+    return Square(degrees(row, "", "\n"), 5.2 if is_narrow else 6.8, tint(look.colour), edge, hatch)
 
 
 def _binding_handles(rows: Sequence[Row]) -> list[Patch]:

@@ -15,21 +15,14 @@ from qsjax.plotting.style import (
     variant_looks,
 )
 from qsjax.records.specs import DEGREES
+from qsjax.records.tables import table
 
 if TYPE_CHECKING:
     import xarray as xr
 
+_LOOKS = table("plotting/looks.toml")
 # Axis text of the quantities that rows carry.
-METRICS: dict[str, str] = {
-    "tokens_per_s_per_gpu": "throughput [tokens/s/GPU]",
-    "tokens_per_s_per_user": "interactivity [tokens/s/user]",
-    "tokens_per_s": "throughput of the design [tokens/s]",
-    "tpot_ms": "time per output token [ms]",
-    "batch": "batch [sequences per attention replica]",
-    "speedup_over_moe": "tokens/s/GPU over the MoE's [1]",
-    "usd_per_million_tokens": "cost [USD per million tokens]",
-    "joules_per_token": "energy [J/token]",
-}
+METRICS: dict[str, str] = _LOOKS["axes"]
 
 
 def as_rows(data: "Sequence[Row] | xr.Dataset") -> list[Row]:
@@ -92,30 +85,10 @@ def named(rows: Sequence[Row]) -> tuple[Callable[[Row], str], dict[str, Look]]:
     return variant_label, variant_looks(rows)
 
 
-def design(row: Row, separator: str = " ") -> str:
-    """The degrees above 1 of a row's partition.
-
-    >>> design({"tp": 8, "ep": 4, "pp": 1, "dp": 1, "kvp": 2})
-    'tp8 ep4 kvp2'
-    >>> design({"tp": 1, "ep": 1})
-    'one GPU'
-    """
-    parts = [f"{name}{row[name]:g}" for name in DEGREES if row.get(name, 1) != 1]
-    return separator.join(parts) or "one GPU"
-
-
-# The first of these that a cell has says most; the others are about single designs.
-_TELLING = {
-    "no sequence fits": "no room\nfor KV",
-    "weights do not fit": "weights\ntoo big",
-    "batch does not fit": "batch\ntoo big",
-}
-
-
 def why_infeasible(row: Row) -> str:
     """The reason of an infeasible cell in two short lines."""
     reasons = row.get("reasons") or {}
-    for name, short in _TELLING.items():
+    for name, short in _LOOKS["reasons"].items():
         if reasons.get(name):
             return short
     if not reasons:

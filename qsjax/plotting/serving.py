@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from qsjax.cost.prefix import PLACES
 from qsjax.plotting import scales, style
 from qsjax.plotting.labels import Name, name_points
-from qsjax.plotting.rows import METRICS, design, named
+from qsjax.plotting.rows import METRICS, named
 from qsjax.plotting.sensitivity import parameter_look
 from qsjax.plotting.style import Row
 from qsjax.records import units
-from qsjax.records.rows import grouped
+from qsjax.records.rows import degrees, grouped
 from qsjax.records.units import MS
 
 _APART = 8.0  # pixels between the points of a line that names keep clear of
@@ -60,7 +60,7 @@ def _name_designs(ax: Axes, fronts: dict[str, list[Row]], looks: dict[str, style
         last = len(members) - 1
         for k in sorted({0, last // 2, last}):
             row = members[k]
-            text = design(row) + (f", B={row['batch']:g}" if "batch" in row else "")
+            text = degrees(row, "") + (f", B={row['batch']:g}" if "batch" in row else "")
             names.append(Name(*_place(row), text, looks[name].colour))
         drawn += [_place(row) for row in members] + _steps(ax, members)
     name_points(ax, names, drawn, 7.2, optional=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 AXES = {"context": "context [tokens]", "gpus": "GPUs [1]"}
+RATE, RATIO = "tokens_per_s_per_gpu", "speedup_over_moe"
 
 
 class _End(NamedTuple):
@@ -31,13 +32,11 @@ class _End(NamedTuple):
     look: style.Look
 
 
-def crossings(
-    first: Sequence[Row], second: Sequence[Row], metric: str
-) -> list[tuple[float, float]]:
-    """Context and value where two series cross, by straight lines between samples in log-log."""
-    values = {row["context"]: row[metric] for row in second if row["is_feasible"]}
+def crossings(first: Sequence[Row], second: Sequence[Row]) -> list[tuple[float, float]]:
+    """Context and rate where two series cross, by straight lines between samples in log-log."""
+    values = {row["context"]: row[RATE] for row in second if row["is_feasible"]}
     shared = sorted(
-        (row["context"], np.log(row[metric] / values[row["context"]]), row[metric])
+        (row["context"], np.log(row[RATE] / values[row["context"]]), row[RATE])
         for row in first
         if row["is_feasible"] and row["context"] in values
     )
@@ -56,7 +55,6 @@ def throughput_vs_context(
     data: "Sequence[Row] | xr.Dataset",
     ax: Axes | None = None,
     *,
-    metric: str = "tokens_per_s_per_gpu",
     crossovers: bool = True,
     over: str | None = None,
     title: str | None = None,
@@ -69,7 +67,6 @@ def throughput_vs_context(
     Args:
         data: rows of `explore` (with a `label`, if lines are no variants), or its data set.
         ax: where to draw.
-        metric: which quantity of the rows.
         crossovers: whether to mark where a twin and the MoE change order.
         over: the field along the horizontal axis, such as `hbm_bw`, of rows that have one context
             and one GPU count.
@@ -84,17 +81,17 @@ def throughput_vs_context(
     for (name, _), members in lines.items():
         look = looks[name]
         members.sort(key=lambda row: row[x])
-        _line(ax, members, x, metric, look)
+        _line(ax, members, x, RATE, look)
         feasible = [row for row in members if row["is_feasible"]]
         if feasible:
-            ends.append(_End(feasible[-1][metric], name, look))
+            ends.append(_End(feasible[-1][RATE], name, look))
     _axis(ax, rows, x)
     scales.number_axis(ax.yaxis)
-    _make_room(ax, [row[metric] for row in rows if row["is_feasible"]])
+    _make_room(ax, [row[RATE] for row in rows if row["is_feasible"]])
     ends += _mark_infeasible(ax, lines, looks, x)
     meaning = meaning_of(x)
     quantity = AXES.get(x, f"{meaning.long_name} ({x}) [{meaning.units}]")
-    style.label(ax, title, quantity, METRICS.get(metric, metric))
+    style.label(ax, title, quantity, METRICS[RATE])
     if is_ours:
         _name_ends(ax, ends)
     else:  # what stands beside the panel may be another one
@@ -103,7 +100,7 @@ def throughput_vs_context(
         ]
         style.legend_above(ax, 4, handles=keys)
     if crossovers and x == "context":
-        _mark_crossings(ax, lines, metric)
+        _mark_crossings(ax, lines)
     return ax
 
 
@@ -135,18 +132,13 @@ def _axis(ax: Axes, rows: Sequence[Row], x: str) -> None:
 
 @style.styled
 def ratio_vs_context(
-    data: "Sequence[Row] | xr.Dataset",
-    ax: Axes | None = None,
-    *,
-    metric: str = "speedup_over_moe",
-    title: str | None = None,
+    data: "Sequence[Row] | xr.Dataset", ax: Axes | None = None, *, title: str | None = None
 ) -> Axes:
     """How much faster each dense twin is than the MoE: what two curves that coincide do not show.
 
     Args:
         data: rows with `context`, `q` and the ratio.
         ax: where to draw.
-        metric: which ratio of the rows.
         title: what the picture shows.
     """
     rows = [row for row in as_rows(data) if row.get("q") is not None]
@@ -155,7 +147,7 @@ def ratio_vs_context(
     x, lines, looks = _lines(rows)
     for (name, _), members in lines.items():
         members.sort(key=lambda row: row[x])
-        _line(ax, members, x, metric, looks[name], label=name)
+        _line(ax, members, x, RATIO, looks[name], label=name)
     ax.set_yscale("log")
     low, high = ax.get_ylim()
     ax.set_ylim(min(low, 0.9), max(high, 1.1))
@@ -227,25 +219,25 @@ def _name_ends(ax: Axes, ends: list[_End]) -> None:
                    va="center")  # fmt: skip
 
 
-def _mark_crossings(ax: Axes, lines: dict[Any, list[Row]], metric: str) -> None:
+def _mark_crossings(ax: Axes, lines: dict[Any, list[Row]]) -> None:
     names = []
     for (label, gpus), members in lines.items():
         base = lines.get(("MoE", gpus))
         if base is None or label == "MoE":
             continue
-        for context, value in crossings(base, members, metric):
+        for context, value in crossings(base, members):
             ax.plot(context, value, "o", markersize=11, markerfacecolor="none", zorder=5,
                     markeredgecolor=style.ink().text, markeredgewidth=1.3)  # fmt: skip
             text = f"MoE = {label}\nnear {units.about(context)} tokens"
             names.append(Name(context, value, text, style.ink().text))
     if len({gpus for _, gpus in lines}) == 1:
-        drawn = [point for members in lines.values() for point in _along(members, metric)]
+        drawn = [point for members in lines.values() for point in _along(members)]
         name_points(ax, names, drawn, style.sizes(ax).tick)
 
 
-def _along(rows: Sequence[Row], metric: str) -> list[tuple[float, float]]:
+def _along(rows: Sequence[Row]) -> list[tuple[float, float]]:
     """Points along the drawn line, for labels to keep clear of."""
-    points = [(row["context"], row[metric]) for row in rows if row["is_feasible"]]
+    points = [(row["context"], row[RATE]) for row in rows if row["is_feasible"]]
     if len(points) < 2:
         return points
     logs = np.log(np.array(sorted(points)))

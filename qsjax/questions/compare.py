@@ -47,9 +47,9 @@ from qsjax.records.specs import Convention, is_papers
 
 # Relative width to which a turning point is found.
 TURN_WIDTH = 0.02
-# Least share of the variance that a measurement must remove to be worth naming.
+# A measurement that removes less of the variance than this share is not named.
 WORTH = 0.05
-# Where one part is this many times the whole gap, parts cancel out and no share explains it.
+# From a part this many times the whole gap on, parts cancel out and no share explains the gap.
 CANCELS = 2.0
 # Longest name of a subject that is not folded in a table [characters].
 LONG = 20
@@ -242,12 +242,12 @@ class Ranking:
 
     def short_names(self) -> dict[str, str]:
         """Names of the subjects, all but the first shortened to what sets them apart."""
-        first, *others = self.subjects
+        first, *rest = self.subjects
         device, model, _ = self.names[0]
         short = {first: first}
-        for name in others:
-            rest = name.removeprefix(model)
-            short[name] = rest.replace(f"@{device}", "", 1).lstrip(":@, ") or name
+        for name in rest:
+            ending = name.removeprefix(model).replace(f"@{device}", "", 1)
+            short[name] = ending.lstrip(":@, ") or name
             if re.fullmatch(r"q=[\d.]+", short[name]):
                 short[name] = f"the dense twin ({short[name]})"
         clash = len(set(short.values())) < len(short)
@@ -267,7 +267,7 @@ class Comparison(Result):
     Attributes:
         problem: what was asked.
         subjects: by name.
-        sides: under the problem's accounting, and under the other one if it was asked for.
+        sides: under the problem's accounting, and under the second one if it was asked for.
         economies: price and power of each subject's accelerator.
         requests: input and output tokens of a request, if they were given.
         cached: tokens of its prompt whose cache is there already.
@@ -324,7 +324,7 @@ class Comparison(Result):
         return {name: x for name, x in row.items() if x is not None}
 
     def summary(self) -> str:
-        """How the others stand against the first subject, what tokens cost, and who leads where."""
+        """The gaps to the first subject, what tokens cost, and who leads where."""
         return _shortened("\n".join(filter(None, _answer(self))), self.own.short_names())
 
     def decisions(self) -> list[Decision]:
@@ -691,8 +691,8 @@ def _named(problem: Problem, subjects: Mapping[str, Subject] | None) -> dict[str
     for name, one in named.items():
         first = next(text for text, subject in named.items() if subject == one)
         if first != name:
-            told = f"{stated.models[one.model].name} on {stated.accelerators[one.hardware].name}"
-            raise ValueError(f"{first!r} and {name!r} are both {told}; give one of them")
+            both = f"{stated.models[one.model].name} on {stated.accelerators[one.hardware].name}"
+            raise ValueError(f"{first!r} and {name!r} are both {both}; give one of them")
     if len(named) < 2:
         raise ValueError(
             "a comparison needs at least two different subjects; given: "
@@ -709,16 +709,16 @@ def _turn(first: Cells, second: Cells, low: float, high: float) -> float:
         if middle in (low, high):
             break
         here = {"context": np.full(1, middle)}
-        one, other = (
+        before, after = (
             best_of(cells, write(take(cells.inputs, [0]), here)).score[0]
             for cells in (first, second)
         )
-        low, high = (low, middle) if other > one else (middle, high)
+        low, high = (low, middle) if after > before else (middle, high)
     return high
 
 
 def _refusal(problem: Problem, cells: Cells, best: Best, cell: int) -> str:
-    """What is in the way of all designs of a cell, and what would help."""
+    """Why a cell has no design, and what would help."""
     if words.kept(problem) and cells.designs.batch is None:
         return refusals(cells, cell)[0].text
     hbm = float(least_hbm_bytes(cells.inputs, best)[cell])

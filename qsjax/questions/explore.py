@@ -44,7 +44,7 @@ class Exploration(Result):
     Attributes:
         problem: what was asked.
         solutions: one for each model and accelerator.
-        beside: the same cells under the other accounting; none unless it was asked for.
+        beside: the same cells under the second accounting; none unless it was asked for.
         least_gpus: by solution, the fewest GPUs (a power of two) that hold each cell that does not
             fit; NaN where it fits or none do.
         level: probability with which measured values lie in the intervals.
@@ -61,8 +61,8 @@ class Exploration(Result):
     def rows(self) -> list[Row]:
         """One row for each cell: the winner, or why there is none and what it would need."""
         rows: list[Row] = []
-        for solution, other, least in self._blocks():
-            gain, bounds = self._gains(solution, other), bounds_of(solution, self.level)
+        for solution, beside, least in self._blocks():
+            gain, bounds = self._gains(solution, beside), bounds_of(solution, self.level)
             for cell, row in enumerate(rows_of(solution)):
                 if row["is_feasible"]:
                     row |= {name: float(x[cell]) for name, x in gain.items()}
@@ -77,13 +77,13 @@ class Exploration(Result):
         beside = self.beside or [None] * len(self.solutions)
         return list(zip(self.solutions, beside, self.least_gpus, strict=True))
 
-    def _gains(self, solution: Solution, other: Solution | None) -> Arrays:
+    def _gains(self, solution: Solution, beside: Solution | None) -> Arrays:
         """Tokens/s/GPU over the first variant's, under each accounting; NaN where infeasible."""
         if len(solution.cells.variants) < 2:
             return {}
         gains = {"speedup_over_moe": _gain(solution)}
-        if other is not None:
-            gains[f"speedup_over_moe_{self.problem.stated.other}"] = _gain(other)
+        if beside is not None:
+            gains[f"speedup_over_moe_{self.problem.stated.second}"] = _gain(beside)
         return gains
 
     def _bounds(self, solution: Solution) -> Arrays:
@@ -175,8 +175,8 @@ class Exploration(Result):
         by reason.
         """
         blocks = [
-            dataset_of(solution, self._gains(solution, other) | self._bounds(solution))
-            for solution, other, _ in self._blocks()
+            dataset_of(solution, self._gains(solution, beside) | self._bounds(solution))
+            for solution, beside, _ in self._blocks()
         ]
         attributes = {"objective": self.problem.objective, "level": self.level}
         return joined(self.problem, blocks, attributes)
@@ -256,7 +256,7 @@ def _along(rows: Sequence[Row], field: str) -> str:
 
 
 def _line(row: Row) -> str:
-    """What the line of a row is called."""
+    """The name of the line that a row is drawn on."""
     from qsjax.plotting.style import variant_label
 
     return str(row.get("label") or variant_label(row))
@@ -267,7 +267,7 @@ def _who(row: Row, *, of_several: bool) -> str:
     from qsjax.plotting.style import variant_label
 
     parts = [variant_label(row)] if of_several else []
-    if "label" in row:  # of what is drawn beside others, which one it is
+    if "label" in row:  # several are drawn: which one it is
         parts = [part for part in row["label"].split(", ") if part not in row.values()]
     return ", ".join([f"{row['model']} on {row['gpus']:,.0f} {row['hardware']}", *parts])
 
@@ -283,7 +283,7 @@ def _subject(problem: Problem) -> str:
 
 def _place(row: Row, rows: Sequence[Row]) -> str:
     """The place of a row on the horizontal axis of its picture: GPU count or context."""
-    contexts, counts = ({other[name] for other in rows} for name in ("context", "gpus"))
+    contexts, counts = ({one[name] for one in rows} for name in ("context", "gpus"))
     if len(contexts) == 1 < len(counts):
         return f"on {words.count(row['gpus'], 'GPU')}"
     return f"at {words.length(row['context'])}"
@@ -299,7 +299,7 @@ def _ends(rows: Sequence[Row]) -> list[Row]:
 
 
 def _course(rows: Sequence[Row], read: Callable[[Row], str]) -> str:
-    """How cells go from the shortest context to the longest."""
+    """What cells show at the shortest context and at the longest, once where both are alike."""
     first, last = _ends(rows)
     if read(first) == read(last):
         return read(first)
@@ -307,7 +307,7 @@ def _course(rows: Sequence[Row], read: Callable[[Row], str]) -> str:
 
 
 def _rates(problem: Problem, rows: Sequence[Row]) -> str:
-    """What the curves of throughput say: how fast the only one is, or which one leads."""
+    """The finding of the curves of throughput: how fast the only one is, or which one leads."""
     running = [row for row in rows if row["is_feasible"]]
     if len({_line(row) for row in running}) == 1:
         ends = [
@@ -384,13 +384,13 @@ def answer(problem: Problem, rows: Sequence[Row], sure: IsSure | None = None) ->
     running = [row for row in rows if row["is_feasible"]]
     if not running:
         lines = list(dict.fromkeys(missing(problem, row) for row in rows))
-        others = len(lines) - 1
-        also = "The other cell has" if others == 1 else f"The {others} other cells have"
+        rest = len(lines) - 1
+        also = "The other cell has" if rest == 1 else f"The {rest} other cells have"
         more = f" {also} none either."
         head = (
             words.nothing(problem) if any(_fits(problem, row) for row in rows) else "Nothing runs"
         )
-        return f"{head}.\n{lines[0]}{more if others else ''}"
+        return f"{head}.\n{lines[0]}{more if rest else ''}"
     shown = usual(running, problem.objective)
     lead = _lead(problem, shown)
     if len(set(map(_system, running))) > 1:
@@ -455,9 +455,9 @@ def _ranking(rows: Sequence[Row], best: Row, objective: str, sure: IsSure | None
 
 
 def _difference(
-    row: Row, other: Row, objective: str, sure: IsSure | None, verbs: Sequence[str] = IS
+    row: Row, best: Row, objective: str, sure: IsSure | None, verbs: Sequence[str] = IS
 ) -> str:
-    """How a row stands against another one, and whether that is sure.
+    """How a row stands against the best one, and whether that is sure.
 
     `is 3 % slower (within the error)`, `has 5 % more joules per token`.
 
@@ -465,8 +465,8 @@ def _difference(
     'has 2.0 times as many GPUs'
     """
     be, have = verbs
-    ratio = row[objective] / other[objective] if other[objective] else 1.0
-    unsure = "" if sure is None or sure(row, other) else " (within the error)"
+    ratio = row[objective] / best[objective] if best[objective] else 1.0
+    unsure = "" if sure is None or sure(row, best) else " (within the error)"
     if objective == RATE:
         gap = f"{be} {words.gap(ratio)}"
         return gap if gap.endswith("equally fast") else gap + unsure
@@ -513,10 +513,10 @@ def _gap(twin: Row) -> str:
 def _table(problem: Problem, rows: Sequence[Row], title: str) -> Table:
     """The winners; a rule parts GPU counts and contexts."""
     several = len({row["gpus"] for row in rows}) > 1
-    other = problem.stated.other
-    gains = ["speedup_over_moe", *([f"speedup_over_moe_{other}"] if other else [])]
+    second = problem.stated.second
+    gains = ["speedup_over_moe", *([f"speedup_over_moe_{second}"] if second else [])]
     gains = gains if len({variant_name(row) for row in rows}) > 1 else []
-    factors = ["vs MoE", f"({other})"][: len(gains)]
+    factors = ["vs MoE", f"({second})"][: len(gains)]
     kept = list(problem.stated.kept)
     heads = ["context", *(["GPUs"] if several else []), *kept, "variant", "tp", "ep", "pp", "dp"]
     heads += ["kvp", "copies", *columns.heads(*NUMBERS), "bound by", *factors]
@@ -544,8 +544,8 @@ def _factor(row: Row, name: str) -> str:
     return "" if row["variant"] == "moe" else f"{gain:.2f}x" if np.isfinite(gain) else "-"
 
 
-def also_missing(problem: Problem, rows: Sequence[Row], told: str) -> list[str]:
-    """Why cells have no design, but for what is told; those that differ in context share a line."""
+def also_missing(problem: Problem, rows: Sequence[Row], said: str) -> list[str]:
+    """Why cells have no design, unless it is `said`; those that differ in context share a line."""
     axes = ("model", "variant", "q", "hardware", "gpus", *problem.stated.kept)
 
     def kind(row: Row) -> tuple[Any, ...]:
@@ -553,7 +553,7 @@ def also_missing(problem: Problem, rows: Sequence[Row], told: str) -> list[str]:
 
     alike = grouped((row for row in rows if not row["is_feasible"]), kind)
     lines = (missing(problem, *cells) for cells in alike.values())
-    return [line for line in lines if line not in told]
+    return [line for line in lines if line not in said]
 
 
 def missing(problem: Problem, *rows: Row) -> str:
@@ -618,6 +618,6 @@ def explore(problem: Problem, *, level: float = LEVEL) -> Exploration:
     1
     """
     check_level(level)
-    solutions, *others = (solve_all(problem, each) for each in problem.stated.accountings.values())
+    solutions, *beside = (solve_all(problem, each) for each in problem.stated.accountings.values())
     least = tuple(_needs(each) for each in solutions)
-    return Exploration(problem, solutions, sum(others, ()), least, level)
+    return Exploration(problem, solutions, sum(beside, ()), least, level)

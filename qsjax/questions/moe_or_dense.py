@@ -234,7 +234,7 @@ class MoeOrDense(Result):
         named = ("model", "hardware", "gpus", "convention")
         more = "".join(f", {k} {v:g}" for k, v in head.items() if k not in named)
         where = f"{head['model']} on {head['gpus']:g} {head['hardware']}{more}"
-        is_plain = not self.problem.stated.other and head["convention"] == USUAL
+        is_plain = not self.problem.stated.second and head["convention"] == USUAL
         return where if is_plain else f"{where}, {head['convention']} accounting"
 
     def summary(self) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from qsjax.records.specs import DEGREES
+
 Item = TypeVar("Item")
 
 
@@ -29,3 +31,13 @@ def leaves(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from ((f"{name}.{key}", item) for key, item in leaves(value))
         else:
             yield name, value
+
+
+def degrees(row: Mapping[str, Any], equals: str = "=", between: str = " ") -> str:
+    """The degrees above 1 of a row's split.
+
+    >>> degrees({"tp": 8, "ep": 4, "pp": 1}), degrees({"tp": 8, "ep": 4}, "", "/"), degrees({})
+    ('tp=8 ep=4', 'tp8/ep4', 'one GPU')
+    """
+    parts = [f"{name}{equals}{row[name]:.0f}" for name in DEGREES if row.get(name, 1) > 1]
+    return between.join(parts) or "one GPU"

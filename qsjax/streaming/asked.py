@@ -131,7 +131,7 @@ def _unswept(problem: Problem, options: Options) -> Iterator[tuple[str, str]]:
     if problem.objective not in METRICS:
         known = ", ".join(METRICS)
         yield "objective", f"objective: a sweep has no {problem.objective}; give one of {known}"
-    if stated.other is not None:
+    if stated.second is not None:
         yield "convention", f"convention: a sweep has one; give {' or '.join(CONVENTIONS)}"
     limits = problem.limits
     if others := [describe(limits, name) for name in given_limits(limits) if name not in BOUNDED]:

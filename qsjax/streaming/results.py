@@ -103,8 +103,6 @@ def columns(job: Job, plan: Plan, cells: np.ndarray, positions: np.ndarray) -> C
 
 def csv_bytes(table: Mapping[str, np.ndarray]) -> bytes:
     """Columns as CSV; whole numbers without a fraction, others in full."""
-    import csv
-    import io
 
     def shown(column: np.ndarray) -> list[Any]:
         return [
@@ -112,11 +110,8 @@ def csv_bytes(table: Mapping[str, np.ndarray]) -> bytes:
             for x in column.tolist()
         ]
 
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table)
-    writer.writerows(zip(*map(shown, table.values()), strict=True))
-    return text.getvalue().encode()
+    rows = zip(*map(shown, table.values()), strict=True)
+    return files.csv_text([dict(zip(table, row, strict=True)) for row in rows], table).encode()
 
 
 def _of(job: Job, plan: Plan, designs: Designs) -> Columns:

@@ -50,8 +50,8 @@ def inside_bw(ranks: Array, hardware: HardwareSpec) -> Array:
 
     In a mesh the links to ranks outside the group lie idle.
     """
-    others = xp.maximum(ranks - 1.0, 1.0)
-    idle = 1.0 - others / xp.maximum(xp.asarray(hardware.island_size) - 1.0, others)
+    peers = xp.maximum(ranks - 1.0, 1.0)
+    idle = 1.0 - peers / xp.maximum(xp.asarray(hardware.island_size) - 1.0, peers)
     return xp.asarray(hardware.intra_bw) * (1.0 - hardware.mesh * idle)
 
 
@@ -109,8 +109,8 @@ def one_shot(
     seconds = (ranks.inner - 1.0) * xp.asarray(message_bytes) / inside_bw(ranks.inner, hardware)
     has_kernel = (xp.asarray(hardware.one_shot_share) > 0) & (ranks.outer <= 1)
     efficiency = xp.where(has_kernel, hardware.one_shot_share, 1.0)
-    other = all_reduce(ranks, message_bytes, hardware, convention).bandwidth
-    return xp.where(has_kernel, seconds / efficiency, other)
+    two_shot = all_reduce(ranks, message_bytes, hardware, convention).bandwidth
+    return xp.where(has_kernel, seconds / efficiency, two_shot)
 
 
 def point_to_point(is_intra: Array, message_bytes: ArrayLike, hardware: HardwareSpec) -> Cost:

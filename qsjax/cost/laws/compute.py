@@ -124,8 +124,8 @@ def attention_seconds(ctx: Context) -> Array:
         softmax = safe_divide(1.0, xp.asarray(hardware.flops_exp) * hardware.eff_exp)
         score = padding * xp.where(tiles > 1, xp.maximum(score, softmax), score + softmax)
     # What depends on the design alone comes first: two multiply-adds are left for every context.
-    other = (work.indexer * flop) * workload.context + work.state * flop
-    return (work.rows * score) * work.attended + other
+    no_softmax = (work.indexer * flop) * workload.context + work.state * flop
+    return (work.rows * score) * work.attended + no_softmax
 
 
 def projection_flops(ctx: Context, exact_weights: Array, microbatch: Array) -> Array:
@@ -133,9 +133,8 @@ def projection_flops(ctx: Context, exact_weights: Array, microbatch: Array) -> A
     model, partition, weights = ctx.model, ctx.partition, exact_weights
     if ctx.convention.mla_projection == "two_d_squared":
         shards = weight_ranks(partition) * partition.pp
-        other = xp.asarray(model.linear_layers) * model.linear_params + model.extra_params
         softmax = params.softmax_layers(model) * 2.0 * xp.asarray(model.hidden) ** 2
-        simplified = (softmax + other) / shards
+        simplified = (softmax + params.linear_params(model)) / shards
         weights = xp.where(xp.asarray(model.kv_latent) > 0, simplified, weights)
     return 2.0 * microbatch * weights
 
@@ -145,8 +144,8 @@ def of_experts(model: ModelSpec, ratio: ArrayLike) -> Array:
     return xp.where(xp.asarray(model.experts) > 1, ratio, 1.0)
 
 
-# Load of the busiest expert rank above the mean for each doubling of the ranks; fitted to served
-# deployments with and without expert parallelism (no command repeats this fit yet).
+# Load of the busiest expert rank above the mean for each doubling of the ranks: served deployments
+# are explained best by 0.02 to 0.03 (`python -m benchmarks.fit_kernels --rank-skew`).
 RANK_SKEW = 0.03
 
 

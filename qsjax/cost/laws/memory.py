@@ -29,11 +29,10 @@ def attention_weights_per_gpu(model: ModelSpec, partition: Partition, lay: Layou
     split = params.attention_params(model) - shared
     ranks = weight_ranks(partition)
     per_layer = split / ranks + shared / lay.kv_weight_split
-    own = xp.asarray(model.window_params)
-    windowed = model.window_layers * xp.where(own > 0, own / ranks, per_layer)
+    stated = xp.asarray(model.window_params)
+    windowed = model.window_layers * xp.where(stated > 0, stated / ranks, per_layer)
     softmax = params.full_layers(model) * per_layer + windowed
-    other = xp.asarray(model.linear_layers) * model.linear_params + model.extra_params
-    return (softmax + other / ranks) / partition.pp
+    return (softmax + params.linear_params(model) / ranks) / partition.pp
 
 
 def vocabulary_bytes(model: ModelSpec, partition: Partition, workload: Workload) -> Array:

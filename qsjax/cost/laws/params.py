@@ -141,6 +141,11 @@ def attention_params(model: ModelSpec) -> Array:
     return split + replicated_attention_params(model) + xp.asarray(model.attn_extra_params)
 
 
+def linear_params(model: ModelSpec) -> Array:
+    """Parameters of the linear layers, and of what stands beside all layers [parameters]."""
+    return xp.asarray(model.linear_layers) * model.linear_params + model.extra_params
+
+
 def all_attention_params(model: ModelSpec) -> Array:
     """Attention parameters of the whole model, softmax and linear layers [parameters]."""
     linear, per_linear = _arrays(model.linear_layers, model.linear_params)

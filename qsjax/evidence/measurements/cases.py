@@ -170,12 +170,12 @@ def _kind(record: Mapping[str, Any]) -> tuple[Kind, float]:
         if metric == "TPOT" and ("aggregated" in phase or phase.startswith("mixed")):
             kind = "served_tpot"
         return kind, unit
-    found = _throughput(record)
-    if found is None or not found[1]:
+    throughput = _throughput(record)
+    if throughput is None or not throughput[1]:
         raise UnusableError(f"metric {metric!r} in {record.get('unit')!r} is not predicted")
     if "e2e" in metric:
         raise UnusableError("end to end over prefill and decode GPUs whose numbers are not stated")
-    return found
+    return throughput
 
 
 def _materialised(one: OperatingPoint) -> Workload:
@@ -188,12 +188,12 @@ def _materialised(one: OperatingPoint) -> Workload:
     return dataclasses.replace(one.workload, bytes_kv=per_element)
 
 
-def _sized(record: Mapping[str, Any], kind: Kind, found: dict[str, float]) -> OperatingPoint:
+def _sized(record: Mapping[str, Any], kind: Kind, facts: dict[str, float]) -> OperatingPoint:
     """The deployment of a size: it needs no batch, and one of tokens no context.
 
     An accelerator that the catalogue lacks will do if the record states the memory it has.
     """
-    if kind == "weights" or {"usable_gib", "memory_gib"} & set(found):
+    if kind == "weights" or {"usable_gib", "memory_gib"} & set(facts):
         known = find_hardware(str(record["gpu"])) is not None
         record = record if known else {**record, "gpu": "h100"}
     length = (record.get("isl") or 0.0) + (record.get("osl") or 0.0)
@@ -216,14 +216,14 @@ def read_cases(records: Sequence[Mapping[str, Any]]) -> list[Case | Kernel | Ski
         wrong = record.get("unusable") or read.malformed(record)
         stated = (record, {} if wrong else read.facts(record))
         shared.setdefault(_publication(record), []).append(stated)
-    found = []
+    cases = []
     for i, record in enumerate(records):
         lent = _lent(record, shared[_publication(record)])
         full = {**record, **{k: v for k, v in lent.items() if record.get(k) is None}}
         if i and "same experiment as previous record" in str(record.get("notes")):
             full["phase"] = records[i - 1].get("phase")
-        found.append(read_case(full))
-    return found
+        cases.append(read_case(full))
+    return cases
 
 
 def _lent(
@@ -241,7 +241,7 @@ def _lent(
         for name in MEMORY_FACTS & set(stated):
             if not (is_another and name in _SHARES):
                 values.setdefault(name, set()).add(stated[name])
-    return {name: min(found) for name, found in values.items() if len(found) == 1}
+    return {name: min(stated) for name, stated in values.items() if len(stated) == 1}
 
 
 def _publication(record: Mapping[str, Any]) -> tuple[str, ...]:
@@ -266,20 +266,20 @@ def _drafting(one: OperatingPoint) -> OperatingPoint:
 
 
 def _timed(
-    record: Mapping[str, Any], kind: Kind, found: dict[str, float]
+    record: Mapping[str, Any], kind: Kind, facts: dict[str, float]
 ) -> tuple[OperatingPoint, ...]:
     """The deployments of a time or a rate: one, or two at the ends of a sweep."""
     contexts = SWEEP if kind in ("slope", "intercept") else (None,)
     deployments = tuple(deployment_of(record, context=context) for context in contexts)
     one = deployments[0]
-    if wrong := too_heavy(one, found) or (kind not in SERVED and too_full(one, found)):
+    if wrong := too_heavy(one, facts) or (kind not in SERVED and too_full(one, facts)):
         raise UnusableError(wrong)
     if (kind == "static" and not one.prompt) or (kind in SERVED and not one.output):
         raise UnusableError("unknown lengths of prompt and output")
     if kind in ("tpot", "served_tpot") and 0.0 < one.output <= 1.0:
         raise UnusableError("osl is 1: after the first token comes none whose time this could be")
     if kind in ("served_tpot", "served_throughput") and not record.get("mean_concurrency"):
-        works = (dataclasses.replace(x.workload, batch=running(x, found)) for x in deployments)
+        works = (dataclasses.replace(x.workload, batch=running(x, facts)) for x in deployments)
         pairs = zip(deployments, works, strict=True)  # not all of those in flight run
         deployments = tuple(dataclasses.replace(one, workload=work) for one, work in pairs)
     return tuple(map(_drafting, deployments))
@@ -300,14 +300,14 @@ def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
     reason = _unpredictable(record)
     if reason is not None:
         return Skipped(id=name, because=reason)
-    found = read.facts(record)
+    facts = read.facts(record)
     try:
         kind, unit = _kind(record)
         if kind in ("tokens", "kv", "weights"):
-            deployments: tuple[OperatingPoint, ...] = (_sized(record, kind, found),)
+            deployments: tuple[OperatingPoint, ...] = (_sized(record, kind, facts),)
             unit = unit or scalar(deployments[0].workload.context)
         else:
-            deployments = _timed(record, kind, found)
+            deployments = _timed(record, kind, facts)
     except (TypeError, ValueError) as error:  # also fields that are no numbers
         return Skipped(id=name, because=str(error))
     if record["value"] <= 0:
@@ -318,7 +318,7 @@ def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
         measured=float(record["value"]),
         unit=unit,
         deployments=deployments,
-        facts=found,
+        facts=facts,
         is_median=is_median(record),
         not_scored=_not_scored(record),
     )

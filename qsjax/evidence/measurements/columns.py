@@ -129,16 +129,8 @@ def time_metric(name: str) -> str:
 
 
 # Fields of a record as JSON, by the column that means them.
-_FIELDS = {
-    **{name: name for name in ("model", "tp", "pp", "dp", "ep", "kvp")},
-    **{name: name for name in ("batch", "concurrency")},
-    **{name: name for name in ("isl", "osl", "engine", "expert_kernels")},
-    "hardware": "gpu",
-    "gpus": "n_gpus",
-    "context": "avg_context",
-    "weights": "weights_dtype",
-    "kv": "kv_dtype",
-}
+_ALIKE = "model tp pp dp ep kvp batch concurrency isl osl engine expert_kernels".split()
+_FIELDS: dict[str, str] = {**dict(zip(_ALIKE, _ALIKE, strict=True)), **TABLE["fields"]}
 _NUMBERS = ("value", *(field for column, field in _FIELDS.items() if column in COUNTS))
 
 

@@ -52,7 +52,7 @@ def _count(record: Mapping[str, Any], name: str) -> float:
     return float(value) if value else 0.0
 
 
-def partition_of(record: Mapping[str, Any], found: Mapping[str, float]) -> Partition:
+def partition_of(record: Mapping[str, Any], facts: Mapping[str, float]) -> Partition:
     """Parallel degrees; what a record leaves out follows from its GPU count.
 
     SGLang's flags count the GPUs of a stage as `tp`, of which attention replicas take `dp` parts:
@@ -84,7 +84,7 @@ def partition_of(record: Mapping[str, Any], found: Mapping[str, float]) -> Parti
         moe_tp = _count(record, "moe_tp")
         ep = dp * tp * kvp / moe_tp if moe_tp else 1.0
     mode = KV_CP if kvp > 1 else KV_HELIX
-    extra = found.get("redundant_experts", 0.0)
+    extra = facts.get("redundant_experts", 0.0)
     return Partition(tp=tp, ep=ep, pp=pp, dp=dp, kvp=kvp, kv_mode=mode, redundant_experts=extra)
 
 
@@ -121,9 +121,9 @@ def batch_of(record: Mapping[str, Any], partition: Partition) -> float:
     return total / dp or _count(record, "batch")
 
 
-def lengths_of(record: Mapping[str, Any], found: Mapping[str, float]) -> tuple[float, float, float]:
+def lengths_of(record: Mapping[str, Any], facts: Mapping[str, float]) -> tuple[float, float, float]:
     """Mean context, prompt and output [tokens]; 0 where unknown."""
-    ratio = read.mean_length(found)
+    ratio = read.mean_length(facts)
     prompt, output = ratio * _count(record, "isl"), ratio * _count(record, "osl")
     context = _count(record, "avg_context") or (prompt + output / 2 if prompt else 0.0)
     return context, prompt, output
@@ -316,8 +316,8 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
             does not run on the accelerator.
     """
     model, hardware = entries_of(record)
-    found = read.facts(record)
-    partition = partition_of(record, found)
+    facts = read.facts(record)
+    partition = partition_of(record, facts)
     engine = engine_of(record)
     spec = _padded(engine, _model(record, model.spec), scalar(partition.tp))
     _check_partition(partition, spec)
@@ -325,14 +325,14 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
     if not batch:
         own = "; give concurrency" if record.get("category") == "user" else ""
         raise UnusableError(f"unknown batch{own}")
-    own_context, prompt, output = lengths_of(record, found)
+    own_context, prompt, output = lengths_of(record, facts)
     if not (context or own_context):
         raise UnusableError("unknown context")
     if refuses(engine, hardware.name):
         raise UnusableError(f"{engine} does not run on {hardware.name}; check the two names")
     run_by = kernels.kernels_of(record, engine, hardware)
     ffn, attention, launches = _weights(record, model, run_by, partition)
-    run, accepted = read.speculation(record, found)
+    run, accepted = read.speculation(record, facts)
     workload = dataclasses.replace(
         _served(record, model, hardware, ffn, attention, context or own_context),
         batch=batch,

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from qsjax import catalog
@@ -65,6 +66,7 @@ def find_model(name: str) -> ModelEntry | None:
     return _named(text) or _named(_SIZE.sub(r"-\1", text))
 
 
+@lru_cache(maxsize=1024)  # many records are of one model
 def _named(text: str) -> ModelEntry | None:
     while True:
         try:
@@ -88,10 +90,13 @@ def find_hardware(name: str) -> HardwareEntry | None:
     Raises:
         ValueError: With all problems of a file.
     """
-    low = name.strip().lower()
-    if low.endswith(".toml"):
-        return catalog.hardware_entry(name.strip())
-    low = low.replace("_", " ")
+    is_file = name.strip().lower().endswith(".toml")
+    return catalog.hardware_entry(name.strip()) if is_file else _accelerator(name)
+
+
+@lru_cache(maxsize=1024)
+def _accelerator(name: str) -> HardwareEntry | None:
+    low = name.strip().lower().replace("_", " ")
     if len({entry for part in _SEPARATE.split(low) if (entry := _part(part))}) > 1:
         return None  # several accelerators
     entry = _part(low)

@@ -185,8 +185,8 @@ def stack(asked: Sequence[Asked]) -> Batch:
 def records_of(batch: Batch, hardware: HardwareSpec) -> Records:
     """The design of every deployment on an accelerator, with the launches of its experts."""
     launches = hardware.layer_overhead + batch.expert_launches
-    own = dataclasses.replace(hardware, layer_overhead=launches)
-    return Records(batch.model, own, batch.partition, batch.workload)
+    launching = dataclasses.replace(hardware, layer_overhead=launches)
+    return Records(batch.model, launching, batch.partition, batch.workload)
 
 
 def served(batch: Batch, hardware: HardwareSpec, convention: Convention) -> Shared:
@@ -198,20 +198,20 @@ def served(batch: Batch, hardware: HardwareSpec, convention: Convention) -> Shar
 def _evaluate(batch: Batch, constants: Constants, convention: Convention) -> Outcome:
     """Decode step and prefill of every deployment of a batch."""
     hardware = with_constants(batch.hardware, constants, batch.is_trtllm)
-    found, records = served(batch, hardware, convention), records_of(batch, hardware)
-    step = found.step
+    shared, records = served(batch, hardware, convention), records_of(batch, hardware)
+    step = shared.step
     return Outcome(
         tpot=step.tpot,
-        wait=found.wait,
+        wait=shared.wait,
         prefill=prefill_step(
             records, convention, Prompts(batch.prompt, batch.prompts, batch.cached)
         ).ttft,
-        ttft=found.ttft,
+        ttft=shared.ttft,
         rush=rush(records, convention, batch.prompt, batch.rules, batch.cached),
-        tokens_per_s=xp.asarray(batch.partition.dp) * found.tokens_per_s,
+        tokens_per_s=xp.asarray(batch.partition.dp) * shared.tokens_per_s,
         weights=step.capacity.weights,
         kv_per_token=step.capacity.kv_per_sequence / batch.workload.context,
-        busy=found.busy,
+        busy=shared.busy,
         resources=resource_times(time_ledger(step, records, convention)),
     )
 
@@ -258,12 +258,12 @@ def batches(cases: Sequence[Case]) -> tuple[list[tuple[Batch, Convention]], np.n
 def _joined(
     built: Sequence[tuple[Batch, Convention]],
     position: np.ndarray,
-    found: Sequence[Outcome],
+    evaluated: Sequence[Outcome],
     lead: tuple[int, ...],
 ) -> Outcome:
     """Outcomes of all deployments, in the order of the cases, from those of their batches."""
     parts = []
-    for (batch, _), part in zip(built, found, strict=True):
+    for (batch, _), part in zip(built, evaluated, strict=True):
         shape = (*lead, len(batch.prompt))
         parts.append(jax.tree.map(lambda x, to=shape: np.broadcast_to(x, to), part))
     return jax.tree.map(lambda *x: np.concatenate(x, axis=-1)[..., position], *parts)
@@ -276,8 +276,8 @@ def outcomes(
     lead: tuple[int, ...] = (),
 ) -> Outcome:
     """Outcomes of all deployments, in the order of the cases; `lead` are further axes in front."""
-    found = [_host(batch, dict(constants), convention=convention) for batch, convention in built]
-    return _joined(built, position, found, lead)
+    evaluated = [_host(batch, dict(constants), convention=rules) for batch, rules in built]
+    return _joined(built, position, evaluated, lead)
 
 
 def polls(case: Case) -> float:
@@ -324,12 +324,12 @@ def slopes_of_outcomes(
     """Derivatives of `outcomes` in the logarithms of constants, (constant, deployment)."""
     directions = dict(zip(logs, np.eye(len(logs))[:, :, None], strict=True))
     given = (dict(logs), directions, dict(fixed))
-    found = [_along(batch, *given, convention=convention) for batch, convention in built]
-    return _joined(built, position, found, (len(logs),))
+    slopes = [_along(batch, *given, convention=convention) for batch, convention in built]
+    return _joined(built, position, slopes, (len(logs),))
 
 
-class Told(NamedTuple):
-    """What turns outcomes into the value of each case; every field has the axis of cases.
+class CaseColumns(NamedTuple):
+    """What the value of each case takes beside outcomes; every field has the axis of cases.
 
     Attributes:
         first: where the first deployment of a case is.
@@ -354,8 +354,8 @@ KINDS = (
 )
 
 
-def told_of(cases: Sequence[Case]) -> Told:
-    """What the cases say of their values."""
+def columns_of(cases: Sequence[Case]) -> CaseColumns:
+    """The columns of the cases."""
     last = np.cumsum([len(case.deployments) for case in cases]) - 1
     deployments = [case.deployments[0] for case in cases]
     sequences = np.array([scalar(one.workload.batch) for one in deployments])  # type: ignore[arg-type]  # given
@@ -365,7 +365,7 @@ def told_of(cases: Sequence[Case]) -> Told:
         usual = FIRST_TOKENS[first_token_name(case)]
         rush = rush_share(float(usual.rush), in_flight, case.facts.get("num_prompts"))
         known.append(FirstToken(usual.steps + polls(case), 0.0 if case.is_median else rush))
-    return Told(
+    return CaseColumns(
         first=np.concatenate([[0], last[:-1] + 1]),
         last=last,
         kind=np.array([KINDS.index(c.kind) if c.kind in KINDS else 0 for c in cases], float),
@@ -375,33 +375,33 @@ def told_of(cases: Sequence[Case]) -> Told:
     )
 
 
-def _value(first: Outcome, tpot_of_last: Array, told: Told) -> Array:
+def _value(first: Outcome, tpot_of_last: Array, columns: CaseColumns) -> Array:
     """The value of a case, from the outcomes of its first and last deployments."""
-    steps, rush = told.beyond
+    steps, rush = columns.beyond
     slope = (tpot_of_last - first.tpot) / (SWEEP[1] - SWEEP[0])
     by_kind = {
         "served_tpot": first.tpot + first.wait,
         "throughput": first.tokens_per_s,
         "served_throughput": first.tokens_per_s,
-        "static": told.tokens * told.output / (first.prefill + told.output * first.tpot),
+        "static": columns.tokens * columns.output / (first.prefill + columns.output * first.tpot),
         "ttft": first.ttft + steps * first.tpot + rush * first.rush,
         "slope": slope,
         "intercept": first.tpot - slope * SWEEP[0],
     }
     value = first.tpot
-    for kind, other in by_kind.items():
-        value = xp.where(told.kind == float(KINDS.index(kind)), other, value)
+    for kind, of_kind in by_kind.items():
+        value = xp.where(columns.kind == float(KINDS.index(kind)), of_kind, value)
     return value
 
 
 @on_host_by_jax
 def _log_slope(
-    first: Outcome, of_last: Array, told: Told, change: Outcome, change_of_last: Array
+    first: Outcome, of_last: Array, columns: CaseColumns, change: Outcome, change_of_last: Array
 ) -> Array:
     """Derivative of the logarithm of a value along changes of the outcomes."""
 
     def of(first: Outcome, of_last: Array) -> Array:
-        return xp.log(_value(first, of_last, told))
+        return xp.log(_value(first, of_last, columns))
 
     return jax.jvp(of, (first, of_last), (change, change_of_last))[1]
 
@@ -409,19 +409,19 @@ def _log_slope(
 _value_on_host = on_host(_value)
 
 
-def _ends(told: Told, outcome: Outcome) -> tuple[Outcome, Any]:
-    at_first = jax.tree.map(lambda x: x[..., told.first], outcome._replace(resources={}))
-    return at_first, outcome.tpot[..., told.last]
+def _ends(columns: CaseColumns, outcome: Outcome) -> tuple[Outcome, Any]:
+    at_first = jax.tree.map(lambda x: x[..., columns.first], outcome._replace(resources={}))
+    return at_first, outcome.tpot[..., columns.last]
 
 
-def time_values(told: Told, outcome: Outcome) -> np.ndarray:
+def time_values(columns: CaseColumns, outcome: Outcome) -> np.ndarray:
     """Predictions of the cases that are times or rates, in SI units; others are not meaningful."""
-    return np.asarray(_value_on_host(*_ends(told, outcome), told))
+    return np.asarray(_value_on_host(*_ends(columns, outcome), columns))
 
 
-def log_slopes(told: Told, outcome: Outcome, change: Outcome) -> np.ndarray:
+def log_slopes(columns: CaseColumns, outcome: Outcome, change: Outcome) -> np.ndarray:
     """Derivatives of the logarithms of `time_values` as outcomes change, (constant, case)."""
-    return np.asarray(_log_slope(*_ends(told, outcome), told, *_ends(told, change)))
+    return np.asarray(_log_slope(*_ends(columns, outcome), columns, *_ends(columns, change)))
 
 
 def _capacity_value(case: Case, weights: float, kv_per_token: float) -> float:
@@ -446,8 +446,8 @@ def predict(cases: Sequence[Case], constants: Constants | None = None) -> list[P
         return []
     built, position = batches(cases)
     outcome = outcomes(built, position, dict(constants or {}))
-    times = time_values(told_of(cases), outcome)
-    found, at = [], 0
+    times = time_values(columns_of(cases), outcome)
+    predictions, at = list[Prediction](), 0
     for case, time in zip(cases, times, strict=True):
         if case.kind in ("tokens", "kv", "weights"):
             sizes = (float(outcome.weights[at]), float(outcome.kv_per_token[at]))
@@ -459,6 +459,6 @@ def predict(cases: Sequence[Case], constants: Constants | None = None) -> list[P
             total = sum(shares.values())
             shares = {name: x / total for name, x in shares.items()}
             prediction = Prediction(case, float(time) / case.unit, str(regimes_of(shares)), shares)
-        found.append(prediction)
+        predictions.append(prediction)
         at += len(case.deployments)
-    return found
+    return predictions

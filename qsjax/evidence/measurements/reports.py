@@ -22,18 +22,6 @@ OWN = "model hardware gpu tp pp dp ep kvp gpus concurrency weights kv engine".sp
 # Those of them that are texts.
 _TEXTS = ("model", "hardware", "gpu", "weights", "kv", "engine")
 _INSTEAD = "give a CSV with the columns model, hardware, tp, concurrency, isl, osl and tpot_ms"
-# Keys of reports that have no time per token, and what to run in their place.
-_REFUSED = {
-    ("avg_latency", "latencies"): "`vllm bench latency` times whole requests; give the result of "
-    "`vllm bench serve --save-result`",
-    ("elapsed_time", "tokens_per_second"): "`vllm bench throughput` has no time per token; give "
-    "the result of `vllm bench serve --save-result`",
-    ("world_info", "performance"): "`trtllm-bench` has times per token only with `--streaming`",
-    ("eval_count", "eval_duration"): "an answer of Ollama, which does not say the bits of its "
-    f"weights; {_INSTEAD}, and weights",
-    ("request_start_ns", "benchmark_phase"): "these are single requests of aiperf; give its "
-    "profile_export_aiperf.json",
-}
 
 
 def _over(total: Any, count: Any) -> float | None:
@@ -86,10 +74,10 @@ def runs_of(given: Mapping[str, Any]) -> list[Run]:
     for told in TABLE["reports"].values():
         if found := [one | own for one in _runs(given, told)]:
             return found
-    for keys, why in _REFUSED.items():
-        here = {**given, **(given["metadata"] if isinstance(given.get("metadata"), dict) else {})}
-        if all(key in here for key in keys) and "streaming_metrics" not in given:
-            raise ValueError(why)
+    here = {**given, **(given["metadata"] if isinstance(given.get("metadata"), dict) else {})}
+    for refused in TABLE["refused"].values() if "streaming_metrics" not in given else ():
+        if all(key in here for key in refused["keys"]):
+            raise ValueError(refused["why"].format(instead=_INSTEAD))
     return []
 
 
@@ -237,7 +225,7 @@ def runs_in_text(text: str) -> list[Run] | None:
         every = [_printed(one) for one in _blocks(text)] or [{"engine": "trtllm"} | _printed(text)]
         runs = [{name: x for name, x in one.items() if x is not None} for one in every]
         if _TRTLLM in text and "mean_tpot_ms" not in runs[0]:
-            raise ValueError(_REFUSED["world_info", "performance"])
+            raise ValueError(TABLE["refused"]["trtllm-bench"]["why"])
         return [_placed(one, "result file") for one in runs]
     lines = [line for line in text.splitlines() if line.strip()]
     said = [one[0] for line in lines if (one := _SAID.findall(line))]

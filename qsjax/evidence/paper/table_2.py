@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from qsjax.evidence.paper.printed import PRINTED
 from qsjax.grid.cells import Cells, Designs, cells_of, concatenated, take
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import Inputs, read, write
@@ -20,46 +21,21 @@ from qsjax.numerics.loading import in_float64
 from qsjax.output import files
 from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.records.rows import grouped
-from qsjax.records.specs import CONVENTIONS, KV_CP, KV_HELIX
-from qsjax.records.units import GB, US, tokens
+from qsjax.records.specs import CONVENTIONS, KV_MODES
+from qsjax.records.units import tokens
 
 GPUS = 32  # tp 8 x kvp 4, the table's reference split
-REFERENCE_SPLIT = {"tp": 8.0, "ep": 4.0, "pp": 1.0, "kvp": 4.0}
 QS = (2.0, 3.0, 5.0, 8.0)
 REFERENCE_Q = 5.0
 BASELINE = "reference"
-OVERLAPS = ("overlap_tp", "overlap_kv", "overlap_ep", "overlap_layout")
 # Designs are filled up to a multiple of this, so that one compilation serves several models.
 DESIGN_BLOCK = 256
 
 # Dimension -> label of a value -> what it does to hardware fields: ("scale" or "set", number).
-Change = Mapping[str, tuple[str, float]]
-HARDWARE: dict[str, dict[str, Change]] = {
-    "capacity": {"-25 %": {"hbm_bytes": ("scale", 0.75)}, "+25 %": {"hbm_bytes": ("scale", 1.25)}},
-    "bandwidth": {"-25 %": {"hbm_bw": ("scale", 0.75)}, "+25 %": {"hbm_bw": ("scale", 1.25)}},
-    "interconnect": {"448 GB/s": {"intra_bw": ("set", 448 * GB), "inter_bw": ("set", 448 * GB)}},
-    "latency": {
-        "0": {"intra_latency": ("set", 0.0), "inter_latency": ("set", 0.0)},
-        "20 us": {"intra_latency": ("set", 20 * US), "inter_latency": ("set", 20 * US)},
-    },
-    "overlap": {
-        "0": dict.fromkeys(OVERLAPS, ("set", 0.0)),
-        "0.3": dict.fromkeys(OVERLAPS, ("set", 0.3)),
-    },
-    "CP ring tail": {"0": {"cp_ring_tail": ("set", 0.0)}, "0.5": {"cp_ring_tail": ("set", 0.5)}},
-}
+Change = Mapping[str, Sequence[Any]]
+HARDWARE: dict[str, dict[str, Change]] = PRINTED["hardware"]
 # Dimension -> label -> degrees that designs must have; all others are searched.
-SPLITS: dict[str, dict[str, dict[str, float]]] = {
-    "split": {"reference split": REFERENCE_SPLIT},
-    "TP": {f"tp={k}": {"tp": float(k)} for k in (1, 2, 4, 8, 16)},
-    "EP": {f"ep={k}": {"ep": float(k)} for k in (1, 4, 8, 16, 32)},
-    "PP": {f"pp={k}": {"pp": float(k)} for k in (1, 2, 4)},
-    "KV": {
-        **{f"kvp={k}": {"kvp": float(k)} for k in (1, 2, 4, 8)},
-        "Helix only": {"kv_mode": KV_HELIX},
-        "pass-Q only": {"kv_mode": KV_CP},
-    },
-}
+SPLITS: dict[str, dict[str, dict[str, Any]]] = PRINTED["splits"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -208,10 +184,11 @@ def _score(stated: Cells, keep: np.ndarray, inputs: Inputs | None = None) -> np.
     return np.asarray(best_of(dataclasses.replace(stated, designs=designs), inputs).score)
 
 
-def _subset(designs: Designs, degrees: Mapping[str, float]) -> np.ndarray:
-    columns = [np.asarray(getattr(designs.partition, name)) == v for name, v in degrees.items()]
+def _subset(designs: Designs, degrees: Mapping[str, Any]) -> np.ndarray:
+    codes = {name: KV_MODES.get(value, value) for name, value in degrees.items()}
+    columns = [np.asarray(getattr(designs.partition, name)) == v for name, v in codes.items()]
     kept: np.ndarray = np.logical_and.reduce(columns)
-    if set(degrees) == {"kv_mode"} and degrees["kv_mode"] == KV_CP:  # at kvp = 1 there is no ring
+    if degrees == {"kv_mode": "cp"}:  # at kvp = 1 there is no ring
         kept = kept | (np.asarray(designs.partition.kvp) == 1)
     return kept
 
@@ -253,7 +230,7 @@ def _factorial(stated: Cells, winners: np.ndarray) -> list[dict[str, Any]]:
     combinations = list(product(*[[BASELINE, *values] for values in HARDWARE.values()]))
     parts = []
     for combination in combinations:
-        change: dict[str, tuple[str, float]] = {}
+        change: dict[str, Any] = {}
         for dimension, value in zip(HARDWARE, combination, strict=True):
             change |= HARDWARE[dimension].get(value, {})
         parts.append(_changed(stated.inputs, change))

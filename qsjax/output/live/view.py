@@ -107,7 +107,7 @@ def check(problem: Problem) -> None:
         for name, values in stated.kept.items()
         if len(values) > 1
     ]
-    if stated.other is not None:
+    if stated.second is not None:
         wrong.append("convention: the page shows one accounting; give physical or paper")
     if wrong:
         raise ValueError("\n".join(wrong))

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from qsjax.cost.meanings import meaning_of
+from qsjax.output.labels import split_name
 from qsjax.output.result import text
 from qsjax.plotting import style
 from qsjax.plotting.ledgers import by_resource
-from qsjax.plotting.rows import METRICS, design, in_ms, named, why_infeasible
+from qsjax.plotting.rows import METRICS, in_ms, named, why_infeasible
 from qsjax.plotting.style import Row
 from qsjax.records.rows import grouped
 from qsjax.records.specs import DEGREES, FIELDS
@@ -55,7 +56,7 @@ def _tip(row: Row, *extra: tuple[str, str]) -> Tip:
     """The design behind a point, as lines of a tooltip."""
     lines: Tip = [*extra]
     if any(row.get(name) for name in DEGREES):
-        lines.append(("design", design(row) + (" cp" if row.get("kv_mode") == "cp" else "")))
+        lines.append(("design", split_name(row)))
     known = {
         "batch": "batch per replica",
         "tpot_ms": "TPOT [ms]",

@@ -26,16 +26,7 @@ TOKENS = 14.8e12
 MULTIPLE = 64.0  # widths of experts are whole multiples of it, as kernels ask
 SLOPES = ("experts", "top_k", "layers", "hidden")  # counts as if they were continuous
 WIDTHS = ("expert_ff", "shared_ff")
-SHOWN = (
-    "experts",
-    "top_k",
-    "shared_experts",
-    "expert_ff",
-    "kv_heads",
-    "kv_latent",
-    "layers",
-    "hidden",
-)
+SHOWN = "experts top_k shared_experts expert_ff kv_heads kv_latent layers hidden".split()
 TOLD = (
     *("hardware", "gpus", "context", "expert_ff", "quality"),
     *("tokens_per_s_per_gpu", "gain", "batch"),

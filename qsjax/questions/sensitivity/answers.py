@@ -22,6 +22,7 @@ from qsjax.questions.sensitivity.switching import SPAN, Switches, check_span, sw
 from qsjax.questions.sensitivity.tables import slope_rows, switch_columns, throughput_map
 from qsjax.records.conversion import names_of
 from qsjax.records.rows import grouped
+from qsjax.records.tables import table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -202,14 +203,8 @@ def _slope_table(rows: Sequence[Row], name_of: Callable[[Row], str], title: str)
     )
 
 
-MEANINGS = {
-    "elasticity": ("1", "d log metric / d log parameter at the best design"),
-    "left": ("1", "elasticity just below the parameter's value"),
-    "right": ("1", "elasticity just above the parameter's value"),
-    "derivative": ("metric's unit / parameter's unit", "d metric / d parameter"),
-    "value": ("the metric's own, see `unit`", "the metric"),
-    "at": ("SI", "value of the parameter, of a group its first member's"),
-}
+# Arrays of slopes, and numbers beside them: unit and meaning.
+MEANINGS: dict[str, tuple[str, str]] = table("cost/meanings.toml")["slopes"]
 
 
 def _dataset(result: CellSlopes) -> "xr.Dataset":

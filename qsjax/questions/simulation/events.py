@@ -425,10 +425,10 @@ def event(lane: Lane, state: State) -> tuple[State, Event]:
     state = _admit(state, lane, acts)
     state, placed, is_full = _read(state, lane, acts)
     runs = acts & is_full
-    some = (state.filling.chunk > 0) | (state.decoding > 0)
+    has_work = (state.filling.chunk > 0) | (state.decoding > 0)
     run = _steps(state, lane, state.slots.finish.min())
-    after = _advance(state, lane, run, runs & some, runs & ~some)
-    did = runs & some
+    after = _advance(state, lane, run, runs & has_work, runs & ~has_work)
+    did = runs & has_work
     gap = state.now - state.last_tick + run.first
     later = (run.seconds - run.first) / jnp.maximum(run.steps - 1.0, 1.0)
     chunk = jnp.where(did, state.filling.chunk, 0.0)

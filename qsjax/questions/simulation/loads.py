@@ -21,7 +21,7 @@ from qsjax.numerics.safe import scalar
 from qsjax.output import files, sheets, words
 from qsjax.output.labels import split_name
 from qsjax.output.result import Drawing, Result, Row, Table, flat, plain
-from qsjax.questions.simulation.outcomes import Outcome, like_it, row_of
+from qsjax.questions.simulation.outcomes import Outcome, equal_replicas, row_of
 from qsjax.questions.simulation.serving import deploy, largest_rate, with_traffic
 from qsjax.questions.simulation.serving import simulate as run
 from qsjax.questions.simulation.traffic import (
@@ -80,10 +80,10 @@ class Served:
         split = f" ({split_name(self.label)})" if self.gpus > 1 else ""
         return f"{self.label['model']} on {self.gpus:,.0f} {self.label['hardware']}{split}"
 
-    def like(self, one: Load) -> float:
-        """Replicas like the simulated one that would serve this load."""
+    def equal_replicas(self, one: Load) -> float:
+        """Replicas like the simulated one that would serve this load; a fraction where shares differ."""
         users = one.load if one.outcome.traffic.users > 0 else None
-        return like_it(one.outcome, self.replicas, users)
+        return equal_replicas(one.outcome, self.replicas, users)
 
 
 def _number(value: float | None) -> str:
@@ -94,10 +94,10 @@ def _ms(seconds: float) -> str:
     return words.value(seconds, "s") if math.isfinite(seconds) else "-"
 
 
-def told_limits(ttft: float, tpot: float) -> str:
+def limits_in_words(ttft: float, tpot: float) -> str:
     """The limits that were given, in words; "" without one.
 
-    >>> told_limits(2.0, 0.05), told_limits(math.inf, math.inf)
+    >>> limits_in_words(2.0, 0.05), limits_in_words(math.inf, math.inf)
     ('TTFT <= 2 s and TPOT <= 50 ms', '')
     """
     limits = {"TTFT": ttft, "TPOT": tpot}
@@ -105,7 +105,7 @@ def told_limits(ttft: float, tpot: float) -> str:
     return " and ".join(given)
 
 
-def told_in_step(outcomes: Iterable[Outcome | None]) -> list[str]:
+def users_in_step(outcomes: Iterable[Outcome | None]) -> list[str]:
     """What equal answers do to users who never pause, where any of these have such."""
     osl = max((one.traffic.output[0] for one in outcomes if one and one.is_in_step), default=0)
     if not osl:
@@ -163,16 +163,16 @@ class Simulation(Result):
     def cautions(self) -> list[str]:
         """What else to know before the answer: users who stay in step."""
         outcomes = (one.outcome for served in self.served for one in served.loads)
-        return [*Result.cautions(self), *told_in_step(outcomes)]
+        return [*Result.cautions(self), *users_in_step(outcomes)]
 
     def remarks(self) -> list[str]:
         """Loads that a design does not sustain, and what would; runs that are too short."""
         each = [(one, served.largest_rate) for served in self.served for one in served.loads]
         loads = each if self.unit == "req/s" else []
         beyond = [one for one, most in loads if one.load > most]
-        own = [one for one, _ in each if "requests" in self.asked and one not in beyond]
+        sustained = [one for one, _ in each if "requests" in self.asked and one not in beyond]
         return [
-            *filter(None, map(_short, own)),
+            *filter(None, map(_short, sustained)),
             *(
                 f"{one.load:g} requests/s are more than the {most:.3g} that this design sustains: "
                 "the queue grows without end, and its times say how long the run was; "
@@ -207,12 +207,12 @@ class Simulation(Result):
         return [Table("Times in ms", [*first, *heads], cells, len(first))]
 
     def rows(self) -> list[Row]:
-        """One row for each load of each design; times in s, None where a quantile is not told."""
+        """One row for each load of each design; times in s, None for quantiles of too few."""
         limits = {name: self.asked[name] for name in ("ttft", "tpot")}
         return [
             served.label
             | {"load": one.load, "load_unit": self.unit}
-            | row_of(one.outcome, replicas=served.like(one), gpus=served.gpus, **limits)
+            | row_of(one.outcome, replicas=served.equal_replicas(one), gpus=served.gpus, **limits)
             for served in self.served
             for one in served.loads
         ]
@@ -248,7 +248,7 @@ class Simulation(Result):
                 unit = "user" if (one.load, self.unit) == (1.0, "users") else self.unit
                 load = f"at {one.load:g} {unit}" if one.load < math.inf else "with all at once"
                 then = "" if math.isnan(tpot) else f", then one every {_ms(tpot)}"
-                rate = served.like(one) * one.outcome.requests_per_s
+                rate = served.equal_replicas(one) * one.outcome.requests_per_s
                 lines.append(
                     f"{served.name} {load}: first token after {_ms(one.outcome.mean('ttft'))}"
                     f"{then} on average; {words.number(rate)} requests/s; time: "
@@ -260,12 +260,12 @@ class Simulation(Result):
     def _kept(self, served: Served, loads: list[Load]) -> list[str]:
         """Shares that keep the limits at the highest load that most do, and at the next one."""
         limits = {name: self.asked[name] for name in ("ttft", "tpot")}
-        if not (told := told_limits(**limits)):
+        if not (said := limits_in_words(**limits)):
             return []
         shares = [one.outcome.attained(**limits) for one in loads]
         at = max((n for n, share in enumerate(shares) if share >= MOST_KEPT), default=0)
         places = [f" at {one.load:g} {self.unit}" * (len(loads) > 1) for one in loads]
-        first = f"{shares[at]:.0%} of the requests keep {told}{places[at]}"
+        first = f"{shares[at]:.0%} of the requests keep {said}{places[at]}"
         then = [f", {shares[n]:.0%}{places[n]}" for n in range(at + 1, len(loads))][:1]
         return [f"{served.name}: {''.join([first, *then])}."]
 
@@ -330,8 +330,8 @@ def busy_of(records: Records, convention: Convention, outcome: Outcome, rate: fl
 
 def scheduled(problem: Problem) -> Engine:
     """The engine whose scheduler is followed: the problem's, or vLLM."""
-    own: Any = problem.engine if problem.engine in SCHEDULED else "vllm"
-    return own
+    engine: Any = problem.engine if problem.engine in SCHEDULED else "vllm"
+    return engine
 
 
 def scheduler_of(

@@ -189,7 +189,7 @@ class Outcome:
         end = np.asarray(self.steps.now)
         begin = end - np.asarray(self.steps.seconds)
         is_prompt = np.asarray(self.steps.chunk) > 0
-        prompts, decode = (self._within(begin[own], end[own]) for own in (is_prompt, ~is_prompt))
+        prompts, decode = (self._within(begin[kind], end[kind]) for kind in (is_prompt, ~is_prompt))
         return {"prompts": prompts, "decode": decode, "idle": max(0.0, 1.0 - prompts - decode)}
 
     @property
@@ -201,7 +201,7 @@ class Outcome:
         }
 
 
-def like_it(outcome: Outcome, replicas: int, users: float | None) -> float:
+def equal_replicas(outcome: Outcome, replicas: int, users: float | None) -> float:
     """Replicas like the simulated one, which has the most users, that would serve all users."""
     return users / float(outcome.traffic.users) if users else float(replicas)
 

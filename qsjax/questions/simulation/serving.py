@@ -107,12 +107,12 @@ def _stack(ones: Sequence[Lane]) -> Lane:
     """
     count = len(ones[0].traffic.arrival)
     requests = max(FEWEST_REQUESTS, int(4 ** np.ceil(np.log2(count) / 2.0)))
-    some = [one._replace(traffic=_filled(one.traffic, requests)) for one in ones]
-    idle = some[0]._replace(traffic=some[0].traffic._replace(arrival=np.full(requests, np.inf)))
+    lanes = [one._replace(traffic=_filled(one.traffic, requests)) for one in ones]
+    idle = lanes[0]._replace(traffic=lanes[0].traffic._replace(arrival=np.full(requests, np.inf)))
     width = 2 if len(ones) <= 2 else max(FEW_LANES, int(2 ** np.ceil(np.log2(len(ones)))))
-    some += [idle] * (width - len(ones))
+    lanes += [idle] * (width - len(ones))
     return jax.tree.map(
-        lambda *x: xp.asarray(np.stack([np.asarray(y, np.float64) for y in x])), *some
+        lambda *x: xp.asarray(np.stack([np.asarray(y, np.float64) for y in x])), *lanes
     )
 
 
@@ -139,14 +139,14 @@ def _run(ones: Sequence[Lane], slots: int) -> tuple[events.Times, Any]:
 
 
 def _outcome(one: Lane, times: events.Times, seen: events.Event, lane: int) -> Outcome:
-    own = jax.tree.map(lambda x: x[:, lane], seen)
+    events_of_lane = jax.tree.map(lambda x: x[:, lane], seen)
     return Outcome(
         traffic=one.traffic,
         arrival=np.asarray(times.arrival[lane]),
         first=np.asarray(times.first[lane]),
         finish=np.asarray(times.finish[lane]),
-        steps=jax.tree.map(lambda x: x[own.ran], own),
-        evictions=int(np.sum(own.evicted)),
+        steps=jax.tree.map(lambda x: x[events_of_lane.ran], events_of_lane),
+        evictions=int(np.sum(events_of_lane.evicted)),
         cut=cut_of(one.traffic),
     )
 

@@ -2,7 +2,7 @@
 
 Every partition of every replica size is screened by what its step tables allow at best; those that
 need the fewest GPUs at best are simulated at several numbers of replicas, until none that is left
-could need fewer than what was found. What is found is simulated once more with other requests.
+could need fewer than the best so far. The winner is simulated once more with fresh requests.
 """
 
 import dataclasses
@@ -30,15 +30,15 @@ from qsjax.output.result import Result, Row, Table, plain, text
 from qsjax.questions.simulation.events import Lane
 from qsjax.questions.simulation.loads import (
     busy_of,
+    limits_in_words,
     loads_of,
     number_of,
     read_demand,
     scheduled,
     scheduler_of,
-    told_in_step,
-    told_limits,
+    users_in_step,
 )
-from qsjax.questions.simulation.outcomes import CUT, Outcome, like_it, needed_for, row_of
+from qsjax.questions.simulation.outcomes import CUT, Outcome, equal_replicas, needed_for, row_of
 from qsjax.questions.simulation.serving import holds, lengths_of, simulate
 from qsjax.questions.simulation.steps import (
     CONTEXT_KNOTS,
@@ -60,7 +60,7 @@ MOST_REPLICAS = 1_000_000
 MOST_QUEUED = 200_000
 # Share of the GPUs that the screening asks for below which no fewer are tried.
 TRUST = 0.9
-# Most prompts that queue ahead of a request's own while the batch is not full.
+# At most so many prompts queue ahead of a request while the batch is not full.
 QUEUE = 4.0
 # Least measured requests where arrivals are random, in the search and for its winner: with 400,
 # TPOT comes out 1 to 4 % below that of a long run.
@@ -167,7 +167,7 @@ class Sized:
         return None if self.option is None else self.replicas * self.option.gpus
 
     def row(self, target: Target) -> Row:
-        """What was found, with the numbers of `row_of`; times in s."""
+        """The winner, or that there is none, with the numbers of `row_of`; times in s."""
         row: Row = {
             **self.label,
             "gpus": self.gpus,
@@ -184,7 +184,7 @@ class Sized:
         count = self.replicas * int(scalar(self.option.records.partition.dp))
         numbers = row_of(
             self.outcome,
-            replicas=like_it(self.outcome, count, target.users),
+            replicas=equal_replicas(self.outcome, count, target.users),
             gpus=float(self.replicas * self.option.gpus),
             ttft=target.ttft,
             tpot=target.tpot,
@@ -238,9 +238,9 @@ def sentences(row: Row, target: Target, *, pool: str = "") -> list[str]:
     load = f"{often:{'.3g' if often < 1 else ',g'}} request{'s' * (often != 1)}/s"
     if target.users:
         load = words.count(target.users, "user")
-    told = told_limits(target.ttft, target.tpot)
+    said = limits_in_words(target.ttft, target.tpot)
     share = f"{100 * target.quantile:g} % of the requests"
-    limits = f"{told} for {share}" if told else "no limits"
+    limits = f"{said} for {share}" if said else "no limits"
     if row["gpus"] is None and not row["designs_screened"]:
         return [
             f"{title}: no replica of the sizes tried holds the weights and the longest request; "
@@ -309,7 +309,7 @@ class Sizing(Result):
         problem: what was asked.
         target: users or rate, and limits.
         asked: lengths of the requests, engine and sizes of a replica, as they were given.
-        sized: what was found.
+        sized: one for each model on each accelerator.
     """
 
     problem: Problem
@@ -335,7 +335,7 @@ class Sizing(Result):
 
     def cautions(self) -> list[str]:
         """What else to know before the answer: users who stay in step."""
-        return [*Result.cautions(self), *told_in_step(one.outcome for one in self.sized)]
+        return [*Result.cautions(self), *users_in_step(one.outcome for one in self.sized)]
 
     def tables(self) -> list[Table]:
         """Every model on every accelerator, where there are several."""
@@ -428,9 +428,9 @@ def options(
     problem: Problem, at: tuple[int, int], asked: Asked, replica_gpus: Sequence[int]
 ) -> list[Option]:
     """Every partition of every replica size that holds the longest request, with its best case."""
-    some = traffic_of(asked.demand, users=1.0)
-    lengths = lengths_of(some)
-    mean = _Usual(*(float(np.mean(x)) for x in (some.prompt, some.output, some.cached)))
+    requests = traffic_of(asked.demand, users=1.0)
+    lengths = lengths_of(requests)
+    mean = _Usual(*(float(np.mean(x)) for x in (requests.prompt, requests.output, requests.cached)))
     kept = []
     for count in replica_gpus:
         cells = _replica(problem, at, count, lengths[1])
@@ -566,11 +566,11 @@ def _search(
     best = below
     winner, replicas, simulated = None, 0, 0
     for begin in range(0, len(order), DESIGNS):
-        some = [x for x in order[begin : begin + DESIGNS] if at_best(x) < best]
-        if not some:
+        tried = [x for x in order[begin : begin + DESIGNS] if at_best(x) < best]
+        if not tried:
             continue
-        simulated += len(some)
-        brackets = [_Bracket(x, int(at_best(x)) // x.gpus - 1, math.inf) for x in some]
+        simulated += len(tried)
+        brackets = [_Bracket(x, int(at_best(x)) // x.gpus - 1, math.inf) for x in tried]
         for _ in range(ROUNDS):
             brackets = _tighten(brackets, asked, best)
             for one in brackets:
@@ -613,8 +613,8 @@ def _target(problem: Problem, loads: Row, limits: Row, quantile: Any) -> Target:
     given = {name: values[0] for name, values in several.items()}
     problems = []
     if len(given) != 1:
-        told = "both are" if given else "none is"
-        problems.append(f"  users, rate: {told} given; give one of them: users or requests/s")
+        count = "both are" if given else "none is"
+        problems.append(f"  users, rate: {count} given; give one of them: users or requests/s")
     for name, limit in limits.items():
         given[name] = number_of(name, limit, unit="s")
         if given[name] == 0:
@@ -711,8 +711,8 @@ def _sized(
     by_chance = bool(target.rate)  # their rate itself then varies by the root of their number
     few = max(needed_for(min(target.quantile, SEARCHED)), ARRIVALS * by_chance)
     many = max(needed_for(target.quantile), OF_FOUND * by_chance)
-    found, simulated = _least(candidates, asked, few, many)
-    option, replicas, outcome, binds = found or (None, 0, None, ())
+    winner, simulated = _least(candidates, asked, few, many)
+    option, replicas, outcome, binds = winner or (None, 0, None, ())
     busy = 0.0
     if option is not None and outcome is not None:
         each = replicas * scalar(option.records.partition.dp)
@@ -742,7 +742,7 @@ def _least(
     """What needs the fewest GPUs by `many` requests it was not chosen by, and designs simulated.
 
     A design that `few` requests flatter may need more replicas than they say. Others may then need
-    fewer GPUs than it: they are searched by the requests that told.
+    fewer GPUs than it: they are searched by the requests that showed it.
     """
     left, best, below, simulated = list(candidates), None, math.inf, 0
     chosen_by = asked._replace(measured=few)

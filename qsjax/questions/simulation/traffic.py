@@ -257,10 +257,10 @@ def _refuse_turns(
         return
 
     def mean(column: str, rows: Sequence[Mapping[str, str]]) -> str:
-        found = [
+        numbers = [
             float(x) for row in rows if (x := row.get(column, "")).replace(".", "", 1).isdigit()
         ]
-        return f"{sum(found) / len(found):.0f}" if found else "N"
+        return f"{sum(numbers) / len(numbers):.0f}" if numbers else "N"
 
     every = [cells for _, cells in lines]
     raise ValueError(
@@ -321,5 +321,5 @@ def dealt(traffic: Traffic, replicas: int) -> Traffic:
     """What one of `replicas` gets of a trace that is dealt at random."""
     keep = np.random.default_rng([0, 2]).integers(replicas, size=len(traffic.arrival)) == 0
     keep[0] = keep[0] or not keep.any()
-    own = {name: x[keep] for name, x in traffic._asdict().items() if np.ndim(x)}
-    return traffic._replace(**own)
+    kept = {name: x[keep] for name, x in traffic._asdict().items() if np.ndim(x)}
+    return traffic._replace(**kept)

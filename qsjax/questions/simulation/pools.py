@@ -108,14 +108,14 @@ class PoolSizes(Result):
 
 @on_host
 def _transfer(
-    records: Records, other: HardwareSpec, prompt: ArrayLike, *, convention: Convention
+    records: Records, reading: HardwareSpec, prompt: ArrayLike, *, convention: Convention
 ) -> Array:
     model, hardware, partition, workload, _ = records
     work = dataclasses.replace(workload, context=prompt)
     held = kv_bytes_per_sequence(model, partition, work, convention)
     slower = xp.minimum(
         xp.asarray(hardware.inter_bw) * hardware.eff_link,
-        xp.asarray(other.inter_bw) * other.eff_link,
+        xp.asarray(reading.inter_bw) * reading.eff_link,
     )
     return held / slower + hardware.inter_latency
 
@@ -125,10 +125,10 @@ def _moved(decode: Sizing, reading: Problem, isl: str | float) -> float:
     option = decode.sized[0].option
     if option is None:
         return 0.0
-    other = reading.stated.accelerators[0].spec
+    device = reading.stated.accelerators[0].spec
     prompt = float(np.mean(draw_lengths(isl, 1000, np.random.default_rng(0))))
     records, rules = option.records._replace(gpus=None), reading.stated.rules
-    return float(_transfer(records, other, prompt, convention=rules))
+    return float(_transfer(records, device, prompt, convention=rules))
 
 
 def _reading(problem: Problem, prefill: Any) -> Problem:

@@ -9,7 +9,7 @@ from tolerances import EXACT
 import qsjax as qs
 from qsjax import Problem
 from qsjax.cli import cli
-from qsjax.questions.simulation import apart
+from qsjax.questions.simulation import pools
 from qsjax.questions.simulation.sizing import Target, sentences
 
 ONE = Problem("llama-3.1-8b", "h100-sxm")
@@ -76,7 +76,7 @@ def test_a_size_without_a_limit_on_ttft_says_how_many_users_queue(found, limit, 
 
 
 def test_a_transfer_longer_than_the_limit_is_told(found, monkeypatch):
-    monkeypatch.setattr(apart, "size", lambda *_, **__: found.decode)
+    monkeypatch.setattr(pools, "size", lambda *_, **__: found.decode)
     with pytest.raises(ValueError, match=r"ttft: 0\.001 s is over before the cache of a prompt"):
         qs.size_apart(ONE, rate=20.0, ttft=0.001, **ASKED)
     with pytest.raises(ValueError, match="one model on one accelerator"):
