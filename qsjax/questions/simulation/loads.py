@@ -81,7 +81,7 @@ class Served:
         return f"{self.label['model']} on {self.gpus:,.0f} {self.label['hardware']}{split}"
 
     def equal_replicas(self, one: Load) -> float:
-        """Replicas like the simulated one that would serve this load; a fraction where shares differ."""
+        """Replicas like the simulated one for this load; a fraction where shares differ."""
         users = one.load if one.outcome.traffic.users > 0 else None
         return equal_replicas(one.outcome, self.replicas, users)
 
