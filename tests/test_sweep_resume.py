@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import sweep_cases as cases
 import xarray as xr
-from prompt import qsjax
 
 from qsjax.streaming import store
 from qsjax.streaming.aggregate import new_tally
@@ -100,14 +99,17 @@ def test_a_damaged_chunk_is_named_and_computed_again(finished, tmp_path):
     assert store.chunk_path(out, 1).stat().st_mtime_ns == untouched
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_refused_with_the_difference(finished, tmp_path):
     spec, whole = finished
     other = tmp_path / "other.toml"
     other.write_text(SPEC.replace("twins = [3]", "twins = [4]"))
-    ended = qsjax("sweep", other, "--out", whole, *CHUNK, "--resume", code=2)
-    assert "spec.twins: was [3.0], now [4.0]" in ended.stderr
-    ended = qsjax("sweep", spec, "--out", whole, *CHUNK, code=2)
-    assert "holds a sweep already" in ended.stderr
+    code, _, error = cases.run(other, whole, *CHUNK, "--resume")
+    assert code == 2
+    assert "spec.twins: was [3.0], now [4.0]" in error
+    code, _, error = cases.run(spec, whole, *CHUNK)
+    assert code == 2
+    assert "holds a sweep already" in error
 
 
 def test_the_result_is_labelled(finished):
@@ -195,12 +197,13 @@ def test_a_disk_that_is_really_full(finished, tmp_path, kind):
     assert cases.files(copy) == cases.files(whole)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_written_is_a_mistake_of_the_input(finished, tmp_path):
     spec, _ = finished
     (tmp_path / "file").write_text("")
-    ended = qsjax("sweep", spec, "--out", tmp_path / "file" / "out", *CHUNK, code=2)
-    assert ended.stdout == ""
-    assert f"--out {tmp_path / 'file' / 'out'} cannot be written: Not a directory" in ended.stderr
+    code, output, error = cases.run(spec, tmp_path / "file" / "out", *CHUNK)
+    assert (code, output) == (2, "")
+    assert f"--out {tmp_path / 'file' / 'out'} cannot be written: Not a directory" in error
 
 
 def test_a_folder_is_for_one_run_at_a_time(tmp_path):
