@@ -145,7 +145,7 @@ def test_a_screening_worked_by_hand(case):
     # token: 61.27 s. A replica reads at best 16 tokens in 19 s in one of two stages: 17.475 s for
     # the prompt. An answer takes 8 more tokens of 10 + 0.285 B s a step of B: of 4 steps of two
     # sequences 1.5 come with the prompt, so that a request takes 17.475 + 2.5 * 10.57 = 43.9 s. Of
-    # the time of two its own prompt is no part of TPOT, and each token takes a step at least: 10.57.
+    # the time of two its own prompt is no part of TPOT; each token takes a step at least: 10.57.
     want = AT_BEST | case
     of_table = ("states", "query_tokens", "tokens_per_step")
     few = {name: want[name] for name in of_table if name in want}
