@@ -376,6 +376,15 @@ def test_a_rate_beyond_capacity_says_what_would_do():
     assert own.loads[1].outcome.requests_per_s <= 1.05 * own.largest_rate
 
 
+def test_a_rate_may_be_beyond_one_design_and_not_beyond_another():
+    """Such loads were compared with each other, which ended in NumPy's words."""
+    two = qs.Problem(["llama-3.1-8b", "llama-3.1-70b"], "h200-sxm", gpus=2)
+    found = qs.simulate(two, rate=8, isl=2000, osl=100, requests=100, scheduler=RULES)
+    small, large = found.served
+    assert large.largest_rate < 8 < small.largest_rate
+    assert sum("of it would do" in text for text in found.remarks()) == 1
+
+
 def test_a_largest_rate_is_of_one_user_more_than_run():
     one = serving.deploy(
         records(), PHYSICAL, RULES, traffic.closed_loop(4, Demand(300, 20, requests=60))

@@ -80,6 +80,7 @@ _SIZE = re.compile(r"[\s_-](\d{2,3}) ?g(?:i?b)?$", re.IGNORECASE)
 _NEAR = 0.1
 
 
+# Machines of clouds, by name: their accelerator, and how many.
 _MACHINES = {
     name.lower(): (chip, int(count))
     for chip, counts in table("catalog/instances.toml").items()
@@ -212,8 +213,9 @@ def _match(kind: str, name: str) -> _Match | None:
     for candidate in (canonical(name), tail):
         if candidate in index:
             return _Match(index[candidate], context=_contexts().get(tail, 0))
-    if kind == "hardware" and _MACHINES.get(name.strip().lower(), ("", 0))[1] == 1:
-        return _match(kind, counted(name)[0])
+    chip, count = _MACHINES.get(name.strip().lower(), ("", 0))
+    if kind == "hardware" and count == 1:
+        return _match(kind, chip)
     if kind == "hardware" and (size := _SIZE.search(name)):
         bare = _match(kind, name[: size.start()])
         return bare if bare and has_memory(_hardware(bare.entry), float(size[1])) else None
@@ -407,9 +409,6 @@ def _model(match: _Match) -> ModelEntry:
     return dataclasses.replace(entry, note=note.strip())
 
 
-_BY_MODULE = "a config.json tells them by module"
-
-
 def _stored_as(entry: ModelEntry, match: _Match) -> ModelEntry:
     """A model in the format of weights that a name tells: "Qwen3-32B-FP8".
 
@@ -442,12 +441,13 @@ def _stored_as(entry: ModelEntry, match: _Match) -> ModelEntry:
         embedding_bytes=bits / 8.0,
     )
     label = f"{entry.name}, weights={told}"
+    how = match.said or "Precisions by the name"
     return dataclasses.replace(
         entry,
         **dataclasses.asdict(stored),
         spec=dataclasses.replace(entry.spec, precision=precision_of(stored), label=label),
         title=f"{entry.title}, {told.upper()}",
-        note=f"{entry.note} {match.said or 'Precisions by the name'}; {_BY_MODULE}.".strip(),
+        note=f"{entry.note} {how}; a config.json tells them by module.".strip(),
     )
 
 

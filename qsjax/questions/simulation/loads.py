@@ -42,6 +42,8 @@ from qsjax.records.units import MS
 MOST_KEPT = 0.95
 # Requests of a run unless stated: so many, doubled until there are so many of each user.
 REQUESTS, OF_A_USER = 1000, 5
+# Requests of each user from which on a round is measured: the first and the last are not.
+ROUNDS = 3
 
 
 class Load(NamedTuple):
@@ -120,7 +122,7 @@ def users_in_step(outcomes: Iterable[Outcome | None]) -> list[str]:
 def _short(one: Load) -> str:
     """What to give where a deployment still fills while the measured requests come; or ""."""
     users, count = int(one.outcome.traffic.users), len(one.outcome.arrival)
-    if users and count >= 3 * users:
+    if users and count >= ROUNDS * users:
         return ""
     if users:
         return (
@@ -167,10 +169,13 @@ class Simulation(Result):
 
     def remarks(self) -> list[str]:
         """Loads that a design does not sustain, and what would; runs that are too short."""
-        each = [(one, served.largest_rate) for served in self.served for one in served.loads]
-        loads = each if self.unit == "req/s" else []
-        beyond = [one for one, most in loads if one.load > most]
-        sustained = [one for one, _ in each if "requests" in self.asked and one not in beyond]
+        is_rated = self.unit == "req/s"
+        loads = [
+            (one, served.largest_rate if is_rated else math.inf)
+            for served in self.served
+            for one in served.loads
+        ]
+        sustained = [one for one, most in loads if "requests" in self.asked and one.load <= most]
         return [
             *filter(None, map(_short, sustained)),
             *(
