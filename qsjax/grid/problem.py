@@ -457,7 +457,7 @@ class Problem:
         axes: values by name of field.
         engine: what serves it: `vllm`, `sglang`, `trtllm` or `atom`; the constants are those of its
             kernels then, in place of those that fit all engines. Times per token of the measured
-            records are 5.6 % off in the median by the first, 10.6 by the others.
+            records are 5.7 % off in the median by the first, 10.6 by the others.
 
     Raises:
         ValueError: the arguments have mistakes; the message lists all of them.
