@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+import qsjax as qs
 from benchmarks import fit_experts, fit_h20
 from qsjax import catalog
 from qsjax.catalog import lookup
@@ -204,6 +205,19 @@ def test_the_paper_has_no_losses_but_latency():
         ("gb200_sxm", "gb200-nvl72"),
         ("tpu-v6e-slice", "tpu-v6e"),
         ("tpu-v5-lite-podslice", "tpu-v5e"),
+        # As nvidia-smi, rocm-smi, clouds and schedulers print them.
+        ("NVIDIA A100-PCIE-40GB", "a100-pcie-40g"),
+        ("NVIDIA A100 80GB PCIe", "a100-pcie"),
+        ("Tesla T4", "t4"),
+        ("V100-32GB", "v100-sxm-32g"),
+        ("Tesla V100-PCIE-16GB", "v100-pcie-16g"),
+        ("NVIDIA_TESLA_A100", "a100-sxm-40g"),  # Google's others are A100_80GB
+        ("H100-MEGA", "h100-sxm"),
+        ("NVIDIA RTX 6000 Ada Generation", "rtx-6000-ada"),
+        ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "rtx-pro-6000-workstation"),
+        ("AMD Instinct MI250X", "mi250x-gcd"),
+        ("HL-225H", "gaudi-2"),
+        ("Huawei Ascend 910B3", "ascend-910b"),
     ],
 )
 def test_accelerator_is_found_by(given, name):
@@ -275,6 +289,11 @@ def test_the_share_of_the_peak_of_experts_is_that_of_many_tokens(entry):
         ("p5en.48xlarge", "h200-sxm", 8),
         ("a3-megagpu-8g", "h100-sxm", 8),
         ("Standard_ND96isr_MI300X_v5", "mi300x", 8),
+        ("Standard_NC96ads_A100_v4", "a100-pcie", 4),
+        ("p3dn.24xlarge", "v100-sxm-32g", 8),
+        ("ml.g5.12xlarge", "a10g", 4),
+        ("inf2.24xlarge", "inferentia2", 6),
+        ("ct6e-standard-4t", "tpu-v6e", 4),
     ],
 )
 def test_machines_of_clouds_count_their_accelerators(machine, chip, count):
@@ -289,6 +308,53 @@ def test_machines_are_of_known_accelerators():
     for chip in table("catalog/instances.toml"):
         assert lookup.find("hardware", chip) == chip
     assert lookup.find("hardware", "g6e.xlarge") == "l40s"  # which has one
+
+
+def test_slices_of_tpus_count_chips():
+    """The number behind v4 and v5p is of cores, two a chip (https://cloud.google.com/tpu/docs)."""
+    for name, counted in (("v6e-8", ("v6e", 8)), ("tpu-v5p-8", ("tpu-v5p", 4))):
+        assert lookup.counted(name) == counted
+    assert lookup.counted("v5litepod-16") == ("v5litepod", 16)
+    assert lookup.counted("gpu_8x_h100_sxm5") == ("h100_sxm5", 8)
+
+
+@pytest.mark.parametrize(
+    "name", ["RTX 4090 D", "AMD Instinct MI250X / MI250", "V100S", "Apple M3 Ultra"]
+)
+def test_what_is_another_part_is_none(name):
+    """Near a known name, and of another bandwidth or peak."""
+    with pytest.raises(ValueError, match="unknown accelerator"):
+        catalog.hardware(name)
+
+
+def test_peaks_that_hardware_lacks_are_those_of_16_bits():
+    """No fp8 on Volta, Turing, Ampere and CDNA2; on Ada twice, on Blackwell fp4 twice that."""
+    for name in (
+        "v100",
+        "t4",
+        "a10",
+        "a30",
+        "a40",
+        "a100-pcie",
+        "a800",
+        "rtx-3090",
+        "mi250x",
+        "910c",
+    ):
+        spec = catalog.hardware(name)
+        assert spec.flops_fp4 == spec.flops_fp8 == spec.flops_bf16, name
+    for name in ("l40", "rtx-6000-ada", "rtx-4080", "h800-pcie", "gaudi-2", "b100"):
+        spec = catalog.hardware(name)
+        assert spec.flops_fp8 == pytest.approx(2.0 * spec.flops_bf16, rel=3e-3), name
+
+
+def test_weights_of_eight_billion_parameters_on_a_t4():
+    """16.1 GB in fp16 do not fit in 16 GB; halves on two read 8.03 GB at 0.92 of 320 GB/s."""
+    assert "with 2 GPUs" in qs.explore(qs.Problem("llama-3.1-8b", "t4", gpus=1)).summary()
+    step = qs.decode("llama-3.1-8b", "t4", qs.Partition(tp=2), context=1024, batch=1)
+    read = 2.0 * (8.03e9 - 0.525e9) / 2.0 / (0.92 * 320e9)  # the embedding is looked up
+    assert float(step.tpot) > read
+    assert float(step.tpot) < 1.35 * read
 
 
 def test_boards_and_makers_before_a_name():

@@ -67,14 +67,19 @@ _COMMAND = re.compile(
 )
 
 # Who makes an accelerator, as nvidia-smi and amd-smi print it in front of its name, and its board.
-_MAKER = re.compile(r"^(?:nvidia|amdinstinct|amd|intel)?(?:[hd]gx(?!spark|station))?(?=.)")
+_MAKER = re.compile(
+    r"^(?:nvidia|amdinstinct|amd|intel|habana|huawei)?(?:[hd]gx(?!spark|station))?(?=.)"
+)
 
 
-# "8xH100", "8 x NVIDIA H100", "H100 x8", "2*H200", "H100:8".
+# "8xH100", "8 x NVIDIA H100", "H100 x8", "2*H200", "H100:8", Lambda's "gpu_8x_h100_sxm5".
 _COUNT = re.compile(
-    r"^(\d{1,4}) ?[x\u00d7*] ?(?=[a-z])|(?:(?<=\d)|\s)[x\u00d7*] ?(\d{1,4})$|:(\d{1,4})$",
+    r"^(?:gpu_)?(\d{1,4}) ?[x\u00d7*][ _]?(?=[a-z])"
+    r"|(?:(?<=\d)|\s)[x\u00d7*] ?(\d{1,4})$|:(\d{1,4})$",
     re.IGNORECASE,
 )
+# Slices of TPUs: "v6e-8" counts chips, "v5p-8" cores, two a chip (https://cloud.google.com/tpu/docs).
+_SLICE = re.compile(r"((?:tpu[ _-]?)?v(?:5e|5litepod|6e|(4|5p)))-(\d{1,5})", re.IGNORECASE)
 _SIZE = re.compile(r"[\s_-](\d{2,3}) ?g(?:i?b)?$", re.IGNORECASE)
 # Four parts of one name differ in their memory; binary units and spare dies make it differ by less.
 _NEAR = 0.1
@@ -92,11 +97,13 @@ _MACHINES = {
 def counted(name: str) -> tuple[str, int]:
     """An accelerator's name without how many it counts, and how many; 1 where it counts none.
 
-    >>> counted("2xH100-80GB"), counted("h200"), counted("g6e.12xlarge")
-    (('H100-80GB', 2), ('h200', 1), ('l40s', 4))
+    >>> counted("2xH100-80GB"), counted("h200"), counted("g6e.12xlarge"), counted("v5p-8")
+    (('H100-80GB', 2), ('h200', 1), ('l40s', 4), ('v5p', 4))
     """
-    if machine := _MACHINES.get(name.strip().lower()):
+    if machine := _MACHINES.get(name.strip().lower().removeprefix("ml.")):
         return machine
+    if cut := _SLICE.fullmatch(name.strip()):
+        return cut[1], max(1, int(cut[3]) // (2 if cut[2] else 1))
     found = _COUNT.search(name.strip())
     if found is None:
         return name, 1
@@ -209,13 +216,12 @@ def _match(kind: str, name: str) -> _Match | None:
     name = PLACE.sub("", name)
     tail = canonical(name.rpartition("/")[2])
     if kind == "hardware":
-        tail = _MAKER.sub("", tail)
+        tail = "" if " / " in name else _MAKER.sub("", tail)
     for candidate in (canonical(name), tail):
         if candidate in index:
             return _Match(index[candidate], context=_contexts().get(tail, 0))
-    chip, count = _MACHINES.get(name.strip().lower(), ("", 0))
-    if kind == "hardware" and count == 1:
-        return _match(kind, chip)
+    if kind == "hardware" and (one := counted(name))[1] == 1 and one[0] != name:
+        return _match(kind, one[0])
     if kind == "hardware" and (size := _SIZE.search(name)):
         bare = _match(kind, name[: size.start()])
         return bare if bare and has_memory(_hardware(bare.entry), float(size[1])) else None

@@ -99,12 +99,13 @@ def _accelerator(name: str) -> HardwareEntry | None:
     low = name.strip().lower().replace("_", " ")
     if len({entry for part in _SEPARATE.split(low) if (entry := _part(part))}) > 1:
         return None  # several accelerators
-    entry = _part(low)
+    chip = lookup.counted(name)[0]  # of a cloud's machine, whose own name may say less
+    entry = _part(low) if chip in name else chip
     if entry is not None:
         found = catalog.hardware_entry(entry) if entry else None
         return found if found and _has_memory(found, low) else None
     try:
-        return catalog.hardware_entry(lookup.counted(name)[0])
+        return catalog.hardware_entry(chip)
     except ValueError:
         return None
 
