@@ -16,6 +16,7 @@ from qsjax.cost.laws.memory import kv_bytes_per_sequence
 from qsjax.records import checks, precision
 from qsjax.records.fields import facts_of, numbers_of
 from qsjax.records.specs import PHYSICAL, ModelSpec, Partition, Precision
+from qsjax.records.tables import table
 
 DATA = Path(catalog.__file__).parent / "data"
 PUBLISHED = 0.01
@@ -338,11 +339,35 @@ def test_a_name_that_tells_the_format_of_its_weights(
     assert (own.bytes_ffn_weight, entry.multiply_dtype) == (stored, multiply)
     plain_bytes = {"bf16": 2.0, "fp8": 1.0}
     assert own.bytes_attn_weight == (stored if attention == weights else plain_bytes[attention])
-    assert entry.kv_dtype == plain.kv_dtype
+    asks = "fp8" if "K2.7-Code-NVFP4" in given else plain.kv_dtype
+    assert entry.kv_dtype == asks
     bare = (dataclasses.replace(one.spec, precision=None, label="") for one in (entry, plain))
     assert len(set(map(repr, bare))) == 1
     is_published = (weights, multiply) == (plain.weight_dtype, plain.multiply_dtype)
     assert entry.spec.label.startswith(name + ("" if is_published else ", weights="))
+
+
+@pytest.mark.parametrize(
+    ("given", "kv"),
+    [
+        # hf_quant_config.json of each: kv_cache_quant_algo, which engines follow.
+        ("nvidia/Qwen3-235B-A22B-NVFP4", "fp8"),
+        ("https://huggingface.co/nvidia/Kimi-K2.6-NVFP4", "fp8"),
+        ("nvidia/Llama-3.1-70B-Instruct-FP8", "fp8"),
+        ("Qwen/Qwen3-32B-FP8-Static-PerTensor", "fp8"),
+        ("nvidia/Llama-3.1-405B-Instruct-FP8", "bf16"),  # null
+        ("nvidia/MiniMax-M3-NVFP4", "bf16"),  # null
+        ("RedHatAI/Qwen3-235B-A22B-NVFP4", "bf16"),  # of another publisher
+        ("Qwen/Qwen3-32B-FP8", "bf16"),
+    ],
+)
+def test_the_cache_that_a_checkpoint_asks_for(given, kv):
+    assert catalog.model_entry(given).kv_dtype == kv
+
+
+def test_checkpoints_that_ask_for_a_cache_are_known():
+    for name in table("catalog/quantisation.toml")["caches"]["fp8"].split():
+        assert catalog.model_entry(name).kv_dtype == "fp8", name
 
 
 @pytest.mark.parametrize(

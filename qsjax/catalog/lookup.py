@@ -9,7 +9,7 @@ from functools import cache, partial
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from qsjax.catalog import gguf, huggingface, toml, toml_hardware, toml_models
 from qsjax.catalog.entries import HardwareEntry, ModelEntry
@@ -35,6 +35,7 @@ _VARIANT = re.compile(
     r"|perchannel|quantized|autoround|kv|mtp|qat|asq|unsloth|\d{4})$"
 )
 FORMATS: dict[str, str] = table("catalog/quantisation.toml")["names"]
+_CACHES: dict[str, str] = table("catalog/quantisation.toml")["caches"]
 _FORMAT = re.compile(rf"({'|'.join(FORMATS)})(v\d)?$")
 # Words that fine-tunes add to the name of their base, which says its size, and those that mean
 # another model, part of one or a format that is not read.
@@ -163,6 +164,7 @@ class _Match(NamedTuple):
     `block` is how many weights in a row share a scale there, `context` the longest that is
     published under that name, `bits` those of a weight of a GGUF file; 0 where that is not known or
     the entry's. `said`: what a note says of the format, where the name alone does not tell it.
+    `cache`: the dtype of the cache that the checkpoint asks for, "" if it is not known to.
     """
 
     entry: str
@@ -172,6 +174,7 @@ class _Match(NamedTuple):
     context: int = 0
     bits: float = 0.0
     said: str = ""
+    cache: Dtype | Literal[""] = ""
 
 
 def _length(word: str) -> int:
@@ -237,7 +240,8 @@ def _match(kind: str, name: str) -> _Match | None:
             is_blocked = form == "fp8" and not _ONE_SCALE.search(canonical(name))
             square = 128 if "block" in canonical(name.rpartition("/")[2]) else 0
             block = _BLOCKS.get(canonical(name.rpartition("/")[0]), square) if is_blocked else 0
-            return _Match(index[tail], form, block, context=_contexts().get(tail, 0))
+            cache: Dtype | Literal[""] = "fp8" if canonical(name) in _small_caches() else ""
+            return _Match(index[tail], form, block, context=_contexts().get(tail, 0), cache=cache)
     return None
 
 
@@ -276,6 +280,12 @@ def _contexts() -> dict[str, int]:
         for name, longest in document.table.get("contexts", {}).items()
         for spelling in _spellings(name)
     }
+
+
+@cache
+def _small_caches() -> frozenset[str]:
+    """Spellings of the checkpoints that ask for a cache in FP8."""
+    return frozenset(canonical(name) for name in _CACHES["fp8"].split())
 
 
 @cache
@@ -428,7 +438,8 @@ def _stored_as(entry: ModelEntry, match: _Match) -> ModelEntry:
         form = Format("bf16" if bits >= 16 else "fp8" if bits > 6 else "fp4", bits / 8.0, "bf16")
     else:
         form = ALGORITHMS.get(FORMATS[told], WHOLE)
-        if (form.dtype, form.multiply) == (entry.weight_dtype, entry.multiply_dtype):
+        is_so = (form.dtype, form.multiply) == (entry.weight_dtype, entry.multiply_dtype)
+        if is_so and not match.cache:
             return entry
     is_mixed = form.dtype == "fp4" and entry.spec.is_moe and not bits
     beside = (told.startswith("w4a") and form.multiply) or "bf16"
@@ -437,7 +448,7 @@ def _stored_as(entry: ModelEntry, match: _Match) -> ModelEntry:
         weight_dtype=form.dtype,
         attn_weight_dtype=attention,
         multiply_dtype=form.multiply,
-        kv_dtype=entry.kv_dtype,
+        kv_dtype=match.cache or entry.kv_dtype,
         weight_block=match.block,
         state_bytes=entry.state_bytes,
         index_bytes=entry.index_bytes,
