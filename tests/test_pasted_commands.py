@@ -146,6 +146,11 @@ COATS = {
     "Cloud Run with a comma of its own": "gcloud run deploy v --image a.dev/vllm-openai --command="
     'vllm,serve --args "^;^org/m;-tp=4;--max-model-len;8192" --region x',
     "kubectl run": f"kubectl run v --image=vllm/vllm-openai --port=80 -- --model {LINE[11:]}",
+    "oc run": f"oc run v --image=vllm/vllm-openai -- --model {LINE[11:]}",
+    "Run:ai": f"runai inference submit v -i vllm/vllm-openai -g 4 -- --model {LINE[11:]}",
+    "Vertex AI": "gcloud ai models upload --container-image-uri=a.dev/x/pytorch-vllm-serve:1 "
+    "--container-command=python,-m,vllm.entrypoints.api_server "
+    '--container-args="--model=org/m,--tensor-parallel-size=4,--max-model-len=8192"',
     "an entry point that is told": f"docker run --entrypoint vllm vllm/vllm-openai {LINE[5:]}",
     "a shell of its own in a folder": f"(cd /x && {LINE}) 2>&1 | tee log",
     "Vast.ai": "vastai create instance 12 --image vllm/vllm-openai:latest --disk 40 --args --model "
@@ -217,6 +222,9 @@ COATS = {
     '      args = ["--model", "org/m", "-tp", "4", "--max-model-len", "8192"]\n    }\n  }\n}\n',
     "Podman's unit": "[Unit]\nDescription=v\n[Container]\nImage=docker.io/vllm/vllm-openai:latest\n"
     "Exec=--model org/m -tp 4 \\\n  --max-model-len 8192\n[Install]\nWantedBy=default.target\n",
+    # A unit that is restarted has a [Service] too: nothing of it was read, without a word.
+    "Podman's unit that is restarted": "[Container]\nImage=docker.io/vllm/vllm-openai:latest\n"
+    "Exec=--model org/m -tp 4 --max-model-len 8192\n[Service]\nRestart=always\n",
     "llama-swap": "models:\n  m:\n    proxy: http://127.0.0.1:9503\n    cmd: |\n"
     "      docker run --rm --gpus all\n        -p 9503:8000\n        vllm/vllm-openai:v0.10.0\n"
     "        --model org/m -tp 4\n        --max-model-len 8192\n",

@@ -122,10 +122,11 @@ _OF_SERVICE = re.compile(r"^(Environment|ExecStart|command)=((?:.*\\\n)*.*)$", r
 
 def _of_unit(text: str) -> str:
     """The command of a unit behind its variables; another text as it is."""
-    if not _SERVICE.search(text):
+    found = _OF_SERVICE.findall(text) if _SERVICE.search(text) else []
+    if not any(key != "Environment" for key, _ in found):  # Podman's units start an image
         return re.sub(r"(?m)^ExecStart=", "", text)
     lines: list[str] = []
-    for key, value in _OF_SERVICE.findall(text):
+    for key, value in found:
         parts = re.findall(r"\"[^\"]*\"|'[^']*'|\S+", value)
         variables = [shlex.quote(one.strip("\"'")) for one in parts]
         lines += variables if key == "Environment" else [value.lstrip("-@+!:")]

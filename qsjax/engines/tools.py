@@ -51,21 +51,29 @@ def _started(engine: str, told: dict[str, str]) -> list[str]:
     return shlex.split(jobs.served(engine, given, load_spellings()["tools"]))
 
 
+# Options that name a container's image and what it starts; those of Vertex AI begin with container.
+_OF_CONTAINER = {
+    **dict.fromkeys(("--image", "--imageName", "--container-image-uri", "-i"), "--image"),
+    **dict.fromkeys(("--command", "--container-command"), "--command"),
+    **dict.fromkeys(("--args", "--container-args"), "--args"),
+}
+
+
 def _contained(program: str, own: list[str]) -> list[str]:
     """Words as of `docker run`, of a cloud that is told an image and its arguments.
 
     That is Google's `--args=A,B`, or `^;^A;B` with a comma of its own, Vast.ai's `--args A B`,
-    RunPod's `--args "A B"`, and `kubectl run NAME --image=IMAGE -- A B`.
+    RunPod's `--args "A B"`, `kubectl run NAME --image=IMAGE -- A B` and Run:ai's `-i IMAGE -- A B`.
     """
     told: dict[str, str] = {}
     for word, after in itertools.pairwise([*own, ""]):
         name, equals, value = word.partition("=")
-        if name in ("--image", "--imageName", "--command", "--args"):
-            told.setdefault(name.removesuffix("Name"), value if equals else after)
+        if name in _OF_CONTAINER:
+            told.setdefault(_OF_CONTAINER[name], value if equals else after)
     image = told.get("--image")
     if not image:
         return []
-    if program == "kubectl":
+    if program in ("kubectl", "oc", "runai"):
         return ["docker", "run", image, *own[own.index("--") + 1 :]] if "--" in own else []
     if "--args" not in told:
         return []
@@ -184,7 +192,7 @@ def _helm(_: str, own: list[str]) -> list[str]:
 
 
 _READERS = {
-    **dict.fromkeys(("gcloud", "vastai", "az", "kubectl", "runpodctl"), _contained),
+    **dict.fromkeys(("gcloud", "vastai", "az", "kubectl", "oc", "runai", "runpodctl"), _contained),
     **dict.fromkeys(("lm_eval", "lm-eval", "lighteval"), _evaluated),
     "swift": _swift,
     "xinference": _xinference,
