@@ -654,6 +654,9 @@ def test_bad_rows_of_a_trace_are_named():
             "each session counts its time from its own begin",
         ),
         ("arrival,isl,osl,count\n0,10,1,0\n", "count 0 is not allowed"),
+        # ShareGPT, and a custom data set of vLLM
+        ('[{"id": "a", "conversations": [{"from": "human", "value": "x"}]}]', "tokenizer and give"),
+        ('{"prompt": "What?", "output_tokens": 128}\n', r"texts \(prompt\), not their lengths"),
     ],
 )
 def test_traces_that_cannot_be_read(text, says):

@@ -177,8 +177,18 @@ def open_loop(rate: float, demand: Demand) -> Traffic:
     return Traffic(arrival, prompt, output, hit, np.array(0.0), np.zeros_like(arrival))
 
 
+# Columns of data sets of texts: ShareGPT, LMSYS-Chat, vLLM's custom ones, batches of OpenAI.
+_TEXTS = {"conversations", "conversation", "messages", "prompt"}
+
+
 def _check(header: Sequence[str], columns: Mapping[str, int], name: str) -> None:
     missing = [column for column in ("arrival", "isl", "osl") if column not in columns]
+    if "isl" in missing and (texts := _TEXTS.intersection(header)):
+        raise ValueError(
+            f"{name}: texts ({', '.join(sorted(texts))}), not their lengths; count their tokens "
+            "with the model's tokenizer and give these with --isl and --osl (900, or "
+            "lognormal:MEDIAN:SIGMA), or a CSV with the columns arrival [s], isl and osl"
+        )
     if missing:
         raise ValueError(
             f"{name}: the first row must name the columns arrival [s], isl and osl, and optionally "
