@@ -9,7 +9,7 @@ from functools import cache, partial
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePath
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from qsjax.catalog import gguf, huggingface, toml, toml_hardware, toml_models
 from qsjax.catalog.entries import HardwareEntry, ModelEntry
@@ -35,7 +35,6 @@ _VARIANT = re.compile(
     r"|perchannel|quantized|autoround|kv|mtp|qat|asq|unsloth|\d{4})$"
 )
 FORMATS: dict[str, str] = table("catalog/quantisation.toml")["names"]
-_CACHES: dict[str, str] = table("catalog/quantisation.toml")["caches"]
 _FORMAT = re.compile(rf"({'|'.join(FORMATS)})(v\d)?$")
 # Words that fine-tunes add to the name of their base, which says its size, and those that mean
 # another model, part of one or a format that is not read.
@@ -164,7 +163,7 @@ class _Match(NamedTuple):
     `block` is how many weights in a row share a scale there, `context` the longest that is
     published under that name, `bits` those of a weight of a GGUF file; 0 where that is not known or
     the entry's. `said`: what a note says of the format, where the name alone does not tell it.
-    `cache`: the dtype of the cache that the checkpoint asks for, "" if it is not known to.
+    `checkpoint`: its spelling where its files are known to say more than its name.
     """
 
     entry: str
@@ -174,7 +173,7 @@ class _Match(NamedTuple):
     context: int = 0
     bits: float = 0.0
     said: str = ""
-    cache: Dtype | Literal[""] = ""
+    checkpoint: str = ""
 
 
 def _length(word: str) -> int:
@@ -229,19 +228,20 @@ def _match(kind: str, name: str) -> _Match | None:
         bare = _match(kind, name[: size.start()])
         return bare if bare and has_memory(_hardware(bare.entry), float(size[1])) else None
     while kind == "models":
-        found = _FORMAT.search(tail)
-        shorter = tail[: found.start()] if found else _VARIANT.sub("", tail)
+        end = _FORMAT.search(tail)
+        shorter = tail[: end.start()] if end else _VARIANT.sub("", tail)
         if shorter == tail:
             return _tuned(name)
-        told += [found[1]] if found else []
+        told += [end[1]] if end else []
         tail = shorter
         if tail in index:
             form = _weights(told)
             is_blocked = form == "fp8" and not _ONE_SCALE.search(canonical(name))
             square = 128 if "block" in canonical(name.rpartition("/")[2]) else 0
             block = _BLOCKS.get(canonical(name.rpartition("/")[0]), square) if is_blocked else 0
-            cache: Dtype | Literal[""] = "fp8" if canonical(name) in _small_caches() else ""
-            return _Match(index[tail], form, block, context=_contexts().get(tail, 0), cache=cache)
+            found = _Match(index[tail], form, block, context=_contexts().get(tail, 0))
+            known = canonical(name)
+            return found._replace(checkpoint=known) if known in _checkpoints() else found
     return None
 
 
@@ -283,9 +283,10 @@ def _contexts() -> dict[str, int]:
 
 
 @cache
-def _small_caches() -> frozenset[str]:
-    """Spellings of the checkpoints that ask for a cache in FP8."""
-    return frozenset(canonical(name) for name in _CACHES["fp8"].split())
+def _checkpoints() -> dict[str, dict[str, Any]]:
+    """What the files of checkpoints say beside their names, by their spellings."""
+    told = table("catalog/quantisation.toml")["checkpoints"]
+    return {canonical(name): own for name, own in told.items()}
 
 
 @cache
@@ -433,32 +434,33 @@ def _stored_as(entry: ModelEntry, match: _Match) -> ModelEntry:
     bits of a GGUF file, and of MLX, are those of all matrices in the mean, which engines multiply
     in 16.
     """
-    told, bits = match.format, match.bits
+    told, bits, known = match.format, match.bits, _checkpoints().get(match.checkpoint, {})
     if bits:
         form = Format("bf16" if bits >= 16 else "fp8" if bits > 6 else "fp4", bits / 8.0, "bf16")
     else:
         form = ALGORITHMS.get(FORMATS[told], WHOLE)
-        is_so = (form.dtype, form.multiply) == (entry.weight_dtype, entry.multiply_dtype)
-        if is_so and not match.cache:
-            return entry
+    is_so = (form.dtype, form.multiply) == (entry.weight_dtype, entry.multiply_dtype) and not bits
+    if is_so and not known:
+        return entry
     is_mixed = form.dtype == "fp4" and entry.spec.is_moe and not bits
     beside = (told.startswith("w4a") and form.multiply) or "bf16"
     attention: Dtype = beside if is_mixed else form.dtype
-    stored = Stored(
-        weight_dtype=form.dtype,
-        attn_weight_dtype=attention,
-        multiply_dtype=form.multiply,
-        kv_dtype=match.cache or entry.kv_dtype,
-        weight_block=match.block,
-        state_bytes=entry.state_bytes,
-        index_bytes=entry.index_bytes,
-        weight_bytes=form.special,
-        attn_bytes=form.special if attention == form.dtype else 0.0,
-        head_bytes=bits / 8.0,
-        embedding_bytes=bits / 8.0,
-    )
+    own = {one.name: getattr(entry, one.name) for one in dataclasses.fields(Stored)}
+    by_name: dict[str, Any] = {
+        "weight_dtype": form.dtype,
+        "attn_weight_dtype": attention,
+        "multiply_dtype": form.multiply,
+        "weight_block": match.block,
+        "weight_bytes": form.special,
+        "attn_bytes": form.special if attention == form.dtype else 0.0,
+        "shared_bytes": 0.0,
+        "head_bytes": bits / 8.0,
+        "embedding_bytes": bits / 8.0,
+        "modules": {},
+    }
+    stored = Stored(**(own if is_so else own | by_name) | known)
     label = f"{entry.name}, weights={told}"
-    how = match.said or "Precisions by the name"
+    how = match.said or ("Means of its files" if known else "Precisions by the name")
     return dataclasses.replace(
         entry,
         **dataclasses.asdict(stored),
