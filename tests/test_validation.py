@@ -1184,6 +1184,14 @@ def test_eight_bits_as_they_are_written(text):
     assert precision_of(text).stored == 1.0
 
 
-@pytest.mark.parametrize(("text", "size"), [("modelopt_fp4", 0.5625), ("MXFP4-MoE", 0.53125)])
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("modelopt_fp4", 0.5625),
+        ("MXFP4-MoE", 0.53125),
+        ("Q4_K_M", 4.8944 / 8),
+        ("IQ4_XS", 4.4597 / 8),
+    ],
+)
 def test_four_bits_as_they_are_written(text, size):
     assert precision_of(text).stored == size

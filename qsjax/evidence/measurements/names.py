@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from qsjax import catalog
-from qsjax.catalog import HardwareEntry, ModelEntry, lookup
+from qsjax.catalog import HardwareEntry, ModelEntry, gguf, lookup
 from qsjax.records.precision import SPELLINGS
 from qsjax.records.specs import Dtype
 from qsjax.records.tables import table
@@ -41,11 +41,13 @@ PRECISIONS = {name: Precision(**own) for name, own in TABLE["precisions"].items(
 def precision_of(name: str) -> Precision | None:
     """The precision that a text begins with ("fp8 FFN + bf16 attn" is fp8); None if unknown.
 
-    So many "bits a weight" are of one that is widened to 16.
+    So many "bits a weight", and types of GGUF files (Q4_K_M), are of one that is widened to 16.
     """
     low = name.strip().lower().removeprefix("torch.")
-    if bits := _BITS.fullmatch(low):  # of GGUF files, which engines multiply in 16
-        return Precision(stored=float(bits[1]) / 8.0, native="bf16")
+    told = _BITS.fullmatch(low)
+    bits = float(told[1]) if told else gguf.BITS.get(low, 0.0) if "q" in low else 0.0
+    if bits:
+        return Precision(stored=bits / 8.0, native="bf16")
     for spelling, key in (TABLE["spellings"] | SPELLINGS).items():
         if low.startswith(spelling):
             return PRECISIONS[key]

@@ -197,7 +197,8 @@ def _runs_of(data: Any) -> list[Any] | None:
     lists = [x for x in data.values() if isinstance(x, list) and x and all(map(_is_run, x))]
     below = [x for x in data.values() if _is_run(x)]
     if len(lists) == 1 or len(below) > 1:  # a list of runs, or one below each of several keys
-        own = {name: x for name, x in data.items() if not isinstance(x, list | Mapping)}
+        beside = {name: x for name, x in data.items() if not (isinstance(x, list) or _is_run(x))}
+        own = leaves(beside)
         return [{**own, **one} for one in (lists[0] if len(lists) == 1 else below)]
     is_run = (
         times_in(leaves(dialects.plain(data))) or {"model", "model_id", "hardware"} & data.keys()
