@@ -358,3 +358,16 @@ def test_a_measurement_with_drafts_has_their_time():
     each = decode_step(Records(layer, bare, one.partition, work), one.convention).tpot
     assert one.workload.draft_time == pytest.approx(2 * float(each), rel=1e-9)
     assert alone.workload.draft_time == 0
+
+
+def test_what_vllm_does_not_start_on_older_generations():
+    """Volta since 0.21 (its installation guide), nor Volta and Turing in BF16 (gpu_worker.py)."""
+    plain = "vllm serve meta-llama/Llama-3.2-1B-Instruct --max-model-len 4096"
+    v100, t4 = catalog.hardware_entry("v100"), catalog.hardware_entry("t4")
+    found, _ = _held(plain, "llama-3.2-1b", v100)
+    assert found.notes[0] == "older releases alone run on v100-sxm-16g: not vLLM 0.21"
+    assert "older" not in _held(f"{plain} --dtype half", "llama-3.2-1b", t4)[0].notes[0]
+    for said in ("--dtype bfloat16", "--dtype=bfloat16"):
+        with pytest.raises(ValueError, match=r"does not start in bf16 on t4.*write --dtype half"):
+            _held(f"{plain} {said}", "llama-3.2-1b", t4)
+        assert _held(f"{plain} {said}", "llama-3.2-1b", catalog.hardware_entry("a10"))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from typing import NamedTuple
 
 from qsjax.catalog import HardwareEntry, ModelEntry
@@ -12,7 +13,7 @@ from qsjax.engines.deployment import Deployment
 from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.precision import expert_width
-from qsjax.engines.rules import load_engines, refuses
+from qsjax.engines.rules import generation_of, left_behind, load_engines, refuses
 from qsjax.engines.tuning import Balance, Tuned, formats_of, has_fp4_units, tune
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
@@ -22,6 +23,7 @@ from qsjax.records.specs import PHYSICAL, Dtype, HardwareSpec, ModelSpec, Partit
 from qsjax.records.units import GIB, US
 
 NAMES = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM", "atom": "ATOM"}
+_IN_BF16 = re.compile(r"""\bdtype["']?[=: ]{1,3}["']?(?:torch\.)?b(?:float|f)16\b""")
 
 
 def padding(model: ModelEntry, rule: ExpertKernels, partition: Partition) -> float:
@@ -227,6 +229,23 @@ def _tuned(
     return dataclasses.replace(tuned, spec=spec, notes=notes)
 
 
+def _left_behind(deployment: Deployment, hardware: str) -> tuple[str, ...]:
+    """What is said of an engine that ran on an accelerator earlier; an error where none does."""
+    engine = deployment.engine or ""
+    if refuses(engine, hardware):
+        raise ValueError(f"{NAMES[engine]} does not run on {hardware}; give another --hardware")
+    without_bf16 = load_engines()["without_bf16"].get(engine, ())
+    if _IN_BF16.search(deployment.words) and generation_of(hardware) in without_bf16:
+        raise ValueError(
+            f"{NAMES[engine]} does not start in bf16 on {hardware}, which has no units of it; "
+            "write --dtype half"
+        )
+    since = left_behind(engine, hardware)
+    return (
+        (f"older releases alone run on {hardware}: not {NAMES[engine]} {since}",) if since else ()
+    )
+
+
 def held(
     deployment: Deployment,
     entry: ModelEntry,
@@ -249,15 +268,12 @@ def held(
         is_cache_given: the workload's cache dtype was asked for.
 
     Raises:
-        ValueError: the engine does not run on the accelerator.
+        ValueError: the engine does not run on the accelerator, or not in that dtype.
     """
     engine = deployment.engine or ""
-    if refuses(engine, hardware.name):
-        raise ValueError(
-            f"{NAMES[engine]} does not run on {hardware.name}; give another --hardware"
-        )
+    left = _left_behind(deployment, hardware.name)
     experts = _experts(deployment, entry, hardware, partition, scalar(workload.bytes_ffn_weight))
-    notes = experts.notes
+    notes = left + experts.notes
     bytes_kv = scalar(workload.bytes_kv)
     own = own_cache(engine, entry.spec, hardware)
     if own is not None and not is_cache_given and own != bytes_kv:

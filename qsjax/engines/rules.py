@@ -30,6 +30,12 @@ def refuses(engine: str, accelerator: str) -> bool:
     return bool(runs_on and made) and made not in runs_on
 
 
+def left_behind(engine: str, accelerator: str) -> str:
+    """The release since which an engine no longer runs on an accelerator, "" if there is none."""
+    since: dict[str, str] = load_engines()["left_behind"].get(engine, {})
+    return since.get(generation_of(accelerator), "")
+
+
 def generation_of(name: str) -> str:
     """The generation of an accelerator of the catalogue; "" for one that is in none.
 
