@@ -978,6 +978,22 @@ def test_objects_behind_each_other(tmp_path, between):
     assert [one["value"] for one in read_records(tmp_path / "a.json")] == [13.9, 13.9]
 
 
+@pytest.mark.parametrize(
+    ("beside", "lacking"),
+    [
+        ("- Model: Qwen3-32B\n- Model: Qwen3-8B\n- Input length: 1024\n", "'model' is missing"),
+        ("- Model: Qwen3-32B\n- Input length: 512-2048\n", "'context' is missing"),
+    ],
+)
+def test_what_a_document_says_twice_or_as_a_range_is_not_taken(tmp_path, beside, lacking):
+    """One of two models, or the least of a range, would be predicted without a word."""
+    table = "| Concurrency | TPOT (ms) |\n|---|---|\n| 16 | 21.5 |\n"
+    given = f"{beside}- GPU: A100\n- TP: 4\n- Output length: 256\n\n{table}"
+    (tmp_path / "a.md").write_text(given)
+    with pytest.raises(ValueError, match=lacking):
+        read_records(tmp_path / "a.md")
+
+
 def test_runs_below_any_key(tmp_path):
     rows = [{"concurrency": n, "isl": 512, "osl": 64, "tpot_ms": 8.0 + n} for n in (4, 8)]
     given = {"model": "qwen3-8b", "hardware": "H100", "tp": 2, "results": rows, "notes": ["x"]}
@@ -1223,10 +1239,27 @@ SEPARATE_INFERENCEX = {
             "|---|---|---|---|\n| 1024 | 256 | 16 | 12.5 |\n",
             *(0.0125, (4, 1, 1, 1), 16, 1152, ""),
         ),
+        (
+            "- Model: Qwen/Qwen3-32B\n- GPU: 4x NVIDIA A100 80GB\n* TP: 4\n"
+            "- Input length: 1,024 tokens\n- Output length: 256 tokens\n\n"
+            "| Concurrency | TPOT (ms) |\n|---|---|\n| 16 | 21.5 |\n",
+            *(0.0215, (4, 1, 1, 1), 16, 1152, ""),
+        ),
+        (
+            "| Setting | Value |\n|---|---|\n| Model | Qwen3-32B |\n| GPU | A100 80GB |\n"
+            "| TP | 4 |\n| ISL/OSL | 1k/256 |\n\n"
+            "| Metric | c=16 | c=32 |\n|---|---|---|\n| TPOT (ms) | 21.5 | 30 |\n",
+            *(0.0215, (4, 1, 1, 1), 16, 1152, ""),
+        ),
+        (
+            "      model  hardware  tp  batch  context  tpot_ms\n"
+            "0  Qwen3-32B      A100   4     16     1152     21.5\n",
+            *(0.0215, (4, 1, 1, 1), 16, 1152, ""),
+        ),
     ],
     ids=["llama", "prints", "batched", "jsonl", "remark", "split", "bars", "chinese", "lines",
          "aic", "aic separate", "batch", "server", "inferencex", "sweep", "one object",
-         "sums", "bold"],
+         "sums", "bold", "listed", "settings", "pandas"],
 )  # fmt: skip
 def test_runs_under_keys_of_a_program_s_own(
     tmp_path, text, seconds, degrees, batch, context, engine

@@ -32,6 +32,24 @@ def delimiter_of(line: str) -> str:
     return max(",;\t", key=line.count)
 
 
+def tabbed(text: str) -> str:
+    r"""A table whose columns are two spaces apart with tabs between them; another text as it is.
+
+    So do `column -t` and pandas print, the latter with the number of each row in front.
+
+    >>> tabbed("gpu   tp  batch\n0  L4  1  8"), tabbed("gpu, tp\nL4, 1")
+    ('gpu\ttp\tbatch\nL4\t1\t8', 'gpu, tp\nL4, 1')
+    """
+    lines = text.strip("\n").splitlines()
+    rows = [re.split(r"\s{2,}", line.strip()) for line in lines]
+    if len(rows) < 2 or len(rows[0]) < 3 or re.search(r"[,;\t|{\[<:]", lines[0]):
+        return text
+    if all(len(row) == len(rows[0]) + 1 and row[0].isdigit() for row in rows[1:]):
+        rows = [rows[0], *(row[1:] for row in rows[1:])]
+    is_even = all(len(row) == len(rows[0]) for row in rows)
+    return "\n".join("\t".join(row) for row in rows) if is_even else text
+
+
 def plain(heading: str) -> str:
     """A heading without capitals, spaces and signs.
 
@@ -111,7 +129,7 @@ def _rows_of(one: Any) -> Iterator[dict[str, Any]]:
 
 def _grid(text: str, name: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The heading, and the number and cells of each row; of JSON by the keys of its objects."""
-    text = text.lstrip("\ufeff")
+    text = tabbed(text.lstrip("\ufeff"))
     start = text.lstrip()
     if start.startswith(("{", "[")):
         objects = list(_objects(start, name))

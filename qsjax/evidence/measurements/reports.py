@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from qsjax.catalog.reading import value_at
+from qsjax.evidence.measurements import tables
 from qsjax.evidence.measurements.columns import is_time, known_of
 from qsjax.evidence.measurements.names import TABLE
 
@@ -87,9 +88,12 @@ _TIMED = re.compile(r"(?:Mean|Median) (?:TPOT|ITL) \(ms\)")
 _SAID = re.compile(r"(?m)^[ \t#]*([A-Za-z][^:\n]*?)[ \t]*:[ \t]+(\S.*?)[ \t]*$")
 # The same in a document, whose writers set the names in bold: `- **Model:** Qwen3-32B (dense)`.
 _BOLD = re.compile(
-    r"(?m)^[ \t]*(?:[-*+][ \t]+)?(?:\*\*|__)([A-Za-z][\w ]*?)(?::(?:\*\*|__)|(?:\*\*|__)[ \t]*:)"
+    r"(?m)^[ \t]*(?:[-*+][ \t]+)?(?:\*\*|__)([A-Za-z][\w /]*?)(?::(?:\*\*|__)|(?:\*\*|__)[ \t]*:)"
     r"[^\w\n]*(\w[^\n(]*)"
 )
+# Or in a list: `- Model: Qwen3-32B`.
+_LISTED = re.compile(r"(?m)^[ \t]*[-*+][ \t]+([A-Za-z][\w /]*?)[ \t]*:[ \t]+(\w[^\n(]*)")
+_TOKENS = re.compile(r"(\d[\d,]*k?)(?: tokens?)?(?: (?:per|each)\b.*)?", re.IGNORECASE)
 # The line that begins a result of vLLM's and SGLang's, and the one that ends it.
 _TITLE = re.compile(r"(?m)^.*Serving Benchmark Result.*$")
 _END = re.compile(r"(?m)^[ \t#]*={20,}[ \t]*$")
@@ -100,6 +104,7 @@ _DRAFTED = re.compile(r"--(?:speculative[-_](?:config|algo\w*|model)|spec[-_]met
 _TRTLLM = "= PERFORMANCE OVERVIEW"
 # Lengths that a user may write beside what was printed.
 LENGTHS = ("isl", "osl", "context", "batch")
+BOTH = "isl/osl"  # lengths of prompts and of answers, as 1024/256
 
 
 def _drafter(server: str) -> str:
@@ -111,13 +116,21 @@ def _drafter(server: str) -> str:
 def own_lines(text: str) -> dict[str, str]:
     """What a user's own lines say, such as `hardware: H100`, by column.
 
-    Of names in bold those that a document gives one value.
+    Of names in bold, or in a list, those that a document gives one value.
     """
-    own = {name: said for name, said in _SAID.findall(text) if name in (*OWN, *LENGTHS)}
+    said = [
+        (BOTH if tables.LENGTHS.fullmatch(name) else name, x) for name, x in _SAID.findall(text)
+    ]
+    own = {name: x for name, x in said if name in (*OWN, *LENGTHS, BOTH)}
     told: dict[str, set[str]] = {}
-    for name, said in _BOLD.findall(text):
-        told.setdefault(known_of(name)[0], set()).add(said.rstrip("`]*_ \t"))
-    return {name: min(x) for name, x in told.items() if name in OWN and len(x) == 1} | own
+    for name, x in (*_BOLD.findall(text), *_LISTED.findall(text)):
+        column = BOTH if tables.LENGTHS.fullmatch(name) else known_of(name)[0]
+        value = x.rstrip("`]*_ \t")
+        if column in LENGTHS:  # "1024 tokens", but no range
+            value = (number[1] if (number := _TOKENS.fullmatch(value)) else "").replace(",", "")
+        if value and column in (*OWN, *LENGTHS, BOTH):
+            told.setdefault(column, set()).add(value)
+    return {name: min(x) for name, x in told.items() if len(x) == 1} | own
 
 
 def beside_tables(text: str) -> dict[str, str]:

@@ -274,7 +274,7 @@ def read_records(path: str | Path, told: Mapping[str, str] = NOTHING) -> tuple[R
     where = Path(path)
     if where.is_dir():
         return _in_folder(where, told)
-    text = files.content_of(where)
+    text = sheets.tabbed(files.content_of(where))
     with contextlib.suppress(ValueError, RecursionError):  # the reader of JSON says where
         text = facts.with_facts(text, told)
     is_json = text.lstrip()[:1] in ("[", "{") or str(path).lower().endswith((".json", ".jsonl"))

@@ -19,10 +19,11 @@ _OTHERS = re.compile(
     re.IGNORECASE,
 )
 # Emphasis, marks of footnotes, `c=` in front of a count, and units behind a number.
-_DRESS = re.compile(r"\*+|`|<br ?/?>|^(?![TtPpDdEe][Pp]=)[A-Za-z]+=(?=\d)")
+_DRESS = re.compile(r"\*+|`|<br ?/?>")
+_NAMED = re.compile(r"^(?![TtPpDdEe][Pp]=)[A-Za-z]+=(?=\d)")  # "c=8" below a heading
 _COUNTED = re.compile(r"([\d.,]+) ?(?:(ms|us|\u00b5s|s)|tok(?:ens)?/s|req/s)", re.IGNORECASE)
 # One column for the lengths of prompt and answer, as 1024/1024 or 1k/8k.
-_LENGTHS = re.compile(
+LENGTHS = re.compile(
     r"(?:isl|in(?:put)?)(?: (?:len|length|tokens?))? ?[/:x_] ?(?:osl|out(?:put)?)"
     r"(?: (?:len|lengths?|tokens?))?",
     re.IGNORECASE,
@@ -49,7 +50,8 @@ def drawn(text: str) -> list[list[Row]]:
     for number, line in enumerate([*text.translate(_BARS).splitlines(), ""], 1):
         if _LINE.fullmatch(line) and not _RULE.fullmatch(line):
             cells = line.strip().strip("|").split("|")
-            rows.append((number, [_DRESS.sub("", cell.strip()).strip() for cell in cells]))
+            plain = [_DRESS.sub("", cell.strip()).strip() for cell in cells]
+            rows.append((number, [_NAMED.sub("", cell) for cell in plain] if rows else plain))
         elif not _RULE.fullmatch(line) or not line.strip():
             every += [rows] if len(rows) > 1 else []
             rows = []
@@ -141,15 +143,19 @@ def rows_in(text: str, own: Callable[[str], dict[str, str]]) -> list[Row]:
     lines = text.translate(_BARS).splitlines()
     tables, head = timed or every[:1], (timed or every)[0][0]
     given = columns.meant(head[1])
-    given |= {"isl", "osl"} if any(map(_LENGTHS.fullmatch, head[1])) else set()
+    given |= {"isl", "osl"} if any(map(LENGTHS.fullmatch, head[1])) else set()
     rows, drafters = [head, *(row for table in tables for row in table[1:])], [""]
     drafters += [who for one in tables for who in [_titled(one, lines)] * (len(one) - 1)]
     if "drafter" not in given and any(drafters):
         drafters[0] = "drafter"
         rows = [(n, [*cells, who]) for (n, cells), who in zip(rows, drafters, strict=True)]
         given.add("drafter")
-    outside = "\n".join(line for line in lines if not _LINE.fullmatch(line))
+    settings = (cells for one in every if one not in timed for _, cells in one)
+    listed = (f"- {cells[0]}: {cells[1]}" for cells in settings if len(cells) == 2)
+    outside = "\n".join([*(line for line in lines if not _LINE.fullmatch(line)), *listed])
     more = {name: value for name, value in own(outside).items() if name not in given}
+    if {"isl", "osl"} & {*given, *more}:
+        more.pop("isl/osl", None)
     first, *others = rows
     return [
         (first[0], [*first[1], *more]),
@@ -170,7 +176,7 @@ def tidied(rows: Sequence[Row]) -> list[Row]:
     turned: list[list[str]] = []
     for at in range(width):
         heading, *cells = (row[at] for _, row in full)
-        if _LENGTHS.fullmatch(heading.strip()):
+        if LENGTHS.fullmatch(heading.strip()):
             pairs = [re.split(r"\s*[/:x]\s*", cell.strip(), maxsplit=1) for cell in cells]
             two = [(pair[0], pair[-1]) for pair in pairs]
             turned.append(["isl", *map(_length, (one for one, _ in two))])
