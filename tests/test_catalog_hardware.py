@@ -312,9 +312,11 @@ def test_machines_are_of_known_accelerators():
 
 def test_slices_of_tpus_count_chips():
     """The number behind v4 and v5p is of cores, two a chip (https://cloud.google.com/tpu/docs)."""
-    for name, counted in (("v6e-8", ("v6e", 8)), ("tpu-v5p-8", ("tpu-v5p", 4))):
+    for name, counted in (("v6e-8", ("tpu-v6e", 8)), ("v4-8", ("tpu-v4", 4))):
         assert lookup.counted(name) == counted
-    assert lookup.counted("v5litepod-16") == ("v5litepod", 16)
+    assert lookup.counted("v5litepod-16") == ("tpu-v5litepod", 16)
+    assert lookup.counted("tpu-v5p-8") == ("tpu-v5p", 4)
+    assert not lookup.placed("gpu-operator: v4")
     assert lookup.counted("gpu_8x_h100_sxm5") == ("h100_sxm5", 8)
 
 

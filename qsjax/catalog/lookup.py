@@ -79,7 +79,7 @@ _COUNT = re.compile(
     re.IGNORECASE,
 )
 # Slices of TPUs: "v6e-8" counts chips, "v5p-8" cores, two a chip (https://cloud.google.com/tpu/docs).
-_SLICE = re.compile(r"((?:tpu[ _-]?)?v(?:5e|5litepod|6e|(4|5p)))-(\d{1,5})", re.IGNORECASE)
+_SLICE = re.compile(r"(?:tpu[ _-]?)?(v(?:5e|5litepod|6e|(4|5p)))-(\d{1,5})", re.IGNORECASE)
 _SIZE = re.compile(r"[\s_-](\d{2,3}) ?g(?:i?b)?$", re.IGNORECASE)
 # Four parts of one name differ in their memory; binary units and spare dies make it differ by less.
 _NEAR = 0.1
@@ -98,12 +98,12 @@ def counted(name: str) -> tuple[str, int]:
     """An accelerator's name without how many it counts, and how many; 1 where it counts none.
 
     >>> counted("2xH100-80GB"), counted("h200"), counted("g6e.12xlarge"), counted("v5p-8")
-    (('H100-80GB', 2), ('h200', 1), ('l40s', 4), ('v5p', 4))
+    (('H100-80GB', 2), ('h200', 1), ('l40s', 4), ('tpu-v5p', 4))
     """
     if machine := _MACHINES.get(name.strip().lower().removeprefix("ml.")):
         return machine
     if cut := _SLICE.fullmatch(name.strip()):
-        return cut[1], max(1, int(cut[3]) // (2 if cut[2] else 1))
+        return f"tpu-{cut[1]}", max(1, int(cut[3]) // (2 if cut[2] else 1))
     found = _COUNT.search(name.strip())
     if found is None:
         return name, 1
