@@ -236,6 +236,12 @@ def test_accelerator_is_found_by(given, name):
         ('"gpuTypeIds": ["NVIDIA H200"], "gpuCount": 8', "h200-sxm"),
         ("gcloud run deploy x --gpu 1 --gpu-type nvidia-rtx-pro-6000 \\\n -q", "rtx-pro-6000"),
         ("#SBATCH --nodes=2 --gres=gpu:h100:8", "h100-sxm"),
+        ("#SBATCH -N 1\n#SBATCH -G a40:2\n", "a40"),
+        ("vmSize: Standard_NC24ads_A100_v4", "a100-pcie"),
+        ('instanceType: "p4d.24xlarge"', "a100-sxm-40g"),
+        ("gcloud compute instances create x --machine-type g2-standard-48", "l4"),
+        ("  shape: BM.GPU.H100.8", "h100-sxm"),
+        ('instance_type="ml.g5.12xlarge"', "a10g"),
         ("docker run --gpus all v --gpu-memory-utilization 0.9; nvidia.com/gpu: 8", ""),
     ],
 )

@@ -113,10 +113,11 @@ def counted(name: str) -> tuple[str, int]:
 # Keys of manifests, scripts and programs that choose an accelerator, with what they are given: the
 # rest of the line, a list below it, or what a rule of affinity takes.
 _PLACED = re.compile(
-    r"(?:--(?:gpu|accelerator)[\w-]{0,20} |(?:gpu|accelerator|instance[_-]type)[\w./-]{0,40}[\"']?"
+    r"(?:--(?:gpu|accelerator|machine-type|vm-size|instance-type|shape)[\w-]{0,20} |^#SBATCH -G "
+    r"|(?:gpu|accelerator|(?:instance|machine)[_-]?type|vm[_-]?size|\bsku|\bshape)[\w./-]{0,40}[\"']?"
     r"(?:[ \t]{0,9}[:=]|\s{1,40}operator:[ \t]{0,9}[\"']?In[\"']?\s{1,40}values:))"
     r"([^\n]{0,200}(?:\n[ \t]*- [^\n]{1,80}){0,20})",
-    re.IGNORECASE,
+    re.IGNORECASE | re.MULTILINE,
 )
 _PARTED = re.compile(r"[,\[\]{}\"'=:!#\\\n]|(?:^|\s)-+(?:[\w-]{1,20}\s)?")
 
