@@ -5,6 +5,7 @@ import json
 import warnings
 
 import pytest
+import yaml
 
 from qsjax.engines.releases import facts
 from qsjax.evidence.measurements.deployment import deployment_of
@@ -1003,10 +1004,11 @@ def test_runs_below_any_key(tmp_path):
     assert {float(one.partition.tp) for one in found} == {2}
     # What holds for all stands below a key of its own as well.
     place = {"model": "qwen3-8b", "gpu": "H100", "tensor_parallel_size": 2}
-    (tmp_path / "c.json").write_text(json.dumps({"config": place, "results": rows}))
-    nested = [deployment_of(record) for record in read_records(tmp_path / "c.json")]
-    assert [one.partition for one in nested] == [one.partition for one in found]
-    assert [one.model for one in nested] == [one.model for one in found]
+    for name, dumped in (("c.json", json.dumps), ("c.yaml", yaml.safe_dump)):
+        (tmp_path / name).write_text(dumped({"config": place, "results": rows}))
+        nested = [deployment_of(record) for record in read_records(tmp_path / name)]
+        assert [one.partition for one in nested] == [one.partition for one in found]
+        assert [one.model for one in nested] == [one.model for one in found]
     keyed = {"model": "qwen3-8b", "hardware": "H100", "tp": 2, "4": rows[0], "8": rows[1]}
     (tmp_path / "b.json").write_text(json.dumps(keyed))
     assert [record["value"] for record in read_records(tmp_path / "b.json")] == [12, 16]

@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from qsjax.engines.settings import mapping
 from qsjax.evidence.measurements import columns, dialects, facts, reports, results, tables
 from qsjax.evidence.measurements.names import gpus_in
 from qsjax.output import files, sheets
@@ -265,6 +266,19 @@ def _rows(where: Path, text: str) -> list[tables.Row]:
     return rows
 
 
+def _text_of(where: Path) -> str:
+    """The text of a file, as tables and JSON have it: columns apart by tabs, YAML as JSON."""
+    text = sheets.tabbed(files.content_of(where))
+    tree = mapping(text) if where.suffix.lower() in (".yaml", ".yml") else {}
+    if not tree:
+        return text
+    try:
+        reports.refuse(text)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    return json.dumps(tree, default=str)
+
+
 def read_records(path: str | Path, told: Mapping[str, str] = NOTHING) -> tuple[Record, ...]:
     """Records of a user's file, JSON or CSV by how it begins; errors as of the reader of either.
 
@@ -274,7 +288,7 @@ def read_records(path: str | Path, told: Mapping[str, str] = NOTHING) -> tuple[R
     where = Path(path)
     if where.is_dir():
         return _in_folder(where, told)
-    text = sheets.tabbed(files.content_of(where))
+    text = _text_of(where)
     with contextlib.suppress(ValueError, RecursionError):  # the reader of JSON says where
         text = facts.with_facts(text, told)
     is_json = text.lstrip()[:1] in ("[", "{") or str(path).lower().endswith((".json", ".jsonl"))
