@@ -218,6 +218,12 @@ def test_the_paper_has_no_losses_but_latency():
         ("AMD Instinct MI250X", "mi250x-gcd"),
         ("HL-225H", "gaudi-2"),
         ("Huawei Ascend 910B3", "ascend-910b"),
+        ("H100_NVLINK_80GB", "h100-sxm"),
+        ("T4 (16GB)", "t4"),
+        ("AWS Trainium2", "trainium2"),
+        ("Cloud TPU v5p", "tpu-v5p"),
+        ("AMD Instinct\u2122 MI300X", "mi300x"),
+        ("GH200 144G HBM3e", "gh200-144g"),
     ],
 )
 def test_accelerator_is_found_by(given, name):
@@ -324,10 +330,12 @@ def test_slices_of_tpus_count_chips():
     assert lookup.counted("tpu-v5p-8") == ("tpu-v5p", 4)
     assert not lookup.placed("gpu-operator: v4")
     assert lookup.counted("gpu_8x_h100_sxm5") == ("h100_sxm5", 8)
+    assert lookup.counted("nvidia-a10g-x4") == ("nvidia-a10g", 4)
+    assert lookup.counted("l40sx8") == ("l40s", 8)
 
 
 @pytest.mark.parametrize(
-    "name", ["RTX 4090 D", "AMD Instinct MI250X / MI250", "V100S", "Apple M3 Ultra"]
+    "name", ["RTX 4090 D", "AMD Instinct MI250X / MI250", "V100S", "H100 HBM2e", "H20 HBM3e"]
 )
 def test_what_is_another_part_is_none(name):
     """Near a known name, and of another bandwidth or peak."""

@@ -72,10 +72,16 @@ _MAKER = re.compile(
 )
 
 
+# What clouds and drivers add to a name, none of which tells two parts apart.
+_BESIDE = re.compile(
+    r"[()\u00ae\u2122]|(?<![a-z\d])(?:aws|google|cloud|npu|gpu|instinct|nvlink|hbm3|ampere|hopper)(?![a-z\d])",
+    re.IGNORECASE,
+)
+
 # "8xH100", "8 x NVIDIA H100", "H100 x8", "2*H200", "H100:8", Lambda's "gpu_8x_h100_sxm5".
 _COUNT = re.compile(
     r"^(?:gpu_)?(\d{1,4}) ?[x\u00d7*][ _]?(?=[a-z])"
-    r"|(?:(?<=\d)|\s)[x\u00d7*] ?(\d{1,4})$|:(\d{1,4})$",
+    r"|(?:(?<=[\dsg])|[\s-])[x\u00d7*] ?(\d{1,4})$|:(\d{1,4})$",
     re.IGNORECASE,
 )
 # Slices of TPUs: "v6e-8" counts chips, "v5p-8" cores, two a chip (https://cloud.google.com/tpu/docs).
@@ -228,6 +234,8 @@ def _match(kind: str, name: str) -> _Match | None:
     if kind == "hardware" and (size := _SIZE.search(name)):
         bare = _match(kind, name[: size.start()])
         return bare if bare and has_memory(_hardware(bare.entry), float(size[1])) else None
+    if kind == "hardware" and (plain := _BESIDE.sub(" ", name).strip(" _-")) != name.strip():
+        return _match(kind, plain) if plain else None
     while kind == "models":
         end = _FORMAT.search(tail)
         shorter = tail[: end.start()] if end else _VARIANT.sub("", tail)
