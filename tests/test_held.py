@@ -371,3 +371,8 @@ def test_what_vllm_does_not_start_on_older_generations():
         with pytest.raises(ValueError, match=r"does not start in bf16 on t4.*write --dtype half"):
             _held(f"{plain} {said}", "llama-3.2-1b", t4)
         assert _held(f"{plain} {said}", "llama-3.2-1b", catalog.hardware_entry("a10"))
+    with pytest.raises(ValueError, match="vLLM runs no weights in fp8 on v100-sxm-16g"):
+        _held("vllm serve Qwen/Qwen3-8B-FP8", "Qwen/Qwen3-8B-FP8", v100)
+    # Weights alone in eight bits are widened: GPTQ is run on Volta, FP8 on Turing.
+    assert _held("vllm serve x/Qwen3-8B-GPTQ-Int8", "x/Qwen3-8B-GPTQ-Int8", v100)
+    assert _held("vllm serve Qwen/Qwen3-4B-FP8", "Qwen/Qwen3-4B-FP8", t4)

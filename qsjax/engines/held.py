@@ -229,13 +229,18 @@ def _tuned(
     return dataclasses.replace(tuned, spec=spec, notes=notes)
 
 
-def _left_behind(deployment: Deployment, hardware: str) -> tuple[str, ...]:
+def _left_behind(deployment: Deployment, entry: ModelEntry, hardware: str) -> tuple[str, ...]:
     """What is said of an engine that ran on an accelerator earlier; an error where none does."""
     engine = deployment.engine or ""
     if refuses(engine, hardware):
         raise ValueError(f"{NAMES[engine]} does not run on {hardware}; give another --hardware")
-    without_bf16 = load_engines()["without_bf16"].get(engine, ())
-    if _IN_BF16.search(deployment.words) and generation_of(hardware) in without_bf16:
+    lacking, made = load_engines(), generation_of(hardware)
+    is_fp8 = entry.weight_dtype == "fp8" and not entry.multiply_dtype
+    if is_fp8 and made in lacking["without_fp8"].get(engine, ()):
+        raise ValueError(
+            f"{NAMES[engine]} runs no weights in fp8 on {hardware}; give the model in 16 bits"
+        )
+    if _IN_BF16.search(deployment.words) and made in lacking["without_bf16"].get(engine, ()):
         raise ValueError(
             f"{NAMES[engine]} does not start in bf16 on {hardware}, which has no units of it; "
             "write --dtype half"
@@ -271,7 +276,7 @@ def held(
         ValueError: the engine does not run on the accelerator, or not in that dtype.
     """
     engine = deployment.engine or ""
-    left = _left_behind(deployment, hardware.name)
+    left = _left_behind(deployment, entry, hardware.name)
     experts = _experts(deployment, entry, hardware, partition, scalar(workload.bytes_ffn_weight))
     notes = left + experts.notes
     bytes_kv = scalar(workload.bytes_kv)
