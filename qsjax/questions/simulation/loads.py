@@ -82,11 +82,6 @@ class Served:
         split = f" ({split_name(self.label)})" if self.gpus > 1 else ""
         return f"{self.label['model']} on {self.gpus:,.0f} {self.label['hardware']}{split}"
 
-    def equal_replicas(self, one: Load) -> float:
-        """Replicas like the simulated one for this load; a fraction where shares differ."""
-        users = one.load if one.outcome.traffic.users > 0 else None
-        return equal_replicas(one.outcome, self.replicas, users)
-
 
 def _number(value: float | None) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{value:,.1f}"
@@ -217,9 +212,10 @@ class Simulation(Result):
         return [
             served.label
             | {"load": one.load, "load_unit": self.unit}
-            | row_of(one.outcome, replicas=served.equal_replicas(one), gpus=served.gpus, **limits)
+            | row_of(one.outcome, replicas=alike, gpus=served.gpus, **limits)
             for served in self.served
             for one in served.loads
+            for alike in [equal_replicas(one.outcome, served.replicas, one.load)]
         ]
 
     @property
@@ -253,7 +249,8 @@ class Simulation(Result):
                 unit = "user" if (one.load, self.unit) == (1.0, "users") else self.unit
                 load = f"at {one.load:g} {unit}" if one.load < math.inf else "with all at once"
                 then = "" if math.isnan(tpot) else f", then one every {_ms(tpot)}"
-                rate = served.equal_replicas(one) * one.outcome.requests_per_s
+                alike = equal_replicas(one.outcome, served.replicas, one.load)
+                rate = alike * one.outcome.requests_per_s
                 lines.append(
                     f"{served.name} {load}: first token after {_ms(one.outcome.mean('ttft'))}"
                     f"{then} on average; {words.number(rate)} requests/s; time: "
@@ -325,7 +322,8 @@ def busy_of(records: Records, convention: Convention, outcome: Outcome, rate: fl
     """
     work = outcome.traffic
     prompt, missing, output = (
-        float(np.mean(x)) for x in (work.prompt, work.prompt - work.cached, work.output)
+        float(np.mean(x[outcome.measured]))
+        for x in (work.prompt, work.prompt - work.cached, work.output)
     )
     batch = max(1.0, outcome.in_flight["decoding"])
     workload = dataclasses.replace(records.workload, context=prompt + 0.5 * output, batch=batch)

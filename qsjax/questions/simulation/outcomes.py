@@ -92,18 +92,23 @@ class Outcome:
         """Two readings of an amount of each request a second [1/s], of which the larger counts.
 
         What is answered within the window, of an answer that reaches beyond it the part within:
-        many that run at once end at once. In a closed loop a request begins when it is sent, so
-        that users over the time of a request is the rate (Little's law). And of the measured ones
-        until the last of them: most answers of a short rush end after the last arrival.
+        many that run at once end at once. And of the measured ones until the last of them: most
+        answers of a short rush end after the last arrival.
+
+        In a closed loop requests in flight over the time of a measured one (Little's law). The
+        last requests end sooner, for no others follow them: by their parts a run of five rounds
+        of answers had 6 % too many.
         """
         begin, end = self.window
-        start = self.arrival if self.traffic.users > 0 else self.first
-        done = ((self.finish > begin) & (self.finish <= end)).astype(float)
+        is_loop = self.traffic.users > 0
+        start = self.arrival if is_loop else self.first
         part = np.clip(self.finish, begin, end) - np.clip(start, begin, end)
+        if is_loop:
+            made, spent = (float(x[self.measured].sum()) for x in (amounts, self.finish - start))
+            return (float(part.sum()) / (end - begin) * made / spent if end > begin else 0.0), 0.0
+        done = ((self.finish > begin) & (self.finish <= end)).astype(float)
         done = np.divide(part, self.finish - start, out=done, where=self.finish > start)
         steady = float((amounts * done).sum()) / (end - begin) if end > begin else 0.0
-        if self.traffic.users > 0:
-            return steady, 0.0
         whole = float(amounts[self.measured].sum())
         return steady, whole / (float(self.finish[self.measured].max()) - self.came[0])
 
@@ -201,9 +206,10 @@ class Outcome:
         }
 
 
-def equal_replicas(outcome: Outcome, replicas: int, users: float | None) -> float:
-    """Replicas like the simulated one, which has the most users, that would serve all users."""
-    return users / float(outcome.traffic.users) if users else float(replicas)
+def equal_replicas(outcome: Outcome, replicas: int, load: float | None) -> float:
+    """Replicas like the simulated one, which has the most of the users, if that is the load."""
+    users = float(outcome.traffic.users)
+    return load / users if load and users else float(replicas)
 
 
 def row_of(

@@ -174,12 +174,15 @@ def simulate(deployments: Sequence[Lane], lanes: int | None = None) -> list[Outc
     return [outcomes[at] for at in range(len(deployments))]
 
 
+def most_at_once(one: Lane) -> float:
+    """Requests of the mean length that the deployment can run at a time."""
+    mean = float(np.mean(one.traffic.prompt + one.traffic.output)) + scalar(one.table.cache_each)
+    return min(_most_running(one), max(1.0, scalar(one.table.cache) // mean))
+
+
 def saturated(one: Lane) -> Lane:
     """The deployment with as many users as it can run at a time: it never waits for requests."""
-    work = one.traffic
-    mean = float(np.mean(work.prompt + work.output)) + scalar(one.table.cache_each)
-    running = min(_most_running(one), max(1.0, scalar(one.table.cache) // mean))
-    users = int(min(running, SATURATING)) + 1
+    work, users = one.traffic, int(min(most_at_once(one), SATURATING)) + 1
     pick = np.random.default_rng(0).integers(len(work.arrival), size=max(SATURATING, 4 * users))
     prompt, output, cached = (x[pick] for x in (work.prompt, work.output, work.cached))
     none, flight = np.zeros(len(pick)), np.array(float(users))
