@@ -66,6 +66,7 @@ def test_what_binds_keeps_to_100_columns():
         "deepseek-v3@b200-sxm deepseek-v3@b200-sxm:island_size=72 --gpus 72 --min-user-rate 50",
         "llama-3.1-70b --hardware h100-sxm,h200-sxm,b200-sxm --isl 4k --osl 1k",
         "llama-3.1-70b llama-3.1-70b@h100-sxm:hbm_bytes=x2,hbm_bw=x2 --context 32k",
+        "deepseek-v3@b200-sxm deepseek-v3@mi355x --gpus 16 --convention paper",
         "gpt-oss-120b qwen3-235b@mi355x deepseek-v3@gb200-nvl72 --context 8k",
     ],
 )

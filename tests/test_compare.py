@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import prompt
@@ -201,3 +202,11 @@ def test_sentences_name_what_a_subject_has_of_its_own():
     assert "; h200-sxm:hbm_bw=x2 " in first
     assert " and qwen3-8b " in first
     assert variant in said.partition("\n\n")[2]
+
+
+def test_pairs_of_a_problem_are_named_as_the_command_names_them():
+    """A list of `llama-3.1-70b, h100-sxm` and others had a comma too many between each two."""
+    models, devices = ["llama-3.1-8b", "qwen3-8b"], ["h100-sxm", "h200-sxm"]
+    found = compare(Problem(models, devices, gpus=1, context="8k"))
+    assert list(found.subjects) == [f"{model}@{device}" for model in models for device in devices]
+    assert re.search(r"; h200-sxm .*, qwen3-8b \d.* and qwen3-8b@h200-sxm ", found.summary())

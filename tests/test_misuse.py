@@ -87,6 +87,7 @@ def served(**given):
         (lambda: qsjax.solve_for(SMALL, "hbm_bw", tpot=[0.1, 0.2]), "2 values are given; give one"),
         (lambda: qsjax.design(SMALL, PRICES, tpot="20 GB"), r"tpot: '20 GB' is not allowed"),
         (lambda: qsjax.design(SMALL, qsjax.CostModel({"hbm_bw": 50})), "50 is not a Price; give"),
+        (lambda: qsjax.design(SMALL, qsjax.CostModel(50)), "prices are 50, and no prices by name"),
         (lambda: qsjax.uncertainty(SMALL, ["q"]), "distributions: a list was given"),
         (lambda: qsjax.uncertainty(SMALL, {"q": 5}), "5 is not a distribution; give for example"),
         (lambda: qsjax.uncertainty(SMALL, {"q": qsjax.normal("5", 1)}), "normal takes mean"),

@@ -52,7 +52,7 @@ WORTH = 0.05
 # From a part this many times the whole gap on, parts cancel out and no share explains the gap.
 CANCELS = 2.0
 # Longest name of a subject that is not folded in a table [characters].
-LONG = 20
+LONG = 14
 
 
 class Subject(NamedTuple):
@@ -678,7 +678,10 @@ def _named(problem: Problem, subjects: Mapping[str, Subject] | None) -> dict[str
                     row: Row = {name: values[0] for name, values in stated.kept.items()}
                     row |= {"model": model.name, "hardware": device.name}
                     row |= {"variant": variant.name, "q": variant.q}
-                    named[series_name(problem, row)] = Subject(m, h, variant.q)
+                    name = series_name(problem, row)
+                    if len(stated.models) > 1 and len(stated.accelerators) > 1:
+                        name = name.replace(", ", "@", 1)  # as the command names a pair
+                    named[name] = Subject(m, h, variant.q)
     for name, one in named.items():
         sizes = {"model": len(stated.models), "hardware": len(stated.accelerators)}
         wrong = [what for what, size in sizes.items() if getattr(one, what) not in range(size)]

@@ -48,10 +48,12 @@ def check_cost(model: CostModel, budget: float | None = None) -> None:
 
     A quantity whose cost does not grow with it would become infinite.
     """
+    example = 'qsjax.CostModel({"hbm_bw": qsjax.Price(3.0)})'
     if not isinstance(model, CostModel):
+        raise ValueError(f"cost: {kind_of(model)} is not a CostModel; give for example {example}")
+    if not isinstance(model.prices, Mapping):
         raise ValueError(
-            f"cost: {kind_of(model)} is not a CostModel; give for example "
-            'qsjax.CostModel({"hbm_bw": qsjax.Price(3.0)})'
+            f"cost: prices are {model.prices!r}, and no prices by name; give for example {example}"
         )
     problems = []
     known = [*HARDWARE_PARAMETERS, "flops", "link_bw"]
