@@ -2,8 +2,10 @@
 
 import dataclasses
 
+import numpy as np
+
 from qsjax.cost.decode import StepCost, decode_step
-from qsjax.cost.prefill import Prompts, prefill_step
+from qsjax.cost.prefill import PrefillCost, Prompts, prefill_step
 from qsjax.cost.shared import Filling, shared_steps
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
@@ -83,6 +85,53 @@ def busy_seconds(
     return float(_busy(records._replace(gpus=None), prompt, output, convention=convention))
 
 
+def _filled(
+    records: Records, prompt: ArrayLike, rules: Filling, cached: ArrayLike, most: ArrayLike
+) -> PrefillCost:
+    """Prefill by itself, of as many prompts as fill a step, and no more than their caches fit."""
+    several = xp.asarray(rules.budget) / (xp.asarray(prompt) - cached)
+    several = xp.maximum(xp.minimum(several, most), 1.0)
+    return prefill_step(records, PHYSICAL, Prompts(prompt, several, cached))
+
+
+@on_host
+def _served(
+    records: Records, prompt: ArrayLike, output: ArrayLike, rules: Filling, cached: ArrayLike
+) -> tuple[Array, ...]:
+    step = decode_step(records, PHYSICAL)
+    read = _filled(records, prompt, rules, cached, step.capacity.max_batch)
+    shared = shared_steps(records, PHYSICAL, prompt, output, rules, cached)
+    replicas = step.tokens_per_s_per_gpu * step.tpot / step.capacity.batch
+    both = replicas * shared.tokens_per_s
+    return step.tokens_per_s_per_gpu, step.tpot, read.tokens_per_s_per_gpu, both, shared.tpot
+
+
+def served_rates(
+    records: Records,
+    prompt: ArrayLike,
+    output: ArrayLike,
+    rules: Filling,
+    *,
+    cached: ArrayLike = 0.0,
+) -> tuple[np.ndarray, ...]:
+    """What designs make with prefill on GPUs of its own, and with both on the same.
+
+    Args:
+        records: the designs with their batches, which all must run; arrays broadcast.
+        prompt: tokens of a request's prompt.
+        output: tokens that a request is given.
+        rules: how the engine fills the steps that prompts and answers share.
+        cached: tokens of a prompt whose cache is there already.
+
+    Returns:
+        Of decode alone output tokens of each GPU [1/s] and time per output token [s]; prompt
+        tokens of each GPU of prefill alone [1/s]; and of both on the same GPUs output tokens of
+        each [1/s] and time per output token [s].
+    """
+    rates = _served(records._replace(gpus=None), prompt, output, rules, cached)
+    return tuple(np.asarray(x) for x in rates)
+
+
 @on_host
 def _both(
     records: Records,
@@ -94,9 +143,7 @@ def _both(
 ) -> tuple[Array, ...]:
     """Prefill by itself, of one prompt and of as many as fill a step, and shared with decoding."""
     alone = prefill_step(records, PHYSICAL, Prompts(prompt, cached=cached))
-    several = xp.asarray(rules.budget) / (xp.asarray(prompt) - cached)
-    several = xp.maximum(xp.minimum(several, most), 1.0)  # no more than their caches fit
-    filled = prefill_step(records, PHYSICAL, Prompts(prompt, several, cached))
+    filled = _filled(records, prompt, rules, cached, most)
     shared = shared_steps(records, PHYSICAL, prompt, output, rules, cached)
     return (
         *(alone.ttft, filled.tokens_per_s_per_gpu, filled.busy),

@@ -34,6 +34,7 @@ from qsjax.numerics.safe import scalar
 from qsjax.output import columns, words
 from qsjax.output.labels import split_name
 from qsjax.output.result import Drawing, Result, Row, Table, plain
+from qsjax.questions.explain.pools import Pools, pools_of
 from qsjax.records import checks
 from qsjax.records.rows import grouped
 from qsjax.records.specs import Convention, Partition, is_papers
@@ -108,6 +109,8 @@ class Explanation(Result):
         level: probability with which measured values lie in the intervals.
         cached: tokens of a request's prompt whose cache is there already.
         refusal: why the engine does not start what would run, "" where it does.
+        pools: the best of all splits of as many GPUs, with prefill on GPUs of its own and without;
+            None without requests, or where the stated design does not run.
     """
 
     problem: Problem
@@ -121,6 +124,7 @@ class Explanation(Result):
     level: float = LEVEL
     cached: float = 0.0
     refusal: str = ""
+    pools: Pools | None = None
 
     stem = "explain"
     index = ("convention", "design")
@@ -239,19 +243,39 @@ class Explanation(Result):
             return ""
         apart = prompts.tokens_per_s_per_gpu_disaggregated
         shared = prompts.tokens_per_s_per_gpu_aggregated
-        pays = "pays" if apart > shared else "does not pay"
-        if abs(apart / shared - 1.0) < POOLS_ERROR:
-            pays = "makes no difference beyond the error"
         isl, osl = (words.length(x) for x in self.requests)
         isl += f" ({self.cached:,.0f} of it cached)" if self.cached else ""
         need = prompts.prefill_gpus_per_decode_gpu
         ratio = f"{need:.2g}" if need < 100 else words.number(need)
         return (
             f"Requests of {isl} in and {osl} out need {ratio} "
-            f"prefill GPU{'' if ratio == '1' else 's'} for each decode GPU; "
-            f"with this split disaggregation {pays}: {words.number(apart)} "
-            f"output tokens/s on each GPU against {words.number(shared)} where the same GPUs do "
-            "both."
+            f"prefill GPU{'' if ratio == '1' else 's'} for each decode GPU of this split: "
+            f"{words.number(apart)} output tokens/s on each GPU against {words.number(shared)} "
+            f"where the same GPUs do both.{self._pays()}"
+        )
+
+    def _pays(self) -> str:
+        """Whether disaggregation pays, each way by its own best split."""
+        if self.pools is None:
+            return ""
+        apart, _, together = self.pools
+        kept = words.kept(self.problem)
+        if apart is None or together is None:
+            ways = {"apart": apart, "where the same GPUs do both": together}
+            none = words.joined(name for name, way in ways.items() if way is None)
+            return f" No split keeps {kept} {none}."
+        ahead = apart.rate / together.rate
+        pays = "pays" if ahead > 1.0 else "does not pay"
+        if abs(ahead - 1.0) < POOLS_ERROR:
+            pays = "makes no difference beyond the error"
+        first, second = (
+            f"{words.number(way.rate)} at {words.milliseconds(way.tpot)} a token"
+            for way in (apart, together)
+        )
+        return (
+            f" For throughput, with the best split of each way, disaggregation {pays}: "
+            f"{first} against {second}, by {split_name(together.design) or 'one GPU'} and "
+            f"{together.design['batch']:,} sequences of a replica."
         )
 
     def tables(self) -> list[Table]:
@@ -296,6 +320,7 @@ class Explanation(Result):
             **first,
             "beside": others[0] if others else None,
             "prefill": None if self.prefill is None else dataclasses.asdict(self.prefill),
+            "pools": None if self.pools is None else self.pools.record(),
             "notes": list(self.notes),
             "cost_elasticities": elasticities(
                 *self._rate_and_load("stated", self.stated), self.economy
@@ -560,6 +585,7 @@ def explained(
     case = side.stated
     engine, nearest = nearest_engine(engine)
     prompts = _companions(side, requests, cached, engine, stated.accelerators[0])
+    pools = pools_of(problem, requests, cached, engine) if requests and case.is_feasible else None
     notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
     notes += (nearest,) if nearest else ()
     notes += tuple(kernels_used(problem))
@@ -568,6 +594,7 @@ def explained(
         engine=engine,
         level=level,
         cached=cached,
+        pools=pools,
     )
 
 
