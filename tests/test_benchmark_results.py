@@ -1060,6 +1060,13 @@ Mean Time to Output Token (ns) : 27123456
             "model,hardware,tp,isl,osl,concurrency,tok/s/user\nq,h,1,1,1,1,50\n",
             "'tpot_ms' is missing; if 'tok/s/user' is counted from the first token on, give 1000",
         ),
+        *(
+            (
+                f"model,hardware,tp,isl,osl,clients,{rate}\nq,h,1,1,1,1,50\n",
+                f"'tpot_ms' is missing; '{rate}' counts the time in which prompts are read too: g",
+            )
+            for rate in ("tokens/s", "tok/s/gpu", "Output throughput", "output_tokens_per_s", "tps")
+        ),
         (
             json.dumps({"model": "q", "hardware": "h", "tps_per_user": 50}),
             "token is missing; if 'tps_per_user' is counted from the first token on, give 1000 ov",

@@ -655,6 +655,10 @@ def test_measurements_are_a_file_or_a_frame_and_categories_names(tmp_path):
     frame.to_csv(tmp_path / "mine.csv", index=False)
     by_frame, by_file = (validate(given).rows() for given in (frame, tmp_path / "mine.csv"))
     assert by_frame == by_file
+    named = frame.rename(columns={"batch": "Requests in flight"})
+    assert validate(named).rows() == by_frame
+    with pytest.raises(ValueError, match=r"^data frame:\n  column 'tpot_ms' is missing"):
+        validate(frame.drop(columns="tpot_ms"))
     one = validate(category="trtllm_static_batch")
     assert {row["category"] for row in one.records} == {"trtllm_static_batch"}
     for wrong in (5, {"a": 1}):

@@ -16,6 +16,10 @@ _BEHIND = re.compile(
 )
 # Tokens a second and user, which some count from the first token on and others from the request.
 _RATE = re.compile(r"\w*(?:tok|tps)[\w /()]*user\W*|\w*(?:interactivity|intvty)\w*.*", re.DOTALL)
+# Tokens a second of all requests.
+_ALL = re.compile(
+    r"(?:\w+[ _])?(?:tok(?:en)?s?(?:[ _/]|_?per_?)+s|tps|throughput|tput)\b.*", re.DOTALL
+)
 COLUMNS = {spelled: name for name, others in NAMES.items() for spelled in (name, *others)}
 UNITS = {spelled: unit for unit, every in TABLE["units"].items() for spelled in every}
 # Numbers of which a part behind a point is one thousand of them.
@@ -75,11 +79,16 @@ def is_time(heading: str) -> bool:
 
 
 def rate_in(headings: Iterable[str]) -> str:
-    """What to write in place of tokens a second and user; "" where no heading means them."""
-    found = next((one.strip() for one in headings if _RATE.fullmatch(one.strip().lower())), "")
-    return found and (
-        f"if {found!r} is counted from the first token on, give 1000 over it as tpot_ms"
-    )
+    """What to write in place of tokens a second, of a user or of all; "" where none means them."""
+    plain = [one.strip() for one in headings]
+    for rate, lacks in (
+        (_RATE, "if {!r} is counted from the first token on, give 1000 over it as tpot_ms"),
+        (_ALL, "{!r} counts the time in which prompts are read too: give the mean time per "
+               "output token, as benchmarks print it"),
+    ):  # fmt: skip
+        if found := next((one for one in plain if rate.fullmatch(one.lower())), ""):
+            return lacks.format(found)
+    return ""
 
 
 def rank_of(column: str, name: str) -> int:

@@ -324,7 +324,10 @@ def records_given(
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "data frame.csv"
             measured.to_csv(path, index=False)
-            return read_records(path, told), files.told(path)
+            try:
+                return read_records(path, told), files.told(path)
+            except ValueError as error:  # nobody knows the folder
+                raise ValueError(str(error).replace(str(path), path.stem)) from None
     if not isinstance(measured, str | os.PathLike):
         raise ValueError(
             f"measurements: {kind_of(measured)} was given; give a file, a folder or a data frame"
