@@ -271,6 +271,17 @@ def test_a_latency_above_what_is_saved_never_pays():
     assert next(r for r in found.rows() if r["place"] == "host")["pays_from"] == np.inf
 
 
+def test_a_place_that_finds_next_to_nothing_is_no_best_one():
+    """Prefixes were "best kept in HBM, 1.00 times", where HBM finds 0.1 % of them."""
+    found = qs.prefix_cache(Problem("llama-3.1-8b", "tpu-v6e", gpus=4), prefix_hit_rate=0.5)
+    (best,) = (row for row in found.rows() if row["is_best"])
+    assert (best["place"], best["gain"] < 1.005) == ("hbm", True)
+    assert found.summary() == (
+        "llama-3.1-8b on 4 tpu-v6e: no place for prefixes gains anything; "
+        f"kept in HBM {100 * best['found']:.2g} % of them are found."
+    )
+
+
 def test_break_even_tells_the_turns_of_every_variant():
     problem = Problem("mixtral-8x7b", "h100-sxm", gpus=8, twins=[2])
     found = qs.break_even(problem, "prefix_hit_rate", **LONG | {"reuse_interval": 600.0})

@@ -608,6 +608,21 @@ def test_mistakes_in_python(more, says):
         qs.simulate(problem, qs.Partition(), **given)
 
 
+def test_limits_in_milliseconds_are_noticed():
+    """33 was 33 s to `size`, where `explore` said so."""
+    asked = {"users": 1, "isl": 50, "osl": 9}
+    for found in (
+        qs.size(ONE, tpot=33, ttft=2000, replica_gpus=[1], **asked),
+        qs.simulate(ONE, Partition(), tpot=33, ttft=2000, requests=20, **asked),
+    ):
+        odd = [line for line in found.cautions() if "the limit on" in line]
+        assert odd == [
+            f"Note: the limit on {name} is {limit} s; 20 ms is 0.02."
+            for name, limit in (("TPOT", 33), ("TTFT", 2000))
+        ]
+    assert not any("limit on" in x for x in qs.simulate(ONE, tpot=0.03, ttft=9, **asked).cautions())
+
+
 def test_users_of_a_size_are_met_anywhere_in_their_answers():
     """All began at once: of nearly equal answers TTFT was 894 ms and TPOT 36 ms, those of a long
     run, in which they drift apart, are 612 and 34.7; and 200 requests decided.

@@ -50,12 +50,12 @@ ARGUMENTS = ("model", "hardware", "gpus", "context", "q")
 # Objectives of one user: a smaller batch is never worse.
 FAST = ("tpot", "tokens_per_s_per_user")
 LISTED = 3  # numbers that are named one by one
-# Below SMALLEST a size or rate [B, B/s, FLOP/s] is not in SI units, nor a limit on TPOT from
+# Below SMALLEST a size or rate [B, B/s, FLOP/s] is not in SI units, nor a limit on a time from
 # _LONGEST on [s].
 RATES_AND_SIZES = (
     *("hbm_bytes", "hbm_bw", "flops_bf16", "flops_fp8", "flops_fp4", "intra_bw", "inter_bw"),
 )
-SMALLEST, _LONGEST = 1e6, 5.0
+SMALLEST, _LONGEST = 1e6, {"TPOT": 5.0, "TTFT": 300.0}
 # What a record without a label is called.
 MODEL, GPU, ACCOUNTING = "my-model", "my-gpu", "own"
 
@@ -694,10 +694,16 @@ def hardly_in_si(problem: Problem) -> list[str]:
         if 0 < least < SMALLEST:
             unit = meaning_of(name).units
             lines.append(f"{name} is {with_unit(float(least), unit)}; 1 T{unit} is 1e12.")
-    longest = float(np.asarray(problem.limits.max_tpot))
-    if _LONGEST <= longest < np.inf:
-        lines.append(f"the limit on TPOT is {longest:g} s; 20 ms is 0.02.")
-    return lines
+    return [*lines, *long_limits(float(np.asarray(problem.limits.max_tpot)))]
+
+
+def long_limits(tpot: float, ttft: float = np.inf) -> list[str]:
+    """Limits [s] that were probably meant in ms, one line each."""
+    return [
+        f"the limit on {name} is {limit:g} s; 20 ms is 0.02."
+        for name, limit in (("TPOT", tpot), ("TTFT", ttft))
+        if _LONGEST[name] <= limit < np.inf
+    ]
 
 
 def check_single(problem: Problem, why: str, *names: str) -> None:

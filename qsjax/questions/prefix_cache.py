@@ -72,6 +72,12 @@ class PrefixCaching(Result):
             best = next(row for row in rows if row["is_best"])
             again = next(row for row in rows if row["place"] == "recompute")
             line = f"{words.subject(best)}: prefixes are best {WAYS[best['place']]}"
+            if best is not again and best["gain"] < 1.0 + words.EQUAL:
+                lines.append(
+                    f"{words.subject(best)}: no place for prefixes gains anything; "
+                    f"{WAYS[best['place']]} {100 * best['found']:.2g} % of them are found."
+                )
+                continue
             if best is not again:
                 line += (
                     f", {best['gain']:.2f} times the tokens/s of computing them again; the first "

@@ -14,7 +14,14 @@ from qsjax.engines.flags import Engine
 from qsjax.engines.schedulers import SCHEDULED, Scheduler, check_scheduler, default_scheduler
 from qsjax.grid.case import best_partition, records_at
 from qsjax.grid.cells import Cells, label_of, one_cell
-from qsjax.grid.problem import Accelerator, Problem, fixed_question, pairs_of, with_batch
+from qsjax.grid.problem import (
+    Accelerator,
+    Problem,
+    fixed_question,
+    long_limits,
+    pairs_of,
+    with_batch,
+)
 from qsjax.grid.solution import degrees_of
 from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import scalar
@@ -158,9 +165,10 @@ class Simulation(Result):
         return [max(one.outcome.longest for served in self.served for one in served.loads)]
 
     def cautions(self) -> list[str]:
-        """What else to know before the answer: users who stay in step."""
+        """What else to know before the answer: users who stay in step, odd units."""
         outcomes = (one.outcome for served in self.served for one in served.loads)
-        return [*Result.cautions(self), *users_in_step(outcomes)]
+        odd = [f"Note: {line}" for line in long_limits(self.asked["tpot"], self.asked["ttft"])]
+        return [*Result.cautions(self), *odd, *users_in_step(outcomes)]
 
     def remarks(self) -> list[str]:
         """Loads that a design does not sustain, and what would; runs that are too short."""

@@ -19,7 +19,14 @@ from qsjax.grid.batches import ladder
 from qsjax.grid.cells import Cells, label_of, numbers_at, one_cell, records_on_host
 from qsjax.grid.limits import given_limits
 from qsjax.grid.optimum import candidates_of
-from qsjax.grid.problem import Problem, fixed_question, pairs_of, prices_of, with_batch
+from qsjax.grid.problem import (
+    Problem,
+    fixed_question,
+    long_limits,
+    pairs_of,
+    prices_of,
+    with_batch,
+)
 from qsjax.grid.solution import design_label
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import ArrayLike
@@ -337,8 +344,9 @@ class Sizing(Result):
         return "\n".join(line for row in self.rows() for line in sentences(row, self.target))
 
     def cautions(self) -> list[str]:
-        """What else to know before the answer: users who stay in step."""
-        return [*Result.cautions(self), *users_in_step(one.outcome for one in self.sized)]
+        """What else to know before the answer: users who stay in step, odd units."""
+        odd = [f"Note: {line}" for line in long_limits(self.target.tpot, self.target.ttft)]
+        return [*Result.cautions(self), *odd, *users_in_step(one.outcome for one in self.sized)]
 
     def tables(self) -> list[Table]:
         """Every model on every accelerator, where there are several."""
