@@ -10,7 +10,9 @@ from prompt import process, qsjax
 
 from qsjax import catalog
 from qsjax.cli import cli
+from qsjax.grid.problem import Problem
 from qsjax.output import files
+from qsjax.questions.explore import explore
 from qsjax.records.checks import divisors
 
 
@@ -203,10 +205,16 @@ def test_no_text_in_csv_is_a_formula(name):
 
 def test_twins_of_a_dense_model_are_told_to_change_nothing():
     asked = ("explore", "llama-3.1-8b", "--gpus", "1", "--context", "8k")
-    assert (
-        "llama-3.1-8b is dense, so --twins changes nothing" in qsjax(*asked, "--twins", "5").stderr
-    )
+    told = "Note: llama-3.1-8b is dense, so twins change nothing: there are none."
+    assert told in qsjax(*asked, "--twins", "5").stderr
     assert "twins" not in qsjax(*asked).stderr
+    # In Python nothing was said.
+    problem = Problem("llama-3.1-8b", "h100-sxm", gpus=1, context="8k", twins=5)
+    assert explore(problem).cautions() == [told]
+    assert explore(problem.replace(twins=())).cautions() == []
+    assert explore(problem.replace(model="mixtral-8x7b", gpus=8)).cautions() == []
+    with pytest.raises(ValueError, match="Problem has no field 'gpu'; did you mean gpus"):
+        problem.replace(gpu=8)
 
 
 def test_a_share_in_per_cent_is_told_as_one():

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from qsjax.cli import options, serving_options, session
-from qsjax.grid.problem import Problem
+from qsjax.cli import options, serving_options
+from qsjax.grid.problem import Problem, only_dense
 from qsjax.records.conversion import names_of
 from qsjax.records.specs import DEGREES
 
@@ -50,8 +50,6 @@ def problem_of(
     if "watts" in flags:
         arguments["economy"] = serving_options.economy_flags(flags)
     problem = served(given, flags, **(arguments | more))
-    for model in problem.stated.models:
-        asks = flags["twins"] and not options.is_default("twins")
-        if asks and not model.spec.is_moe:
-            session.note(f"Note: {model.name} is dense, so --twins changes nothing: it has none.")
+    if options.is_default("twins") and only_dense(problem):
+        return problem.replace(twins=())
     return problem

@@ -40,6 +40,7 @@ from qsjax.records.specs import (
     Partition,
     Workload,
     named_convention,
+    replace,
 )
 from qsjax.records.units import DIMENSIONS, MS, tokens, with_unit
 
@@ -491,6 +492,8 @@ class Problem:
             object.__setattr__(self, "engine", engine_named(engine) or engine)
         object.__setattr__(self, "stated", _state(self))
 
+    replace = replace
+
     def __repr__(self) -> str:
         return f"Problem: {describe(self)}"
 
@@ -680,6 +683,15 @@ def under_other_names(problem: Problem) -> list[str]:
             if asked not in name and name not in asked:
                 lines.append(f"{given} has the shape of {model.name}, under whose name it counts.")
     return lines
+
+
+def only_dense(problem: Problem) -> list[str]:
+    """That twins change nothing where no model has experts, in a line."""
+    stated = problem.stated
+    if not stated.twins or len(stated.dense) < len(stated.models):
+        return []
+    are = "is" if len(stated.dense) == 1 else "are"
+    return [f"{', '.join(stated.dense)} {are} dense, so twins change nothing: there are none."]
 
 
 def hardly_in_si(problem: Problem) -> list[str]:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from qsjax.cost.meanings import Meaning, meaning_of
-from qsjax.grid.problem import Problem, beyond_published, hardly_in_si, under_other_names
+from qsjax.grid.problem import (
+    Problem,
+    beyond_published,
+    hardly_in_si,
+    only_dense,
+    under_other_names,
+)
 from qsjax.output import files
 from qsjax.output.labels import axis_value, variant_name
 from qsjax.records.conversion import kind_of
@@ -106,12 +112,12 @@ class Result:
         return () if problem is None or problem.context is None else problem.stated.contexts
 
     def cautions(self) -> list[str]:
-        """What to know before the answer: contexts that no model is published for, odd units."""
+        """What to know before the answer: contexts beyond a model, odd units, twins of none."""
         problem: Problem | None = getattr(self, "problem", None)
         lines = []
         if problem is not None:
             lines = [*under_other_names(problem), *beyond_published(problem, self.lengths())]
-            lines += hardly_in_si(problem)
+            lines += [*hardly_in_si(problem), *only_dense(problem)]
         return [f"Note: {line}" for line in lines]
 
     def record(self) -> Row:
