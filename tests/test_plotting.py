@@ -613,6 +613,10 @@ class TestThroughput:
         marks = [x for x in ax.lines if x.get_marker() == "x" and len(x.get_xdata()) == 1]
         assert [x.get_xdata()[0] for x in marks] == [CONTEXTS[2]]
         assert "infeasible" in texts(ax)
+        # The legend of a user's own axes took the place of the one that says what crosses are.
+        assert "infeasible" in texts(
+            plotting.throughput_vs_context(rows(missing), plt.figure().gca())
+        )
 
     def test_panels_that_share_an_axis_hold_all_values(self):
         _, panels = plotting.figure(1, 2, (9.0, 4.0), sharey=True)

@@ -95,6 +95,8 @@ def throughput_vs_context(
     if is_ours:
         _name_ends(ax, ends)
     else:  # what stands beside the panel may be another one
+        if (inside := ax.get_legend()) is not None:
+            ax.add_artist(inside)  # a second legend takes the place of the first
         keys = [
             Line2D([], [], **style.line(look), markersize=4.0, label=text) for _, text, look in ends
         ]
