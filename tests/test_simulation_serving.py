@@ -27,6 +27,7 @@ from qsjax.engines.schedulers import (
     default_scheduler,
     filling_of,
 )
+from qsjax.output import words
 from qsjax.questions.simulation import serving, sizing, slopes, steps, traffic
 from qsjax.questions.simulation.events import Event
 from qsjax.questions.simulation.outcomes import Outcome, cut_of, needed_for, row_of
@@ -452,10 +453,13 @@ def test_the_fewest_gpus_keep_the_limits_and_one_replica_less_does_not():
     found = qs.size(ONE, users=60, ttft=1.0, tpot=0.0125, quantile=0.9, **asked)
     (one,), target = found.sized, found.target
     assert one.gpus == one.replicas * one.option.gpus
-    assert sizing.broken(one.outcome, target) == ()
+    assert sizing.broken(one.outcome, target) == {}
     assert one.replicas > 1
     assert set(one.binds) <= {"ttft", "tpot"}
     assert one.binds
+    for name, had in one.binds.items():
+        assert had > getattr(target, name)
+        assert f"{name.upper()} ({words.value(had, 's')})" in found.summary()
     assert one.outcome.quantile("tpot", 0.9) <= target.tpot
 
 
@@ -510,7 +514,7 @@ def test_a_design_that_few_requests_flatter_is_not_the_last_word(
     def confirm(option, asked, replicas):
         assert asked.measured == 2000
         assert asked.demand.seed in {1, 2, 3}
-        return needs[option.table][1], None, ()
+        return needs[option.table][1], None, {}
 
     monkeypatch.setattr(sizing, "_search", search)
     monkeypatch.setattr(sizing, "_confirm", confirm)
@@ -537,7 +541,7 @@ def test_a_search_finds_the_fewest_gpus_of_all(monkeypatch, seed):
     monkeypatch.setattr(sizing, "_deployment", lambda option, asked, replicas: (option, replicas))
     monkeypatch.setattr(sizing, "simulate", list)
     monkeypatch.setattr(
-        sizing, "broken", lambda it, target: ("rate",) * (it[1] < needs[it[0].ttft])
+        sizing, "broken", lambda it, target: {"rate": 0.0} if it[1] < needs[it[0].ttft] else {}
     )
     asked = sizing.Asked(RULES, Demand(9, 9), target)
     option, replicas, simulated = sizing._search(some, asked)
@@ -570,12 +574,13 @@ def test_what_is_found_is_the_least_that_serves_or_all_that_may(monkeypatch, nee
     """Of 20 users no more than 20 copies are of use."""
     monkeypatch.setattr(sizing, "_deployment", lambda option, asked, replicas: replicas)
     monkeypatch.setattr(sizing, "simulate", list)
-    monkeypatch.setattr(sizing, "broken", lambda it, target: ("tpot",) * (it < need))
+    missed = {"tpot": 0.05}
+    monkeypatch.setattr(sizing, "broken", lambda it, target: missed if it < need else {})
     option = SimpleNamespace(records=SimpleNamespace(partition=SimpleNamespace(dp=1.0)))
     asked = sizing.Asked(RULES, Demand(9, 9), sizing.Target(users=20.0))
     found = sizing._confirm(option, asked, begin)
     fewest = min(need, 20)
-    assert found == (fewest, fewest, ("tpot",) if need > 1 else ())
+    assert found == (fewest, fewest, missed if need > 1 else {})
 
 
 def test_a_size_screens_by_the_mean_of_many_lengths():

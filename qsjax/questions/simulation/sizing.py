@@ -149,7 +149,7 @@ class Sized:
         replicas: how many serve.
         outcome: what one attention replica then does with fresh requests.
         busy: mean of the shares of the time in which arithmetic and HBM run.
-        binds: limits that one replica less would break.
+        binds: limits that one replica less would break, and what it would have [s].
         least: GPUs that the screening asks for; 0 where none do.
         best_ttft: shortest TTFT of any design without load [s].
         best_tpot: shortest TPOT of any design [s].
@@ -163,7 +163,7 @@ class Sized:
     replicas: int
     outcome: Outcome | None
     busy: float
-    binds: tuple[str, ...]
+    binds: Mapping[str, float]
     least: int
     best_ttft: float
     best_tpot: float
@@ -203,6 +203,7 @@ class Sized:
             numbers["goodput_per_s"] = target.rate * self.outcome.attained(target.ttft, target.tpot)
         at = {f"{n}_at_quantile": self.outcome.quantile(n, target.quantile)
               for n in ("ttft", "tpot")}  # fmt: skip
+        at |= {f"{n}_of_one_less": self.binds.get(n, math.nan) for n in ("ttft", "tpot")}
         # Everything is counted: prompts and answers run on these GPUs.
         price = costs(float(numbers["tokens_per_s_per_gpu"] or 0.0), self.busy, self.economy)
         more = {"busy": self.busy, "power_is_measured": follows_load(self.economy)}
@@ -272,7 +273,11 @@ def sentences(row: Row, target: Target, *, pool: str = "") -> list[str]:
         for name in ("ttft", "tpot")
         if math.isfinite(row[f"{name}_at_quantile"])
     )
-    bound = words.joined(BINDS.get(name, name.upper()) for name in row["binds"])
+    had = {name: row.get(f"{name}_of_one_less", math.nan) for name in row["binds"]}
+    bound = words.joined(
+        BINDS.get(name, name.upper()) + (f" ({words.value(x, 's')})" if math.isfinite(x) else "")
+        for name, x in had.items()
+    )
     fewer = row["gpus"] - row["replica_gpus"]
     least = f"; {fewer:,.0f} would not keep {bound}" if row["binds"] and fewer else ""
     price = row["usd_per_million_tokens"]
@@ -492,16 +497,14 @@ def _deployment(option: Option, asked: Asked, replicas: int) -> Lane:
     return one._replace(traffic=met_midway(work, most_at_once(one)))
 
 
-def broken(outcome: Outcome, target: Target) -> tuple[str, ...]:
-    """Limits that more than the allowed share of the requests misses."""
-    missed = [
-        name
-        for name, limit in {"ttft": target.ttft, "tpot": target.tpot}.items()
-        if outcome.quantile(name, target.quantile) > limit * (1.0 + 1e-12)
-    ]
+def broken(outcome: Outcome, target: Target) -> dict[str, float]:
+    """Limits that more than the allowed share of the requests misses, and what they have [s]."""
+    limits = {"ttft": target.ttft, "tpot": target.tpot}
+    had = {name: outcome.quantile(name, target.quantile) for name in limits}
+    missed = {name: had[name] for name in limits if had[name] > limits[name] * (1.0 + 1e-12)}
     if target.rate is not None and _falls_behind(outcome):
-        missed.append("rate")
-    return tuple(missed)
+        missed["rate"] = math.nan
+    return missed
 
 
 def _falls_behind(outcome: Outcome) -> bool:
@@ -723,7 +726,7 @@ def _sized(
     few = max(needed_for(min(target.quantile, SEARCHED)), MEASURED)
     many = max(needed_for(target.quantile), OF_WINNER)
     winner, simulated = _least(candidates, asked, few, many)
-    option, replicas, outcome, binds = winner or (None, 0, None, ())
+    option, replicas, outcome, binds = winner or (None, 0, None, {})
     busy = 0.0
     if option is not None and outcome is not None:
         each = replicas * scalar(option.records.partition.dp)
@@ -749,7 +752,7 @@ def _sized(
 
 def _least(
     candidates: list[Option], asked: Asked, few: int, many: int
-) -> tuple[tuple[Option, int, Outcome, tuple[str, ...]] | None, int]:
+) -> tuple[tuple[Option, int, Outcome, dict[str, float]] | None, int]:
     """What needs the fewest GPUs by `many` requests it was not chosen by, and designs simulated.
 
     A design that `few` requests flatter may need more replicas than they say. Others may then need
@@ -774,14 +777,14 @@ def _least(
     return best, simulated
 
 
-def _confirm(option: Option, asked: Asked, replicas: int) -> tuple[int, Outcome, tuple[str, ...]]:
+def _confirm(option: Option, asked: Asked, replicas: int) -> tuple[int, Outcome, dict[str, float]]:
     """The fewest replicas near these that keep the limits, and what one less would break."""
     target, most = asked.target, _most(option, asked.target)
     seen: dict[int, Outcome] = {}
     while True:
         new = [n for n in (replicas - 1, replicas) if n > 0 and n not in seen]
         seen |= dict(zip(new, simulate([_deployment(option, asked, n) for n in new]), strict=True))
-        less = broken(seen[replicas - 1], target) if replicas > 1 else ()
+        less = broken(seen[replicas - 1], target) if replicas > 1 else {}
         if broken(seen[replicas], target) and replicas < most:
             replicas += 1
         elif replicas > 1 and not less:
