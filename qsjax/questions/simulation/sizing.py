@@ -494,7 +494,7 @@ def _deployment(option: Option, asked: Asked, replicas: int) -> Lane:
     demand = demand._replace(requests=requests)
     work = traffic_of(demand, users=target.users, rate=target.rate, replicas=count)
     one = Lane(option.table, rules, work)
-    return one._replace(traffic=met_midway(work, most_at_once(one)))
+    return one._replace(traffic=met_midway(work, most_at_once(one), demand.seed))
 
 
 def broken(outcome: Outcome, target: Target) -> dict[str, float]:

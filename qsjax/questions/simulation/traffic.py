@@ -160,7 +160,7 @@ def closed_loop(users: int, demand: Demand) -> Traffic:
     return Traffic(arrival, prompt, output, hit, np.array(float(users)), think)
 
 
-def met_midway(work: Traffic, running: float) -> Traffic:
+def met_midway(work: Traffic, running: float, seed: int = 0) -> Traffic:
     """The requests of a closed loop whose first `running` ones are met anywhere in their answers.
 
     Users who begin together, as in a benchmark, drift apart in the end, but over dozens of answers
@@ -170,7 +170,7 @@ def met_midway(work: Traffic, running: float) -> Traffic:
     if not work.users or np.ptp(work.output) == 0 or work.think.any():
         return work
     count = int(min(running, float(work.users)))
-    left = np.ceil(work.output[:count] * np.random.default_rng(3).uniform(size=count))
+    left = np.ceil(work.output[:count] * np.random.default_rng([seed, 3]).uniform(size=count))
     prompt, output, cached = (x.copy() for x in (work.prompt, work.output, work.cached))
     # What they have made is part of their context, all of which but the last token is held.
     prompt[:count] += output[:count] - left
