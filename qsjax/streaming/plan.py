@@ -13,9 +13,9 @@ from qsjax.grid.staging import LANES
 from qsjax.records.specs import Convention, Records
 
 # A block has so many cells that its fixed cost disappears (2**24 take 15 % less time than 2**23,
-# 2**25 would 3 % less again); a call strings small ones together (a program of one block is the
-# smaller one); a chunk is what a killed run loses at most.
-BLOCK_CELLS = 2**24
+# 2**25 another 4 %; more do not fit into the memory); a call strings small ones together (a program
+# of one block is the smaller one); a chunk is what a killed run loses at most.
+BLOCK_CELLS = 2**25
 # Share of the work that larger blocks may waste: the host's overhead of a call is about that.
 WASTE = 0.02
 # Kept cells of a block at least: they share what only the design decides.
