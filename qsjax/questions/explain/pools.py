@@ -62,8 +62,9 @@ def pools_of(
 ) -> Pools | None:
     """Both ways for one cell, by the physical accounting; None where nothing runs.
 
-    Every split that runs is tried at a ladder of batches. Rates of pools are averages: the GPUs of
-    each need not be a whole number of replicas, nor as many as those of the problem.
+    Every split that runs is tried at a ladder of batches, a fine one where it may be the best.
+    Rates of pools are averages: the GPUs of each need not be a whole number of replicas, nor as
+    many as those of the problem.
 
     Args:
         problem: one cell.
@@ -73,34 +74,80 @@ def pools_of(
     """
     cells = one_cell(any_batch(problem)[0])
     legal, _ = candidates_of(cells, cells.inputs, cells.economy)
-    count = len(legal.position)
-    if not count:
+    if not len(legal.position):
         return None
-    (inputs, designs), _ = legal.flat(np.arange(count))
-    flat = records_on_host(inputs, designs.partition)
-    records = trees.map(lambda x: np.reshape(x, (-1, 1)) if np.ndim(x) else x, flat)
-    steps = ladder(legal.largest.max(), SPACING, DENSE)
-    batches = np.minimum(steps, legal.largest[:, None])
-    work = dataclasses.replace(records.workload, batch=batches)
-    rules = _filling(problem, np.broadcast_to(records.partition.dp, (count, 1)), engine)
-    rates = served_rates(records._replace(workload=work), *requests, rules, cached=cached)
-    apart, tpot, reading, together, shared = (np.broadcast_to(x, batches.shape) for x in rates)
     limits = problem.limits
     longest = min(scalar(limits.max_tpot), 1.0 / max(scalar(limits.min_user_rate), 1e-300))
+    every, most = np.arange(len(legal.position)), legal.largest.max()
+
+    def tried(rows: np.ndarray, steps: np.ndarray) -> _Tried:
+        return _tried(problem, legal, rows, steps, (requests, cached, engine))
+
+    # Few batches of each split tell which may be the best of either way.
+    coarse = tried(every, ladder(most, spacing=1.0, dense=1))
+    ways = (coarse.apart, coarse.tpot), (coarse.together, coarse.shared)
+    rows = np.flatnonzero(sum(_may_win(coarse.batches, *way, longest) for way in ways))
+    fine = tried(rows, ladder(most, SPACING, DENSE)) if len(rows) else coarse
 
     def best(rate: np.ndarray, times: np.ndarray) -> Way | None:
         kept = np.where(times <= longest, rate, 0.0)
         row, at = np.unravel_index(np.argmax(kept), kept.shape)
-        design = _design(cells, legal, int(row)) | {"batch": int(batches[row, at])}
+        design = _design(cells, legal, fine.rows[row]) | {"batch": int(fine.batches[row, at])}
         one = Way(float(rate[row, at]), float(times[row, at]), design)
         return one if kept[row, at] > 0 else None
 
-    row, at = np.unravel_index(np.argmax(reading), reading.shape)
-    decode, prompt, output = best(apart, tpot), *requests
+    row = int(np.argmax(coarse.reading[:, 0]))
+    decode, prompt, output = best(fine.apart, fine.tpot), *requests
     if decode is not None:
-        per_token = 1.0 / decode.rate + prompt / output / float(reading[row, at])
+        per_token = 1.0 / decode.rate + prompt / output / float(coarse.reading[row, 0])
         decode = decode._replace(rate=1.0 / per_token)
-    return Pools(decode, _design(cells, legal, int(row)), best(together, shared))
+    return Pools(decode, _design(cells, legal, row), best(fine.together, fine.shared))
+
+
+class _Tried(NamedTuple):
+    """Splits at batches, and what they make there (`served_rates`): (splits, batches)."""
+
+    rows: np.ndarray
+    batches: np.ndarray
+    apart: np.ndarray
+    tpot: np.ndarray
+    reading: np.ndarray
+    together: np.ndarray
+    shared: np.ndarray
+
+
+def _tried(
+    problem: Problem,
+    legal: Candidates,
+    rows: np.ndarray,
+    steps: np.ndarray,
+    asked: tuple[tuple[float, float], float, str],
+) -> _Tried:
+    """Some of the legal splits at each of some batches, as far as these fit."""
+    requests, cached, engine = asked
+    (inputs, designs), _ = legal.flat(rows)
+    flat = records_on_host(inputs, designs.partition)
+    records = trees.map(lambda x: np.reshape(x, (-1, 1)) if np.ndim(x) else x, flat)
+    batches = np.minimum(steps, legal.largest[rows, None])
+    work = dataclasses.replace(records.workload, batch=batches)
+    rules = _filling(problem, np.broadcast_to(records.partition.dp, (len(rows), 1)), engine)
+    rates = served_rates(records._replace(workload=work), *requests, rules, cached=cached)
+    return _Tried(rows, batches, *(np.broadcast_to(x, batches.shape) for x in rates))
+
+
+def _may_win(
+    batches: np.ndarray, rate: np.ndarray, times: np.ndarray, longest: float
+) -> np.ndarray:
+    """Splits that may make the most at a batch between two that were tried.
+
+    Until the next batch a rate grows by no more than the batch does, and, but for what tiles round,
+    to no more than the next rate.
+    """
+    after, grown = (np.concatenate([x[:, 1:], x[:, -1:]], axis=1) for x in (rate, batches))
+    kept = times <= longest
+    between = np.maximum(rate, np.minimum(rate * grown / batches, (1.0 + SPACING) * after))
+    most = np.where(kept, between, 0.0).max(axis=1)
+    return (most > 0) & (most >= np.where(kept, rate, 0.0).max())
 
 
 def _design(cells: Cells, legal: Candidates, row: int) -> Row:
