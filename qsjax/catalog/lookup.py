@@ -225,6 +225,7 @@ def _match(kind: str, name: str) -> _Match | None:
     name = PLACE.sub("", name)
     tail = canonical(name.rpartition("/")[2])
     if kind == "hardware":
+        # "A100 / H100" are two, not the last.
         tail = "" if " / " in name else _MAKER.sub("", tail)
     for candidate in (canonical(name), tail):
         if candidate in index:

@@ -85,6 +85,26 @@ def busy_seconds(
     return float(_busy(records._replace(gpus=None), prompt, output, convention=convention))
 
 
+def _replicas(step: StepCost) -> Array:
+    """Attention replicas on each GPU."""
+    return step.tokens_per_s_per_gpu * step.tpot / step.capacity.batch
+
+
+def readers_for(decoded: float, prompt: float, output: float, read: float) -> float:
+    """GPUs that read prompts for each that decodes.
+
+    A request brings `prompt` tokens and takes `output` tokens, so r output tokens/s need
+    r * prompt / output prompt tokens/s.
+
+    Args:
+        decoded: output tokens of a GPU that decodes [1/s].
+        prompt: tokens of a request's prompt.
+        output: tokens that a request is given.
+        read: prompt tokens of a GPU that reads [1/s].
+    """
+    return decoded * prompt / output / read
+
+
 def _filled(
     records: Records, prompt: ArrayLike, rules: Filling, cached: ArrayLike, most: ArrayLike
 ) -> PrefillCost:
@@ -101,8 +121,7 @@ def _served(
     step = decode_step(records, PHYSICAL)
     read = _filled(records, prompt, rules, cached, step.capacity.max_batch)
     shared = shared_steps(records, PHYSICAL, prompt, output, rules, cached)
-    replicas = step.tokens_per_s_per_gpu * step.tpot / step.capacity.batch
-    both = replicas * shared.tokens_per_s
+    both = _replicas(step) * shared.tokens_per_s
     return step.tokens_per_s_per_gpu, step.tpot, read.tokens_per_s_per_gpu, both, shared.tpot
 
 
@@ -162,9 +181,6 @@ def companion(
 ) -> Companion:
     """Prefill of the deployment that decodes, in the physical accounting.
 
-    A request brings `prompt` tokens and takes `output` tokens, so r output tokens/s need
-    r * prompt / output prompt tokens/s.
-
     Args:
         records: the design, all scalars, with its batch.
         step: its decode step.
@@ -178,9 +194,7 @@ def companion(
     most = step.capacity.max_batch
     costs = _both(records._replace(gpus=None), prompt, output, rules, cached, most)
     ttft, rate, alone, shared, first, decoding, served, load = (float(x) for x in costs)
-    ratio = tokens_per_s_per_gpu * scalar(prompt) / scalar(output) / rate
-    # Attention replicas on each GPU.
-    replicas = tokens_per_s_per_gpu * tpot / scalar(step.capacity.batch)
+    ratio = readers_for(tokens_per_s_per_gpu, scalar(prompt), scalar(output), rate)
     return Companion(
         ttft=ttft,
         prompt_tokens_per_s_per_gpu=rate,
@@ -190,7 +204,7 @@ def companion(
         wait=shared - tpot,
         ttft_aggregated=first,
         decoding_aggregated=decoding,
-        tokens_per_s_per_gpu_aggregated=replicas * served,
+        tokens_per_s_per_gpu_aggregated=scalar(_replicas(step)) * served,
         busy_aggregated=load,
         busy_disaggregated=(busy + ratio * alone) / (1.0 + ratio),
     )

@@ -12,9 +12,10 @@ from qsjax.grid.cells import illegality
 from qsjax.grid.staging import LANES
 from qsjax.records.specs import Convention, Records
 
-# A block has so many cells that its fixed cost disappears (2**24 take 15 % less time than 2**23,
-# 2**25 another 4 %; more do not fit into the memory); a call strings small ones together (a program
-# of one block is the smaller one); a chunk is what a killed run loses at most.
+# A block has so many cells that its fixed cost disappears: these, of which the memory allows two
+# devices half, give 12 % more cells/s than 2**23 (`python -m benchmarks.run --quick`). A call
+# strings small blocks together (a program of one block is the smaller one); a chunk is what a
+# killed run loses at most.
 BLOCK_CELLS = 2**25
 # Share of the work that larger blocks may waste: the host's overhead of a call is about that.
 WASTE = 0.02

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qsjax.cost.disaggregation import served_rates
+from qsjax.cost.disaggregation import readers_for, served_rates
 from qsjax.cost.shared import Filling
 from qsjax.engines.schedulers import filling_of, sharing
 from qsjax.grid.batches import ladder
@@ -97,10 +97,10 @@ def pools_of(
         return one if kept[row, at] > 0 else None
 
     row = int(np.argmax(coarse.reading[:, 0]))
-    decode, prompt, output = best(fine.apart, fine.tpot), *requests
+    decode = best(fine.apart, fine.tpot)
     if decode is not None:
-        per_token = 1.0 / decode.rate + prompt / output / float(coarse.reading[row, 0])
-        decode = decode._replace(rate=1.0 / per_token)
+        readers = readers_for(decode.rate, *requests, float(coarse.reading[row, 0]))
+        decode = decode._replace(rate=decode.rate / (1.0 + readers))
     return Pools(decode, _design(cells, legal, row), best(fine.together, fine.shared))
 
 

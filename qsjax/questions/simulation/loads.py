@@ -109,15 +109,17 @@ def limits_in_words(ttft: float, tpot: float) -> str:
     return " and ".join(given)
 
 
-def users_in_step(outcomes: Iterable[Outcome | None]) -> list[str]:
-    """What equal answers do to users who never pause, where any of these have such."""
+def notes_of(outcomes: Iterable[Outcome | None], tpot: float, ttft: float) -> list[str]:
+    """Limits [s] in odd units; what equal answers do to users who never pause, if any have such."""
+    odd = [f"Note: {line}" for line in long_limits(tpot, ttft)]
     osl = max((one.traffic.output[0] for one in outcomes if one and one.is_in_step), default=0)
     if not osl:
-        return []
+        return odd
     return [
+        *odd,
         "Note: all answers are equally long and nobody pauses, so users stay in step, as in a "
         "benchmark, and their first tokens wait for each other. With lengths that vary, such as "
-        f"{0.9 * osl:.0f}-{1.1 * osl:.0f} for osl, or pauses (think) the answer may differ much."
+        f"{0.9 * osl:.0f}-{1.1 * osl:.0f} for osl, or pauses (think) the answer may differ much.",
     ]
 
 
@@ -167,8 +169,8 @@ class Simulation(Result):
     def cautions(self) -> list[str]:
         """What else to know before the answer: users who stay in step, odd units."""
         outcomes = (one.outcome for served in self.served for one in served.loads)
-        odd = [f"Note: {line}" for line in long_limits(self.asked["tpot"], self.asked["ttft"])]
-        return [*Result.cautions(self), *odd, *users_in_step(outcomes)]
+        limits = self.asked["tpot"], self.asked["ttft"]
+        return [*Result.cautions(self), *notes_of(outcomes, *limits)]
 
     def remarks(self) -> list[str]:
         """Loads that a design does not sustain, and what would; runs that are too short."""

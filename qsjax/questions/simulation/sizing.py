@@ -22,7 +22,6 @@ from qsjax.grid.optimum import candidates_of
 from qsjax.grid.problem import (
     Problem,
     fixed_question,
-    long_limits,
     pairs_of,
     prices_of,
     with_batch,
@@ -39,11 +38,11 @@ from qsjax.questions.simulation.loads import (
     busy_of,
     limits_in_words,
     loads_of,
+    notes_of,
     number_of,
     read_demand,
     scheduled,
     scheduler_of,
-    users_in_step,
 )
 from qsjax.questions.simulation.outcomes import CUT, Outcome, equal_replicas, needed_for, row_of
 from qsjax.questions.simulation.serving import holds, lengths_of, most_at_once, simulate
@@ -350,8 +349,8 @@ class Sizing(Result):
 
     def cautions(self) -> list[str]:
         """What else to know before the answer: users who stay in step, odd units."""
-        odd = [f"Note: {line}" for line in long_limits(self.target.tpot, self.target.ttft)]
-        return [*Result.cautions(self), *odd, *users_in_step(one.outcome for one in self.sized)]
+        limits = self.target.tpot, self.target.ttft
+        return [*Result.cautions(self), *notes_of((one.outcome for one in self.sized), *limits)]
 
     def tables(self) -> list[Table]:
         """Every model on every accelerator, where there are several."""
