@@ -14,7 +14,7 @@ from .evidence.paper.table_2 import study as study
 from .evidence.validation import validate as validate
 from .grid.limits import Limits as Limits
 from .grid.problem import Problem as Problem
-from .grid.problem import served as served
+from .grid.served import served as served
 from .output.live.server import app as app
 from .questions.architecture import architecture as architecture
 from .questions.binding import binding as binding

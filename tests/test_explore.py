@@ -13,7 +13,8 @@ import qsjax
 from qsjax.cli import cli
 from qsjax.grid import free_memory
 from qsjax.grid.axes import make_axes
-from qsjax.grid.problem import Problem, variants_of
+from qsjax.grid.problem import Problem
+from qsjax.grid.served import variants_of
 from qsjax.output import files
 from qsjax.output.labels import split_name
 from qsjax.records.checks import check_partition, divisors

@@ -8,7 +8,7 @@ from qsjax.cli import options, serving_options
 from qsjax.cli.grid_options import problem_of
 from qsjax.cli.options import verb
 from qsjax.grid.parameters import GROUPS
-from qsjax.grid.problem import Served, as_accelerator, served
+from qsjax.grid.served import Served, as_accelerator, served
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Result
 from qsjax.questions.compare import Subject, compare

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from qsjax.cli import options, serving_options
-from qsjax.grid.problem import Problem, only_dense
+from qsjax.grid.problem import Problem
+from qsjax.grid.remarks import only_dense
 from qsjax.records.conversion import names_of
 from qsjax.records.specs import DEGREES
 

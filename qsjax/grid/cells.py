@@ -20,18 +20,8 @@ from qsjax.cost.metrics import Economy, Objective, not_stated
 from qsjax.grid.axes import PARTITION_AXES, Axis, make_axes
 from qsjax.grid.limits import Limits
 from qsjax.grid.parameters import Inputs, write
-from qsjax.grid.problem import (
-    Accelerator,
-    Problem,
-    Served,
-    Variant,
-    axis_values,
-    check_single,
-    economy_of,
-    pairs_of,
-    serving,
-    variants_of,
-)
+from qsjax.grid.problem import Problem, axis_values, check_single, economy_of, pairs_of
+from qsjax.grid.served import Accelerator, Served, Variant, serving, variants_of
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.numpy_backend import on_host

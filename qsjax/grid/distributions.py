@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from qsjax.grid.parameters import bounds, resolve
-from qsjax.grid.problem import RATES_AND_SIZES, SMALLEST
+from qsjax.grid.remarks import RATES_AND_SIZES, SMALLEST
 from qsjax.numerics import trees
 from qsjax.records.conversion import NoNumberError, as_float64, kind_of
 from qsjax.records.fields import hint

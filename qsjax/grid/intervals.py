@@ -24,7 +24,7 @@ from qsjax.engines.spread import (
 from qsjax.grid.case import Case
 from qsjax.grid.cells import Winners, records_on_host, take
 from qsjax.grid.fronts import Front
-from qsjax.grid.problem import base_name
+from qsjax.grid.served import base_name
 from qsjax.grid.solution import Row, Solution, ledger_of
 from qsjax.numerics.namespace import xp
 from qsjax.numerics.numpy_backend import on_host

@@ -11,25 +11,26 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar, get_args
 
 import numpy as np
 
-from qsjax import catalog
-from qsjax.catalog.quantisation import MXFP4
 from qsjax.cost.meanings import meaning_of
 from qsjax.cost.metrics import Economy, Objective, check_economy, check_metrics, check_prices
 from qsjax.cost.metrics import economy_of as economy_of_hardware
 from qsjax.cost.prefix import mean_context
 from qsjax.engines.command_line import engine_named
-from qsjax.engines.flags import ENGINES
-from qsjax.engines.kernels import kernels_of
-from qsjax.engines.tuning import Tuned, formats_of, tune
 from qsjax.grid.axes import PARTITION_AXES, STACKED
 from qsjax.grid.entry import entry
 from qsjax.grid.limits import RISING, Limits, check_limits, given_limits
+from qsjax.grid.served import (
+    TRACED,
+    Accelerator,
+    Served,
+    as_accelerator,
+    as_served,
+    served_by,
+)
 from qsjax.numerics.numpy_backend import is_traced
-from qsjax.numerics.safe import scalar
 from qsjax.records import checks
 from qsjax.records.conversion import kind_of
-from qsjax.records.fields import COUNT, SHARE
-from qsjax.records.precision import STORED, dtype_named, workload_of
+from qsjax.records.precision import STORED, dtype_named
 from qsjax.records.specs import (
     CONVENTIONS,
     DEGREES,
@@ -42,7 +43,7 @@ from qsjax.records.specs import (
     named_convention,
     replace,
 )
-from qsjax.records.units import DIMENSIONS, MS, tokens, with_unit
+from qsjax.records.units import DIMENSIONS, MS, listed, tokens, with_unit
 
 CONTEXTS = tuple(1024.0 * 2**k for k in range(15))  # 1k to 16M tokens, the paper's range
 USUAL_CONTEXT = 131072.0  # longest context taken for a model whose publisher states none
@@ -50,68 +51,10 @@ USUAL_CONTEXT = 131072.0  # longest context taken for a model whose publisher st
 ARGUMENTS = ("model", "hardware", "gpus", "context", "q")
 # Objectives of one user: a smaller batch is never worse.
 FAST = ("tpot", "tokens_per_s_per_user")
-LISTED = 3  # numbers that are named one by one
-# Below SMALLEST a size or rate [B, B/s, FLOP/s] is not in SI units, nor a limit on a time from
-# _LONGEST on [s].
-RATES_AND_SIZES = (
-    *("hbm_bytes", "hbm_bw", "flops_bf16", "flops_fp8", "flops_fp4", "intra_bw", "inter_bw"),
-)
-SMALLEST, _LONGEST = 1e6, {"TPOT": 5.0, "TTFT": 300.0}
-# What a record without a label is called.
-MODEL, GPU, ACCOUNTING = "my-model", "my-gpu", "own"
+ACCOUNTING = "own"  # name of a convention that has none
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Variant:
-    """One row of the comparison: the model itself, or its dense twin at a quality factor q."""
-
-    name: str
-    q: float | None
-
-    @property
-    def label(self) -> str:
-        """`moe`, `dense`, or `dense q=5`."""
-        return self.name if self.q is None else f"{self.name} q={self.q:g}"
-
-
-class Served(NamedTuple):
-    """A model with what is stored and multiplied in which precision, under its name.
-
-    `max_context` is the longest context that it is published for [tokens], 0 where that is unknown;
-    `mtp_layers` counts its layers for multi-token prediction.
-    """
-
-    name: str
-    spec: ModelSpec
-    workload: Workload
-    max_context: int = 0
-    mtp_layers: int = 0
-
-
-class Accelerator(NamedTuple):
-    """Hardware under its name.
-
-    Attributes:
-        name: in answers.
-        spec: its numbers.
-        engine: what serves on it; "" where that is not stated.
-        tuned: by model name, its numbers with the constants of that engine's kernels.
-    """
-
-    name: str
-    spec: HardwareSpec
-    engine: str = ""
-    tuned: Mapping[str, Tuned] = {}
-
-
-def variants_of(model: ModelSpec, qs: Sequence[float]) -> list[Variant]:
-    """The model and, if it has experts, its dense twins."""
-    if not model.is_moe:
-        return [Variant("dense", None)]
-    return [Variant("moe", None), *(Variant("dense", q) for q in qs)]
-
-
-def _several(value: Any) -> tuple[list[Any], bool]:
+def several(value: Any) -> tuple[list[Any], bool]:
     """The values of an argument that takes one or several, and whether it was one."""
     is_one = isinstance(value, str | Path | Mapping | ModelSpec | HardwareSpec) or (
         not hasattr(value, "__iter__") or hasattr(value, "spec")
@@ -134,149 +77,10 @@ def numbers(name: str, value: Any) -> tuple[list[float], bool]:
     return listed, len(listed) == 1 if isinstance(value, str) else np.ndim(value) == 0
 
 
-def as_served(
-    model: Any, weights: Any = None, kv: Any = None, workload: Workload | None = None
-) -> Served:
-    """A model from its name, a file, the dict of a config.json, its entry or its shapes.
-
-    Args:
-        model: any of these.
-        weights: dtype of the weights instead of the published one.
-        kv: dtype of the cache instead.
-        workload: all precisions instead.
-
-    Raises:
-        ValueError: with what is wrong with it.
-    """
-    if isinstance(model, Served):
-        return model
-    if checks.is_record(model):
-        name = base_name(str(getattr(model, "label", "")))
-        entry = catalog.model_entry(name) if name in catalog.model_names() else None
-    else:
-        entry = model if isinstance(model, catalog.ModelEntry) else catalog.model_entry(model)
-        model = entry.spec
-    more = (entry.max_context, entry.mtp_layers) if entry else ()
-    (spec,) = checks.check_records(model=model)
-    if workload is None:
-        workload = workload_of(spec, weights=weights, kv=kv, context=1.0)
-    # The workload has the precisions now; without them models of any stack up.
-    return Served(spec.label or MODEL, dataclasses.replace(spec, precision=None), workload, *more)
-
-
-def served(
-    model: Any,
-    *,
-    weights: Any = None,
-    kv: Any = None,
-    acceptance: float | None = None,
-    drafts: int | None = None,
-) -> Served:
-    """A model with precisions or speculation of its own, under a name that says so.
-
-    With speculation a step runs `drafts` + 1 tokens of each sequence and yields as many as are
-    accepted in a row: (1 - a^(drafts + 1)) / (1 - a) for an acceptance a of each (Leviathan et al.,
-    arXiv 2211.17192, eq. 1). The time of drafting itself is left out.
-
-    Args:
-        model: as for `Problem`.
-        weights: dtype of the weights instead of the published one.
-        kv: dtype of the cache instead.
-        acceptance: share of drafted tokens that is accepted, at least 0 and below 1.
-        drafts: tokens drafted in each step; 1 where an acceptance alone is given.
-
-    Raises:
-        ValueError: a name or a number is wrong.
-
-    >>> served("deepseek-v3", acceptance=0.85).workload.tokens_per_step
-    1.85
-    """
-    plain = as_served(model, weights, kv)
-    if is_traced((acceptance, drafts)):
-        raise ValueError(f"acceptance, drafts: {TRACED}")
-    changes = [f"{name}={value}" for name, value in (("weights", weights), ("kv", kv)) if value]
-    work = plain.workload
-    if drafts is not None and acceptance is None:
-        raise ValueError(f"drafts={drafts:g} says nothing alone; give acceptance=0.85 beside it")
-    if acceptance is not None:
-        drafts = 1 if drafts is None else drafts
-        strange = checks.value_problem(SHARE, acceptance) or checks.value_problem(COUNT, drafts)
-        if strange or acceptance == 1:
-            raise ValueError(
-                f"acceptance={acceptance}, drafts={drafts} is not allowed; give a share from 0 "
-                "to below 1, such as 0.85, and a whole number of drafts, at least 1"
-            )
-        made = sum(acceptance**k for k in range(int(drafts) + 1))
-        changes.append(f"acceptance={acceptance:g}" + (f" of {drafts:g}" if drafts > 1 else ""))
-        work = dataclasses.replace(work, query_tokens=drafts + 1.0, tokens_per_step=made)
-    name = ", ".join([plain.name, *changes])
-    return plain._replace(name=name, workload=work)
-
-
-def base_name(name: str) -> str:
-    """What the name of a variant is a variant of.
-
-    >>> base_name("llama-3.1-70b, kv=fp8")
-    'llama-3.1-70b'
-    """
-    return name.partition(",")[0]
-
-
 def _contexts_up_to(longest: Sequence[int]) -> list[float]:
     """Powers of two from 1k to the longest context that any of the models is published for."""
     most = max((float(count) or USUAL_CONTEXT for count in longest), default=USUAL_CONTEXT)
     return [context for context in CONTEXTS if context <= max(most, CONTEXTS[0])]
-
-
-def as_accelerator(hardware: Any) -> Accelerator:
-    """An accelerator from its name, a file, its entry or its numbers, or as it is.
-
-    Raises:
-        ValueError: with what is wrong with it.
-    """
-    if isinstance(hardware, Accelerator):
-        return hardware
-    if not checks.is_record(hardware):
-        is_entry = isinstance(hardware, catalog.HardwareEntry)
-        hardware = (hardware if is_entry else catalog.hardware_entry(hardware)).spec
-    (spec,) = checks.check_records(hardware=hardware)
-    return Accelerator(spec.label or GPU, spec)
-
-
-def serving(device: Accelerator, model: Served) -> Accelerator:
-    """An accelerator with the constants of its engine's kernels for a model."""
-    tuned = device.tuned.get(model.name)
-    return device if tuned is None else device._replace(spec=tuned.spec)
-
-
-def served_by(engine: str, models: Sequence[Served], device: Accelerator) -> Accelerator:
-    """An accelerator with the constants of an engine's kernels for the formats of models.
-
-    A model without measured kernels keeps the constants that fit all engines.
-
-    Raises:
-        ValueError: the engine is unknown.
-    """
-    if not engine:
-        return device
-    if problem := checks.choice_problem(engine, ENGINES):
-        raise ValueError(f"engine: {problem}")
-    tuned = {model.name: _tuned(engine, model, device) for model in models}
-    return device._replace(engine=engine, tuned=tuned)
-
-
-def _tuned(engine: str, model: Served, device: Accelerator) -> Tuned:
-    is_mxfp4 = scalar(model.workload.bytes_ffn_weight) == MXFP4 and model.spec.is_moe
-    rule = kernels_of({}, engine, device) if is_mxfp4 else None
-    name, launches = (rule.name, rule.launches) if rule else ("", 0.0)
-    formats = formats_of(model, model.workload, is_mxfp4=is_mxfp4, kernels=name)
-    return tune(device, engine, formats, launches=launches)
-
-
-TRACED = (
-    "a traced value is no number to search by; differentiate qsjax.decode, or ask sensitivity for "
-    "the slopes of the optimum"
-)
 
 
 def _unique(items: Sequence[Any]) -> list[Any]:
@@ -524,8 +328,8 @@ def _repeated(what: str, given: Sequence[Any], items: Sequence[Any]) -> list[tup
 
 
 def _records(problem: Problem, wrong: _Mistakes) -> tuple[Any, Any, set[str]]:
-    models, one_model = _several(problem.model)
-    devices, one_device = _several(problem.hardware)
+    models, one_model = several(problem.model)
+    devices, one_device = several(problem.hardware)
     work = problem.workload
     stored = {"weights": dtype_named(problem.weights), "kv": dtype_named(problem.kv)}
     for name, dtype in stored.items():
@@ -658,66 +462,6 @@ def with_batch(problem: Problem, batch: str | None, **changes: Any) -> Problem:
     return dataclasses.replace(problem, **{"batch": batch, "workload": work} | changes)
 
 
-def beyond_published(problem: Problem, lengths: Sequence[float]) -> list[str]:
-    """Which of these contexts are longer than a model is published for, one line a model."""
-    lines = []
-    for model in problem.stated.models:
-        beyond = [x for x in lengths if x > model.max_context > 0]
-        if beyond:
-            lines.append(
-                f"{model.name} is published for up to {model.max_context:,} tokens; "
-                f"{listed(beyond)} {'is' if len(beyond) == 1 else 'are'} beyond that."
-            )
-    return lines
-
-
-def under_other_names(problem: Problem) -> list[str]:
-    """Models that were asked for by the name of another one of their shape, one line each."""
-    lines = []
-    for given, model in zip(_several(problem.model)[0], problem.stated.models, strict=False):
-        if isinstance(given, str) and catalog.lookup.is_model(given):
-            asked, name = (
-                "".join(filter(str.isalnum, x.lower()))
-                for x in (given.rpartition("/")[2], base_name(model.name))
-            )
-            if asked not in name and name not in asked:
-                lines.append(f"{given} has the shape of {model.name}, under whose name it counts.")
-    return lines
-
-
-def only_dense(problem: Problem) -> list[str]:
-    """That twins change nothing where no model has experts, in a line."""
-    stated = problem.stated
-    if not stated.twins or len(stated.dense) < len(stated.models):
-        return []
-    are = "is" if len(stated.dense) == 1 else "are"
-    return [f"{', '.join(stated.dense)} {are} dense, so twins change nothing: there are none."]
-
-
-def hardly_in_si(problem: Problem) -> list[str]:
-    """Numbers that were probably not given in SI units, one line each.
-
-    A bandwidth of 3.35 was meant in TB/s, a limit of 20 in ms.
-    """
-    stated, lines = problem.stated, []
-    for name in RATES_AND_SIZES:
-        specs = [np.ravel(np.asarray(getattr(h.spec, name))) for h in stated.accelerators]
-        least = min(stated.kept.get(name) or np.concatenate(specs))
-        if 0 < least < SMALLEST:
-            unit = meaning_of(name).units
-            lines.append(f"{name} is {with_unit(float(least), unit)}; 1 T{unit} is 1e12.")
-    return [*lines, *long_limits(float(np.asarray(problem.limits.max_tpot)))]
-
-
-def long_limits(tpot: float, ttft: float = np.inf) -> list[str]:
-    """Limits [s] that were probably meant in ms, one line each."""
-    return [
-        f"the limit on {name} is {limit:g} s; 20 ms is 0.02."
-        for name, limit in (("TPOT", tpot), ("TTFT", ttft))
-        if _LONGEST[name] <= limit < np.inf
-    ]
-
-
 def check_single(problem: Problem, why: str, *names: str) -> None:
     """Raise `ValueError` where one of these arguments, or a further axis, has several values."""
     stated = problem.stated
@@ -741,23 +485,6 @@ def pairs_of(problem: Problem) -> list[tuple[int, int]]:
     return [(m, h) for m in range(len(stated.models)) for h in range(len(stated.accelerators))]
 
 
-def prices_of(problem: Problem) -> list[str]:
-    """The price of a GPU-hour of each accelerator, and its source."""
-    lines = []
-    for device in problem.stated.accelerators:
-        price = float(np.asarray(economy_of(problem, device).usd_per_hour))
-        name, given = device.name.partition(",")[0], problem.economy
-        is_stated = isinstance(given, Economy) or "usd_per_hour" in (given or {})
-        source = "as stated"
-        if not is_stated and name in catalog.hardware_names():
-            entry = catalog.hardware_entry(name)
-            if price == entry.spec.usd_per_hour:
-                source = "; ".join(one.at for one in entry.sources if "price" in one.of)
-        if price:
-            lines.append(f"Price of {device.name}: {price:,.4g} USD per GPU-hour ({source}).")
-    return lines
-
-
 def economy_of(problem: Problem, device: Accelerator) -> Economy:
     """Price and power of a problem's hardware.
 
@@ -773,19 +500,6 @@ def economy_of(problem: Problem, device: Accelerator) -> Economy:
     named = dict(given or {})
     checks.check_names("economy", named, [field.name for field in dataclasses.fields(Economy)])
     return economy_of_hardware(device.spec, **named)
-
-
-def listed(
-    values: Sequence[Any], write: Callable[[Any], str] = lambda value: f"{value:,.10g}"
-) -> str:
-    """Numbers in words, each by `write`: all of a few, the ends of many.
-
-    >>> listed([1024, 2048, 4096, 8192])
-    '1,024 to 8,192'
-    """
-    if len(values) > LISTED:
-        return f"{write(min(values))} to {write(max(values))}"
-    return ", ".join(map(write, values))
 
 
 def _lengths(contexts: Sequence[float]) -> str:
@@ -807,15 +521,6 @@ def _axis_values(name: str, values: Sequence[Any]) -> str:
         return with_unit(value, unit, 6) if unit in DIMENSIONS else f"{value:,.10g}"
 
     return listed(values, write)
-
-
-def kernels_used(problem: Problem) -> list[str]:
-    """The kernels behind the constants of a problem with an engine, one clause each."""
-    tuned = [one for device in problem.stated.accelerators for one in device.tuned.values()]
-    used = [note for one in tuned for note in one.notes]
-    if problem.engine and not used:
-        used = [f"no kernels of {problem.engine} are known here: constants that fit all engines"]
-    return list(dict.fromkeys(used))
 
 
 def describe(problem: Problem) -> str:

@@ -11,13 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from qsjax.cost.meanings import Meaning, meaning_of
-from qsjax.grid.problem import (
-    Problem,
-    beyond_published,
-    hardly_in_si,
-    only_dense,
-    under_other_names,
-)
+from qsjax.grid.problem import Problem
+from qsjax.grid.remarks import beyond_published, hardly_in_si, only_dense, under_other_names
 from qsjax.output import files
 from qsjax.output.labels import axis_value, variant_name
 from qsjax.records.conversion import kind_of

@@ -29,12 +29,13 @@ from qsjax.grid.intervals import bounded_rows
 from qsjax.grid.limits import given_limits
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.parameters import Parameter, resolve
-from qsjax.grid.problem import Problem, describe, fixed_question, listed
+from qsjax.grid.problem import Problem, describe, fixed_question
 from qsjax.output import words
 from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
 from qsjax.records.checks import value_problem
 from qsjax.records.fields import Rule
+from qsjax.records.units import listed
 
 # Everything that a step's time depends on: by Euler's rule the shares of these sum to 1.
 HARDWARE = ("hbm_bw", "flops", "flops_exp", "link_bw", "latency", "overhead", "hbm_bytes")

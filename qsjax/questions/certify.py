@@ -13,8 +13,9 @@ from qsjax.grid.bounds import Judge, region_of
 from qsjax.grid.cells import Cells, cells_of
 from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
 from qsjax.grid.parameters import HARDWARE_PARAMETERS, Parameter, bounds, read, resolve
-from qsjax.grid.problem import Problem, describe, question, variants_of
+from qsjax.grid.problem import Problem, describe, question
 from qsjax.grid.proofs import Arena, Claim, Verdict
+from qsjax.grid.served import variants_of
 from qsjax.grid.solution import cell_labels, design_label
 from qsjax.output import words
 from qsjax.output.labels import axis_value, variant_name, with_fields

@@ -29,15 +29,8 @@ from qsjax.grid.intervals import Lead, NamedCase, Names, bounds_of_case, lead_of
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.optimum import Best, best_of, least_hbm_bytes
 from qsjax.grid.parameters import write
-from qsjax.grid.problem import (
-    Problem,
-    base_name,
-    check_single,
-    economy_of,
-    fixed_question,
-    of_requests,
-    variants_of,
-)
+from qsjax.grid.problem import Problem, check_single, economy_of, fixed_question, of_requests
+from qsjax.grid.served import base_name, variants_of
 from qsjax.numerics.safe import scalar
 from qsjax.output import columns, words
 from qsjax.output.labels import series_name

@@ -17,7 +17,8 @@ from qsjax.grid.case import best_case
 from qsjax.grid.cells import Cells
 from qsjax.grid.intervals import NamedCase, bounds_of, is_sure, lead_of, names_in
 from qsjax.grid.needs import least_gpus
-from qsjax.grid.problem import Problem, kernels_used, question
+from qsjax.grid.problem import Problem, question
+from qsjax.grid.remarks import kernels_used
 from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, solve_all
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar

@@ -22,7 +22,8 @@ from qsjax.grid.prefixes import (
     reuse_of,
     turns,
 )
-from qsjax.grid.problem import Problem, describe, prices_of, question
+from qsjax.grid.problem import Problem, describe, question
+from qsjax.grid.remarks import prices_of
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.result import Drawing, Result, Row, Table, plain, text

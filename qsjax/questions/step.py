@@ -11,7 +11,7 @@ from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.feasibility import CONTRADICTION_BIT, OUT_OF_RANGE_BIT, reason_names
 from qsjax.cost.ledger import time_ledger
 from qsjax.cost.prefill import ContextParallel, PrefillCost, Prompts, prefill_step
-from qsjax.grid.problem import as_accelerator, as_served
+from qsjax.grid.served import as_accelerator, as_served
 from qsjax.numerics import trees
 from qsjax.numerics.jax import jax
 from qsjax.numerics.jaxpr import host_unless_traced

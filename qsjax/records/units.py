@@ -1,7 +1,8 @@
 """Unit factors (`80 * GB`, `t / MS`), and how numbers with units are written."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 GB, TB = 1e9, 1e12
 KIB, MIB, GIB = 2.0**10, 2.0**20, 2.0**30
@@ -9,6 +10,7 @@ TFLOP, PFLOP = 1e12, 1e15
 US, MS = 1e-6, 1e-3
 HOUR = 3600.0
 BITS_PER_BYTE = 8
+LISTED = 3  # numbers that are named one by one
 # Seconds of a unit of time, as people and files write it.
 TIMES = {"ns": 1e-9, "us": US, "ms": MS, "s": 1.0, "min": 60.0, "h": HOUR}
 # Units of other quantities as people write them, by the unit of a field: Gb would be bits.
@@ -99,3 +101,16 @@ def with_unit(value: float, unit: str, digits: int = 3) -> str:
     """
     text = quantity(value, digits)
     return f"{text[:-1]} {text[-1]}{unit}" if text[-1].isalpha() else f"{text} {unit}"
+
+
+def listed(
+    values: Sequence[Any], write: Callable[[Any], str] = lambda value: f"{value:,.10g}"
+) -> str:
+    """Numbers in words, each by `write`: all of a few, the ends of many.
+
+    >>> listed([1024, 2048, 4096, 8192])
+    '1,024 to 8,192'
+    """
+    if len(values) > LISTED:
+        return f"{write(min(values))} to {write(max(values))}"
+    return ", ".join(map(write, values))

@@ -9,7 +9,8 @@ import numpy as np
 
 from qsjax.grid.axes import Axes, make_axes, stack, twin_of
 from qsjax.grid.limits import describe, given_limits
-from qsjax.grid.problem import Problem, Served, axis_values, serving
+from qsjax.grid.problem import Problem, axis_values
+from qsjax.grid.served import Served, serving
 from qsjax.numerics import trees
 from qsjax.records import checks
 from qsjax.records.conversion import as_float64

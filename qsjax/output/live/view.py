@@ -11,7 +11,8 @@ from qsjax import catalog
 from qsjax.cost.ledger import resource_times
 from qsjax.grid.case import best_case, memory_of
 from qsjax.grid.parameters import resolve
-from qsjax.grid.problem import Accelerator, Problem, as_accelerator, question
+from qsjax.grid.problem import Problem, question
+from qsjax.grid.served import Accelerator, as_accelerator
 from qsjax.grid.solution import Row
 from qsjax.numerics.safe import scalar
 from qsjax.output import words

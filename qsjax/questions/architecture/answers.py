@@ -11,7 +11,8 @@ from qsjax.cost.laws import params
 from qsjax.grid.gradients import slopes_at_rate
 from qsjax.grid.limits import given_limits
 from qsjax.grid.parameters import resolve
-from qsjax.grid.problem import MODEL, Problem, describe, fixed_question
+from qsjax.grid.problem import Problem, describe, fixed_question
+from qsjax.grid.served import MODEL
 from qsjax.grid.solution import Solution, rows_of, solve_all
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar

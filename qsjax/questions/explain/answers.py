@@ -20,15 +20,9 @@ from qsjax.grid.limits import LIMITS, Limits, violations
 from qsjax.grid.limits import describe as describe_limit
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.optimum import any_batch, best_of, least_hbm_bytes
-from qsjax.grid.problem import (
-    Accelerator,
-    Problem,
-    describe,
-    kernels_used,
-    of_requests,
-    prices_of,
-    question,
-)
+from qsjax.grid.problem import Problem, describe, of_requests, question
+from qsjax.grid.remarks import kernels_used, prices_of
+from qsjax.grid.served import Accelerator
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import columns, words

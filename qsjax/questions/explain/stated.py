@@ -23,7 +23,8 @@ from qsjax.engines.memory import visible_bytes
 from qsjax.engines.precision import about_name, bits_of_gguf, weights_of
 from qsjax.engines.rules import load_engines
 from qsjax.engines.tuning import Tuned
-from qsjax.grid.problem import Accelerator, Problem, as_accelerator, named_rules, numbers
+from qsjax.grid.problem import Problem, named_rules, numbers
+from qsjax.grid.served import Accelerator, as_accelerator
 from qsjax.numerics import trees
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar

@@ -14,14 +14,9 @@ from qsjax.engines.flags import Engine
 from qsjax.engines.schedulers import SCHEDULED, Scheduler, check_scheduler, default_scheduler
 from qsjax.grid.case import best_partition, records_at
 from qsjax.grid.cells import Cells, label_of, one_cell
-from qsjax.grid.problem import (
-    Accelerator,
-    Problem,
-    fixed_question,
-    long_limits,
-    pairs_of,
-    with_batch,
-)
+from qsjax.grid.problem import Problem, fixed_question, pairs_of, with_batch
+from qsjax.grid.remarks import long_limits
+from qsjax.grid.served import Accelerator
 from qsjax.grid.solution import degrees_of
 from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import scalar

@@ -19,13 +19,8 @@ from qsjax.grid.batches import ladder
 from qsjax.grid.cells import Cells, label_of, numbers_at, one_cell, records_on_host
 from qsjax.grid.limits import given_limits
 from qsjax.grid.optimum import candidates_of
-from qsjax.grid.problem import (
-    Problem,
-    fixed_question,
-    pairs_of,
-    prices_of,
-    with_batch,
-)
+from qsjax.grid.problem import Problem, fixed_question, pairs_of, with_batch
+from qsjax.grid.remarks import prices_of
 from qsjax.grid.solution import design_label
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import ArrayLike
