@@ -681,6 +681,20 @@ def test_a_module_that_serves_no_model_in_an_image_of_an_engine(module):
         read(POD.replace("vllm", "sglang") + f'    command: ["python", "-m", "{module}"]\n')
 
 
+def test_a_bracket_within_a_word_does_not_end_a_list():
+    """docs/deployment/k8s.md of vLLM; the model was /bin/sh."""
+    script = "pip install vllm[grpc] && vllm serve org/m --grpc -tp 2"
+    got = read(POD + f'    command: ["/bin/sh", "-c"]\n    args: [\n      "{script}"\n    ]\n')
+    assert (got.model, got.tp) == ("org/m", 2)
+
+
+@pytest.mark.parametrize("runs", ["sleep infinity", "exec $SERVER", "/start.sh --max-num-seqs 8"])
+def test_a_shell_in_an_image_of_an_engine_is_no_model(runs):
+    """A pod of Dynamo's that only pulls an image; the model was /bin/sh."""
+    with pytest.raises(ValueError, match="'sh' is not an engine whose flags are read"):
+        read(POD + f'    command: ["/bin/sh", "-c", "{runs}"]\n')
+
+
 def test_of_several_servers_of_a_script_it_is_the_one_that_decodes():
     """Dynamo's and InferenceX's scripts start what prefills and what decodes by a mode."""
     got = read(

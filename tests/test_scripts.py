@@ -85,6 +85,14 @@ def test_a_server_ends_where_its_line_ends(after):
     assert told == after.startswith("vllm serve")
 
 
+@pytest.mark.parametrize("last", ["--no-enable-prefix-caching", "--trust_remote_code", "--enforce-eager"])
+def test_a_switch_takes_no_word_of_the_next_line(last):
+    """vLLM Ascend's tutorials: the model was the API that lm_eval calls."""
+    got = read(f"vllm serve m -tp 2 {last}\n\nlm_eval --model local-completions --tasks gsm8k\n")
+    assert (got.model, got.tp) == ("m", 2)
+    assert not any("lm_eval" in note for note in got.notes)
+
+
 def test_lines_without_backslashes_go_on_with_flags():
     """Of a `cmd: |` of llama-swap, and of a recipe that wraps a value."""
     got = read("vllm serve\nQwen/Qwen3-32B\n  -tp 4\n  --max-model-len\n  8192\n  --seed 1")

@@ -1,6 +1,7 @@
 """A command line in parts: which engine's program it starts, and the words after it."""
 
 import difflib
+import functools
 import itertools
 import re
 import shlex
@@ -10,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Literal, NamedTuple, get_args
 
 from qsjax.engines import jobs, pasted, shell, tools
-from qsjax.engines.rules import engines_by, load_spellings
+from qsjax.engines.rules import engines_by, load_flags, load_spellings
 
 Engine = Literal["vllm", "sglang", "trtllm", "atom"]
 # What names a program, a module or an image of each engine.
@@ -238,6 +239,27 @@ def _start(words: list[str], variables: shell.Variables) -> tuple[list[str], Eng
     return (words, engine, at) if engine else (words, *_image_at(words))
 
 
+@functools.cache
+def _switches() -> set[str]:
+    """Flags that take no value in any engine, without their dashes."""
+    takes, switches = set[str](), set[str]()
+    for engine in get_args(Engine):
+        rules = load_flags()[engine]
+        for group in (rules["no_effect"], rules["unread"]):
+            takes.update(f"{group['values']} {group['many']}".split())
+            switches.update(group["switches"].split())
+        takes.update(" ".join(rules["reads"].values()).split())
+        switches.update(" ".join(rules["switches"].values()).split())
+    return switches - takes
+
+
+def _takes_value(word: str) -> bool:
+    """Whether a word is a flag whose value may be the next word."""
+    name = word.lstrip("-").replace("_", "-")
+    is_switch = name.startswith("no-") or name in _switches()
+    return word.startswith("-") and "=" not in word and not is_switch
+
+
 def _end(words: list[str]) -> int:
     """How many words belong to the program: up to a sign of the shell, or to another command."""
     for at, word in enumerate(words):
@@ -245,17 +267,16 @@ def _end(words: list[str]) -> int:
             return at
         if at == 0 or not isinstance(word, shell.First) or word.startswith(("-", "$", "{", "<")):
             continue
-        takes_value = words[at - 1].startswith("-") and "=" not in words[at - 1]
-        if not takes_value or _COMMAND.fullmatch(word):
+        if not _takes_value(words[at - 1]) or _COMMAND.fullmatch(word):
             return at
     return len(words)
 
 
 def _runs_else(words: list[str]) -> bool:
-    """Whether words of a container run a module of Python that starts no server of an engine."""
-    return any(
-        word == "-m" and "python" in PurePosixPath(before).name
-        for before, word in itertools.pairwise(words)
+    """Whether words of a container run a shell, or a module of Python, without an engine's server."""
+    names = [PurePosixPath(word).name for word in words]
+    return bool({*names[:1]} & {"sh", "bash"}) or any(
+        word == "-m" and "python" in before for before, word in itertools.pairwise(names)
     )
 
 

@@ -20,6 +20,8 @@ _HELD = re.compile(
 _TEXT = ("", ">", ">-", "|", "|-", "|+", ">+")  # a block of text follows
 _FOLDED = (">", ">-", ">+")  # whose lines are one
 _QUOTED = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^\s,\[\]]+))\s*,?""")
+# A list in brackets, whose words may have brackets of their own.
+_LIST = re.compile(r"""\[(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^\]"'])*\]""")
 # A list of words in Python, of which the first is a program of an engine.
 _CALL = re.compile(
     r"(?:[=(]|return)\s*(\[\s*(?:f?['\"](?:vllm|sglang|trtllm-serve|python[\d.]*)['\"]"
@@ -183,7 +185,8 @@ def _enter(found: _Container, lines: list[str], at: int) -> None:
         parts = found.args if key["key"] == "args" else found.parts
         if rest.startswith("["):
             after = "\n".join([rest, *more])
-            parts.append(_items(after[: after.find("]") + 1] if "]" in after else after))
+            whole = _LIST.match(after)
+            parts.append(_items(whole[0] if whole else after))
             return
         if quoted := _WHOLE.fullmatch(rest):
             parts.append(quoted[1] or quoted[2])
