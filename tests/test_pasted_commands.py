@@ -246,6 +246,19 @@ COATS = {
     " '--tensor-parallel-size=$(TP)', '--max-model-len=8192']\n",
     "a chart's list": "model:\n  name: org/m\nvllm:\n"
     '  extraArgs: ["--max-model-len", "8192", "-tp", "4"]\n',
+    # vLLM 0.33, tests/evals, with arguments of a client beside them; vLLM Ascend, tests/e2e
+    "arguments of a server": "model_name: org/m\nbench_args: --port 80 --seed 1\n"
+    'server_args: "--enforce-eager --max-model-len 8192 --tensor-parallel-size 4"\n',
+    "a server's command in a list of cases": "test_cases:\n  - name: one\n    model: org/m\n"
+    '    server_cmd:\n      - "--port"\n      - "$PORT"\n      - "--tensor-parallel-size"\n'
+    '      - "4"\n      - "--max-model-len"\n      - "8192"\n    benchmarks: {}\n',
+    "a server's command behind an anchor": "_cmd: &cmd\n  - --tensor-parallel-size\n  - '4'\n"
+    "  - --max-model-len\n  - '8192'\ntest_cases:\n  - model: org/m\n    server_cmd: *cmd\n"
+    "    server_cmd_extra:\n      - --async-scheduling\n",
+    # LMCache, docs/source
+    "reStructuredText": "Serve\n=====\n\nIt's one command:\n\n.. code-block:: bash\n"
+    "   :emphasize-lines: 1\n\n   vllm serve org/m \\\n       -tp 4 --max-model-len 8192\n\n"
+    "vLLM's server listens.\n",
     "NeMo Evaluator": "deployment:\n  type: vllm\n  hf_model_handle: org/m\n"
     '  tensor_parallel_size: 4\n  port: 8000\n  extra_args: "--max-model-len 8192"\n',
     "extra arguments of what decodes": "prefill:\n  extra-args: >-\n    --max-model-len 1\n"
@@ -531,16 +544,25 @@ def test_what_truss_says_beyond_the_engine():
         read(TRUSS + "fp8\n    base_model: encoder_bert\n")
 
 
-@pytest.mark.parametrize("line", ["vllm serve org/m \\\n", "docker run \\\n"])
-def test_long_texts_take_no_more_than_their_length(line):
-    """The words behind each command were looked through: 20,000 lines took many minutes."""
+@pytest.mark.parametrize(
+    ("line", "end"),
+    [
+        ("vllm serve org/m \\\n", "x --tensor-paralel-size 2"),
+        ("docker run \\\n", "x --tensor-paralel-size 2"),
+        ("f(x)\n", "g(x)"),
+    ],
+)
+def test_long_texts_take_no_more_than_their_length(line, end):
+    """The words behind each command, and the lines before each call of Python, were looked through:
+    20,000 lines took many minutes.
+    """
 
     def seconds(lines):
         taken = []
         for _ in range(3):
             start = time.process_time()
             with pytest.raises(ValueError, match="flags"):
-                read(line * lines + "x --tensor-paralel-size 2")
+                read(line * lines + end)
             taken.append(time.process_time() - start)
         return min(taken)
 
@@ -679,6 +701,19 @@ def test_a_module_that_serves_no_model_in_an_image_of_an_engine(module):
     """Python's own program was read as the model, on one GPU."""
     with pytest.raises(ValueError, match=f"'{module}' is not an engine"):
         read(POD.replace("vllm", "sglang") + f'    command: ["python", "-m", "{module}"]\n')
+
+
+@pytest.mark.parametrize("word", ["VERSION=0.5.3", "if", "with"])
+def test_what_no_model_is_called_is_told(word):
+    """LMCache's installation: a shell in an image, and an assignment in the next block."""
+    with pytest.raises(ValueError, match=f"'{word}' is not the name of a model"):
+        read(f"docker run -it vllm/vllm-openai:v0.25.0\n\n{word} -tp 2\n")
+
+
+def test_remarks_alone_are_no_command():
+    """tests/evals of vLLM has such files; they were read as vLLM on one GPU."""
+    with pytest.raises(ValueError, match="holds remarks alone"):
+        read("# model_name: org/m\n# server_args: -tp 2\n")
 
 
 def test_a_bracket_within_a_word_does_not_end_a_list():

@@ -85,7 +85,9 @@ def test_a_server_ends_where_its_line_ends(after):
     assert told == after.startswith("vllm serve")
 
 
-@pytest.mark.parametrize("last", ["--no-enable-prefix-caching", "--trust_remote_code", "--enforce-eager"])
+@pytest.mark.parametrize(
+    "last", ["--no-enable-prefix-caching", "--trust_remote_code", "--enforce-eager"]
+)
 def test_a_switch_takes_no_word_of_the_next_line(last):
     """vLLM Ascend's tutorials: the model was the API that lm_eval calls."""
     got = read(f"vllm serve m -tp 2 {last}\n\nlm_eval --model local-completions --tasks gsm8k\n")

@@ -403,7 +403,10 @@ def split(flags: str | Sequence[str]) -> Command:
     if len(words) > 1 and re.fullmatch(r"\S+( +\S+)+", words[0]):  # more behind a quoted line
         words = [" ".join([words[0], *map(shlex.quote, words[1:])])]
     if len(words) == 1:  # a whole command line, quoted in the shell
-        text, written = _files(pasted.as_typed(words[0]))
+        typed = pasted.as_typed(words[0])
+        if words[0].strip() and not typed.strip():
+            raise ValueError("flags:\n  the text holds remarks alone; give the command of a server")
+        text, written = _files(typed)
         written += [
             (one["name"], textwrap.dedent(one["text"])) for one in _SHOWN.finditer(words[0])
         ]

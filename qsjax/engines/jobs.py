@@ -38,12 +38,13 @@ _SAGEMAKER = re.compile(
     r"""(['"]?)([^\n]*?)\4[ \t]*(?:,?[ \t]*(?:#.*)?$|[ \t](?=\\|-)|(?(1)[ \t]|(?!)))""",
     re.MULTILINE,
 )
-# Values of a chart or a tool: flags that it passes on, and what names the model there. `args` are
-# those of KubeAI's Model.
+# Values of a chart or a tool: flags that it passes on, by what such keys are called, and what names
+# the model there. `args` are those of KubeAI's Model, else of a container.
 _EXTRA = re.compile(
-    r"^(?P<lead>[ \t]*)['\"]?(?P<key>extra_?-?[aA]rgs|backend_parameters|additionalArgs"
-    r"|(?:vllm|engine)_?[aA]rgs|VLLM_ARGS|args)['\"]?:[ \t]*(?P<rest>.*)$",
-    re.MULTILINE,
+    r"^(?P<lead>[ \t]*)['\"]?(?P<key>[\w-]*(?:arg(?:ument)?s|cmd|flags|parameters)\w*)['\"]?:[ \t]*"
+    r"(?:&\w+[ \t]*)?(?P<rest>\[?[ \t]*['\"]?--?[A-Za-z].*|(?:[>|][-+]?)?[ \t]*"
+    r"(?=(?:\n[ \t]*(?:#.*)?)*\n[ \t]*(?:-[ \t]+)?['\"]?--?[A-Za-z]))$",
+    re.MULTILINE | re.IGNORECASE,
 )
 _MODEL = re.compile(
     r"^[ \t-]*(?:model(?:_?name|_?id|uri|url)?|name|url|repo_id|(?:huggingface|hf)_\w+):[ \t]*"
@@ -350,6 +351,12 @@ def _prefills(text: str, head: re.Match[str]) -> bool:
     return bool(depth and outer and "prefill" in outer[-1])
 
 
+def _plain(word: str) -> str:
+    """The name of a flag that a word is, "" where it is none."""
+    name = word.partition("=")[0].replace("_", "-")
+    return name.lstrip("-").removeprefix("no-") if name.startswith("-") else ""
+
+
 def _chart(text: str) -> Held | None:
     """The server that values of a chart or a tool describe: flags to pass on, and what is beside.
 
@@ -361,10 +368,13 @@ def _chart(text: str) -> Held | None:
         if (head["key"] != "args" or _KUBEAI.search(text)) and not _prefills(text, head)
     ]
     model = _MODEL.search(text)
-    if not model or len(heads) != 1 or not any(word.startswith("--") for word in heads[0][1]):
+    engine = "sglang" if "sglang" in text.lower() else "vllm"
+    heads = [one for one in heads if any(_plain(word) in spelled(engine) for word in one[1])]
+    if len(heads) > 1:  # a client has some of these flags, but none that is read
+        heads = [one for one in heads if any(_plain(word) in _read(engine) for word in one[1])]
+    if not model or len(heads) != 1:
         return None
     head, words = heads[0]
-    engine = "sglang" if "sglang" in text.lower() else "vllm"
     beside = rf"^{head['lead']}(\w+):[ \t]*['\"]?([\w.-]+)['\"]?[ \t]*(?:#.*)?$"
     told = {k: x for k, x in re.findall(beside, text, re.MULTILINE) if x != "null"}
     flags = _flags_of({k: x for k, x in told.items() if k != "quantization"}, engine)

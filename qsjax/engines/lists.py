@@ -36,8 +36,12 @@ class _Reader:
         self._lists: dict[str, ast.expr] = {}
         self._scope: list[ast.stmt] = tree.body
         self._left_out: list[str] = []
+        every = list(ast.walk(tree))
+        self._functions = [one for one in every if isinstance(one, ast.FunctionDef)]
+        sets = (one for one in every if isinstance(one, ast.Assign | ast.AnnAssign))
+        self._sets = sorted(sets, key=lambda one: one.lineno)
         several = set()
-        for node in ast.walk(tree):
+        for node in self._sets:
             for target in _targets(node):
                 value = getattr(node, "value", None)
                 if target in self._names or not isinstance(value, ast.Constant):
@@ -50,12 +54,14 @@ class _Reader:
     def _look_back(self, line: int) -> None:
         """Take for every name, and attribute, what was set last in front of a line."""
         self._names, self._lists = {}, {}
-        for node in ast.walk(self._tree):  # functions in functions come last
-            if isinstance(node, ast.FunctionDef) and node.lineno < line <= (node.end_lineno or 0):
-                self._scope = node.body
-        for node in sorted(ast.walk(self._tree), key=lambda one: getattr(one, "lineno", 0)):
-            value = getattr(node, "value", None)
-            for target in _targets(node) if getattr(node, "lineno", line) < line else ():
+        for function in self._functions:  # functions in functions come last
+            if function.lineno < line <= (function.end_lineno or 0):
+                self._scope = function.body
+        for node in self._sets:
+            if node.lineno >= line:
+                break
+            value = node.value
+            for target in _targets(node):
                 self._names.pop(target, None)
                 self._lists.pop(target, None)
                 if isinstance(value, ast.Constant):
@@ -167,6 +173,8 @@ class _Reader:
                 continue
             given = {str(one.arg): one.value for one in node.keywords}
             command, more = _HELPERS.get(_name(node.func), ("", ""))
+            if not command and not given.keys() & {*_ARGUMENTS}:
+                continue
             self._look_back(node.lineno)
             self._left_out = []
             if command and node.args:

@@ -55,6 +55,12 @@ SERVER = re.compile(
 _REMARK = re.compile(r"^[ \t]*#(?!SBATCH).*\n?", re.MULTILINE)
 # Code of Markdown: a block, and within a line.
 _FENCED = re.compile(r"^([ \t]*)```[^`\n]*\n(.*?)(?:^\1[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
+# The same of reStructuredText.
+_LITERAL = re.compile(
+    r"^([ \t]*)\.\. (?:code(?:-block)?|sourcecode)::.*\n(?:\1[ \t]+:.*\n)*"
+    r"((?:[ \t]*\n|\1[ \t]+\S.*(?:\n|\Z))+)",
+    re.MULTILINE,
+)
 _SPAN = re.compile(r"`([^`\n]+)`")
 PREFILLS = re.compile(
     r"--disaggregation-mode(?:[= ]|' ')?['\"]?prefill|--is-prefill-worker|kv_producer"
@@ -532,12 +538,13 @@ def _cells(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """The blocks of code of Markdown that holds a command in them; another text as it is.
+    """The blocks of code of a document that holds a command in them; another text as it is.
 
     Around them is prose, whose apostrophes are no quotation marks. A block in which one is not
     closed is of another language.
     """
-    blocks = [textwrap.dedent(one[2]) for one in _FENCED.finditer(text)]
+    found = (one for kind in (_FENCED, _LITERAL) for one in kind.finditer(text))
+    blocks = [textwrap.dedent(one[2]) for one in found]
     code = []
     for block in blocks:
         try:
