@@ -703,13 +703,6 @@ def test_a_module_that_serves_no_model_in_an_image_of_an_engine(module):
         read(POD.replace("vllm", "sglang") + f'    command: ["python", "-m", "{module}"]\n')
 
 
-@pytest.mark.parametrize("word", ["VERSION=0.5.3", "if", "with"])
-def test_what_no_model_is_called_is_told(word):
-    """LMCache's installation: a shell in an image, and an assignment in the next block."""
-    with pytest.raises(ValueError, match=f"'{word}' is not the name of a model"):
-        read(f"docker run -it vllm/vllm-openai:v0.25.0\n\n{word} -tp 2\n")
-
-
 def test_remarks_alone_are_no_command():
     """tests/evals of vLLM has such files; they were read as vLLM on one GPU."""
     with pytest.raises(ValueError, match="holds remarks alone"):

@@ -21,6 +21,8 @@ _SPELT: dict[str, Engine] = load_spellings()["words"] | {name: name for name in 
 # Scripts that start an engine's server, where they are called by name alone.
 SCRIPTS: dict[str, Engine] = load_spellings()["scripts"]
 _CONTAINERS = ("docker", "podman", "podman-hpc", "nerdctl", "singularity", "apptainer")
+# What is done to images without starting them.
+_MOVES = "build buildx image images import load login manifest pull push rmi save tag".split()
 _IMAGE = re.compile(
     r"^(?=.*/)(?:.*/)?[\w.-]*?(vllm|sglang|tensorrt-llm|trtllm|huggingfaceserver)[^/:]*"
     r"(/[\w.-]+)?([:@][^/]*)?$"
@@ -205,7 +207,11 @@ def _image_at(words: list[str]) -> tuple[Engine | None, int]:
 
 def _container_at(words: list[str]) -> tuple[Engine | None, int]:
     """The engine of a container's image, and the place of the next word."""
-    starts = [i for i, word in enumerate(words) if PurePosixPath(word).name in _CONTAINERS]
+    starts = [
+        at
+        for at, word in enumerate(words)
+        if PurePosixPath(word).name in _CONTAINERS and not {*words[at + 1 : at + 2]} & {*_MOVES}
+    ]
     for pattern in (_IMAGE, _LOCAL_IMAGE) if starts else ():
         for at, word in enumerate(words[starts[0] :], starts[0]):
             image = pattern.match(word)
@@ -265,9 +271,9 @@ def _end(words: list[str]) -> int:
     for at, word in enumerate(words):
         if _END.match(word) or (at and words[at - 1].endswith(";")):
             return at
-        if at == 0 or not isinstance(word, shell.First) or word.startswith(("-", "$", "{", "<")):
+        if not isinstance(word, shell.First) or word.startswith(("-", "$", "{", "<")):
             continue
-        if not _takes_value(words[at - 1]) or _COMMAND.fullmatch(word):
+        if _COMMAND.fullmatch(word) or (at and not _takes_value(words[at - 1])):
             return at
     return len(words)
 

@@ -24,11 +24,6 @@ _TOLD = ("true", "false")
 _OPEN = re.compile(r"\$[\w{(@*#]|^<.*>$|^\{.*\}$")
 _VARIABLE = re.compile(r"\$\{?\w+\}?")
 _ARGUMENTS = re.compile(r"[\"']?\$\{?[@*]\}?[\"']?")  # all that a script was started with
-# What no model is called: an assignment, a keyword of a shell or of Python.
-_NO_MODEL = re.compile(
-    r"[A-Za-z_]\w*=|(?:if|then|else|elif|fi|for|in|do|done|while|case|esac|function|import|from|with"
-    r"|and|or|not|is|def|class|return)$"
-)
 # The same as a value within JSON.
 _PLACEHOLDER = re.compile(r":\s*(?:<[^<>]*>|\$\{?\w+\}?)(?=\s*[,}])")
 
@@ -283,10 +278,6 @@ def parse(words: list[str], engine: Engine, files: Mapping[str, str] | None = No
                 parsed.unread.append(parsed.said.pop("model"))
             elif "model" in parsed.said:
                 parsed.unread.append(word)
-            elif _NO_MODEL.match(word):
-                parsed.problems.append(
-                    f"{word!r} is not the name of a model, so no command of a server stands here"
-                )
             parsed.said.setdefault("model", word)
             continue
         name, inline = _name(word), word.split("=", 1)[1:]
