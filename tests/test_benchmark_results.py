@@ -123,6 +123,24 @@ GENAI_BENCH = {
     },
     "individual_request_metrics": [{"tpot": 0.0139, "num_input_tokens": 1024}],
 }
+# llama-benchy 0.4, results.py: the prompt follows a context, which a phase of its own may have sent.
+LLAMA_BENCHY = {
+    "version": "0.4.0",
+    "model": "Qwen/Qwen3-32B",
+    "max_concurrency": 64,
+    "benchmarks": [
+        {
+            "concurrency": 32,
+            "context_size": context,
+            "prompt_size": 1024 - context,
+            "response_size": 512,
+            "is_context_prefill_phase": is_before,
+            "tg_throughput": {"mean": 2250.0, "std": 1.0, "values": [2250.0]},
+            "tg_req_throughput": {"mean": rate, "std": 1.0, "values": [rate]},
+        }
+        for context, is_before, rate in ((0, True, 9.0), (768, False, 1000 / 13.9))
+    ],
+}
 # aiperf 0.13, profile_export_aiperf.json: models and phases are lists.
 AIPERF_13 = {
     "schema_version": "1.4",
@@ -202,6 +220,7 @@ def as_lines(run):
         (json.dumps(AIPERF | PLACE), 32),
         (json.dumps(LLMPERF | PLACE), 32),
         (json.dumps(GUIDELLM | PLACE), 32),
+        (json.dumps(LLAMA_BENCHY | PLACE), 32),
         (json.dumps(GENAI_BENCH | PLACE | {"model": "Qwen/Qwen3-32B"}), 32),
         (json.dumps(AIPERF_13 | PLACE), 32),
         (json.dumps(BENCHMARKER | PLACE), 32),

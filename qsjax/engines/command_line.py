@@ -279,7 +279,7 @@ def _end(words: list[str]) -> int:
 
 
 def _runs_else(words: list[str]) -> bool:
-    """Whether words of a container run a shell, or a module of Python, without an engine's server."""
+    """Whether words of a container run a shell, or a module of Python, and no engine's server."""
     names = [PurePosixPath(word).name for word in words]
     return bool({*names[:1]} & {"sh", "bash"}) or any(
         word == "-m" and "python" in before for before, word in itertools.pairwise(names)

@@ -40,11 +40,15 @@ def _said(report: Mapping[str, Any], rule: str) -> Any:
     """What a rule of the table `reports` says of a run in its report."""
     path, _, wanted = rule.partition(" = ")
     if wanted:
-        return 1 if value_at(report, path) == wanted else None
+        return 1 if str(value_at(report, path)) == wanted else None
+    path, _, more = rule.partition(" + ")
+    if more:
+        both = _said(report, path), _said(report, more)
+        return None if None in both else sum(both)
     path, _, below = rule.partition(" / ")
-    if not below:
-        return value_at(report, rule)
-    return _over(value_at(report, path), float(below) if below[0] == "0" else _said(report, below))
+    if below:
+        return _over(_said(report, path), _said(report, below))
+    return float(path) if path[0].isdigit() else value_at(report, path)
 
 
 def _runs(given: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[Run]:
@@ -52,7 +56,7 @@ def _runs(given: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[Run]:
     every = value_at(given, told["runs"]) if "runs" in told else [given]
     for one in every if isinstance(every, list) else ():
         run = {**one, "report": given} if isinstance(one, Mapping) else {}
-        if None in [value_at(run, path) for path in told["needs"]] or run.get("id") == "warmup":
+        if None in [_said(run, rule) for rule in told["needs"]] or run.get("id") == "warmup":
             continue
         said = {
             name: [x for rule in rules if (x := _said(run, rule)) not in (None, 0, "")]
