@@ -241,6 +241,47 @@ def test_a_result_is_a_record(tmp_path, text, sequences):
     assert (point.prompt, point.output) == (1024, 512)
 
 
+# llm-d-benchmark, benchmark_report/br_v0_2_example.yaml, and a report of version 0.1 in a guide of llm-d.
+_OF_LLM_D = {
+    "latency": {
+        "time_per_output_token": {"units": "s/token", "mean": 0.0139},
+        "request_latency": {"units": "s", "mean": 8.0},
+    },
+    "requests": {"input_length": {"mean": 1024.0}, "output_length": {"mean": 512.0}},
+}
+LLM_D = {
+    "version": "0.1",
+    "scenario": {
+        "load": {"args": {"server": {"model_name": "Qwen/Qwen3-32B"}}},
+        "model": {"name": "unknown"},
+    },
+    "metrics": _OF_LLM_D | {"throughput": {"requests_per_sec": 4.0}},
+}
+LLM_D_2 = {
+    "version": "0.2",
+    "scenario": {"stack": [{"standardized": {"model": {"name": "Qwen/Qwen3-32B"}}}]},
+    "results": {
+        "request_performance": {
+            "aggregate": _OF_LLM_D | {"throughput": {"request_rate": {"mean": 4.0}}}
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("report", [LLM_D, LLM_D_2])
+def test_reports_of_llm_d_are_read_and_ask_for_the_gpus(tmp_path, report):
+    """Its load goes to all replicas; 4 requests a second that take 8 s are 32 in flight."""
+    (tmp_path / "report.yaml").write_text(yaml.safe_dump(report))
+    with pytest.raises(ValueError, match="gpu is missing"):
+        read_records(tmp_path / "report.yaml")
+    told = {"hardware": "h200", "tp": "4", "gpus": "8"}
+    (record,) = read_records(tmp_path / "report.yaml", told)
+    assert record["value"] == 0.0139
+    point = deployment_of(record)
+    assert (point.model_name, point.prompt, point.output) == ("qwen3-32b", 1024, 512)
+    assert float(point.workload.batch) == 16
+
+
 # InferenceX, utils/process_result.py: seconds without a unit, beside tokens per second and user.
 INFERENCEX = {
     "hw": "h200",
@@ -1117,7 +1158,6 @@ Mean Time to Output Token (ns) : 27123456
             "what MLX prints, without its model",
         ),
         ("Avg latency: 1.81 seconds\n", "what `vllm bench latency` prints, which times whole"),
-        ("scenario:\n  a: b\nmetrics:\n  latency:\n", "llm-d-benchmark, which is YAML"),
     ],
 )
 def test_reports_that_are_refused_say_what_to_give(tmp_path, text, why):
