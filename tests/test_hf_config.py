@@ -254,7 +254,7 @@ def test_every_family_has_a_config():
     seen = set()
     counted = json.loads((CONFIGS[0].parent.parent / "transformers_counts.json").read_text())
     built = [found["config"] for found in counted["counts"].values() if "config" in found]
-    others = [one["config"] for one in OTHERS]
+    others = [HORIZON, *(one["config"] for one in OTHERS)]
     for outer in [*(json.loads(path.read_text()) for path in CONFIGS), *built, *PUBLISHED, *others]:
         family = huggingface._family(huggingface._text_config(outer), outer)
         seen |= {name for name, one in FAMILIES.items() if one is family}
@@ -1598,6 +1598,64 @@ def test_experts_of_images_are_stored_but_not_read(write):
     assert float(params.active_params(spec)) == active
     few = catalog.load_hf(write(ERNIE_VL | {"moe_num_experts": [64, 32]})).spec
     assert (few.experts, few.idle_params) == (64, spec.idle_params / 2)
+
+
+# K2 Horizon: sizes of K2HorizonConfig and of the published 375B-A23B.
+HORIZON = {
+    "model_type": "k2_horizon",
+    "vocab_size": 250624,
+    "hidden_size": 4096,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 12288,
+    "num_experts": 0,
+    "num_experts_per_tok": 0,
+    "num_shared_experts": 0,
+    "mova_num_experts": 0,
+    "mlp_only_layers": [],
+}
+HORIZON_375B = HORIZON | {
+    "hidden_size": 6144,
+    "num_hidden_layers": 61,
+    "num_attention_heads": 48,
+    "intermediate_size": 16128,
+    "moe_intermediate_size": 1792,
+    "num_experts": 192,
+    "num_experts_per_tok": 8,
+    "num_shared_experts": 1,
+    "mlp_only_layers": [0, 1, 2],
+}
+# mlx-community/Telechat3-36B-Thinking-4bit
+TELECHAT_3 = {
+    "model_type": "telechat3",
+    "architectures": ["Telechat3ForCausalLM"],
+    "hidden_size": 6144,
+    "intermediate_size": 24576,
+    "num_attention_heads": 48,
+    "num_hidden_layers": 64,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "vocab_size": 131072,
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "total", "active"),
+    [(HORIZON, 9.0e9, 9.0e9), (HORIZON_375B, 379e9, 26.7e9), (TELECHAT_3, 36.2e9, 36.2e9)],
+)
+def test_types_of_late_2026(write, config, total, active):
+    """Names count without embeddings, which hold 2 billion of the 9, and 3 of the 26.7."""
+    spec = catalog.load_hf(write(config)).spec
+    assert float(params.total_params(spec)) == pytest.approx(total, rel=0.005)
+    assert float(params.active_params(spec)) == pytest.approx(active, rel=0.005)
+
+
+def test_experts_of_values_are_refused(write):
+    """K2-Horizon-36B-A4B chooses 4 of 64 value projections a token."""
+    (only,) = problems(write(HORIZON_375B | {"mova_num_experts": 64}))
+    assert '"mova_num_experts" is 64: the model has experts of values' in only
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,10 @@ def _shape(family: Family, reading: Reading) -> dict[str, float]:
 
 
 # Keys that say what a family of plain layers does not have, and what they make of a model.
-_CHOOSES = {"index_topk": "chooses tokens by an indexer"}
+_CHOOSES = {
+    "index_topk": "chooses tokens by an indexer",
+    "mova_num_experts": "has experts of values",
+}
 _FOREIGN = {
     "n_routed_experts|num_local_experts|num_experts|moe_num_experts": "has experts",
     "kv_lora_rank": "has latent attention",
