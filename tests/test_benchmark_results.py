@@ -123,7 +123,7 @@ GENAI_BENCH = {
     },
     "individual_request_metrics": [{"tpot": 0.0139, "num_input_tokens": 1024}],
 }
-# llama-benchy 0.4, results.py: the prompt follows a context, which a phase of its own may have sent.
+# llama-benchy 0.4, results.py: the prompt follows a context, which a phase before it may have sent.
 LLAMA_BENCHY = {
     "version": "0.4.0",
     "model": "Qwen/Qwen3-32B",
@@ -241,7 +241,7 @@ def test_a_result_is_a_record(tmp_path, text, sequences):
     assert (point.prompt, point.output) == (1024, 512)
 
 
-# llm-d-benchmark, benchmark_report/br_v0_2_example.yaml, and a report of version 0.1 in a guide of llm-d.
+# llm-d-benchmark, benchmark_report/br_v0_2_example.yaml; version 0.1 by a guide of llm-d.
 _OF_LLM_D = {
     "latency": {
         "time_per_output_token": {"units": "s/token", "mean": 0.0139},
