@@ -446,6 +446,9 @@ COATS = {
     "    tensorParallelSize: '4'\n",
     "the operator of the production stack": "kind: VLLMRuntime\nspec:\n  model:\n"
     "    modelURL: org/m\n    maxModelLen: 8192\n  vllmConfig:\n    tensorParallelSize: 4\n",
+    "its operator behind another document": "kind: CacheServer\nspec:\n  port: 80\n---\n"
+    "kind: VLLMRuntime\nspec:\n  model:\n    modelURL: org/m\n    maxModelLen: 8192\n"
+    "  vllmConfig:\n    tensorParallelSize: 4\n    port: 80\n",
     "flags of a file of variables": "VLLM_MODEL=org/m\nVLLM_EXTRA_ARGS=-tp 4 --max-model-len 8192\n"
     "HF_TOKEN=\n",
     "a task of CloudFormation": "Resources:\n  Task:\n    ContainerDefinitions:\n"

@@ -41,8 +41,9 @@ _LONGEST = 100_000  # characters of a manifest; longer texts are none
 
 
 def mappings(text: str) -> Iterator[dict[str, Any]]:
-    """The mapping that a text of YAML is, and those within it: the outer ones first, each once."""
-    left: list[Any] = [mapping(text)] if len(text) <= _LONGEST else []
+    """The mappings that documents of YAML are, and those within: the outer ones first, each once."""
+    documents = re.split(r"^---.*$", text, flags=re.MULTILINE) if len(text) <= _LONGEST else []
+    left: list[Any] = [mapping(one) for one in documents]
     seen: set[int] = set()
     while left:
         one = left.pop(0)
