@@ -41,7 +41,7 @@ _LONGEST = 100_000  # characters of a manifest; longer texts are none
 
 
 def mappings(text: str) -> Iterator[dict[str, Any]]:
-    """The mappings that documents of YAML are, and those within: the outer ones first, each once."""
+    """The mappings that documents of YAML are, and those within: outer ones first, each once."""
     documents = re.split(r"^---.*$", text, flags=re.MULTILINE) if len(text) <= _LONGEST else []
     left: list[Any] = [mapping(one) for one in documents]
     seen: set[int] = set()
