@@ -711,6 +711,12 @@ def test_bad_rows_of_a_trace_are_named():
             '{"id": "b", "requests": [{"t": 0.0, "in": 6, "out": 1, "api_time": 1.5}]}\n',
             "each session counts its time from its own begin",
         ),
+        # Dynamo's agentic form of Mooncake's
+        (
+            '{"schema": "dynamo.agentic_mooncake"}\n{"not_before_ms": 0, "input_length": 6, '
+            '"output_length": 1, "dependencies": [{"trigger": "completion"}]}\n',
+            "its requests wait for each other",
+        ),
         ("arrival,isl,osl,count\n0,10,1,0\n", "count 0 is not allowed"),
         # ShareGPT, and a custom data set of vLLM
         ('[{"id": "a", "conversations": [{"from": "human", "value": "x"}]}]', "tokenizer and give"),
@@ -720,6 +726,13 @@ def test_bad_rows_of_a_trace_are_named():
 def test_traces_that_cannot_be_read(text, says):
     with pytest.raises(ValueError, match=says):
         traffic.read_trace(text)
+
+
+def test_rows_of_no_request_are_left_out_and_told():
+    """Dynamo's traces have other events between."""
+    text = '{"event": "payload", "id": 1}\n{"arrival": 2, "isl": 6, "osl": 1}\n'
+    with pytest.warns(UserWarning, match="left out are rows of no request: 1"):
+        assert traffic.read_trace(text).prompt == 6
 
 
 def test_a_row_of_a_trace_may_stand_for_several_requests():
@@ -787,6 +800,16 @@ def test_a_trace_is_sorted_and_begins_at_zero():
         '{"t": 0.0, "in": 374, "out": 44}\n{"t": 4.314579, "in": 396, "out": 109}',
         '{"not_before_ms": 100, "input_length": 374, "output_length": 44}\n'
         '{"not_before_ms": 4414.579, "input_length": 396, "output_length": 109}',
+        # aiperf's profile_export.jsonl; Dynamo's dynamo.request.trace.v1
+        '{"metadata": {"request_start_ns": 1700000000000000000}, "metrics": {'
+        '"input_sequence_length": {"value": 374, "unit": "tokens"}, '
+        '"output_sequence_length": {"value": 44, "unit": "tokens"}}}\n'
+        '{"metadata": {"request_start_ns": 1700000004314579000}, "metrics": {'
+        '"input_sequence_length": {"value": 396, "unit": "tokens"}, '
+        '"output_sequence_length": {"value": 109, "unit": "tokens"}}}',
+        '{"request": {"request_received_ms": 1000, "output_tokens": 44, '
+        '"replay": {"input_length": 374}}}\n{"request": {"request_received_ms": 5314.579, '
+        '"output_tokens": 109, "replay": {"input_length": 396}}}',
         # Sessions whose turns have a time each, and messages that are no turns.
         '{"id": "a", "turns": [{"timestamp_ms": 0, "input_length": 374, "output_length": 44},'
         ' {"timestamp_ms": 4314.579, "input_length": 396, "output_length": 109}]}',

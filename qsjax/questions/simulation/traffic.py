@@ -280,6 +280,11 @@ def _refuse_turns(
             f"{name}: each session counts its time from its own begin, so nothing says when they "
             "come; give one session, or users instead of a trace: --users N"
         )
+    if "dependencies" in header:
+        raise ValueError(
+            f"{name}: its requests wait for each other (dependencies), so nothing says when they "
+            "come; give users instead of a trace: --users N"
+        )
     waits = [cells for _, cells in lines if cells.get("delay") and not cells.get("arrival")]
     if not waits:
         return
@@ -316,6 +321,10 @@ def read_trace(text: str, name: str = "trace") -> Traffic:
     header, columns, lines = sheets.cells_of(text, COLUMNS, name)
     _refuse_turns(header, lines, name)
     _check(header, columns, name)
+    told = [(number, cells) for number, cells in lines if any(cells.values())]
+    if others := len(lines) - len(told):
+        warnings.warn(f"{name}: left out are rows of no request: {others:,}", stacklevel=2)
+    lines = told
     if header[columns["osl"]].strip().lower() == "response tokens":  # BurstGPT's failures have none
         answered = [(number, cells) for number, cells in lines if cells["osl"] != "0"]
         if failed := len(lines) - len(answered):
