@@ -541,7 +541,7 @@ def test_a_search_finds_the_fewest_gpus_of_all(monkeypatch, seed):
         math.ceil(n * x) for n, x in zip(least, rng.uniform(sizing.TRUST, 4.0, 30), strict=True)
     ]
     monkeypatch.setattr(sizing, "_deployment", lambda option, asked, replicas: (option, replicas))
-    monkeypatch.setattr(sizing, "simulate", list)
+    monkeypatch.setattr(sizing, "_simulated", list)
     monkeypatch.setattr(
         sizing, "broken", lambda it, target: {"rate": 0.0} if it[1] < needs[it[0].ttft] else {}
     )
@@ -575,7 +575,7 @@ def test_users_who_wait_are_told_where_nothing_bounds_them(target, decoding, is_
 def test_what_is_found_is_the_least_that_serves_or_all_that_may(monkeypatch, need, begin):
     """Of 20 users no more than 20 copies are of use."""
     monkeypatch.setattr(sizing, "_deployment", lambda option, asked, replicas: replicas)
-    monkeypatch.setattr(sizing, "simulate", list)
+    monkeypatch.setattr(sizing, "_simulated", list)
     missed = {"tpot": 0.05}
     monkeypatch.setattr(sizing, "broken", lambda it, target: missed if it < need else {})
     option = SimpleNamespace(records=SimpleNamespace(partition=SimpleNamespace(dp=1.0)))

@@ -1,7 +1,7 @@
 """Lanes with their requests, simulated together: from records to outcomes."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,13 +18,23 @@ from qsjax.questions.simulation.traffic import Traffic
 from qsjax.records.rows import grouped
 from qsjax.records.specs import Convention, Records
 
-# Lanes that run side by side: few, so that the slowest holds up no others, or where there are
-# many, so that the vectors are full.
-FEW_LANES, LANES, MANY = 8, 256, 128
+MANY = 128  # deployments from which on vectors are filled
 ITERATIONS = 256  # events between two looks at whether all are done
-FEWEST_SLOTS, FEWEST_REQUESTS = 64, 1024
 # Requests of the run without pauses that tells the largest rate.
 SATURATING = 400
+
+
+class Room(NamedTuple):
+    """What a program has room for: lanes side by side, requests in flight, and all requests."""
+
+    lanes: int
+    slots: int
+    requests: int
+
+
+# A program takes 4 s to compile, as long as 8 lanes take for 100,000 events each: few deployments
+# share one of much room. Many have vectors that are full; one or two run in a third of the time.
+FOR_TWO, FOR_FEW, FOR_MANY = Room(2, 64, 4096), Room(8, 256, 4096), Room(256, 64, 1024)
 # An iteration in which nothing happens, by the fields of `Event`.
 _NOTHING = (0.0, -1, -1, False, False, *(0.0,) * 8)
 
@@ -79,12 +89,18 @@ def _most_running(one: Lane) -> float:
     return min(scalar(one.scheduler.sequences), scalar(one.table.states))
 
 
-def slots_of(one: Lane) -> int:
-    """Room for all that are in flight, a power of four, so that few sizes compile."""
+def _rounded(number: float) -> int:
+    """A power of four that is not smaller, so that few sizes compile."""
+    return int(4 ** np.ceil(np.log2(number) / 2.0))
+
+
+def room_of(one: Lane, least: Room = FOR_TWO) -> Room:
+    """Room for all of a deployment's requests, in powers of four."""
     count, users = len(one.traffic.arrival), int(one.traffic.users)
-    least = float(np.min(one.traffic.prompt)) + scalar(one.table.cache_each)
-    most = min(count, _most_running(one), max(1.0, scalar(one.table.cache) // least))
-    return int(max(FEWEST_SLOTS, 4 ** np.ceil(np.log2(users or most) / 2.0)))
+    shortest = float(np.min(one.traffic.prompt)) + scalar(one.table.cache_each)
+    most = min(count, _most_running(one), max(1.0, scalar(one.table.cache) // shortest))
+    slots, requests = _rounded(users or most), _rounded(count)
+    return Room(least.lanes, max(least.slots, slots), max(least.requests, requests))
 
 
 def _filled(work: Traffic, requests: int) -> Traffic:
@@ -99,27 +115,20 @@ def _filled(work: Traffic, requests: int) -> Traffic:
     )
 
 
-def _stack(ones: Sequence[Lane]) -> Lane:
-    """Lanes along one axis, filled up to lengths and numbers for which few programs are compiled.
-
-    A program takes 2 s to compile, as long as a lane takes for some 20,000 events. Few lanes are
-    two, such as the last ones of a size, or `FEW_LANES`.
-    """
-    count = len(ones[0].traffic.arrival)
-    requests = max(FEWEST_REQUESTS, int(4 ** np.ceil(np.log2(count) / 2.0)))
-    lanes = [one._replace(traffic=_filled(one.traffic, requests)) for one in ones]
-    idle = lanes[0]._replace(traffic=lanes[0].traffic._replace(arrival=np.full(requests, np.inf)))
-    width = 2 if len(ones) <= 2 else max(FEW_LANES, int(2 ** np.ceil(np.log2(len(ones)))))
-    lanes += [idle] * (width - len(ones))
+def _stack(ones: Sequence[Lane], room: Room) -> Lane:
+    """Lanes along one axis, filled up to the room."""
+    lanes = [one._replace(traffic=_filled(one.traffic, room.requests)) for one in ones]
+    never = lanes[0].traffic._replace(arrival=np.full(room.requests, np.inf))
+    lanes += [lanes[0]._replace(traffic=never)] * (room.lanes - len(ones))
     return jax.tree.map(
         lambda *x: xp.asarray(np.stack([np.asarray(y, np.float64) for y in x])), *lanes
     )
 
 
-def _run(ones: Sequence[Lane], slots: int) -> tuple[events.Times, Any]:
+def _run(ones: Sequence[Lane], room: Room) -> tuple[events.Times, Any]:
     """Times of the requests, and all events, of deployments with as many requests each."""
-    lanes = _stack(ones)
-    states = events.start(slots, lanes.traffic)
+    lanes = _stack(ones, room)
+    states = events.start(room.slots, lanes.traffic)
     count, seen = len(ones[0].traffic.arrival), []
     while True:
         states, more = events.run_block(lanes, states, iterations=ITERATIONS)
@@ -130,10 +139,11 @@ def _run(ones: Sequence[Lane], slots: int) -> tuple[events.Times, Any]:
             )
         if np.min(np.asarray(states.completed)[: len(ones)]) >= count:
             break
-    # A power of two of blocks, the last ones without events, so that few lengths compile.
-    blocks = int(2 ** np.ceil(np.log2(len(seen))))
+    # The last blocks are without events.
     none = events.Event(*(np.full_like(x, fill) for x, fill in zip(seen[0], _NOTHING, strict=True)))
-    joined = jax.tree.map(lambda *x: np.concatenate(x), *seen, *[none] * (blocks - len(seen)))
+    joined = jax.tree.map(
+        lambda *x: np.concatenate(x), *seen, *[none] * (_rounded(len(seen)) - len(seen))
+    )
     times = events.block_times(lanes.traffic, joined)
     return jax.tree.map(lambda x: np.asarray(x)[:, :count], times), joined
 
@@ -158,17 +168,21 @@ def simulate(deployments: Sequence[Lane], lanes: int | None = None) -> list[Outc
         deployments: as `deploy` gives them; designs, rates and seeds may all differ.
         lanes: how many run side by side, chosen unless given; the outcomes do not depend on it.
     """
+    if lanes is not None:
+        least = FOR_FEW._replace(lanes=lanes)
+    else:
+        least = FOR_MANY if len(deployments) >= MANY else FOR_FEW
+        least = FOR_TWO if len(deployments) <= FOR_TWO.lanes else least
 
-    def alike(at: int) -> tuple[int, int]:
-        return len(deployments[at].traffic.arrival), slots_of(deployments[at])
+    def alike(at: int) -> tuple[int, Room]:
+        return len(deployments[at].traffic.arrival), room_of(deployments[at], least)
 
     groups = grouped(range(len(deployments)), alike)
     outcomes: dict[int, Outcome] = {}
-    for (_, slots), members in over(groups.items()):
-        width = lanes or (LANES if len(members) >= MANY else FEW_LANES)
-        for begin in range(0, len(members), width):
-            block = members[begin : begin + width]
-            times, seen = _run([deployments[at] for at in block], slots)
+    for (_, room), members in over(groups.items()):
+        for begin in range(0, len(members), room.lanes):
+            block = members[begin : begin + room.lanes]
+            times, seen = _run([deployments[at] for at in block], room)
             for lane, at in enumerate(block):
                 outcomes[at] = _outcome(deployments[at], times, seen, lane)
     return [outcomes[at] for at in range(len(deployments))]

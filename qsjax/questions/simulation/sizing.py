@@ -40,7 +40,7 @@ from qsjax.questions.simulation.loads import (
     scheduler_of,
 )
 from qsjax.questions.simulation.outcomes import CUT, Outcome, equal_replicas, needed_for, row_of
-from qsjax.questions.simulation.serving import holds, lengths_of, most_at_once, simulate
+from qsjax.questions.simulation.serving import FOR_FEW, holds, lengths_of, most_at_once, simulate
 from qsjax.questions.simulation.steps import (
     CONTEXT_KNOTS,
     LENGTH_KNOTS,
@@ -530,13 +530,18 @@ def _levels(bracket: _Bracket, most: int) -> list[int]:
     return sorted({*(int(x) for x in ahead if x < high), high})
 
 
+def _simulated(deployments: list[Lane]) -> list[Outcome]:
+    """Outcomes of deployments, few or many, by the same programs."""
+    return simulate(deployments, FOR_FEW.lanes)
+
+
 def _tighten(brackets: list[_Bracket], asked: Asked, best: float) -> list[_Bracket]:
     """One round: every bracket at several levels, all simulated together."""
     tries, target = [], asked.target
     for place, bracket in enumerate(brackets):
         most = int(min(_most(bracket.option, target), (best - 1) // bracket.option.gpus))
         tries += [(place, level) for level in _levels(bracket, most)]
-    outcomes = simulate([_deployment(brackets[at].option, asked, n) for at, n in tries])
+    outcomes = _simulated([_deployment(brackets[at].option, asked, n) for at, n in tries])
     out = list(brackets)
     for (place, level), outcome in zip(tries, outcomes, strict=True):
         one = out[place]
@@ -777,7 +782,9 @@ def _confirm(option: Option, asked: Asked, replicas: int) -> tuple[int, Outcome,
     seen: dict[int, Outcome] = {}
     while True:
         new = [n for n in (replicas - 1, replicas) if n > 0 and n not in seen]
-        seen |= dict(zip(new, simulate([_deployment(option, asked, n) for n in new]), strict=True))
+        seen |= dict(
+            zip(new, _simulated([_deployment(option, asked, n) for n in new]), strict=True)
+        )
         less = broken(seen[replicas - 1], target) if replicas > 1 else {}
         if broken(seen[replicas], target) and replicas < most:
             replicas += 1

@@ -10,7 +10,7 @@ from qsjax.engines.schedulers import Scheduler
 from qsjax.numerics.jax import jax, jnp
 from qsjax.numerics.namespace import Array
 from qsjax.questions.simulation.events import scan, start, times_of
-from qsjax.questions.simulation.serving import deploy, lengths_of, simulate, slots_of
+from qsjax.questions.simulation.serving import deploy, lengths_of, room_of, simulate
 from qsjax.questions.simulation.steps import step_table
 from qsjax.questions.simulation.traffic import Traffic
 from qsjax.records.specs import Convention, Records
@@ -51,7 +51,7 @@ def elasticities(
         changed = records._replace(hardware=hardware)
         table = step_table(changed, convention, lengths_of(traffic), scheduler)
         lanes = jax.tree.map(lambda x: jnp.asarray(x, float)[None], one._replace(table=table))
-        _, seen = scan(lanes, start(slots_of(one), work), events)
+        _, seen = scan(lanes, start(room_of(one).slots, work), events)
         arrival, first, finish = (x[0] for x in times_of(lanes.traffic, seen))
         gaps = (finish - first) / jnp.maximum(jnp.asarray(traffic.output) - 1.0, 1.0)
         means = ((first - arrival).mean(), gaps.mean(), (finish - arrival).mean())
