@@ -151,6 +151,16 @@ def test_a_comparison_agrees_with_an_explanation(answer):
         assert found.stated.rate == pytest.approx(answer.own.rate(0, k), rel=EXACT)
 
 
+@pytest.mark.parametrize("engine", ["", "vllm", "sglang", "trtllm", "atom"])
+def test_requests_cost_what_an_explanation_says(engine):
+    """`compare` took vLLM's rules for every engine, and one attention replica for all."""
+    asked = Problem("gpt-oss-120b", "mi355x", gpus=4, engine=engine, twins=[5.0])
+    row = compare(asked, requests=(4096.0, 512.0)).rows()[0]
+    found = explain(asked.replace(twins=()), requests=(4096.0, 512.0)).prefill
+    for name, value in dataclasses.asdict(found).items():
+        assert row[f"prefill_{name}"] == pytest.approx(value, rel=EXACT), name
+
+
 def test_what_is_no_comparison_is_refused():
     with pytest.raises(
         ValueError,

@@ -147,14 +147,16 @@ def test_a_hit_rate_of_0_changes_nothing_to_the_bit():
     work = dataclasses.replace(given.workload, context=4096.0)
     given = given._replace(workload=work)
     decode = decode_step(given._replace(gpus=None), PHYSICAL)
-    plain, zero = (companion(given, decode, 4000.0, 200.0, **x) for x in ({}, {"cached": 0.0}))
+    plain, zero = (
+        companion(given, decode, PHYSICAL, 4000.0, 200.0, **x) for x in ({}, {"cached": 0.0})
+    )
     assert plain == zero
     # Of prompts that fill a step: where prefill is apart, shorter ones are read together.
     again = prefix_costs(given, PHYSICAL, Reuse(isl=9000.0, osl=192.0))["recompute"]
     work = dataclasses.replace(work, context=9096.0)
     long = given._replace(workload=work)
     decode = decode_step(long._replace(gpus=None), PHYSICAL)
-    served = companion(long, decode, 9000.0, 192.0).tokens_per_s_per_gpu_disaggregated
+    served = companion(long, decode, PHYSICAL, 9000.0, 192.0).tokens_per_s_per_gpu_disaggregated
     assert float(again.tokens_per_s_per_gpu) == pytest.approx(served, rel=EXACT)
 
 
@@ -330,7 +332,7 @@ def test_cached_tokens_fill_no_step_but_are_looked_at():
     own = own._replace(workload=dataclasses.replace(own.workload, context=4608.0))
     decode = decode_step(own._replace(gpus=None), PHYSICAL)
     short, cached, whole = (
-        companion(own, decode, prompt, 64.0, cached=seen)
+        companion(own, decode, PHYSICAL, prompt, 64.0, cached=seen)
         for prompt, seen in ((2048.0, 0.0), (4096.0, 2048.0), (4096.0, 0.0))
     )
     assert short.decoding_aggregated == cached.decoding_aggregated > whole.decoding_aggregated

@@ -120,7 +120,8 @@ def test_6_prefill_gpus_for_each_decode_gpu():
     lines = said(6)
     problem = qs.Problem("deepseek-v3", "h200-sxm", gpus=16, context=8704)
     answer = qs.explain(problem, requests=(8192, 1024))
-    beside = companion(answer.stated.records, answer.stated.parts.step, 8192, 1024)
+    stated = answer.stated
+    beside = companion(stated.records, stated.parts.step, stated.rules, 8192, 1024)
     text = " ".join(lines)
     assert f"{beside.prefill_gpus_per_decode_gpu:.2g} prefill GPUs for each decode GPU" in text
     assert f"{beside.tokens_per_s_per_gpu_disaggregated:.0f} output tokens/s on each GPU" in text
@@ -146,7 +147,7 @@ def test_8_price_of_a_million_tokens():
     lines = said(8)
     for name in ("h100-sxm", "h200-sxm", "b200-sxm"):
         found = best("llama-3.1-70b", name, gpus=8, context=4608)
-        beside = companion(found.records, found.parts.step, 4096, 1024)
+        beside = companion(found.records, found.parts.step, found.rules, 4096, 1024)
         both = (
             beside.tokens_per_s_per_gpu_disaggregated,
             beside.tokens_per_s_per_gpu_aggregated,

@@ -10,7 +10,7 @@ from qsjax.cost.shared import Filling, shared_steps
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
-from qsjax.records.specs import PHYSICAL, Convention, Records
+from qsjax.records.specs import PHYSICAL, Convention, Records, is_papers
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,28 +105,45 @@ def readers_for(decoded: float, prompt: float, output: float, read: float) -> fl
     return decoded * prompt / output / read
 
 
+def _real(convention: Convention) -> Convention:
+    """The accounting of prompts: that of decoding, physical beside the paper's, which has none."""
+    return PHYSICAL if is_papers(convention) else convention
+
+
 def _filled(
-    records: Records, prompt: ArrayLike, rules: Filling, cached: ArrayLike, most: ArrayLike
+    records: Records,
+    convention: Convention,
+    prompt: ArrayLike,
+    rules: Filling,
+    cached: ArrayLike,
+    most: ArrayLike,
 ) -> PrefillCost:
     """Prefill by itself, of as many prompts as fill a step, and no more than their caches fit."""
     several = xp.asarray(rules.budget) / (xp.asarray(prompt) - cached)
     several = xp.maximum(xp.minimum(several, most), 1.0)
-    return prefill_step(records, PHYSICAL, Prompts(prompt, several, cached))
+    return prefill_step(records, convention, Prompts(prompt, several, cached))
 
 
 @on_host
 def _served(
-    records: Records, prompt: ArrayLike, output: ArrayLike, rules: Filling, cached: ArrayLike
+    records: Records,
+    prompt: ArrayLike,
+    output: ArrayLike,
+    rules: Filling,
+    cached: ArrayLike,
+    *,
+    convention: Convention,
 ) -> tuple[Array, ...]:
-    step = decode_step(records, PHYSICAL)
-    read = _filled(records, prompt, rules, cached, step.capacity.max_batch)
-    shared = shared_steps(records, PHYSICAL, prompt, output, rules, cached)
+    step = decode_step(records, convention)
+    read = _filled(records, convention, prompt, rules, cached, step.capacity.max_batch)
+    shared = shared_steps(records, convention, prompt, output, rules, cached)
     both = _replicas(step) * shared.tokens_per_s
     return step.tokens_per_s_per_gpu, step.tpot, read.tokens_per_s_per_gpu, both, shared.tpot
 
 
 def served_rates(
     records: Records,
+    convention: Convention,
     prompt: ArrayLike,
     output: ArrayLike,
     rules: Filling,
@@ -137,6 +154,7 @@ def served_rates(
 
     Args:
         records: the designs with their batches, which all must run; arrays broadcast.
+        convention: accounting; physical in place of the paper's.
         prompt: tokens of a request's prompt.
         output: tokens that a request is given.
         rules: how the engine fills the steps that prompts and answers share.
@@ -147,7 +165,8 @@ def served_rates(
         tokens of each GPU of prefill alone [1/s]; and of both on the same GPUs output tokens of
         each [1/s] and time per output token [s].
     """
-    rates = _served(records._replace(gpus=None), prompt, output, rules, cached)
+    own = _real(convention)
+    rates = _served(records._replace(gpus=None), prompt, output, rules, cached, convention=own)
     return tuple(np.asarray(x) for x in rates)
 
 
@@ -159,11 +178,13 @@ def _both(
     rules: Filling,
     cached: ArrayLike,
     most: ArrayLike,
+    *,
+    convention: Convention,
 ) -> tuple[Array, ...]:
     """Prefill by itself, of one prompt and of as many as fill a step, and shared with decoding."""
-    alone = prefill_step(records, PHYSICAL, Prompts(prompt, cached=cached))
-    filled = _filled(records, prompt, rules, cached, most)
-    shared = shared_steps(records, PHYSICAL, prompt, output, rules, cached)
+    alone = prefill_step(records, convention, Prompts(prompt, cached=cached))
+    filled = _filled(records, convention, prompt, rules, cached, most)
+    shared = shared_steps(records, convention, prompt, output, rules, cached)
     return (
         *(alone.ttft, filled.tokens_per_s_per_gpu, filled.busy),
         *(shared.tpot, shared.ttft, shared.steps.decoding, shared.tokens_per_s, shared.busy),
@@ -173,17 +194,19 @@ def _both(
 def companion(
     records: Records,
     step: StepCost,
+    convention: Convention,
     prompt: ArrayLike,
     output: ArrayLike,
     rules: Filling = Filling(),  # noqa: B008  # immutable
     *,
     cached: ArrayLike = 0.0,
 ) -> Companion:
-    """Prefill of the deployment that decodes, in the physical accounting.
+    """Prefill of the deployment that decodes.
 
     Args:
         records: the design, all scalars, with its batch.
         step: its decode step.
+        convention: accounting of that step; prompts have the physical one beside the paper's.
         prompt: tokens of a request's prompt.
         output: tokens that a request is given.
         rules: how the engine fills the steps that prompts and answers share.
@@ -192,7 +215,8 @@ def companion(
     tpot, busy = scalar(step.tpot), scalar(step.busy)
     tokens_per_s_per_gpu = scalar(step.tokens_per_s_per_gpu)
     most = step.capacity.max_batch
-    costs = _both(records._replace(gpus=None), prompt, output, rules, cached, most)
+    asked = (records._replace(gpus=None), prompt, output, rules, cached, most)
+    costs = _both(*asked, convention=_real(convention))
     ttft, rate, alone, shared, first, decoding, served, load = (float(x) for x in costs)
     ratio = readers_for(tokens_per_s_per_gpu, scalar(prompt), scalar(output), rate)
     return Companion(

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from qsjax.cost.disaggregation import Companion, companion
 from qsjax.cost.ledger import RESOURCES
 from qsjax.cost.roofline import Parts, take_apart
+from qsjax.engines.schedulers import filling_of, sharing
 from qsjax.grid.cells import Cells, records_on_host, take
 from qsjax.grid.diagnosis import Shortcoming, shortcomings
 from qsjax.grid.optimum import Best, best_of
@@ -110,6 +112,23 @@ def best_case(cells: Cells, cell: int, best: Best | None = None) -> Case | None:
         return None
     partition = take(cells.designs.partition, int(winner.position[at]))
     return case_at(cells, cell, partition, float(winner.batch[at]))
+
+
+def alongside(
+    case: Case, requests: tuple[float, float], cached: float, engine: str, device: str
+) -> Companion:
+    """Prefill alongside a design that runs, by its accounting and the rules of its engine.
+
+    Args:
+        case: the design.
+        requests: input and output tokens of a request.
+        cached: tokens of a prompt whose cache is there already.
+        engine: whose rules fill the steps that prompts and answers share.
+        device: name of the accelerator.
+    """
+    model, hardware, partition, *_ = records = case.records
+    rules = filling_of(engine, scalar(hardware.hbm_bytes), device, sharing(model, partition))
+    return companion(records, case.parts.step, case.rules, *requests, rules, cached=cached)
 
 
 def sequences_of(case: Case) -> float:

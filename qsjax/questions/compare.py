@@ -15,14 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qsjax.cost.disaggregation import companion
 from qsjax.cost.ledger import resource_times
 from qsjax.cost.meanings import Meaning
 from qsjax.cost.metrics import Economy, costs
 from qsjax.cost.prefix import cached_of, requests_of
-from qsjax.engines.schedulers import filling_of
 from qsjax.engines.spread import LEVEL, check_level
-from qsjax.grid.case import Case, best_case, design_record, gpu_time, sequences_of
+from qsjax.grid.case import Case, alongside, best_case, design_record, gpu_time, sequences_of
 from qsjax.grid.cells import Cells, cells_of, of_variant, take
 from qsjax.grid.infeasibility import refusals
 from qsjax.grid.intervals import Lead, NamedCase, Names, bounds_of_case, lead_of, names_of
@@ -307,10 +305,8 @@ class Comparison(Result):
             return {}
         row: Row = costs(case.rate, scalar(case.parts.step.busy), economy)
         if self.requests is not None:
-            rules = filling_of("", scalar(case.records.hardware.hbm_bytes), side.names[subject][0])
-            prompts = companion(
-                case.records, case.parts.step, *self.requests, rules, cached=self.cached
-            )
+            device = side.names[subject][0]
+            prompts = alongside(case, self.requests, self.cached, self.problem.engine, device)
             row |= {f"prefill_{name}": x for name, x in dataclasses.asdict(prompts).items()}
             whole = costs(prompts.best_rate, prompts.best_busy, economy)["usd_per_million_tokens"]
             row["usd_per_million_tokens_with_prompts"] = whole

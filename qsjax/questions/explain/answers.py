@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qsjax.cost.disaggregation import Companion, companion
+from qsjax.cost.disaggregation import Companion
 from qsjax.cost.metrics import Economy, costs, elasticities, follows_load
 from qsjax.cost.prefix import cached_of, requests_of
-from qsjax.engines.schedulers import filling_of, sharing
 from qsjax.engines.spread import LEVEL, check_level, nearest_engine
-from qsjax.grid.case import Case, best_case, case_at, case_record
+from qsjax.grid.case import Case, alongside, best_case, case_at, case_record
 from qsjax.grid.cells import Cells, numbers_at, one_cell
 from qsjax.grid.diagnosis import remarks
 from qsjax.grid.intervals import NamedCase, Names, bounds_of_case, lead_of
@@ -22,7 +21,6 @@ from qsjax.grid.needs import least_gpus
 from qsjax.grid.optimum import any_batch, best_of, least_hbm_bytes
 from qsjax.grid.problem import Problem, describe, of_requests, question
 from qsjax.grid.remarks import kernels_used, prices_of
-from qsjax.grid.served import Accelerator
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import columns, words
@@ -532,23 +530,6 @@ def _side(
     return Side(convention, stated, best_case(free, 0), as_fast, None)
 
 
-def _companions(
-    side: Side,
-    requests: tuple[float, float] | None,
-    cached: float,
-    engine: str,
-    device: Accelerator,
-) -> dict[str, Companion]:
-    """Prefill alongside each design that runs; none without requests."""
-    found = {}
-    for name, one in side.cases().items():
-        if requests is not None and one.is_feasible:
-            replicas = sharing(one.records.model, one.records.partition)
-            rules = filling_of(engine, scalar(device.spec.hbm_bytes), device.name, replicas)
-            found[name] = companion(one.records, one.parts.step, *requests, rules, cached=cached)
-    return found
-
-
 def explained(
     problem: Problem,
     partition: Partition | None,
@@ -578,7 +559,11 @@ def explained(
     economy = numbers_at(one_cell(problem).economy, 0)
     case = side.stated
     engine, nearest = nearest_engine(engine)
-    prompts = _companions(side, requests, cached, engine, stated.accelerators[0])
+    device, prompts = stated.accelerators[0].name, {}
+    if requests is not None:
+        running = {name: one for name, one in side.cases().items() if one.is_feasible}
+        asked = (requests, cached, engine, device)
+        prompts = {name: alongside(one, *asked) for name, one in running.items()}
     pools = pools_of(problem, requests, cached, engine) if requests and case.is_feasible else None
     notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
     notes += (nearest,) if nearest else ()

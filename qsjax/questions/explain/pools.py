@@ -60,7 +60,7 @@ class Pools(NamedTuple):
 def pools_of(
     problem: Problem, requests: tuple[float, float], cached: float, engine: str
 ) -> Pools | None:
-    """Both ways for one cell, by the physical accounting; None where nothing runs.
+    """Both ways for one cell; None where nothing runs.
 
     Every split that runs is tried at a ladder of batches, a fine one where it may be the best.
     Rates of pools are averages: the GPUs of each need not be a whole number of replicas, nor as
@@ -131,7 +131,8 @@ def _tried(
     batches = np.minimum(steps, legal.largest[rows, None])
     work = dataclasses.replace(records.workload, batch=batches)
     rules = _filling(problem, np.broadcast_to(records.partition.dp, (len(rows), 1)), engine)
-    rates = served_rates(records._replace(workload=work), *requests, rules, cached=cached)
+    records, convention = records._replace(workload=work), problem.stated.rules
+    rates = served_rates(records, convention, *requests, rules, cached=cached)
     return _Tried(rows, batches, *(np.broadcast_to(x, batches.shape) for x in rates))
 
 
