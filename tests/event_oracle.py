@@ -199,9 +199,12 @@ class Engine:
         count, full, short = len(some), 0.0, 0.0
         one = max(1, count)
         pace = self.costs.decoding(one, sum(r.context for r in some) / one)
-        self.late = self.stream * pace[0]
         if count:
             full, short = pace
+        # A first token is on its way during a decode step in which its request is already.
+        contexts = [r.context for r in some] + [r.total for r in self.ready]
+        after = max(1, len(contexts))
+        self.late = self.stream * self.costs.decoding(after, sum(contexts) / after)[0]
         if chunk:
             parts = min(max(math.ceil(chunk / self.budget), 1.0), self.stages)
             tokens = chunk / parts + self.mixed * count * self.query / self.stages

@@ -290,6 +290,15 @@ def test_no_load_latency_is_the_laws():
     got = (times.finish[1] - times.first[1]) / 128
     np.testing.assert_allclose(got, tpot, rtol=1e-6)
 
+    # A token is on its way for a decode step of its own sequence, the first one too: of two tokens
+    # the time between was longer by what reading the prompt's cache takes.
+    rules = dataclasses.replace(rules, stream_steps=1.0)
+    times, _ = run(table, rules, requests([0.0], [2048.0], [2.0]))
+    at = dataclasses.replace(work, context=2048.0, batch=1.0)
+    tpot = float(decode_step(Records(model, hardware, part, at), PHYSICAL).tpot)
+    np.testing.assert_allclose(times.first, ttft + tpot, rtol=tolerances.EXACT)
+    np.testing.assert_allclose(times.finish - times.first, tpot, rtol=tolerances.EXACT)
+
 
 def one_server(work):
     """Times of requests that are served one at a time, 1 s each."""

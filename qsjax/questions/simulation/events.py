@@ -333,7 +333,7 @@ def _steps_within(seconds: Array, first: Array, growth: Array) -> Array:
 class _Run(NamedTuple):
     """Steps that are run at once: how many, their seconds, those of the first, who decodes.
 
-    `pace` is the last decode step, or would be beside prompts, of one sequence at least [s].
+    `pace` is the last decode step, or that of all who decode after a step with prompts [s].
     """
 
     steps: Array
@@ -370,12 +370,16 @@ def _steps(state: State, lane: Lane, next_finish: Array) -> _Run:
     count = jax.lax.stop_gradient(jnp.maximum(1.0, jnp.stack(limits).min()))
     has_prompts = fill.chunk > 0
     decodes = count * (first + 0.5 * growth * (count - 1.0))
+    # A first token is on its way during a decode step in which its sequence is already.
+    later = jnp.maximum(state.decoding + fill.ready, 1.0)
+    beside = (state.context + fill.context) / later
+    _, flat, rise = decode_line(table, later, context_segment(beside)[0])
     return _Run(
         steps=jnp.where(has_prompts, 1.0, count),
         seconds=jnp.where(has_prompts, prompts, decodes),
         first=jnp.where(has_prompts, prompts, first),
         decoding=jnp.where(has_prompts, mixed * state.decoding, state.decoding),
-        pace=first + jnp.where(has_prompts, 0.0, growth * (count - 1.0)),
+        pace=jnp.where(has_prompts, flat + rise * beside, first + growth * (count - 1.0)),
     )
 
 
