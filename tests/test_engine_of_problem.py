@@ -12,6 +12,7 @@ from qsjax import catalog
 from qsjax.catalog import toml
 from qsjax.cli import cli
 from qsjax.cost.decode import decode_step
+from qsjax.cost.speculation import speculated
 from qsjax.engines.held import held
 from qsjax.engines.reading import read
 from qsjax.engines.tuning import Formats, tune
@@ -34,9 +35,33 @@ def test_a_command_line_counts_experts_as_its_kernels_were_fitted():
     """As records do whose errors are published, and as `engine=` does."""
     words = "vllm serve deepseek-ai/DeepSeek-V3 -tp 8 --enable-expert-parallel"
     asked = Asked(tuple(words.split()), "h200-sxm", {}, None, None)
-    assert stated_by(asked).problem.stated.rules.expert_balance == "skewed"
+    assert stated_by(asked).problem.stated.rules_of().expert_balance == "skewed"
     plain = asked._replace(words=(), model="deepseek-v3", design={"tp": 8})
-    assert stated_by(plain).problem.stated.rules.expert_balance == "even"
+    assert stated_by(plain).problem.stated.rules_of().expert_balance == "even"
+    # So do the drafts of its own layer, whose experts were counted as evenly loaded.
+    words += " --max-num-seqs 64 --speculative-config.method mtp"
+    words += " --speculative-config.num_speculative_tokens 1"
+    found = stated_by(asked._replace(words=tuple(words.split()))).problem.stated
+    (model,), (device,) = found.models, found.accelerators
+    work = dataclasses.replace(
+        model.workload, batch=64.0, query_tokens=1.0, tokens_per_step=1.0, draft_time=0.0
+    )
+    records = Records(model.spec, device.tuned[model.name].spec, Partition(tp=8, ep=8), work, None)
+    drafted = speculated(records, found.rules_of(), "mtp", 0.8, 1.0)
+    draft_time = float(drafted.workload.draft_time)
+    assert float(model.workload.draft_time) == pytest.approx(draft_time, rel=EXACT)
+
+
+def test_each_of_several_accelerators_counts_experts_as_alone(tmp_path):
+    """One with measured kernels made those without count as it does: 670 tokens/s/GPU were 666."""
+    names = ["a100-sxm", "h100-sxm"]
+    several = asked(model="deepseek-v3", hardware=names, gpus=64, context="8k", twins=())
+    alone = [qs.explore(several.replace(hardware=name)).rows()[0] for name in names]
+    both = qs.explore(several).rows()
+    for one, of_both in zip(alone, both, strict=True):
+        assert of_both["tokens_per_s_per_gpu"] == one["tokens_per_s_per_gpu"], one["hardware"]
+    with pytest.raises(ValueError, match="the load of experts is counted in several ways"):
+        qs.sweep(several, tmp_path)
 
 
 def test_a_settings_file_says_which_kernels_multiply_the_experts(tmp_path):

@@ -21,7 +21,7 @@ from qsjax.grid.axes import PARTITION_AXES, Axis, make_axes
 from qsjax.grid.limits import Limits
 from qsjax.grid.parameters import Inputs, write
 from qsjax.grid.problem import Problem, axis_values, check_single, economy_of, pairs_of
-from qsjax.grid.served import Accelerator, Served, Variant, serving, variants_of
+from qsjax.grid.served import Accelerator, Served, Variant, counted, serving, variants_of
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import Array, xp
 from qsjax.numerics.numpy_backend import on_host
@@ -256,7 +256,7 @@ def cells_of(
     stated = problem.stated
     served = stated.models[model]
     device = serving(stated.accelerators[hardware], served)
-    rules = rules or stated.rules
+    rules = counted(rules or stated.rules, device.tuned.get(served.name))
     variants = variants_of(served.spec, stated.twins)
     searched = ("batch",) if stated.batches is not None else ()
     values = {"model": [v.label for v in variants], **axis_values(stated)}

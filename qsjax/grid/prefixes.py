@@ -120,10 +120,10 @@ def _design(
     partition: Partition | None,
     reuse: Reuse,
     tiers: Sequence[str] | None,
-    rules: Convention,
 ) -> Design | None:
     """The stated design or the best one; None where nothing runs."""
     inputs = take(cells.inputs, 0)
+    rules = inputs.convention
     most = np.inf if cells.designs.batch is None else float(np.max(cells.designs.batch))
     if partition is None:
         best = best_of(cells)
@@ -169,8 +169,7 @@ def designs_of(
     check_tiers(tiers, problem)
     context = scalar(reuse.isl) + 0.5 * scalar(reuse.osl)
     asked = dataclasses.replace(problem, context=[context])
-    rules = problem.stated.rules
-    every = [_design(cells, partition, reuse, tiers, rules) for cells in variants_alone(asked)]
+    every = [_design(cells, partition, reuse, tiers) for cells in variants_alone(asked)]
     kept = [design for design in every if design is not None]
     if not kept:
         raise ValueError(

@@ -25,6 +25,7 @@ from qsjax.grid.served import (
     Served,
     as_accelerator,
     as_served,
+    counted,
     served_by,
 )
 from qsjax.numerics.numpy_backend import is_traced
@@ -34,7 +35,6 @@ from qsjax.records.precision import STORED, dtype_named
 from qsjax.records.specs import (
     CONVENTIONS,
     DEGREES,
-    PHYSICAL,
     Convention,
     HardwareSpec,
     ModelSpec,
@@ -106,7 +106,7 @@ class Stated(NamedTuple):
         any_batch: whether all of them are searched.
         searched: values of partition axes that are not searched in full.
         kept: further axes of the result.
-        rules: the accounting.
+        rules: the accounting, before an engine's kernels count in it (`rules_of`).
         convention: its name.
         second: name of the accounting that is reported beside it; None without.
         single: arguments that were one value: no axis of the result.
@@ -136,6 +136,11 @@ class Stated(NamedTuple):
         """The accounting by its name, and behind it the second one."""
         more = {} if self.second is None else {self.second: CONVENTIONS[self.second]}
         return {self.convention: self.rules} | more
+
+    def rules_of(self, model: int = 0, hardware: int = 0) -> Convention:
+        """The accounting of a model on an accelerator: see `counted`."""
+        tuned = self.accelerators[hardware].tuned
+        return counted(self.rules, tuned.get(self.models[model].name))
 
 
 def axis_values(stated: Stated) -> dict[str, Sequence[float | str]]:
@@ -422,9 +427,6 @@ def _state(problem: Problem) -> Stated:
     if problem.engine and "paper" in (second, label):
         said = "the paper's accounting knows no kernels, and theirs are fitted to the physical one"
         wrong.append(("engine", f"engine: {said}; drop engine, or take convention='physical'"))
-    tuned = [one for device in devices for one in device.tuned.values()]
-    if rules == PHYSICAL and any(one.expert_balance == "skewed" for one in tuned):
-        rules = dataclasses.replace(rules, expert_balance="skewed")  # as the constants were fitted
     searched, kept = _split_axes(problem.axes, wrong)
     _check_degrees(searched, served, wrong)
     wrong.run("objective", check_metrics, [problem.objective])

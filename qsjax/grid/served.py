@@ -14,7 +14,7 @@ from qsjax.numerics.safe import scalar
 from qsjax.records import checks
 from qsjax.records.fields import COUNT, SHARE
 from qsjax.records.precision import workload_of
-from qsjax.records.specs import HardwareSpec, ModelSpec, Workload
+from qsjax.records.specs import PHYSICAL, Convention, HardwareSpec, ModelSpec, Workload
 
 # What a record without a label is called.
 MODEL, GPU = "my-model", "my-gpu"
@@ -181,6 +181,13 @@ def serving(device: Accelerator, model: Served) -> Accelerator:
     """An accelerator with the constants of its engine's kernels for a model."""
     tuned = device.tuned.get(model.name)
     return device if tuned is None else device._replace(spec=tuned.spec)
+
+
+def counted(rules: Convention, tuned: Tuned | None) -> Convention:
+    """An accounting with the load of the experts as the constants of kernels were fitted."""
+    if tuned is None or rules != PHYSICAL:
+        return rules
+    return dataclasses.replace(rules, expert_balance=tuned.expert_balance)
 
 
 def served_by(engine: str, models: Sequence[Served], device: Accelerator) -> Accelerator:

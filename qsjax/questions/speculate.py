@@ -10,7 +10,7 @@ import numpy as np
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.speculation import ACCEPTANCE, METHODS, NO_HEAD, Method, accepted_tokens, speculated
 from qsjax.grid.case import best_partition, records_at
-from qsjax.grid.cells import Cells, label_of, variants_alone
+from qsjax.grid.cells import Cells, label_of, take, variants_alone
 from qsjax.grid.problem import Problem, check_single, describe, question
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
@@ -126,13 +126,12 @@ def _steps(
 
 
 def _rows(
-    cells: Cells, partition: Partition | None, batches: Sequence[float] | None, asked: Row,
-    rules: Convention,
-) -> list[Row]:  # fmt: skip
+    cells: Cells, partition: Partition | None, batches: Sequence[float] | None, asked: Row
+) -> list[Row]:
     partition = best_partition(cells) if partition is None else partition
     if partition is None:
         return []
-    records = records_at(cells, 0, partition)
+    records, rules = records_at(cells, 0, partition), take(cells.inputs, 0).convention
     numbers = [asked[name] for name in ("acceptance", "drafts", "head_params")]
 
     def at(counts: Any) -> tuple[StepCost, StepCost, Any]:
@@ -224,7 +223,6 @@ def speculate(
     """
     _check(acceptance, drafts, method, head_params)
     partition = checks.one_partition(partition)
-    stated = problem.stated
     check_single(problem, "gains are for one number of GPUs and one context", "gpus", "context")
     asked: Row = {
         "acceptance": float(acceptance),
@@ -237,7 +235,7 @@ def speculate(
     if batches is not None:
         batches = list(checks.check_positive("batches", batches, "sequences"))
     alone = variants_alone(problem)
-    rows = [row for cells in alone for row in _rows(cells, partition, batches, asked, stated.rules)]
+    rows = [row for cells in alone for row in _rows(cells, partition, batches, asked)]
     return Speculation(problem, plain(asked), tuple(rows))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from qsjax.grid.axes import Axes, make_axes, stack, twin_of
 from qsjax.grid.limits import describe, given_limits
-from qsjax.grid.problem import Problem, axis_values
+from qsjax.grid.problem import Problem, Stated, axis_values
 from qsjax.grid.served import Served, serving
 from qsjax.numerics import trees
 from qsjax.records import checks
@@ -156,6 +156,22 @@ def _unswept(problem: Problem, options: Options) -> Iterator[tuple[str, str]]:
     yield from _precisions_apart(stated.models)
     if any(len({str(x.entries) for x in d.tuned.values()}) > 1 for d in stated.accelerators):
         yield "engine", "engine: kernels of several formats; sweep models of one format at a time"
+    if len(_accountings(stated)) > 1:
+        yield (
+            "engine",
+            "engine: the load of experts is counted in several ways, as kernels were fitted on "
+            "each accelerator; sweep those with measured kernels apart from the others",
+        )
+
+
+def _accountings(stated: Stated) -> list[Convention]:
+    """The accountings of all models with experts on all accelerators."""
+    each: list[Convention] = []
+    for model, served in enumerate(stated.models):
+        for hardware in range(len(stated.accelerators) if served.spec.is_moe else 0):
+            rules = stated.rules_of(model, hardware)
+            each += [] if rules in each else [rules]
+    return each
 
 
 def _precisions_apart(models: Sequence[Served]) -> Iterator[tuple[str, str]]:
@@ -231,5 +247,6 @@ def job_of(problem: Problem, options: Options) -> tuple[Job, Axes]:
         del values["gpus"]
     objective: Any = problem.objective
     bounds, statistics = _bounds_of(problem, options), tuple(options.statistics)
-    job = Job(records, stated.rules, objective, bounds, statistics, options.precision)
+    rules = (_accountings(stated) or [stated.rules])[0]
+    job = Job(records, rules, objective, bounds, statistics, options.precision)
     return job, make_axes(values)

@@ -131,7 +131,7 @@ def _tried(
     batches = np.minimum(steps, legal.largest[rows, None])
     work = dataclasses.replace(records.workload, batch=batches)
     rules = _filling(problem, np.broadcast_to(records.partition.dp, (len(rows), 1)), engine)
-    records, convention = records._replace(workload=work), problem.stated.rules
+    records, convention = records._replace(workload=work), problem.stated.rules_of()
     rates = served_rates(records, convention, *requests, rules, cached=cached)
     return _Tried(rows, batches, *(np.broadcast_to(x, batches.shape) for x in rates))
 

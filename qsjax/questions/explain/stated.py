@@ -24,7 +24,7 @@ from qsjax.engines.precision import about_name, bits_of_gguf, weights_of
 from qsjax.engines.rules import load_engines
 from qsjax.engines.tuning import Tuned
 from qsjax.grid.problem import Problem, named_rules, numbers
-from qsjax.grid.served import Accelerator, as_accelerator
+from qsjax.grid.served import Accelerator, as_accelerator, counted
 from qsjax.numerics import trees
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
@@ -302,14 +302,14 @@ class Stated(NamedTuple):
 
 
 def _speculating(
-    records: Records, deployment: Deployment, convention: str | Convention, acceptance: float | None
+    records: Records, deployment: Deployment, tuned: Tuned, asked: Asked
 ) -> tuple[HardwareSpec, Workload, tuple[str, ...]]:
     """Accelerator and workload of a deployment that drafts, and what is taken to be so.
 
     Raises:
         ValueError: the acceptance is no share, or nothing drafts.
     """
-    drafts, method = deployment.drafts, deployment.drafter
+    drafts, method, acceptance = deployment.drafts, deployment.drafter, asked.acceptance
     if acceptance is not None and (problem := value_problem(SHARE, acceptance)):
         raise ValueError(f"acceptance: {problem}")
     if drafts is None or method is None or deployment.verified is None:
@@ -320,7 +320,8 @@ def _speculating(
             )
         return records.hardware, records.workload, ()
     share = ACCEPTANCE if acceptance is None else acceptance
-    rules, _, _ = named_rules(convention)  # drafting has one cost: that of the first accounting
+    # Drafting has one cost: that of the first accounting.
+    rules = counted(named_rules(asked.convention)[0], tuned)
     batch = deployment.batch
     if batch is None:
         batch = scalar(evaluate(_with_batch(records, 1.0), rules).capacity.max_batch)
@@ -388,7 +389,7 @@ def stated_by(asked: Asked) -> Stated:
     partition, work = _inputs(deployment, work, asked)
     tuned, work, memory, more = _held(deployment, entry, partition, work, asked)
     records = Records(entry.spec, tuned.spec, partition, work, None)
-    hardware, work, drafted = _speculating(records, deployment, asked.convention, asked.acceptance)
+    hardware, work, drafted = _speculating(records, deployment, tuned, asked)
     if deployment.drafter == "mtp" and not entry.mtp_layers:
         drafted = (NO_HEAD.format(entry.name), *drafted)
     states_design = asked.words or any(asked.design.get(name) for name in DEGREES)

@@ -577,7 +577,7 @@ def _served(
 ) -> Served:
     """The design on one model and accelerator under its loads."""
     cells = one_cell(with_batch(problem, None, context=_mean_context(requests)), *at)
-    convention = problem.stated.rules
+    convention = problem.stated.rules_of(*at)
     records = _records(cells, partition)
     step = step_of_one(records, convention)
     copies, dp = scalar(step.replicas), scalar(records.partition.dp)

@@ -453,7 +453,7 @@ def options(
         flat = records_on_host(inputs, part)._replace(gpus=None)
         # A smaller deployment, copied, is an option of its own count.
         fills = np.asarray(part.tp) * part.pp * part.dp * part.kvp == count
-        tables = step_table(flat, problem.stated.rules, lengths, asked.rules)
+        tables = step_table(flat, problem.stated.rules_of(*at), lengths, asked.rules)
         for row, position in enumerate(legal.position):
             records, table = _row((flat, tables), row)
             if not fills[row] or not holds(table, lengths[1]):
@@ -731,7 +731,7 @@ def _sized(
     if option is not None and outcome is not None:
         each = replicas * scalar(option.records.partition.dp)
         rate = target.rate / each if target.rate else outcome.requests_per_s
-        busy = busy_of(option.records, problem.stated.rules, outcome, rate)
+        busy = busy_of(option.records, problem.stated.rules_of(*at), outcome, rate)
     least = min((x.gpus * least_replicas(x, target) for x in candidates), default=math.inf)
     one = _replica(problem, at, replica_gpus[0], 1.0)
     return Sized(
