@@ -405,8 +405,7 @@ def _best_case(table: StepTable, asked: Asked, mean: _Usual) -> tuple[float, flo
     rules, target = asked.rules, asked.target
     alone, reading, rides = _reading(table, rules, mean)
     stages, accepted = scalar(table.stages), scalar(table.tokens_per_step)
-    # The last token of an answer is in no step's cache, and the first is the prompt's.
-    context = mean.prompt + 0.5 * max(mean.output - 2.0, 0.0)
+    context = mean.prompt + 0.5 * mean.output
     column = np.array([np.interp(context, CONTEXT_KNOTS, row) for row in table.decode])
     alone += scalar(rules.stream_steps) * float(column[0])
     held = context + scalar(table.cache_each)
