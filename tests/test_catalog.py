@@ -258,6 +258,7 @@ def test_model_is_found_by(given, name):
         ("command-a", 16 * 2 * 8 * 128 * 2),
         ("moonlight-16b-a3b", 27 * (512 + 64) * 2),
         ("falcon-7b", 32 * 2 * 64 * 2),
+        ("laguna-xs.2", 10 * 2 * 8 * 128 * 2),
         ("olmo-3-32b", 16 * 2 * 8 * 128 * 2),
     ],
 )

@@ -205,6 +205,9 @@ def test_a_result_prints_in_ten_lines_and_is_saved(tmp_path):
     written = found.save(tmp_path)
     assert {"inputs.json", "result.json", "best.csv", "best.nc"} <= {p.name for p in written}
     assert json.loads((tmp_path / "result.json").read_text())["best"]
+    for there in (written[0], written[0] / "below"):
+        with pytest.raises(ValueError, match=r"cannot be written: .*; results take a folder"):
+            found.save(there)
 
 
 def test_a_result_of_several_models_shows_all_of_them_by_name():

@@ -189,6 +189,9 @@ def test_a_problem_names_its_axes_with_their_units(axes, says):
     [
         ({"axes": {"hbm_bw": [3.35, 4e12]}}, "Note: hbm_bw is 3.35 B/s; 1 TB/s is 1e12."),
         ({"hardware": qsjax.hardware("h100-sxm").replace(flops_fp8=1978)}, "flops_fp8 is 1.98 kFL"),
+        ({"hardware": GPU.replace(hbm_bw=3.35e15)}, "Note: hbm_bw is 3.35 PB/s; 1 TB/s is 1e12."),
+        ({"axes": {"inter_bw": [1e10, 1e11]}}, "Note: inter_bw changes nothing here: every value"),
+        ({"axes": {"hbm_bw": [2e12, 4e12]}}, ""),
         ({"limits": qsjax.Limits(max_tpot=20)}, "Note: the limit on TPOT is 20 s; 20 ms is 0.02."),
         ({"limits": qsjax.Limits(max_tpot=0.02)}, ""),
     ],
@@ -197,6 +200,30 @@ def test_numbers_that_look_like_another_unit_are_told(given, says):
     named = {"hardware": "h100-sxm", "gpus": 1, "context": "8k"} | given
     told = "\n".join(qsjax.explore(qsjax.Problem("llama-3.1-8b", **named)).cautions())
     assert (says in told) if says else not told
+
+
+@pytest.mark.parametrize(
+    ("axes", "says"),
+    [
+        ({"kv_heads": [8, 7]}, "axes of .*: kv_heads: 7 does not divide 32 query heads; choose"),
+        ({"experts": [8, 64], "top_k": [2, 16]}, "top_k: 16 exceeds the 8 experts; lower it"),
+        ({"window_layers": [16]}, "window: 0 is not allowed with window_layers = 16"),
+        ({"window": [512]}, "window: 512 changes nothing while window_layers is 0"),
+        ({"overlap_tp": 0.9, "overlap_ep": 0.8}, "axes of .*: overlap_tp: .* exceeds 1"),
+        ({"q": [2, 3]}, r"q: not in axes; give Problem\(\.\.\., twins=\[\.\.\.\]\)"),
+        ({"E": [8, 64]}, "unknown axis 'E'; did you mean experts?"),
+        ({"kv_lora_rank": [512]}, "unknown axis 'kv_lora_rank'; did you mean kv_latent?"),
+    ],
+)
+def test_axes_that_contradict_a_record_are_told(axes, says):
+    with pytest.raises(ValueError, match=says):
+        qsjax.Problem(MODEL, GPU, gpus=8, axes=axes)
+
+
+def test_lists_in_place_of_numbers_of_a_record_are_told():
+    for given in ((MODEL.replace(layers=[16, 32]), GPU), (MODEL, GPU.replace(hbm_bw=[1e12, 2e12]))):
+        with pytest.raises(ValueError, match="is a list; give one number, or a list in axes"):
+            qsjax.Problem(*given, gpus=8)
 
 
 @pytest.mark.parametrize("ask", [qsjax.decode, qsjax.prefill])

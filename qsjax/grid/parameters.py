@@ -9,8 +9,16 @@ import numpy as np
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.safe import Rounding
 from qsjax.records.conversion import names_of
-from qsjax.records.fields import facts_of, groups_of, hint
-from qsjax.records.specs import FIELDS, Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.fields import facts_of, groups_of
+from qsjax.records.specs import (
+    FIELDS,
+    Convention,
+    HardwareSpec,
+    ModelSpec,
+    Partition,
+    Workload,
+    field_hint,
+)
 
 
 class Inputs(NamedTuple):
@@ -81,7 +89,7 @@ def _problem(name: str) -> str | None:
         return None
     if name in DISCRETE:
         return f"{name} has no derivative: it is {DISCRETE[name]}"
-    return f"{name!r} is not a parameter; {hint(name, ['q', *HOME, *GROUPS, *DISCRETE])}"
+    return f"{name!r} is not a parameter; {field_hint(name, ['q', *HOME, *GROUPS, *DISCRETE])}"
 
 
 def resolve(names: Sequence[str]) -> tuple[Parameter, ...]:

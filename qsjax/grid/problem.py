@@ -31,6 +31,7 @@ from qsjax.grid.served import (
 from qsjax.numerics.numpy_backend import is_traced
 from qsjax.records import checks
 from qsjax.records.conversion import kind_of
+from qsjax.records.fields import numbers_of
 from qsjax.records.precision import STORED, dtype_named
 from qsjax.records.specs import (
     CONVENTIONS,
@@ -204,8 +205,10 @@ def _split_axes(
     searched: dict[str, list[float | str]] = {}
     kept: dict[str, list[float]] = {}
     taken = sorted({*ARGUMENTS, *STACKED, "twins"}.intersection(given))
-    said = f"{', '.join(taken)}: an argument of its own, not an axis to override"
-    wrong += [(name, said) for name in taken]
+    wrong += [
+        (name, f"{name}: not in axes; give Problem(..., {'twins' if name == 'q' else name}=[...])")
+        for name in taken
+    ]
     for name, value in given.items():
         if name in taken:
             continue
@@ -233,6 +236,29 @@ def _check_degrees(
                 refused.run(name, checks.check_partition, degree, model.spec)
             if models and len(refused) == len(models):
                 wrong.append(refused[0])
+
+
+def _check_meetings(
+    kept: Mapping[str, Sequence[float]],
+    models: Sequence[Served],
+    devices: Sequence[Accelerator],
+    wrong: _Mistakes,
+) -> None:
+    """Fields that axes change must go with the others of their record wherever axes meet.
+
+    A design of more experts per token than experts, for example, has no cost, and no reason of the
+    grid names it: unlike a split that does not fit, it is a mistake of the problem.
+    """
+    records = [(one.name, each) for one in models for each in (one.spec, one.workload)]
+    for subject, record in [*records, *((one.name, one.spec) for one in devices)]:
+        fields = numbers_of(record)
+        names = [name for name in kept if name in fields]
+        meshes = np.meshgrid(*(kept[name] for name in names), sparse=True)
+        met = fields | dict(zip(names, meshes, strict=True))
+        problems = checks.problems_of(type(record), met) if names else {}
+        wrong += [
+            (name, f"axes of {subject}: {name}: {problem}") for name, problem in problems.items()
+        ]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -429,6 +455,7 @@ def _state(problem: Problem) -> Stated:
         wrong.append(("engine", f"engine: {said}; drop engine, or take convention='physical'"))
     searched, kept = _split_axes(problem.axes, wrong)
     _check_degrees(searched, served, wrong)
+    _check_meetings(kept, served, devices, wrong)
     wrong.run("objective", check_metrics, [problem.objective])
     for device in devices:
         economy = wrong.run("economy", economy_of, problem, device)

@@ -11,12 +11,13 @@ from qsjax.grid.problem import Problem, economy_of, several
 from qsjax.grid.served import base_name
 from qsjax.records.units import listed, with_unit
 
-# Below SMALLEST a size or rate [B, B/s, FLOP/s] is not in SI units, nor a limit on a time from
+# Below SMALLEST and from LARGEST on a size or rate is not in SI units, nor a limit on a time from
 # _LONGEST on [s].
 RATES_AND_SIZES = (
     *("hbm_bytes", "hbm_bw", "flops_bf16", "flops_fp8", "flops_fp4", "intra_bw", "inter_bw"),
 )
-SMALLEST, _LONGEST = 1e6, {"TPOT": 5.0, "TTFT": 300.0}
+SMALLEST, LARGEST = 1e6, {"B": 1e15, "B/s": 1e15, "FLOP/s": 1e18}
+_LONGEST = {"TPOT": 5.0, "TTFT": 300.0}
 
 
 def beyond_published(problem: Problem, lengths: Sequence[float]) -> list[str]:
@@ -63,10 +64,13 @@ def hardly_in_si(problem: Problem) -> list[str]:
     stated, lines = problem.stated, []
     for name in RATES_AND_SIZES:
         specs = [np.ravel(np.asarray(getattr(h.spec, name))) for h in stated.accelerators]
-        least = min(stated.kept.get(name) or np.concatenate(specs))
-        if 0 < least < SMALLEST:
-            unit = meaning_of(name).units
-            lines.append(f"{name} is {with_unit(float(least), unit)}; 1 T{unit} is 1e12.")
+        given = stated.kept.get(name) or np.concatenate(specs)
+        unit = meaning_of(name).units
+        lines += [
+            f"{name} is {with_unit(float(one), unit)}; 1 T{unit} is 1e12."
+            for one in dict.fromkeys((min(given), max(given)))
+            if 0 < one < SMALLEST or one >= LARGEST[unit]
+        ]
     return [*lines, *long_limits(float(np.asarray(problem.limits.max_tpot)))]
 
 

@@ -97,7 +97,7 @@ def as_served(
         entry = model if isinstance(model, catalog.ModelEntry) else catalog.model_entry(model)
         model = entry.spec
     more = (entry.max_context, entry.mtp_layers) if entry else ()
-    (spec,) = checks.check_records(model=model)
+    (spec,) = checks.check_records(model=model, single=True)
     if workload is None:
         workload = workload_of(spec, weights=weights, kv=kv, context=1.0)
     # The workload has the precisions now; without them models of any stack up.
@@ -173,7 +173,7 @@ def as_accelerator(hardware: Any) -> Accelerator:
     if not checks.is_record(hardware):
         is_entry = isinstance(hardware, catalog.HardwareEntry)
         hardware = (hardware if is_entry else catalog.hardware_entry(hardware)).spec
-    (spec,) = checks.check_records(hardware=hardware)
+    (spec,) = checks.check_records(hardware=hardware, single=True)
     return Accelerator(spec.label or GPU, spec)
 
 

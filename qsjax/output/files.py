@@ -21,6 +21,20 @@ if TYPE_CHECKING:
 FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError on a full disk
 
 
+def folder_of(path: str | Path) -> Path:
+    """The folder of results at a path, made if it is not there.
+
+    Raises:
+        ValueError: it cannot be made, such as where a file has its name.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = f"{path} cannot be written: {error.strerror or error}"
+        raise ValueError(f"{why}; results take a folder, so name one") from error
+    return Path(path)
+
+
 def write_atomically(path: Path, content: str | bytes, *, through: bool = False) -> None:
     """Write `path` in one step: it holds the old content or the new, never a part.
 

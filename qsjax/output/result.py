@@ -225,9 +225,10 @@ class Result:
             asked: what else `inputs.json` says, such as the command.
 
         Raises:
-            OSError: the folder cannot be written.
+            ValueError: there can be no folder of this name.
+            OSError: the disk is full.
         """
-        out = Path(folder)
+        out = files.folder_of(folder)
         rows = self.rows()
         head = {"qsjax": version("qsjax"), **(asked or {})}
         files.write_json(out / "inputs.json", {**head, **self.inputs()})

@@ -150,6 +150,18 @@ class Exploration(Result):
                 tables.append(_table(self.problem, of_pair, title))
         return tables
 
+    def cautions(self) -> list[str]:
+        """What to know before the answer, and which axes change nothing."""
+        axes = {name: len(values) for name, values in self.problem.stated.kept.items()}
+        rows = self.rows() if max(axes.values(), default=1) > 1 else []
+        idle = []
+        for name, values in axes.items():
+            # Cells that differ in this axis alone are as many as it has values, or all different.
+            distinct = {repr({**row, name: None}) for row in rows}
+            if len(distinct) * values == len(rows) > len(distinct):
+                idle.append(f"Note: {name} changes nothing here: every value has the same answer.")
+        return [*Result.cautions(self), *idle]
+
     def remarks(self) -> list[str]:
         """How many designs there are, and what cells without one would need."""
         reasons = {k: v for k, v in self.counts()["infeasible_reasons"].items() if v}

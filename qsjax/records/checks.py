@@ -30,7 +30,6 @@ from qsjax.records.fields import (
     Rule,
     choices_of,
     facts_of,
-    hint,
     near,
     numbers_of,
 )
@@ -43,6 +42,7 @@ from qsjax.records.specs import (
     Partition,
     Precision,
     Workload,
+    field_hint,
 )
 
 Values = Mapping[str, Any]
@@ -168,10 +168,11 @@ class Relation(NamedTuple):
         return v.keys() >= {*self.names} and ~self.holds(*(v[name] for name in self.names))
 
     def problem(self, v: Values) -> str:
-        """What is wrong, with the numbers."""
-        shown = {name: f"{np.max(v[name]):g}" for name in self.names}
-        divisors = listed_divisors(v[self.whole]) if self.whole else ""
-        return self.told.format(**shown, divisors=divisors)
+        """What is wrong, with the first numbers that fail."""
+        *numbers, fails = np.broadcast_arrays(*(v[name] for name in self.names), self.fails(v))
+        first = {n: x[fails][0] for n, x in zip(self.names, numbers, strict=True)}
+        divisors = listed_divisors(first[self.whole]) if self.whole else ""
+        return self.told.format(**{n: f"{x:g}" for n, x in first.items()}, divisors=divisors)
 
 
 def _related(names: str, holds: Callable[..., Any], told: str, whole: str = "") -> Relation:
@@ -225,6 +226,11 @@ _RELATIONS: dict[type, tuple[Relation, ...]] = {
         _goes_with("dense_layers", "dense_ff"),
         _goes_with("shared_experts", "shared_ff"),
         _goes_with("window_layers", "window"),
+        _related(
+            "window window_layers",
+            lambda width, n: (width == 0) | (n > 0),
+            "{window} changes nothing while window_layers is 0; give how many layers have it",
+        ),
         _goes_with("linear_layers", "linear_params"),
         _goes_with("kv_latent", "v_head_dim"),
         _goes_with("v_head_dim", "qk_nope_dim"),
@@ -312,7 +318,9 @@ def _checked(record: Any, single: bool) -> tuple[Any, dict[str, str]]:
     numbers, problems = _numbers(kind, numbers_of(record))
     for name, number in numbers.items():
         if single and np.ndim(number):
-            problems[name] = f"{_shown(getattr(record, name))} is a list; give one number"
+            problems[name] = (
+                f"{_shown(getattr(record, name))} is a list; give one number, or a list in axes"
+            )
     for name, allowed in choices_of(kind).items():
         problem = choice_problem(getattr(record, name), allowed)
         if problem is not None:
@@ -455,11 +463,7 @@ def read_axis(name: str, values: Any) -> tuple[Any, str | None]:
     if name == "kv_mode":
         return _modes(values)
     if name not in FIELDS:
-        # What a file and `hardware` call it, with its unit: hbm_bandwidth_tb_per_s.
-        keys = {n: facts.key for n, facts in FIELDS.items() if facts.key}
-        of_file = [n for n, key in keys.items() if name.startswith(f"{key}_")]
-        nearest = f"did you mean {of_file[0]} [{FIELDS[of_file[0]].unit}]?" if of_file else ""
-        return np.empty(0), f"unknown axis {name!r}; {nearest or hint(name, FIELDS)}"
+        return np.empty(0), f"unknown axis {name!r}; {field_hint(name)}"
     if isinstance(values, str) and (told := maybe_one(values, of_lengths=name == "context")):
         return np.empty(0), told
     try:

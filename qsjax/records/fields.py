@@ -73,6 +73,7 @@ class Facts:
         unit: SI; "1" for counts, shares and factors.
         rule: its bounds.
         key: its name in TOML files, without the unit.
+        also: its symbol in the paper, or its name in config.json.
         group: name of the parameter that scales it together with its like; "" if there is none.
         ideal: its value in an accelerator without losses; None where that says nothing of it.
         source: where the default comes from; "" where it is neutral.
@@ -83,6 +84,7 @@ class Facts:
     unit: str = "1"
     rule: Rule = NOT_NEGATIVE
     key: str = ""
+    also: tuple[str, ...] = ()
     group: str = ""
     ideal: float | None = None
     source: str = ""

@@ -11,7 +11,7 @@ Construction checks nothing, as transforms rebuild records with tracers: entry p
 
 import dataclasses
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from qsjax.numerics import trees
@@ -74,8 +74,8 @@ def _bytes(what: str, default: float, group: str = "") -> Any:
     return number(f"bytes of {article} {what}", "B", POSITIVE, default, group=group)
 
 
-def _count(meaning: str, unit: str = "1") -> Any:
-    return number(meaning, unit, COUNT_OR_NONE, 0.0)
+def _count(meaning: str, unit: str = "1", **facts: Any) -> Any:
+    return number(meaning, unit, COUNT_OR_NONE, 0.0, **facts)
 
 
 def _shared_ratio() -> Any:
@@ -141,7 +141,9 @@ def replace(record: Record, /, **changes: Any) -> Record:
     """
     known = [field.name for field in dataclasses.fields(record)]  # type: ignore[arg-type]  # a dataclass
     for name in changes.keys() - known:
-        raise ValueError(f"{type(record).__name__} has no field {name!r}; {hint(name, known)}")
+        raise ValueError(
+            f"{type(record).__name__} has no field {name!r}; {field_hint(name, known)}"
+        )
     label = getattr(record, "label", "")
     if label and "label" not in changes:
         kept = [part for part in label.split(", ") if part.partition("=")[0] not in changes]
@@ -197,8 +199,12 @@ class ModelSpec:
     kv_heads: ArrayLike = number("key and value heads", rule=COUNT)
     head_dim: ArrayLike = number("width of a head", rule=COUNT)
     expert_ff: ArrayLike = number("width of an expert")
-    experts: ArrayLike = number("routed experts of a layer", rule=COUNT, default=1.0)
-    top_k: ArrayLike = number("routed experts of a token", rule=COUNT, default=1.0)
+    experts: ArrayLike = number(
+        "routed experts of a layer", rule=COUNT, default=1.0, also=("E", "s", "num_experts")
+    )
+    top_k: ArrayLike = number(
+        "routed experts of a token", rule=COUNT, default=1.0, also=("K", "s", "num_experts_per_tok")
+    )
     shared_experts: ArrayLike = _count("shared experts")
     shared_ff: ArrayLike = number("width of a shared expert", default=0.0)
     dense_layers: ArrayLike = _count("layers without experts")
@@ -209,7 +215,7 @@ class ModelSpec:
     )
     tied_embeddings: ArrayLike = number("head shares the embedding", rule=FLAG, default=0.0)
     # Multi-head latent attention; kv_latent = 0 says that the model does not have it.
-    kv_latent: ArrayLike = _count("width of the KV latent")
+    kv_latent: ArrayLike = _count("width of the KV latent", also=("kv_lora_rank",))
     rope_dim: ArrayLike = _count("width of the rotary key")
     q_lora_rank: ArrayLike = _count("rank of the query latent")
     qk_nope_dim: ArrayLike = _count("width of a key without position")
@@ -646,3 +652,22 @@ FIELDS: Mapping[str, Facts] = {
     "q": Facts(meaning="quality-equivalence factor", rule=POSITIVE),
     "gpus": Facts(meaning="GPUs", rule=GPUS),
 }
+
+
+def field_hint(name: str, known: Iterable[str] = FIELDS) -> str:
+    """`hint` that also knows a field by its key in files, and by its other names.
+
+    >>> field_hint("kv_lora_rank"), field_hint("hbm_capacity_gb"), field_hint("s")
+    ('did you mean kv_latent?', 'did you mean hbm_bytes [B]?', 'did you mean experts or top_k?')
+    """
+    names = tuple(known)
+    meant = [n for n in names if n in FIELDS and _is_called(FIELDS[n], name)]
+    if not meant:
+        return hint(name, names)
+    units = {n: f" [{FIELDS[n].unit}]" if FIELDS[n].unit != "1" else "" for n in meant}
+    return f"did you mean {' or '.join(n + unit for n, unit in units.items())}?"
+
+
+def _is_called(facts: Facts, name: str) -> bool:
+    is_key = bool(facts.key) and f"{name}_".startswith(f"{facts.key}_")
+    return is_key or name in facts.also

@@ -10,11 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qsjax.grid.axes import Axes, axis_arrays, place
+from qsjax.grid.axes import Axes
 from qsjax.grid.progress import steps
 from qsjax.numerics.jax import jax
-from qsjax.records import checks
-from qsjax.records.fields import numbers_of
 from qsjax.streaming import results, store
 from qsjax.streaming.engine import Job
 from qsjax.streaming.hosts import Heartbeat, Processes
@@ -72,30 +70,6 @@ def describe(job: Job, plan: Plan, content: dict[str, Any]) -> dict[str, Any]:
             "pruned": plan.pruned,
         },
     }
-
-
-def check(job: Job, axes: Axes) -> None:
-    """Raise ValueError with the problems of models and accelerators, fields changed by axes too.
-
-    A design of more experts per token than experts, for example, has no cost, and no reason of the
-    grid names it: unlike a split that does not fit, it is a mistake of the file.
-    """
-    # The twins of an axis q are made of these models and have no problems of their own.
-    arrays = {name: x for name, x in axis_arrays(axes).items() if name != "q"}
-    placed = place(job.records, arrays, job.convention)
-    lines: list[str] = []
-    for name, record in (
-        ("models", placed.model),
-        ("hardware", placed.hardware),
-        ("workload", placed.workload),
-    ):
-        values = numbers_of(record)
-        problems = checks.problems_of(type(record), values)
-        if problems:
-            met = ", where the values of the axes meet" if any(f in arrays for f in values) else ""
-            lines += [f"{name}{met}:", *(f"  {k}: {v}" for k, v in problems.items())]
-    if lines:
-        raise ValueError("\n".join(lines))
 
 
 def prepare(

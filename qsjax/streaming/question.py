@@ -229,7 +229,6 @@ def sweep(
         OSError: the disk is full; what is finished is kept.
     """
     question = _asked(asked, kept)
-    campaign.check(question.job, question.axes)
     given = {"resume": resume, "memory": memory, "chunk_cells": chunk, "prune": prune}
     counts = _counted(question, Path(out), processes or hosts.Processes(), given)
     return None if counts is None else Sweep(Path(out), counts)

@@ -136,8 +136,7 @@ def copies(folder: Path, out: Path) -> list[Path]:
     paths = [path for path in sorted(folder.iterdir()) if path.suffix in _KINDS]
     if out.resolve() == folder.resolve():
         return paths
-    out.mkdir(parents=True, exist_ok=True)
-    return [Path(shutil.copy2(path, out / path.name)) for path in paths]
+    return [Path(shutil.copy2(path, files.folder_of(out) / path.name)) for path in paths]
 
 
 def summary(job: Job, plan: Plan, tally: Tally) -> dict[str, Any]:
