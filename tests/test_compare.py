@@ -215,6 +215,42 @@ def test_sentences_name_what_a_subject_has_of_its_own():
     assert variant in said.partition("\n\n")[2]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "short"),
+    [
+        ("deepseek-v3@h200-sxm", "deepseek-v3.2@h200-sxm", "deepseek-v3.2"),
+        ("llama-3.1-8b@a100-sxm", "llama-3.1-8b@a100-sxm-40g", "a100-sxm-40g"),
+    ],
+)
+def test_names_are_shortened_by_whole_names(first, second, short):
+    """DeepSeek-V3.2 beside V3 was `.2`, and an A100 of 40 GB `-40g`."""
+    said = prompt.qsjax("compare", first, second, "--gpus", "16", "--context", "8k", code=0).stdout
+    assert f"; {short} makes " in said
+    found = compare(Problem(["mixtral-8x7b"], ["h100-sxm", "h200-sxm"], gpus=8, context=8192))
+    own = found.own
+    file = dataclasses.replace(own, subjects=("m@h100-sxm.toml", "m@h100-sxm.toml:hbm_bw=8TB/s"))
+    assert list(file.short_names().values())[1] == "m:hbm_bw=8TB/s"
+
+
+def test_long_cells_are_folded_at_the_prompt_of_python():
+    """Six subjects took lines of 145 columns."""
+    asked = Problem("mixtral-8x7b", ["h100-sxm", "h200-sxm"], gpus=8, context=8192, twins=[2, 3])
+    shown = str(compare(asked)).partition("\ncontext")[2].splitlines()
+    assert max(map(len, shown)) <= 120
+    assert [line.split()[0] for line in shown[2:4]] == ["8,192", "q=2"]
+
+
+def test_prices_with_prompts_go_by_the_rules_of_the_engine():
+    """They were vLLM's under every engine."""
+    asked = Problem(["qwen3-32b", "llama-3.1-70b"], "h200-sxm", gpus=8, engine="sglang")
+    of_compare = compare(asked, requests=(8000, 500)).rows()[0]
+    design = Partition(**{n: float(of_compare[n]) for n in ("tp", "pp", "dp", "kvp")})
+    one = asked.replace(model="qwen3-32b", context=8250, batch=of_compare["batch"])
+    stated = explain(one, design, requests=(8000, 500)).prefill
+    name = "tokens_per_s_per_gpu_aggregated"
+    assert of_compare[f"prefill_{name}"] == pytest.approx(getattr(stated, name), rel=EXACT)
+
+
 def test_pairs_of_a_problem_are_named_as_the_command_names_them():
     """A list of `llama-3.1-70b, h100-sxm` and others had a comma too many between each two."""
     models, devices = ["llama-3.1-8b", "qwen3-8b"], ["h100-sxm", "h200-sxm"]

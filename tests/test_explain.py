@@ -18,7 +18,7 @@ from qsjax.grid.case import case_record
 from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem
 from qsjax.numerics import numpy_backend
-from qsjax.questions.explain import Explanation, explain, explain_command, pools
+from qsjax.questions.explain import Explanation, explain, explain_command, prompts
 from qsjax.records.specs import CONVENTIONS, PHYSICAL, Partition, Records
 from qsjax.records.units import GIB
 
@@ -377,9 +377,9 @@ def test_few_batches_tell_which_split_is_best(of, limit, monkeypatch):
     """Of 78,472 splits (4,608 GPUs) 240 batches each took 25 s and 4 GB."""
     model, hardware, gpus = of
     asked = Problem(model, hardware, gpus=gpus, limits=Limits(max_tpot=limit))
-    tried, served = [], pools.served_rates
+    tried, served = [], prompts.served_rates
     monkeypatch.setattr(
-        pools,
+        prompts,
         "served_rates",
         lambda records, *own, **more: (
             tried.append(np.shape(records.workload.batch)) or served(records, *own, **more)
@@ -389,7 +389,7 @@ def test_few_batches_tell_which_split_is_best(of, limit, monkeypatch):
     (every, coarse), (rows, fine) = tried
     assert rows <= every / 2
     assert coarse < fine / 4
-    monkeypatch.setattr(pools, "_may_win", lambda batches, *_: np.ones(len(batches), bool))
+    monkeypatch.setattr(prompts, "_may_win", lambda batches, *_: np.ones(len(batches), bool))
     assert explain(asked, requests=(3000, 700)).pools == few
 
 

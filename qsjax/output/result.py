@@ -2,6 +2,8 @@
 
 import dataclasses
 import html
+import itertools
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +28,8 @@ Row = dict[str, Any]
 Drawing = Callable[..., Any]
 CELL = ("model", "hardware", "variant", "gpus", "context")  # axes of a cell of any problem
 SHOWN = 8  # rows of a result in a notebook or at the prompt of Python
+# Columns of its lines there; cells up to FOLDED wide stay on one.
+WIDE, FOLDED = 100, 14
 
 
 class Table(NamedTuple):
@@ -261,13 +265,8 @@ class Result:
         tables, more = self._first()
         lines = [self.summary(), *self.cautions()]
         for table in tables:
-            columns = list(zip(table.heads, *table.rows, strict=True))
-            widths = [max(map(len, column)) for column in columns]
             lines += [table.title] if len(tables) > 1 else []
-            lines += [
-                "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-                for row in [table.heads, *table.rows]
-            ]
+            lines += _lines([table.heads, *table.rows])
         return "\n".join([*lines, *([_rest(more)] if more else [])])
 
     def _repr_html_(self) -> str:
@@ -292,6 +291,28 @@ def _split(table: "pd.DataFrame", name: str, lists: Sequence[Sequence[float]]) -
         table[part] = [float(numbers[k]) if k < len(numbers) else np.nan for numbers in lists]
     del table[name]
     return parts
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines of at most WIDE columns, as far as folding their long cells makes them so."""
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    least = [max(FOLDED, *(len(x) for cell in column for x in cell.split())) for column in columns]
+    while sum(widths) + 2 * (len(widths) - 1) > WIDE:
+        widest = max(range(len(widths)), key=lambda k: widths[k] - least[k])
+        if widths[widest] <= least[widest]:
+            break
+        widths[widest] -= 1
+    lines = []
+    for row in rows:
+        cells = [
+            textwrap.wrap(cell, width, break_on_hyphens=False)
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        for parts in itertools.zip_longest(*cells, fillvalue=""):
+            both = zip(parts, widths, strict=True)
+            lines.append("  ".join(part.rjust(width) for part, width in both))
+    return lines
 
 
 def _rest(more: int) -> str:

@@ -237,7 +237,9 @@ class Ranking:
         device, model, _ = self.names[0]
         short = {first: first}
         for name in rest:
-            ending = name.removeprefix(model).replace(f"@{device}", "", 1)
+            # Whole names alone: a100-sxm is no part of a100-sxm-40g, nor deepseek-v3 of ...-v3.2.
+            ending = re.sub(rf"^{re.escape(model)}(?=[:@,]|$)", "", name)
+            ending = re.sub(rf"@{re.escape(device)}(\.toml)?(?=[:,]|$)", "", ending, count=1)
             short[name] = ending.lstrip(":@, ") or name
             if re.fullmatch(r"q=[\d.]+", short[name]):
                 short[name] = f"the dense twin ({short[name]})"

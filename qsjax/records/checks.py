@@ -450,7 +450,8 @@ def check_positive(name: str, given: Any, unit: str) -> np.ndarray:
         numbers = np.zeros(1)
     if not (numbers.size and (np.isfinite(numbers) & (numbers > 0)).all()):
         shown = repr(given) if isinstance(given, str | list | tuple) else f"{given}"
-        raise ValueError(f"{name}: {shown} is not allowed; give a number above 0 [{unit}]")
+        apart = "; the metric is named by itself (--metric)" if "=" in shown else ""
+        raise ValueError(f"{name}: {shown} is not allowed; give a number above 0 [{unit}]{apart}")
     return numbers
 
 

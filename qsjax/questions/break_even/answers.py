@@ -8,6 +8,7 @@ from qsjax.cost.meanings import Meaning, meaning_of
 from qsjax.cost.metrics import METRICS
 from qsjax.grid.prefixes import PARAMETERS
 from qsjax.grid.problem import Problem
+from qsjax.grid.remarks import long_limits
 from qsjax.output import words
 from qsjax.output.labels import with_fields
 from qsjax.output.result import Drawing, Result, Row, Table
@@ -76,6 +77,11 @@ class TurningPoints(Result):
 
     stem = "break-even"
     index = ("cell",)
+
+    def cautions(self) -> list[str]:
+        """What to know before the answer: targets in odd units too."""
+        odd = long_limits(self.target or 0.0) if self.problem.objective == "tpot" else []
+        return [*Result.cautions(self), *(f"Note: {line}" for line in odd)]
 
     def meaning(self, name: str) -> Meaning:
         """What a column is, and its unit: that of the parameter, or of the metric."""

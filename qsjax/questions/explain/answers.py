@@ -26,7 +26,7 @@ from qsjax.numerics.safe import scalar
 from qsjax.output import columns, words
 from qsjax.output.labels import split_name
 from qsjax.output.result import Drawing, Result, Row, Table, plain
-from qsjax.questions.explain.pools import Pools, pools_of
+from qsjax.questions.explain.prompts import Pools, pools_of
 from qsjax.records import checks
 from qsjax.records.rows import grouped
 from qsjax.records.specs import Convention, Partition, is_papers

@@ -44,6 +44,8 @@ from qsjax.records.units import MS
 MOST_KEPT = 0.95
 # Requests of a run unless stated: so many, doubled until there are so many of each user.
 REQUESTS, OF_A_USER = 1000, 5
+# Up to this factor the first half of a run may wait longer than the second: draws differ so.
+SETTLED = 1.25
 # Requests of each user from which on a round is measured: the first and the last are not.
 ROUNDS = 3
 
@@ -105,11 +107,21 @@ def limits_in_words(ttft: float, tpot: float) -> str:
 
 
 def notes_of(outcomes: Iterable[Outcome | None], tpot: float, ttft: float) -> list[str]:
-    """Limits [s] in odd units; what equal answers do to users who never pause, if any have such."""
+    """Limits [s] in odd units; what (nearly) equal answers do to users who never pause."""
     odd = [f"Note: {line}" for line in long_limits(tpot, ttft)]
-    osl = max((one.traffic.output[0] for one in outcomes if one and one.is_in_step), default=0)
+    loops = [one for one in outcomes if one and one.traffic.users > 1]
+    osl = max((one.traffic.output[0] for one in loops if one.is_in_step), default=0)
     if not osl:
-        return odd
+        halves = (one.settling for one in loops)
+        early, late = max(halves, key=lambda half: half[0] / half[1], default=(0.0, 0.0))
+        if early <= SETTLED * late:
+            return odd
+        return [
+            *odd,
+            "Note: users begin in step, and answers of nearly one length part them slowly: first "
+            f"tokens take {words.value(early, 's')} in the first half of the run and "
+            f"{words.value(late, 's')} in the second. More requests tell what lasts.",
+        ]
     return [
         *odd,
         "Note: all answers are equally long and nobody pauses, so users stay in step, as in a "

@@ -156,6 +156,12 @@ class Outcome:
             self.traffic.think.any()
         )
 
+    @property
+    def settling(self) -> tuple[float, float]:
+        """Mean TTFT of the first and of the second half of the measured requests [s]."""
+        early, late = np.array_split((self.first - self.arrival)[self.measured], 2)
+        return float(np.mean(early)), float(np.mean(late))
+
     def mean(self, metric: str) -> float:
         """Mean of a metric [s]; NaN if no request has it."""
         values, weights = self.latencies(metric)
