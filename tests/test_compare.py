@@ -237,7 +237,7 @@ def test_long_cells_are_folded_at_the_prompt_of_python():
     asked = Problem("mixtral-8x7b", ["h100-sxm", "h200-sxm"], gpus=8, context=8192, twins=[2, 3])
     shown = str(compare(asked)).partition("\ncontext")[2].splitlines()
     assert max(map(len, shown)) <= 120
-    assert [line.split()[0] for line in shown[2:4]] == ["8,192", "q=2"]
+    assert sum("8,192" in line for line in shown) == 6 < len(shown) - 1
 
 
 def test_prices_with_prompts_go_by_the_rules_of_the_engine():

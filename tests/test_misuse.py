@@ -220,6 +220,24 @@ def test_axes_that_contradict_a_record_are_told(axes, says):
         qsjax.Problem(MODEL, GPU, gpus=8, axes=axes)
 
 
+def test_thousands_of_users_are_no_binary_ones():
+    """`users="5k"` were 5,120 people."""
+    asked = qsjax.Problem("qwen3-8b", "h100-sxm")
+    for ask in (qsjax.size, qsjax.simulate):
+        with pytest.raises(ValueError, match="users: '5k' is not a number; give a number above 0"):
+            ask(asked, users="5k", isl=1000, osl=100)
+
+
+def test_flags_that_are_not_read_are_told_before_the_answer():
+    """`--brand-new 8` was told in the 56th line, and in Python nowhere."""
+    found = qsjax.explain_command("vllm serve Qwen/Qwen3-8B --brand-new 8", "h100-sxm")
+    (note,) = found.cautions()
+    assert note.startswith("Note: not read, though it may change memory or time: --brand-new;")
+    assert note not in found.remarks()
+    with pytest.raises(ValueError, match="did you mean --tensor-parallel-size"):
+        qsjax.explain_command("vllm serve Qwen/Qwen3-8B --tensor-parralel 8", "h100-sxm")
+
+
 def test_lists_in_place_of_numbers_of_a_record_are_told():
     for given in ((MODEL.replace(layers=[16, 32]), GPU), (MODEL, GPU.replace(hbm_bw=[1e12, 2e12]))):
         with pytest.raises(ValueError, match="is a list; give one number, or a list in axes"):

@@ -327,7 +327,7 @@ def _unknown(name: str, engine: Engine) -> Flag:
                 f"{name}: a flag of {other}, not of {engine}{_own(name, other, engine)}"
             )
     known = [spelled for spelled, flag in table(engine).items() if flag.effect == "read"]
-    near = difflib.get_close_matches(name, known, n=2, cutoff=0.85)
+    near = difflib.get_close_matches(name, known, n=2, cutoff=0.8)
     if near:
         raise ValueError(f"{name}: unknown flag; did you mean {' or '.join(near)}?")
     return Flag(name, "unread", 0 if name.startswith("--no-") else _MANY)

@@ -13,7 +13,7 @@ from qsjax.engines.deployment import Deployment
 from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.precision import expert_width
-from qsjax.engines.rules import generation_of, left_behind, load_engines, refuses
+from qsjax.engines.rules import NOT_READ, generation_of, left_behind, load_engines, refuses
 from qsjax.engines.tuning import Balance, Tuned, formats_of, has_fp4_units, tune
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
@@ -221,7 +221,7 @@ def _tuned(
     is_heeded = experts.kernels or (work.ffn_dtype == "fp4" and asked in ("cutlass", "flashinfer"))
     backend = deployment.expert_kernels or "auto"
     if backend.lower() != "auto" and not (asked and is_heeded):
-        notes += (f"not read, though it may change time: the experts' backend {backend}",)
+        notes += (f"{NOT_READ} time: the experts' backend {backend}",)
     if work.ffn_dtype == "fp4" and not has_fp4_units(hardware.spec):
         # Marlin and Triton's kernels dequantise; the units that multiply are those of 16 bits.
         spec = dataclasses.replace(spec, flops_fp4=spec.flops_bf16)

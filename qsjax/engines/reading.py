@@ -6,7 +6,7 @@ from typing import Any
 
 from qsjax.engines.deployment import Deployment
 from qsjax.engines.flags import ENGINES, Engine, Parsed, engine_of, parse, split
-from qsjax.engines.rules import load_flags
+from qsjax.engines.rules import NOT_READ, load_flags
 
 
 def _gathered(engine: str, ranks: float, dcp: float) -> str:
@@ -207,10 +207,7 @@ def _remarks(parsed: Parsed) -> list[str]:
         names = ", ".join(dict.fromkeys(parsed.unread))
         fields = [field for part, field in _IN_PYTHON.items() if part in names]
         hint = f" (in Python: {', '.join(dict.fromkeys(fields))})" if fields else ""
-        notes.append(
-            f"not read, though it may change memory or time: {names}; all numbers are without "
-            f"it{hint}"
-        )
+        notes.append(f"{NOT_READ} memory or time: {names}; all numbers are without it{hint}")
     if "context" in parsed.said and parsed.said["context"] is None:
         notes.append(
             "the longest context that fits is left to the engine; --context says how long "

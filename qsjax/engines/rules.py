@@ -16,6 +16,8 @@ load_schedulers = partial(table, "engines/schedulers.toml")
 # What names engines, their flags and the facts of measurements elsewhere.
 load_spellings = partial(table, "engines/spellings.toml")
 
+NOT_READ = "not read, though it may change"  # begins notes on what numbers leave out
+
 
 def engines_by(kind: str) -> dict[str, Any]:
     """The engine of each name of a kind: `programs`, or `calls` of Python."""

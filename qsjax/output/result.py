@@ -29,7 +29,7 @@ Drawing = Callable[..., Any]
 CELL = ("model", "hardware", "variant", "gpus", "context")  # axes of a cell of any problem
 SHOWN = 8  # rows of a result in a notebook or at the prompt of Python
 # Columns of its lines there; cells up to FOLDED wide stay on one.
-WIDE, FOLDED = 100, 14
+WIDE, FOLDED = 120, 14
 
 
 class Table(NamedTuple):

@@ -10,6 +10,7 @@ import numpy as np
 from qsjax.cost.disaggregation import Companion
 from qsjax.cost.metrics import Economy, costs, elasticities, follows_load
 from qsjax.cost.prefix import cached_of, requests_of
+from qsjax.engines.rules import NOT_READ
 from qsjax.engines.spread import LEVEL, check_level, nearest_engine
 from qsjax.grid.case import Case, alongside, best_case, case_at, case_record
 from qsjax.grid.cells import Cells, numbers_at, one_cell
@@ -290,7 +291,12 @@ class Explanation(Result):
         for engine, written in self.more.get("best", {}).get("engine_flags", {}).items():
             lines.append(f"The best design for {engine}: {written['flags']}")
             lines += [f"  ({remark})" for remark in written["notes"]]
-        return [*lines, *(f"Note: {note}." for note in self.notes)]
+        return [*lines, *(f"Note: {note}." for note in self.notes if NOT_READ not in note)]
+
+    def cautions(self) -> list[str]:
+        """What to know before the answer: flags that are not read too."""
+        unread = [f"Note: {note}." for note in self.notes if NOT_READ in note]
+        return [*Result.cautions(self), *unread]
 
     def _shown(self) -> dict[str, Case]:
         """The stated design, and the best one where that is another."""

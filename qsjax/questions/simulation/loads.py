@@ -421,7 +421,8 @@ def loads_of(name: str, given: Any) -> list[float]:
         ValueError: one is no number above 0.
     """
     try:
-        loads = [float(x) for x in np.ravel(as_float64(given))]
+        # Users are people, of whom 5k are no 5,120.
+        loads = [float(x) for x in np.ravel(as_float64(given, "users"))]
     except NoNumberError as error:
         raise ValueError(f"{name}: {error}; give a number above 0, or several") from error
     wrong = [x for x in loads if not 0 < x < math.inf or (name == "users" and x != int(x))]
