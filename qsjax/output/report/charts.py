@@ -100,20 +100,32 @@ def _line(
             "points": points, **look}  # fmt: skip
 
 
+def _points(rows: Sequence[Row], x: str, y: str, tip: Callable[[Row], Tip]) -> list[Chart]:
+    """Points of a line, from the least of `x` on."""
+    ordered = sorted(rows, key=lambda row: row[x])
+    return [{"x": row[x], "y": row[y], "tip": tip(row)} for row in ordered]
+
+
+def _at(row: Row) -> tuple[str, str]:
+    """The line of a tooltip that tells the context."""
+    return "context", tokens(row["context"])
+
+
 def _over_context(rows: Sequence[Row], convention: str) -> list[Chart]:
-    (name_of, looks), lines = named(rows), []
+    (name_of, looks), lines, rate = named(rows), [], "tokens_per_s_per_gpu"
+
+    def tip(row: Row) -> Tip:
+        if row[rate] is not None:
+            return _tip(row, _at(row))
+        return [_at(row), ("infeasible", why_infeasible(row).replace("\n", " "))]
+
     counts = sorted({row.get("gpus") or 0 for row in rows})
     for (label, gpus), members in grouped(rows, lambda r: (name_of(r), r.get("gpus"))).items():
-        points = []
-        for row in sorted(members, key=lambda r: r["context"]):
-            where = ("context", tokens(row["context"]))
-            if row.get("is_feasible", True) and row.get("tokens_per_s_per_gpu") is not None:
-                points.append({"x": row["context"], "y": row["tokens_per_s_per_gpu"],
-                               "tip": _tip(row, where)})  # fmt: skip
-            else:
-                why = why_infeasible(row).replace("\n", " ")
-                points.append({"x": row["context"], "y": None,
-                               "tip": [where, ("infeasible", why)]})  # fmt: skip
+        shown = [
+            {**row, rate: row.get(rate) if row.get("is_feasible", True) else None}
+            for row in members
+        ]
+        points = _points(shown, "context", rate, tip)
         look, name = _look(looks, label), label
         if len(counts) > 1:
             look["dash"] = _DASHES[counts.index(gpus or 0) % len(_DASHES)]
@@ -149,12 +161,11 @@ def _speedups(rows: Sequence[Row], convention: str) -> list[Chart]:
     several = len({row.get("gpus") for row in rows}) > 1
     for (label, gpus), members in grouped(twins, lambda r: (name_of(r), r.get("gpus"))).items():
         for key, name in keys.items():
-            points = [
-                {"x": row["context"], "y": row[key],
-                 "tip": _tip(row, ("context", tokens(row["context"])),
-                             (f"over the MoE, {name}", f"{row[key]:.3g}x"))}
-                for row in sorted(members, key=lambda r: r["context"]) if row.get(key)
-            ]  # fmt: skip
+
+            def tip(row: Row, key: str = key, name: str = name) -> Tip:
+                return _tip(row, _at(row), (f"over the MoE, {name}", f"{row[key]:.3g}x"))
+
+            points = _points([row for row in members if row.get(key)], "context", key, tip)
             whole = f"{label}, {gpus} GPUs, {name}" if several else f"{label}, {name}"
             look = _look(looks, label) | {"dash": CONVENTION_DASH.get(name, "2 2")}
             lines.append(_line(whole, name, points, look, label))
@@ -198,10 +209,7 @@ def _front(rows: Sequence[Row], convention: str) -> list[Chart]:
     lines = []
     several = len({row.get("context") for row in rows}) > 1
     for (label, context, _), members in groups.items():
-        points = [
-            {"x": row["tokens_per_s_per_user"], "y": row["tokens_per_s_per_gpu"], "tip": _tip(row)}
-            for row in sorted(members, key=lambda r: r["tokens_per_s_per_user"])
-        ]
+        points = _points(members, "tokens_per_s_per_user", "tokens_per_s_per_gpu", _tip)
         name = f"{label}, {tokens(context)}" if several and context else label
         lines.append(_line(name, convention, points, _look(looks, label), label))
     user = (METRICS["tokens_per_s_per_user"], "log")
@@ -230,7 +238,7 @@ def _elasticities(rows: Sequence[Row], convention: str) -> list[Chart]:
 def _of_one_metric(rows: Sequence[Row], convention: str) -> list[Chart]:
     """Lines of the parameters that move a metric most; colours tell variants apart, marks these."""
     looks, lines = style.variant_looks(rows), []
-    usable = [row for row in rows if row["elasticity"] is not None]
+    usable = [{"context": 1.0, **row} for row in rows if row["elasticity"] is not None]
     size = {
         name: max(abs(row["elasticity"]) for row in accounting)
         for name, accounting in grouped(usable, lambda row: row["parameter"]).items()
@@ -243,12 +251,12 @@ def _of_one_metric(rows: Sequence[Row], convention: str) -> list[Chart]:
     ).items():
         if parameter not in most:
             continue
-        points = [
-            {"x": row.get("context", 1.0), "y": row["elasticity"],
-             "tip": [("parameter", parameter), ("context", tokens(row.get("context", 1.0))),
-                     ("elasticity", f"{row['elasticity']:+.3f}")]}
-            for row in sorted(members, key=lambda r: r.get("context", 1.0))
-        ]  # fmt: skip
+
+        def tip(row: Row) -> Tip:
+            slope = f"{row['elasticity']:+.3f}"
+            return [("parameter", row["parameter"]), _at(row), ("elasticity", slope)]
+
+        points = _points(members, "context", "elasticity", tip)
         at = most.index(parameter)
         look = {"colour": looks[label].colour, "mark": _MARKS[at], "dash": _DASHES[at]}
         accounting = members[0].get("convention") or convention
@@ -262,14 +270,15 @@ def _parity(rows: Sequence[Row], convention: str) -> list[Chart]:
     groups = grouped(usable, lambda row: str(row.get(key)))
     looks = style.category_looks(sorted(groups))
     shown = ("id", "model", "gpu", "category", "error_pct", "measured", "predicted")
-    lines = [
-        _line(f"{name} ({len(groups[name])})", convention, [
-             {"x": row["measured"], "y": row["predicted"],
-              "tip": [(k, _text(row[k])) for k in shown if row.get(k) is not None]}
-             for row in groups[name]
-         ], _look(looks, name), name)
-        for name in looks
-    ]  # fmt: skip
+
+    def tip(row: Row) -> Tip:
+        return [(k, _text(row[k])) for k in shown if row.get(k) is not None]
+
+    lines = []
+    for name in looks:
+        points = _points(groups[name], "measured", "predicted", tip)
+        count = f"{name} ({len(points)})"
+        lines.append(_line(count, convention, points, _look(looks, name), name))
     axes = ("measured (in each record's unit)", "log"), ("predicted (in the same unit)", "log")
     return [_chart("Predicted against measured", "points", lines, *axes, parity=True)]
 
@@ -297,12 +306,13 @@ def _over_axis(rows: Sequence[Row], convention: str) -> list[Chart]:
         lines = dict(list(lines.items())[:: -(-len(lines) // MOST_LINES)])
     looks, drawn = style.category_looks(list(lines)), []
     for label, members in lines.items():
-        points = [
-            {"x": row[longest], "y": row["tokens_per_s_per_gpu"],
-             "tip": _tip(row, (longest, _text(row[longest])))}
-            for row in sorted(members, key=lambda row: row[longest])
-            if row.get("tokens_per_s_per_gpu") is not None
-        ]  # fmt: skip
+        usable = [row for row in members if row.get("tokens_per_s_per_gpu") is not None]
+        points = _points(
+            usable,
+            longest,
+            "tokens_per_s_per_gpu",
+            lambda row: _tip(row, (longest, _text(row[longest]))),
+        )
         drawn.append(_line(label, convention, points, _look(looks, label)))
     meaning = meaning_of(longest)
     scale = "tokens" if longest == "context" else "log"
