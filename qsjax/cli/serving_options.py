@@ -136,8 +136,7 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
     is_name = lookup.is_model(text) or gguf.is_named(text)  # `qwen3:32b`, `m:latest`
     if allowed is not None and "=" not in text and is_name:
         return text, {}
-    plain = re.sub(r"^https?://", "", text)
-    name, *rest = re.split(r":(?=[^:=]*=|[^=]*$)", plain, maxsplit=1)  # names have colons too
+    name, *rest = re.split(r":(?=[^:=]*=|[^=]*$)", re.sub(r"^https?://", "", text), maxsplit=1)
     changes: dict[str, Any] = {}
     for part in rest[0].split(",") if rest else ():
         key, mark, value = (x.strip() for x in part.partition("="))
@@ -151,6 +150,9 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
         if mark and key and allowed is not None and key not in allowed:
             at = f", or {name}@ACCELERATOR:{part.strip()}" if key in facts_of(HardwareSpec) else ""
             at = f", or the option --{key}" if key in MODEL_CHANGES else at
+            at = (
+                f"; `qsjax explain {name} --{key} {value}` weighs a split" if key in DEGREES else at
+            )
             raise ValueError(f"{text!r}: {key} is not known; give some of {', '.join(allowed)}{at}")
         is_word = key in _WORDS and bool(value)
         if not (mark and key and (is_word or 0 < number < float("inf"))):
