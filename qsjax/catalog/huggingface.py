@@ -446,6 +446,8 @@ def _model(
             problems.append(family)
         else:
             shape = _shape(family, reading)
+            if not shape.get("window_layers"):
+                shape.pop("window", None)  # configs tell it of models whose layers are all full
             problems += _shape_problems(family, reading, shape)
             problems += _left_to_defaults(outer, problems)
             own = {"state_bytes": _state_bytes(reading, family, shape)}
