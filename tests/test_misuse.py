@@ -292,7 +292,7 @@ def test_a_model_that_counts_under_another_name_is_told(name, told):
         ("pareto mixtral-8x7b --min-user-rate 50ms", "'50ms' is not a number"),
         ("app mixtral-8x7b --port abc", "'abc' is not a whole number"),
         ("explore README.md", "the file of this name is none that is read"),
-        ("compare qwen3-8b:tp=8 qwen3-8b", "; `qsjax explain qwen3-8b --tp 8` weighs a split"),
+        ("compare qwen3-8b:tp=8 qwen3-8b", "; `qsjax explain qwen3-8b --tp 8` tells"),
         ("break-even qwen3-8b --parameter hbm_bw --target tpot=20ms", "named by itself (--metric)"),
         ("explore zzzz", "`qsjax models` lists the "),
         ("explain run.sh", "run.sh: cannot be read: No such file or directory\n"),

@@ -150,9 +150,7 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
         if mark and key and allowed is not None and key not in allowed:
             at = f", or {name}@ACCELERATOR:{part.strip()}" if key in facts_of(HardwareSpec) else ""
             at = f", or the option --{key}" if key in MODEL_CHANGES else at
-            at = (
-                f"; `qsjax explain {name} --{key} {value}` weighs a split" if key in DEGREES else at
-            )
+            at = f"; `qsjax explain {name} --{key} {value}` tells" if key in DEGREES else at
             raise ValueError(f"{text!r}: {key} is not known; give some of {', '.join(allowed)}{at}")
         is_word = key in _WORDS and bool(value)
         if not (mark and key and (is_word or 0 < number < float("inf"))):
