@@ -236,7 +236,7 @@ def test_long_cells_are_folded_at_the_prompt_of_python():
     """Six subjects took lines of 145 columns."""
     asked = Problem("mixtral-8x7b", ["h100-sxm", "h200-sxm"], gpus=8, context=8192, twins=[2, 3])
     shown = str(compare(asked)).partition("\ncontext")[2].splitlines()
-    assert max(map(len, shown)) <= 120
+    assert max(map(len, shown)) < 135
     assert sum("8,192" in line for line in shown) == 6 < len(shown) - 1
 
 

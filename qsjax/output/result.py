@@ -29,7 +29,7 @@ Drawing = Callable[..., Any]
 CELL = ("model", "hardware", "variant", "gpus", "context")  # axes of a cell of any problem
 SHOWN = 8  # rows of a result in a notebook or at the prompt of Python
 # Columns of its lines there; cells up to FOLDED wide stay on one.
-WIDE, FOLDED = 120, 14
+WIDE, FOLDED = 132, 24
 
 
 class Table(NamedTuple):
@@ -266,7 +266,7 @@ class Result:
         lines = [self.summary(), *self.cautions()]
         for table in tables:
             lines += [table.title] if len(tables) > 1 else []
-            lines += _lines([table.heads, *table.rows])
+            lines += _lines(table.heads, table.rows)
         return "\n".join([*lines, *([_rest(more)] if more else [])])
 
     def _repr_html_(self) -> str:
@@ -293,18 +293,21 @@ def _split(table: "pd.DataFrame", name: str, lists: Sequence[Sequence[float]]) -
     return parts
 
 
-def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines of at most WIDE columns, as far as folding their long cells makes them so."""
-    columns = list(zip(*rows, strict=True))
+def _lines(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table in lines of at most WIDE columns, as far as folding its long cells makes them so."""
+    columns = list(zip(heads, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
-    least = [max(FOLDED, *(len(x) for cell in column for x in cell.split())) for column in columns]
+    least = [
+        max(FOLDED, len(head), *(len(word) for cell in cells for word in cell.split()))
+        for head, *cells in columns
+    ]
     while sum(widths) + 2 * (len(widths) - 1) > WIDE:
         widest = max(range(len(widths)), key=lambda k: widths[k] - least[k])
         if widths[widest] <= least[widest]:
             break
         widths[widest] -= 1
     lines = []
-    for row in rows:
+    for row in [heads, *rows]:
         cells = [
             textwrap.wrap(cell, width, break_on_hyphens=False)
             for cell, width in zip(row, widths, strict=True)
