@@ -34,7 +34,7 @@ class Room(NamedTuple):
 
 # A program takes 4 s to compile, as long as 8 lanes take for 100,000 events each: few deployments
 # share one of much room. Many have vectors that are full; one or two run in a third of the time.
-FOR_TWO, FOR_FEW, FOR_MANY = Room(2, 64, 4096), Room(8, 256, 4096), Room(256, 64, 1024)
+FOR_TWO, FOR_FEW, FOR_MANY = Room(2, 64, 4096), Room(8, 64, 4096), Room(256, 64, 1024)
 # An iteration in which nothing happens, by the fields of `Event`.
 _NOTHING = (0.0, -1, -1, False, False, *(0.0,) * 8)
 
