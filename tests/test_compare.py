@@ -240,17 +240,6 @@ def test_long_cells_are_folded_at_the_prompt_of_python():
     assert sum("8,192" in line for line in shown) == 6 < len(shown) - 1
 
 
-def test_prices_with_prompts_go_by_the_rules_of_the_engine():
-    """They were vLLM's under every engine."""
-    asked = Problem(["qwen3-32b", "llama-3.1-70b"], "h200-sxm", gpus=8, engine="sglang")
-    of_compare = compare(asked, requests=(8000, 500)).rows()[0]
-    design = Partition(**{n: float(of_compare[n]) for n in ("tp", "pp", "dp", "kvp")})
-    one = asked.replace(model="qwen3-32b", context=8250, batch=of_compare["batch"])
-    stated = explain(one, design, requests=(8000, 500)).prefill
-    name = "tokens_per_s_per_gpu_aggregated"
-    assert of_compare[f"prefill_{name}"] == pytest.approx(getattr(stated, name), rel=EXACT)
-
-
 def test_pairs_of_a_problem_are_named_as_the_command_names_them():
     """A list of `llama-3.1-70b, h100-sxm` and others had a comma too many between each two."""
     models, devices = ["llama-3.1-8b", "qwen3-8b"], ["h100-sxm", "h200-sxm"]

@@ -136,7 +136,8 @@ def copies(folder: Path, out: Path) -> list[Path]:
     paths = [path for path in sorted(folder.iterdir()) if path.suffix in _KINDS]
     if out.resolve() == folder.resolve():
         return paths
-    return [Path(shutil.copy2(path, files.folder_of(out) / path.name)) for path in paths]
+    folder = files.folder_of(out)
+    return [Path(shutil.copy2(path, folder / path.name)) for path in paths]
 
 
 def summary(job: Job, plan: Plan, tally: Tally) -> dict[str, Any]:

@@ -111,23 +111,23 @@ def notes_of(outcomes: Iterable[Outcome | None], tpot: float, ttft: float) -> li
     odd = [f"Note: {line}" for line in long_limits(tpot, ttft)]
     loops = [one for one in outcomes if one and one.traffic.users > 1]
     osl = max((one.traffic.output[0] for one in loops if one.is_in_step), default=0)
-    if not osl:
-        halves = (one.settling for one in loops)
-        early, late = max(halves, key=lambda half: half[0] / half[1], default=(0.0, 0.0))
-        if early <= SETTLED * late:
-            return odd
+    if osl:
         return [
             *odd,
+            "Note: all answers are equally long and nobody pauses, so users stay in step, as in a "
+            "benchmark, and their first tokens wait for each other. With lengths that vary, such "
+            f"as {0.9 * osl:.0f}-{1.1 * osl:.0f} for osl, or pauses (think) the answer may differ "
+            "much.",
+        ]
+    halves = (one.settling for one in loops)
+    early, late = max(halves, key=lambda half: half[0] / half[1], default=(0.0, 0.0))
+    if early > SETTLED * late:
+        odd.append(
             "Note: users begin in step, and answers of nearly one length part them slowly: first "
             f"tokens take {words.value(early, 's')} in the first half of the run and "
-            f"{words.value(late, 's')} in the second. More requests tell what lasts.",
-        ]
-    return [
-        *odd,
-        "Note: all answers are equally long and nobody pauses, so users stay in step, as in a "
-        "benchmark, and their first tokens wait for each other. With lengths that vary, such as "
-        f"{0.9 * osl:.0f}-{1.1 * osl:.0f} for osl, or pauses (think) the answer may differ much.",
-    ]
+            f"{words.value(late, 's')} in the second. More requests tell what lasts."
+        )
+    return odd
 
 
 def _short(one: Load) -> str:

@@ -33,7 +33,7 @@ class Room(NamedTuple):
 
 
 # A program takes 4 s to compile, as long as 8 lanes take for 100,000 events each: few deployments
-# share one of much room. Many have vectors that are full; one or two run in a third of the time.
+# share one of much room. Many have vectors that are full; one or two run in half of the time.
 FOR_TWO, FOR_FEW, FOR_MANY = Room(2, 64, 4096), Room(8, 64, 4096), Room(256, 64, 1024)
 # An iteration in which nothing happens, by the fields of `Event`.
 _NOTHING = (0.0, -1, -1, False, False, *(0.0,) * 8)
@@ -139,11 +139,10 @@ def _run(ones: Sequence[Lane], room: Room) -> tuple[events.Times, Any]:
             )
         if np.min(np.asarray(states.completed)[: len(ones)]) >= count:
             break
-    # The last blocks are without events.
+    # Filled up with blocks without events.
     none = events.Event(*(np.full_like(x, fill) for x, fill in zip(seen[0], _NOTHING, strict=True)))
-    joined = jax.tree.map(
-        lambda *x: np.concatenate(x), *seen, *[none] * (_rounded(len(seen)) - len(seen))
-    )
+    seen += [none] * (_rounded(len(seen)) - len(seen))
+    joined = jax.tree.map(lambda *x: np.concatenate(x), *seen)
     times = events.block_times(lanes.traffic, joined)
     return jax.tree.map(lambda x: np.asarray(x)[:, :count], times), joined
 
@@ -168,11 +167,10 @@ def simulate(deployments: Sequence[Lane], lanes: int | None = None) -> list[Outc
         deployments: as `deploy` gives them; designs, rates and seeds may all differ.
         lanes: how many run side by side, chosen unless given; the outcomes do not depend on it.
     """
+    count = len(deployments)
+    least = FOR_MANY if count >= MANY else FOR_TWO if count <= FOR_TWO.lanes else FOR_FEW
     if lanes is not None:
         least = FOR_FEW._replace(lanes=lanes)
-    else:
-        least = FOR_MANY if len(deployments) >= MANY else FOR_FEW
-        least = FOR_TWO if len(deployments) <= FOR_TWO.lanes else least
 
     def alike(at: int) -> tuple[int, Room]:
         return len(deployments[at].traffic.arrival), room_of(deployments[at], least)
