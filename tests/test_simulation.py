@@ -107,8 +107,8 @@ def test_eviction_by_hand():
     assert int(np.asarray(seen.evicted).sum()) == 1
 
 
-AT_BEST = {"cached": 4.0, "output": 9.0, "tpot": 11.0, "alone": 61.27, "lone": 10.285}
-AT_BEST |= {"busy": 43.9, "batch": 2.0}
+AT_BEST = {"cached": 4.0, "output": 9.0, "tpot": 11.0, "alone": 61.18, "lone": 10.275}
+AT_BEST |= {"busy": 43.85, "batch": 2.0}
 
 
 @pytest.mark.parametrize(
@@ -119,19 +119,19 @@ AT_BEST |= {"busy": 43.9, "batch": 2.0}
         {"cache": 60.0},  # of two with 28.5 tokens on average and 1.5 more each
         {"query_tokens": 8.0},  # 16 tokens a round of two microbatches
         # Two tokens a step: 2 steps of two sequences, of which 1.5 have prompts with them.
-        {"states": 2.0, "tokens_per_step": 2.0, "lone": 5.1425, "busy": 0.5 * 10.57 + 17.475},
+        {"states": 2.0, "tokens_per_step": 2.0, "lone": 5.135, "busy": 0.5 * 10.54 + 17.475},
         # One sequence: 6.5 steps without prompts of 8; who waits has four prompts before him.
-        {"states": 2.0, "tpot": 10.4, "busy": 6.5 * 10.285 + 17.475, "batch": 1.0},
+        {"states": 2.0, "tpot": 10.4, "busy": 6.5 * 10.275 + 17.475, "batch": 1.0},
         # Two full chunks of 11 s; 512 pairs of tokens.
-        {"states": 2.0, "cached": 8.0, "tpot": 12.0, "alone": 53.31, "busy": 3.0 * 10.57 + 14.62},
+        {"states": 2.0, "cached": 8.0, "tpot": 12.0, "alone": 53.22, "busy": 3.0 * 10.55 + 14.62},
         # Half a chunk of 7 s, in a quarter of a round; 176 pairs of tokens.
-        {"states": 2.0, "cached": 20.0, "alone": 31.59, "busy": 3.75 * 10.57 + 4.135},
-        {"states": 2.0, "mixed": 0.0, "tpot": 15.0, "busy": 4.0 * 10.57 + 17.475},
+        {"states": 2.0, "cached": 20.0, "alone": 31.5, "busy": 3.75 * 10.55 + 4.135},
+        {"states": 2.0, "mixed": 0.0, "tpot": 15.0, "busy": 4.0 * 10.55 + 17.475},
         # Room for a part of one, which is alone and waits for room.
-        {"cache": 20.0, "busy": 6.5 * 10.285 + 17.475, "batch": 1.0, "wait": 300.0},
+        {"cache": 20.0, "busy": 6.5 * 10.275 + 17.475, "batch": 1.0, "wait": 300.0},
         # The prompt's own token only; one more token, which comes with the prompt of the next.
-        {"states": 2.0, "output": 1.0, "tpot": 0.0, "alone": 61.19, "lone": 10.245, "busy": 17.475},
-        {"states": 2.0, "output": 2.0, "tpot": 15.0, "alone": 61.2, "lone": 10.25, "busy": 17.475}
+        {"states": 2.0, "output": 1.0, "tpot": 0.0, "lone": 10.24, "busy": 17.475},
+        {"states": 2.0, "output": 2.0, "tpot": 15.0, "lone": 10.24, "busy": 17.475}
         | {"batch": 1.0},
     ],
     ids=[
@@ -142,10 +142,11 @@ AT_BEST |= {"busy": 43.9, "batch": 2.0}
 def test_a_screening_worked_by_hand(case):
     # 24 tokens, 4 of them cached, in chunks of 8: 2 of 8 + 3 s and one of 4 + 3 s; 0.01 s for each
     # of 24^2 - 4^2 pairs of tokens in both stages; 0.5 s before, and 2 lone steps after the first
-    # token: 61.27 s. A replica reads at best 16 tokens in 19 s in one of two stages: 17.475 s for
-    # the prompt. An answer takes 8 more tokens of 10 + 0.285 B s a step of B: of 4 steps of two
-    # sequences 1.5 come with the prompt, so that a request takes 17.475 + 2.5 * 10.57 = 43.9 s. Of
-    # the time of two its own prompt is no part of TPOT; each token takes a step at least: 10.57.
+    # token, which see the prompt: 61.18 s. A replica reads at best 16 tokens in 19 s in one of two
+    # stages: 17.475 s for the prompt. An answer takes 8 more tokens of 10 + 0.275 B s a step of B:
+    # of 4 steps of two sequences 1.5 come with the prompt, so that a request takes 17.475 + 2.5 *
+    # 10.55 = 43.85 s. Of the time of two its own prompt is no part of TPOT; each token takes a
+    # step at least: 10.55.
     want = AT_BEST | case
     of_table = ("states", "query_tokens", "tokens_per_step")
     few = {name: want[name] for name in of_table if name in want}

@@ -405,10 +405,12 @@ def _best_case(table: StepTable, asked: Asked, mean: _Usual) -> tuple[float, flo
     rules, target = asked.rules, asked.target
     alone, reading, rides = _reading(table, rules, mean)
     stages, accepted = scalar(table.stages), scalar(table.tokens_per_step)
-    context = mean.prompt + 0.5 * mean.output
-    column = np.array([np.interp(context, CONTEXT_KNOTS, row) for row in table.decode])
-    alone += scalar(rules.stream_steps) * float(column[0])
-    held = context + scalar(table.cache_each)
+    # The first step sees the prompt, the last one all but its own tokens and the one before.
+    seen = mean.prompt + 0.5 * max(mean.output - 1.0 - accepted, 0.0)
+    column = np.array([np.interp(seen, CONTEXT_KNOTS, row) for row in table.decode])
+    at_first = float(np.interp(mean.prompt, CONTEXT_KNOTS, table.decode[0]))
+    alone += scalar(rules.stream_steps) * at_first
+    held = mean.prompt + 0.5 * mean.output + scalar(table.cache_each)
     most = scalar(rules.budget) * stages / scalar(table.query_tokens)
     slots = min(scalar(rules.sequences), scalar(table.states))
     fits = max(1.0, min(slots, scalar(table.cache) / held, most))
