@@ -79,8 +79,10 @@ ROOMS = {
     "qsjax/numerics/intervals.py": "bounds certify",
     "qsjax/numerics/*.py": "host loading programs bounds kernel_laws breakeven",
     "qsjax/questions/simulation/pools.py": "pools",
-    "qsjax/questions/simulation/sizing.py": "simulation::test_a_screening_worked_by_hand "
+    "qsjax/questions/simulation/searching.py": "simulation_serving pools simulation",
+    "qsjax/questions/simulation/screening.py": "simulation::test_a_screening_worked_by_hand "
     "simulation_serving pools simulation",
+    "qsjax/questions/simulation/sizing.py": "simulation_serving pools simulation",
     "qsjax/questions/simulation/traffic.py": "simulation_serving simulation",
     "qsjax/questions/simulation/*.py": "simulation simulation_serving",
     "qsjax/records/*.py": "records catalog_hardware catalog_files handworked records_shipped "

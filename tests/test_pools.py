@@ -10,7 +10,8 @@ import qsjax as qs
 from qsjax import Problem
 from qsjax.cli import cli
 from qsjax.questions.simulation import pools
-from qsjax.questions.simulation.sizing import Target, sentences
+from qsjax.questions.simulation.screening import Target
+from qsjax.questions.simulation.sizing import sentences
 
 ONE = Problem("llama-3.1-8b", "h100-sxm")
 ASKED = {"isl": 2000, "osl": 200, "quantile": 0.5, "replica_gpus": [1]}

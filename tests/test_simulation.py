@@ -11,7 +11,7 @@ from qsjax import catalog
 from qsjax.cost.decode import decode_step
 from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.engines.schedulers import Scheduler, default_scheduler
-from qsjax.questions.simulation import events, sizing, steps, traffic
+from qsjax.questions.simulation import events, screening, steps, traffic
 from qsjax.questions.simulation.traffic import Traffic
 from qsjax.records.specs import PHYSICAL, Partition, Records
 from tests import event_oracle, tolerances
@@ -158,12 +158,12 @@ def test_a_screening_worked_by_hand(case):
         budget=8.0, sequences=want.get("sequences", 1024.0), mixed=want.get("mixed", 1.0),
         frontend=0.5, stream_steps=2.0,
     )  # fmt: skip
-    mean = sizing._Usual(24.0, want["output"], want["cached"])
+    mean = screening.Usual(24.0, want["output"], want["cached"])
 
     def at_best(ttft):
-        target = sizing.Target(users=1.0, ttft=ttft, tpot=want["tpot"])
-        asked = sizing.Asked(rules, traffic.Demand(24, 9, think=5.0), target)
-        return sizing._best_case(table, asked, mean)
+        target = screening.Target(users=1.0, ttft=ttft, tpot=want["tpot"])
+        asked = screening.Asked(rules, traffic.Demand(24, 9, think=5.0), target)
+        return screening.best_case(table, asked, mean)
 
     rate = 1.0 / want["busy"]
     wait = want.get("wait", 300.0 if want["batch"] == 2.0 else 4.0 * want["alone"])

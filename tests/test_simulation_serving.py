@@ -28,7 +28,15 @@ from qsjax.engines.schedulers import (
     filling_of,
 )
 from qsjax.output import words
-from qsjax.questions.simulation import serving, sizing, slopes, steps, traffic
+from qsjax.questions.simulation import (
+    screening,
+    searching,
+    serving,
+    sizing,
+    slopes,
+    steps,
+    traffic,
+)
 from qsjax.questions.simulation.events import Event
 from qsjax.questions.simulation.outcomes import Outcome, cut_of, needed_for, row_of
 from qsjax.questions.simulation.traffic import Demand
@@ -465,7 +473,7 @@ def test_the_fewest_gpus_keep_the_limits_and_one_replica_less_does_not():
     found = qs.size(ONE, users=60, ttft=1.0, tpot=0.0125, quantile=0.9, **asked)
     (one,), target = found.sized, found.target
     assert one.gpus == one.replicas * one.option.gpus
-    assert sizing.broken(one.outcome, target) == {}
+    assert searching.broken(one.outcome, target) == {}
     assert one.replicas > 1
     assert set(one.binds) <= {"ttft", "tpot"}
     assert one.binds
@@ -514,7 +522,8 @@ def test_a_design_that_few_requests_flatter_is_not_the_last_word(
     """Seemingly one copy of 8 GPUs did, then two: 16 GPUs were told where 12 serve."""
     rest = {"design": {}, "records": None, "ttft": 0.1, "tpot": 0.01, "rate": 1.0, "users": 1.0}
     large, small = (
-        sizing.Option(gpus=gpus, table=name, **rest) for gpus, name in ((8, "large"), (4, "small"))
+        screening.Option(gpus=gpus, table=name, **rest)
+        for gpus, name in ((8, "large"), (4, "small"))
     )
 
     def search(left, asked, below=math.inf):
@@ -528,10 +537,10 @@ def test_a_design_that_few_requests_flatter_is_not_the_last_word(
         assert asked.demand.seed in {1, 2, 3}
         return needs[option.table][1], None, {}
 
-    monkeypatch.setattr(sizing, "_search", search)
-    monkeypatch.setattr(sizing, "_confirm", confirm)
-    asked = sizing.Asked(RULES, Demand(9, 9), sizing.Target(rate=1.0))
-    found, simulated = sizing._least([large, small], asked, 400, 2000)
+    monkeypatch.setattr(searching, "search", search)
+    monkeypatch.setattr(searching, "confirm", confirm)
+    asked = screening.Asked(RULES, Demand(9, 9), screening.Target(rate=1.0))
+    found, simulated = searching.fewest([large, small], asked, 400, 2000)
     assert (found[0].table, found[1], simulated) == (*fewest, searches)
 
 
@@ -539,39 +548,41 @@ def test_a_design_that_few_requests_flatter_is_not_the_last_word(
 def test_a_search_finds_the_fewest_gpus_of_all(monkeypatch, seed):
     """Against all numbers of copies, where each design serves from a number of its own."""
     rng = np.random.default_rng(seed)
-    target = sizing.Target(rate=float(rng.integers(1, 2000)))
+    target = screening.Target(rate=float(rng.integers(1, 2000)))
     records = SimpleNamespace(partition=SimpleNamespace(dp=1.0))
     rest = {"design": {}, "records": records, "table": None, "tpot": 0.01, "users": 1.0}
     some = [
-        sizing.Option(gpus=int(rng.choice(sizing.REPLICA_GPUS)), ttft=k, rate=rate, **rest)
+        screening.Option(gpus=int(rng.choice(sizing.REPLICA_GPUS)), ttft=k, rate=rate, **rest)
         for k, rate in enumerate(rng.uniform(1.0, 10.0, 30))
     ]
-    least = [sizing.least_replicas(one, target) for one in some]
+    least = [screening.least_replicas(one, target) for one in some]
     needs = [
-        math.ceil(n * x) for n, x in zip(least, rng.uniform(sizing.TRUST, 4.0, 30), strict=True)
+        math.ceil(n * x) for n, x in zip(least, rng.uniform(searching.TRUST, 4.0, 30), strict=True)
     ]
-    monkeypatch.setattr(sizing, "_deployment", lambda option, asked, replicas: (option, replicas))
-    monkeypatch.setattr(sizing, "_simulated", list)
     monkeypatch.setattr(
-        sizing, "broken", lambda it, target: {"rate": 0.0} if it[1] < needs[it[0].ttft] else {}
+        searching, "_deployment", lambda option, asked, replicas: (option, replicas)
     )
-    asked = sizing.Asked(RULES, Demand(9, 9), target)
-    option, replicas, simulated = sizing._search(some, asked)
+    monkeypatch.setattr(searching, "_simulated", list)
+    monkeypatch.setattr(
+        searching, "broken", lambda it, target: {"rate": 0.0} if it[1] < needs[it[0].ttft] else {}
+    )
+    asked = screening.Asked(RULES, Demand(9, 9), target)
+    option, replicas, simulated = searching.search(some, asked)
     fewest = min(one.gpus * need for one, need in zip(some, needs, strict=True))
     assert option.gpus * replicas == fewest
     assert replicas == needs[option.ttft]
     assert simulated <= len(some)
-    assert sizing._search(some, asked, below=fewest)[0] is None
+    assert searching.search(some, asked, below=fewest)[0] is None
 
 
 @pytest.mark.parametrize(
     ("target", "decoding", "is_told"),
     [
-        (sizing.Target(users=9.0), 1.0, True),
-        (sizing.Target(users=9.0), 14.0, True),
-        (sizing.Target(users=9.0), 16.0, False),
-        (sizing.Target(users=9.0, ttft=60.0), 1.0, False),
-        (sizing.Target(rate=9.0), 1.0, False),
+        (screening.Target(users=9.0), 1.0, True),
+        (screening.Target(users=9.0), 14.0, True),
+        (screening.Target(users=9.0), 16.0, False),
+        (screening.Target(users=9.0, ttft=60.0), 1.0, False),
+        (screening.Target(rate=9.0), 1.0, False),
     ],
 )
 def test_users_who_wait_are_told_where_nothing_bounds_them(target, decoding, is_told):
@@ -584,22 +595,22 @@ def test_users_who_wait_are_told_where_nothing_bounds_them(target, decoding, is_
 @pytest.mark.parametrize("need", [1, 2, 9, 20, 25])
 def test_what_is_found_is_the_least_that_serves_or_all_that_may(monkeypatch, need, begin):
     """Of 20 users no more than 20 copies are of use."""
-    monkeypatch.setattr(sizing, "_deployment", lambda option, asked, replicas: replicas)
-    monkeypatch.setattr(sizing, "_simulated", list)
+    monkeypatch.setattr(searching, "_deployment", lambda option, asked, replicas: replicas)
+    monkeypatch.setattr(searching, "_simulated", list)
     missed = {"tpot": 0.05}
-    monkeypatch.setattr(sizing, "broken", lambda it, target: missed if it < need else {})
+    monkeypatch.setattr(searching, "broken", lambda it, target: missed if it < need else {})
     option = SimpleNamespace(records=SimpleNamespace(partition=SimpleNamespace(dp=1.0)))
-    asked = sizing.Asked(RULES, Demand(9, 9), sizing.Target(users=20.0))
-    found = sizing._confirm(option, asked, begin)
+    asked = screening.Asked(RULES, Demand(9, 9), screening.Target(users=20.0))
+    found = searching.confirm(option, asked, begin)
     fewest = min(need, 20)
     assert found == (fewest, fewest, missed if need > 1 else {})
 
 
 def test_a_size_screens_by_the_mean_of_many_lengths():
     """One drawn request decided before; the longest that was drawn must fit."""
-    asked = sizing.Asked(RULES, Demand("100-100000", 10), sizing.Target(users=1.0))
+    asked = screening.Asked(RULES, Demand("100-100000", 10), screening.Target(users=1.0))
     other = asked._replace(demand=asked.demand._replace(seed=5))
-    one, two = (sizing.options(ONE, (0, 0), each, [1]) for each in (asked, other))
+    one, two = (screening.options(ONE, (0, 0), each, [1]) for each in (asked, other))
     np.testing.assert_allclose(one[0].rate, two[0].rate, rtol=0.2)
 
 

@@ -1,34 +1,28 @@
 """The fewest GPUs for a number of users or a rate of requests within limits of latency.
 
-Every partition of every replica size is screened by what its step tables allow at best; those that
-need the fewest GPUs at best are simulated at several numbers of replicas, until none that is left
-could need fewer than the best so far. The winner is simulated once more with fresh requests.
+Every partition of every replica size is screened by its step tables (`screening`), the best are
+simulated (`searching`), and the winner once more with fresh requests.
 """
 
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from qsjax.cost.metrics import Economy, costs, follows_load
 from qsjax.engines.flags import Engine
-from qsjax.engines.schedulers import Scheduler, of_replica, sharing
-from qsjax.grid.batches import ladder
-from qsjax.grid.cells import Cells, label_of, numbers_at, one_cell, records_on_host
+from qsjax.engines.schedulers import Scheduler
+from qsjax.grid.cells import label_of, numbers_at
 from qsjax.grid.limits import given_limits
-from qsjax.grid.optimum import candidates_of
-from qsjax.grid.problem import Problem, fixed_question, pairs_of, with_batch
+from qsjax.grid.problem import Problem, fixed_question, pairs_of
 from qsjax.grid.remarks import prices_of
-from qsjax.grid.solution import design_label
-from qsjax.numerics import trees
 from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.labels import split_name
 from qsjax.output.result import Result, Row, Table, plain, text
-from qsjax.questions.simulation.events import Lane
 from qsjax.questions.simulation.loads import (
     busy_of,
     limits_in_words,
@@ -39,97 +33,30 @@ from qsjax.questions.simulation.loads import (
     scheduled,
     scheduler_of,
 )
-from qsjax.questions.simulation.outcomes import CUT, Outcome, equal_replicas, needed_for, row_of
-from qsjax.questions.simulation.serving import FOR_FEW, holds, lengths_of, most_at_once, simulate
-from qsjax.questions.simulation.steps import (
-    CONTEXT_KNOTS,
-    LENGTH_KNOTS,
-    TOKEN_KNOTS,
-    StepTable,
-    step_table,
+from qsjax.questions.simulation.outcomes import Outcome, equal_replicas, needed_for, row_of
+from qsjax.questions.simulation.screening import (
+    Asked,
+    Option,
+    Target,
+    cells_of_replica,
+    least_replicas,
+    options,
 )
-from qsjax.questions.simulation.traffic import Demand, met_midway, traffic_of
-from qsjax.records.specs import Records
+from qsjax.questions.simulation.searching import fewest
+from qsjax.questions.simulation.traffic import Demand
 from qsjax.records.units import MS
 
 # Sizes of a replica that are tried [GPUs].
 REPLICA_GPUS = (1, 2, 4, 8, 16)
-# Designs simulated at a time, numbers of replicas of each in a round, and rounds at most.
-DESIGNS, LEVELS, ROUNDS = 12, 8, 6
-MOST_REPLICAS = 1_000_000
 # Most users without a limit on TTFT: one replica may then have all of them wait, and is simulated.
 MOST_QUEUED = 200_000
 # Share of the requests in flight above which the answer says how many wait.
 MOST_WAITING = 0.25
-# Share of the GPUs that the screening asks for below which no fewer are tried.
-TRUST = 0.9
-# At most so many prompts queue ahead of a request while the batch is not full.
-QUEUE = 4.0
 # Least measured requests in the search and for its winner: with 400 of random arrivals TPOT comes
 # out 1 to 4 % below that of a long run, with 200 of users whose answers vary up to 6 % off.
 MEASURED, OF_WINNER = 400, 2000
-# Searches at most, where the winner of one needs more replicas than it seemed.
-TURNS = 4
 # The search simulates enough requests for this quantile, its winner for the one asked for.
 SEARCHED = 0.99
-
-
-class Target(NamedTuple):
-    """What must be served, and how fast.
-
-    Attributes:
-        users: who have a request in flight or think; None if a rate is given.
-        rate: requests a second; None if users are given.
-        ttft: longest time to first token [s].
-        tpot: longest time per output token of a request [s].
-        quantile: share of the requests that must keep each limit.
-    """
-
-    users: float | None = None
-    rate: float | None = None
-    ttft: float = math.inf
-    tpot: float = math.inf
-    quantile: float = 0.95
-
-
-class Asked(NamedTuple):
-    """What the deployments of a search have in common.
-
-    Attributes:
-        rules: of the engine.
-        demand: the requests; how many there are follows from those that are `measured`.
-        target: what must be served.
-        measured: requests that are measured, at least.
-    """
-
-    rules: Scheduler
-    demand: Demand
-    target: Target
-    measured: int = 0
-
-
-class Option(NamedTuple):
-    """One partition of a replica, and what it does at best.
-
-    Attributes:
-        gpus: of a replica.
-        design: values of the searched axes.
-        records: model, accelerator, the design as a partition, and dtypes.
-        table: its step costs.
-        ttft: without load [s].
-        tpot: of a lone sequence [s].
-        rate: requests a second of a replica, at most.
-        users: of a replica within the limits, at most.
-    """
-
-    gpus: int
-    design: dict[str, float | str]
-    records: Records
-    table: StepTable
-    ttft: float
-    tpot: float
-    rate: float
-    users: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -372,250 +299,6 @@ class Sizing(Result):
         return Result.record(self) | {"target": self.target._asdict()}
 
 
-class _Usual(NamedTuple):
-    """Mean lengths of the requests [tokens]."""
-
-    prompt: float
-    output: float
-    cached: float
-
-
-def _reading(table: StepTable, rules: Scheduler, mean: _Usual) -> tuple[float, float, float]:
-    """A usual prompt: seconds alone, seconds of a replica at best, and steps that it rides in."""
-    stages, budget, missing = scalar(table.stages), scalar(rules.budget), mean.prompt - mean.cached
-    ends = np.array([mean.prompt, mean.cached])
-    attention = float(-np.diff(ends * np.interp(ends, LENGTH_KNOTS, table.attention))[0])
-    whole, rest = divmod(missing, budget)
-    full, left = map(float, np.interp([budget, rest], TOKEN_KNOTS, table.linear))
-    alone = whole * full + (left if rest else 0.0)
-    per_token = float(np.min((table.linear / TOKEN_KNOTS)[2.0 * budget >= TOKEN_KNOTS]))
-    chunks = missing / budget if missing < budget else math.ceil(missing / budget)
-    steps = chunks / stages * scalar(rules.mixed)
-    alone += scalar(rules.frontend)
-    return alone + stages * attention, missing * per_token / stages + attention, steps
-
-
-def _best_case(table: StepTable, asked: Asked, mean: _Usual) -> tuple[float, float, float, float]:
-    """No-load TTFT and TPOT [s], and the largest rate [1/s] and users of an attention replica.
-
-    A batch of B makes B tokens a step. Of every second, prompts take their time of passes over
-    full chunks, and where they ride in decode steps these steps make tokens too. No queue, no
-    chance: a screening that simulations follow.
-    """
-    rules, target = asked.rules, asked.target
-    alone, reading, rides = _reading(table, rules, mean)
-    stages, accepted = scalar(table.stages), scalar(table.tokens_per_step)
-    # The first step sees the prompt, the last one all but its own tokens and the one before.
-    seen = mean.prompt + 0.5 * max(mean.output - 1.0 - accepted, 0.0)
-    column = np.array([np.interp(seen, CONTEXT_KNOTS, row) for row in table.decode])
-    at_first = float(np.interp(mean.prompt, CONTEXT_KNOTS, table.decode[0]))
-    alone += scalar(rules.stream_steps) * at_first
-    held = mean.prompt + 0.5 * mean.output + scalar(table.cache_each)
-    most = scalar(rules.budget) * stages / scalar(table.query_tokens)
-    slots = min(scalar(rules.sequences), scalar(table.states))
-    fits = max(1.0, min(slots, scalar(table.cache) / held, most))
-    batches = np.append(ladder(math.floor(fits)), fits)
-    steps = np.interp(batches, TOKEN_KNOTS, column)
-    needed = max(mean.output - 1.0, 0.0) / accepted / batches
-    busy = np.maximum(steps * needed + reading - np.minimum(rides, needed) * steps, reading)
-    rates = 1.0 / busy
-    # Of a request's time its own prompt is no part of TPOT, which is never below that of a step.
-    further = max(mean.output - 1.0, 1e-300)
-    tpot = np.maximum((batches * busy - reading) / further, steps / accepted) * (needed > 0)
-    allowed = (tpot <= target.tpot) & (alone <= target.ttft)
-    lone = float(column[0]) / accepted
-    if not allowed.any():
-        return alone, lone, 0.0, 0.0
-    # Requests wait for each other's prompts; for room they wait only where the batch is full.
-    wait = np.where(batches < fits, min(target.ttft, QUEUE * alone), target.ttft)
-    users = batches + rates * (wait + asked.demand.think)
-    return alone, lone, float(rates[allowed].max()), float(users[allowed].max())
-
-
-def _row(tree: Any, at: int) -> Any:
-    return trees.map(lambda x: x[at] if np.ndim(x) else x, tree)
-
-
-def options(
-    problem: Problem, at: tuple[int, int], asked: Asked, replica_gpus: Sequence[int]
-) -> list[Option]:
-    """Every partition of every replica size that holds the longest request, with its best case."""
-    requests = traffic_of(asked.demand, users=1.0)
-    lengths = lengths_of(requests)
-    mean = _Usual(*(float(np.mean(x)) for x in (requests.prompt, requests.output, requests.cached)))
-    kept = []
-    for count in replica_gpus:
-        cells = _replica(problem, at, count, lengths[1])
-        legal, _ = candidates_of(cells, cells.inputs, cells.economy)
-        if not len(legal.position):
-            continue
-        (inputs, designs), _ = legal.flat(np.arange(len(legal.position)))
-        part = designs.partition
-        flat = records_on_host(inputs, part)._replace(gpus=None)
-        # A smaller deployment, copied, is an option of its own count.
-        fills = np.asarray(part.tp) * part.pp * part.dp * part.kvp == count
-        tables = step_table(flat, problem.stated.rules_of(*at), lengths, asked.rules)
-        for row, position in enumerate(legal.position):
-            records, table = _row((flat, tables), row)
-            if not fills[row] or not holds(table, lengths[1]):
-                continue
-            dp = scalar(records.partition.dp)
-            ttft, tpot, rate, users = _best_case(table, _of_replica(asked, records), mean)
-            design = design_label(cells, int(position))
-            kept.append(Option(count, design, records, table, ttft, tpot, rate * dp, users * dp))
-    return kept
-
-
-def _replica(problem: Problem, at: tuple[int, int], gpus: int, context: float) -> Cells:
-    """The designs of one replica."""
-    return one_cell(with_batch(problem, "best", gpus=gpus, context=context), *at)
-
-
-def least_replicas(option: Option, target: Target) -> float:
-    """Replicas that keep the limits by the step costs alone; infinite where no number does."""
-    asked, served = (target.users, option.users) if target.users else (target.rate, option.rate)
-    assert asked is not None
-    return max(1, math.ceil(asked / served - 1e-9)) if served > 0 else math.inf
-
-
-def _of_replica(asked: Asked, records: Records) -> Asked:
-    """With the rules of one attention replica of a design."""
-    return asked._replace(rules=of_replica(asked.rules, sharing(records.model, records.partition)))
-
-
-def _deployment(option: Option, asked: Asked, replicas: int) -> Lane:
-    rules, demand, target, measured = _of_replica(asked, option.records)
-    count = replicas * int(scalar(option.records.partition.dp))
-    requests = requests_for(measured, math.ceil((target.users or 0.0) / count))
-    demand = demand._replace(requests=requests)
-    work = traffic_of(demand, users=target.users, rate=target.rate, replicas=count)
-    one = Lane(option.table, rules, work)
-    return one._replace(traffic=met_midway(work, most_at_once(one), demand.seed))
-
-
-def broken(outcome: Outcome, target: Target) -> dict[str, float]:
-    """Limits that more than the allowed share of the requests misses, and what they have [s]."""
-    limits = {"ttft": target.ttft, "tpot": target.tpot}
-    had = {name: outcome.quantile(name, target.quantile) for name in limits}
-    missed = {name: had[name] for name in limits if had[name] > limits[name] * (1.0 + 1e-12)}
-    if target.rate is not None and _falls_behind(outcome):
-        missed["rate"] = math.nan
-    return missed
-
-
-def _falls_behind(outcome: Outcome) -> bool:
-    """Whether more requests come than are served: the last ones wait far longer than the first."""
-    wait = (outcome.first - outcome.arrival)[outcome.measured]
-    third = max(1, len(wait) // 3)
-    grows = wait[-third:].mean() - wait[:third].mean()
-    return bool(grows > 0.1 * (outcome.arrival[-1] - outcome.arrival[0]))
-
-
-class _Bracket(NamedTuple):
-    """Numbers of replicas between which the least lies: `low` is not enough, `high` is."""
-
-    option: Option
-    low: int
-    high: float
-
-
-def _levels(bracket: _Bracket, most: int) -> list[int]:
-    """Numbers of replicas to try between the ends."""
-    high = int(min(bracket.high - 1, most))
-    if high <= bracket.low:
-        return []
-    if high - bracket.low <= LEVELS:
-        return list(range(bracket.low + 1, high + 1))
-    if math.isfinite(bracket.high):
-        return sorted({int(x) for x in np.rint(np.linspace(bracket.low + 1, high, LEVELS))})
-    ahead = bracket.low + 1 + np.append(0, 2 ** np.arange(LEVELS - 2)) * max(1, bracket.low // 8)
-    return sorted({*(int(x) for x in ahead if x < high), high})
-
-
-def _simulated(deployments: list[Lane]) -> list[Outcome]:
-    """Outcomes of deployments, few or many, by the same programs."""
-    return simulate(deployments, FOR_FEW.lanes)
-
-
-def _tighten(brackets: list[_Bracket], asked: Asked, best: float) -> list[_Bracket]:
-    """One round: every bracket at several levels, all simulated together."""
-    tries, target = [], asked.target
-    for place, bracket in enumerate(brackets):
-        most = int(min(_most(bracket.option, target), (best - 1) // bracket.option.gpus))
-        tries += [(place, level) for level in _levels(bracket, most)]
-    outcomes = _simulated([_deployment(brackets[at].option, asked, n) for at, n in tries])
-    out = list(brackets)
-    for (place, level), outcome in zip(tries, outcomes, strict=True):
-        one = out[place]
-        if broken(outcome, target):
-            out[place] = one._replace(low=max(one.low, level))
-        else:
-            out[place] = one._replace(high=min(one.high, level))
-    # More replicas are not worse: a level that failed above one that passed was bad luck.
-    return [one._replace(low=min(one.low, int(min(one.high - 1, 1e18)))) for one in out]
-
-
-def _most(option: Option, target: Target) -> int:
-    """Replicas beyond which none carries less: one user each, or hardly any load."""
-    if target.users is not None:
-        return math.ceil(target.users / int(scalar(option.records.partition.dp)))
-    return int(min(MOST_REPLICAS, 64.0 * least_replicas(option, target)))
-
-
-def _search(
-    candidates: list[Option], asked: Asked, below: float = math.inf
-) -> tuple[Option | None, int, int]:
-    """The option and replicas with the fewest GPUs, and how many options were simulated.
-
-    The option is None where none of the candidates serves on fewer GPUs than `below`.
-    """
-    target = asked.target
-
-    def screened(option: Option) -> float:
-        return option.gpus * least_replicas(option, target)
-
-    def at_best(option: Option) -> float:
-        return option.gpus * math.ceil(TRUST * least_replicas(option, target))
-
-    order = sorted((x for x in candidates if math.isfinite(screened(x))),
-                   key=lambda x: (screened(x), x.gpus, x.ttft))  # fmt: skip
-    best = below
-    winner, replicas, simulated = None, 0, 0
-    for begin in range(0, len(order), DESIGNS):
-        tried = [x for x in order[begin : begin + DESIGNS] if at_best(x) < best]
-        if not tried:
-            continue
-        simulated += len(tried)
-        brackets = [_Bracket(x, int(at_best(x)) // x.gpus - 1, math.inf) for x in tried]
-        for _ in range(ROUNDS):
-            brackets = _tighten(brackets, asked, best)
-            for one in brackets:
-                if one.option.gpus * one.high < best:
-                    best, winner = one.option.gpus * one.high, one.option
-                    replicas = int(one.high)
-            brackets = [
-                x
-                for x in brackets
-                if (x.low + 1) * x.option.gpus < best and _levels(x, _most(x.option, target))
-            ]
-            if not brackets:
-                break
-    return winner, replicas, simulated
-
-
-def requests_for(measured: int, users: int) -> int:
-    """Requests of a simulation in which so many are measured, with so many users of a replica.
-
-    All first and last ones of the users are left out. Their number is rounded up to a power of two,
-    so that deployments of few lengths run side by side.
-
-    >>> requests_for(400, 0), requests_for(400, 100)
-    (502, 658)
-    """
-    cut = 2.0 ** math.ceil(math.log2(users)) if users else 0.0
-    return math.ceil(max(measured / (1.0 - 2.0 * CUT), measured + 2.0 * cut)) + 2
-
-
 def _target(problem: Problem, loads: Row, limits: Row, quantile: Any) -> Target:
     """The load and the limits.
 
@@ -726,7 +409,7 @@ def _sized(
     candidates = options(problem, at, asked, replica_gpus)
     few = max(needed_for(min(target.quantile, SEARCHED)), MEASURED)
     many = max(needed_for(target.quantile), OF_WINNER)
-    winner, simulated = _least(candidates, asked, few, many)
+    winner, simulated = fewest(candidates, asked, few, many)
     option, replicas, outcome, binds = winner or (None, 0, None, {})
     busy = 0.0
     if option is not None and outcome is not None:
@@ -734,7 +417,7 @@ def _sized(
         rate = target.rate / each if target.rate else outcome.requests_per_s
         busy = busy_of(option.records, problem.stated.rules_of(*at), outcome, rate)
     least = min((x.gpus * least_replicas(x, target) for x in candidates), default=math.inf)
-    one = _replica(problem, at, replica_gpus[0], 1.0)
+    one = cells_of_replica(problem, at, replica_gpus[0], 1.0)
     return Sized(
         label=label_of(one),
         economy=numbers_at(one.economy, 0),
@@ -749,48 +432,3 @@ def _sized(
         screened=len(candidates),
         simulated=simulated,
     )
-
-
-def _least(
-    candidates: list[Option], asked: Asked, few: int, many: int
-) -> tuple[tuple[Option, int, Outcome, dict[str, float]] | None, int]:
-    """What needs the fewest GPUs by `many` requests it was not chosen by, and designs simulated.
-
-    A design that `few` requests flatter may need more replicas than they say. Others may then need
-    fewer GPUs than it: they are searched by the requests that showed it.
-    """
-    left, best, below, simulated = list(candidates), None, math.inf, 0
-    chosen_by = asked._replace(measured=few)
-    for turn in range(TURNS):
-        option, replicas, more = _search(left, chosen_by, below)
-        simulated += more
-        if option is None:
-            break
-        demand = asked.demand._replace(seed=asked.demand.seed + 1 + turn)
-        fresh = asked._replace(demand=demand, measured=many)
-        confirmed, outcome, binds = _confirm(option, fresh, replicas)
-        if confirmed * option.gpus < below:
-            best, below = (option, confirmed, outcome, binds), confirmed * option.gpus
-        if confirmed <= replicas:
-            break
-        left = [x for x in left if x is not option]
-        chosen_by = fresh
-    return best, simulated
-
-
-def _confirm(option: Option, asked: Asked, replicas: int) -> tuple[int, Outcome, dict[str, float]]:
-    """The fewest replicas near these that keep the limits, and what one less would break."""
-    target, most = asked.target, _most(option, asked.target)
-    seen: dict[int, Outcome] = {}
-    while True:
-        new = [n for n in (replicas - 1, replicas) if n > 0 and n not in seen]
-        seen |= dict(
-            zip(new, _simulated([_deployment(option, asked, n) for n in new]), strict=True)
-        )
-        less = broken(seen[replicas - 1], target) if replicas > 1 else {}
-        if broken(seen[replicas], target) and replicas < most:
-            replicas += 1
-        elif replicas > 1 and not less:
-            replicas -= 1
-        else:
-            return replicas, seen[replicas], less
