@@ -15,7 +15,8 @@ from qsjax.grid.case import case_of, gpu_time
 from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem
 from qsjax.grid.served import served
-from qsjax.questions.compare import Subject, _shares, attribution, compare, table_5
+from qsjax.questions.compare.answers import _shares, compare
+from qsjax.questions.compare.ranking import Subject, attribution, table_5
 from qsjax.questions.explain import explain
 from qsjax.records.specs import CONVENTIONS, PHYSICAL, Partition, Records
 
