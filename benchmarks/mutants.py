@@ -76,6 +76,7 @@ ROOMS = {
     "qsjax/engines/kernels.py": "held kernel_laws validation",
     "qsjax/engines/tuning.py": "held kernel_laws validation",
     "qsjax/engines/*.py": "engines engine_commands pasted_commands commands engine_of_problem held",
+    "qsjax/numerics/enclosing.py": "bounds certify",
     "qsjax/numerics/intervals.py": "bounds certify",
     "qsjax/numerics/*.py": "host loading programs bounds kernel_laws breakeven",
     "qsjax/questions/simulation/pools.py": "pools",

@@ -15,14 +15,8 @@ from qsjax.grid.cells import cells_of, take
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import HARDWARE_PARAMETERS, bounds, read, resolve
 from qsjax.grid.proofs import Arena, Claim, lead
-from qsjax.numerics.intervals import (
-    EXACT,
-    ROUNDING,
-    absolute_slopes,
-    enclose,
-    fingerprint,
-    range_of,
-)
+from qsjax.numerics.enclosing import enclose, fingerprint
+from qsjax.numerics.intervals import EXACT, ROUNDING, absolute_slopes, range_of
 from qsjax.numerics.namespace import xp
 from qsjax.numerics.safe import at_least, blend, ceil, floor
 from qsjax.records.fields import numbers_of

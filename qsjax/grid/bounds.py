@@ -19,6 +19,7 @@ from qsjax.grid.cells import Cells, Designs, Winners, as_rows, numbers_at, place
 from qsjax.grid.limits import Limits, given_limits, violations
 from qsjax.grid.parameters import Inputs, Parameter, members_of, write
 from qsjax.numerics import trees
+from qsjax.numerics.enclosing import enclose, fingerprint
 from qsjax.numerics.intervals import (
     EXACT,
     RANGE,
@@ -26,8 +27,6 @@ from qsjax.numerics.intervals import (
     Enclosed,
     Pair,
     absolute_slopes,
-    enclose,
-    fingerprint,
     range_of,
 )
 from qsjax.numerics.jax import jax

@@ -26,7 +26,8 @@ from qsjax.grid.axes import place
 from qsjax.grid.bounds import log_slopes, most_apart
 from qsjax.grid.cells import concatenated
 from qsjax.grid.scoring import TIE_TOLERANCE, pick_best
-from qsjax.numerics.intervals import EXACT, centre, enclose, fingerprint, range_of
+from qsjax.numerics.enclosing import centre, enclose, fingerprint
+from qsjax.numerics.intervals import EXACT, range_of
 from qsjax.numerics.jax import jax
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
