@@ -103,7 +103,8 @@ def _over(a: Pair, b: Pair) -> Pair:
 
 
 def _plus(a: Pair, b: Pair) -> Pair:
-    return a[0] + b[0], a[1] + b[1]
+    low = a[0] + b[0]
+    return low, low if a[0] is a[1] and b[0] is b[1] else a[1] + b[1]
 
 
 def _negated(a: Pair) -> Pair:
@@ -165,25 +166,37 @@ def _share(a: Pair, b: Pair) -> Pair:
     return np.where(is_none, 0.0, low), np.where(is_none, 1.0, high)
 
 
+def _mean(share: Pair, rest: Pair, a: Pair, b: Pair) -> Pair:
+    """w a + (1 - w) b of a weight within `share`, where 0 times infinity is 0."""
+
+    def ends(x: Any, y: Any) -> list[Any]:
+        if y is _ZERO[0]:
+            return [w * x for w in share]
+        if x is _ZERO[0]:
+            return [v * y for v in rest]
+        return [w * x + v * y for w, v in zip(share, rest, strict=True)]
+
+    least = ends(a[0], b[0])
+    most = least if a[0] is a[1] and b[0] is b[1] else ends(a[1], b[1])
+    low, high = np.minimum(*least), np.maximum(*most)
+    if _any(np.isnan(low)) or _any(np.isnan(high)):
+        pairs = [
+            [_clean(w * x) + _clean(v * y) for w, v in zip(share, rest, strict=True)]
+            for x, y in zip(a, b, strict=True)
+        ]
+        return np.minimum(*pairs[0]), np.maximum(*pairs[1])
+    return low, high
+
+
 def _add(a: Any, b: Any) -> Enclosed:
     low, high = _plus(range_of(a), range_of(b))
     own, other = _relative(a), _relative(b)
     (al, ah), (bl, bh) = range_of(a), range_of(b)
     same_sign = (_all(al >= 0) and _all(bl >= 0)) or (_all(ah <= 0) and _all(bh <= 0))
     if own is not None and other is not None and same_sign:
-        weights = [(w, 1.0 - w) for w in _share((al, ah), (bl, bh))]
-
-        def mean(x: Any, y: Any, w: Any, v: Any) -> Any:
-            total = w * x + v * y
-            return _clean(w * x) + _clean(v * y) if _any(np.isnan(total)) else total
-
-        def weighted(x: Pair, y: Pair) -> Pair:
-            return (
-                np.minimum(*(mean(x[0], y[0], *pair) for pair in weights)),
-                np.maximum(*(mean(x[1], y[1], *pair) for pair in weights)),
-            )
-
-        return Enclosed(low, high, _merged(own, other, weighted), relative=True)
+        share = _share((al, ah), (bl, bh))
+        join = partial(_mean, share, (1.0 - share[0], 1.0 - share[1]))
+        return Enclosed(low, high, _merged(own, other, join), relative=True)
     total = Enclosed(low, high, {}, relative=False)
     if own is None:
         a, b, own, other = b, a, other, own
@@ -294,12 +307,9 @@ def _blend(a: Any, b: Any, share: Any) -> Enclosed:
     least = np.where(share > 0, least, np.where(is_first, 1.0, 0.0))
     most = np.where(share > 0, most, np.where(is_second, 0.0, 1.0))
 
-    def weighted(x: Pair, y: Pair) -> Pair:
-        ends = [[w * p + (1.0 - w) * q for w in (least, most)] for p, q in zip(x, y, strict=True)]
-        return np.minimum(*ends[0]), np.maximum(*ends[1])
-
+    join = partial(_mean, (least, most), (1.0 - least, 1.0 - most))
     low, high = _blended(al, bl, share), _blended(ah, bh, share)
-    return Enclosed(low, high, _merged(own, other, weighted), relative=True)
+    return Enclosed(low, high, _merged(own, other, join), relative=True)
 
 
 def _blend_in_parts(a: Any, b: Any, share: Any) -> Enclosed:
