@@ -6,7 +6,8 @@ terms, so the gap between two designs divides exactly into the gaps of their ter
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
@@ -270,27 +271,43 @@ def table_5(case: Case) -> dict[str, float]:
 
 
 def subjects_of(problem: Problem, subjects: Mapping[str, Subject] | None) -> dict[str, Subject]:
-    """The subjects by name: those given, or every model, accelerator and twin of the problem."""
-    stated = problem.stated
+    """The subjects by name: those given, or every model, accelerator and twin of the problem.
+
+    Raises:
+        ValueError: they are no subjects of the problem, or fewer than two.
+    """
     check_single(problem, "a comparison is over contexts", "gpus")
     if not isinstance(subjects, Mapping | None):
         raise ValueError(f'subjects: {kind_of(subjects)} was given; give {{"A": qsjax.Subject()}}')
-    named = dict(subjects or {})
+    named = _every_subject(problem) if subjects is None else dict(subjects)
     if strange := [name for name, one in named.items() if not isinstance(one, Subject)]:
         raise ValueError(f"subjects: {words.joined(strange)}: no Subject; give qsjax.Subject(0, 0)")
-    if subjects is None:
-        for m, model in enumerate(stated.models):
-            for h, device in enumerate(stated.accelerators):
-                for variant in variants_of(model.spec, stated.twins):
-                    row: Row = {name: values[0] for name, values in stated.kept.items()}
-                    row |= {"model": model.name, "hardware": device.name}
-                    row |= {"variant": variant.name, "q": variant.q}
-                    name = series_name(problem, row)
-                    if len(stated.models) > 1 and len(stated.accelerators) > 1:
-                        name = name.replace(", ", "@", 1)  # as the command names a pair
-                    named[name] = Subject(m, h, variant.q)
+    _check_subjects(problem, named)
+    return named
+
+
+def _every_subject(problem: Problem) -> dict[str, Subject]:
+    """Each model on each accelerator, with its twins."""
+    stated, named = problem.stated, {}
+    is_pair = len(stated.models) > 1 and len(stated.accelerators) > 1
+    kept: Row = {name: values[0] for name, values in stated.kept.items()}
+    for (m, model), (h, device) in product(
+        enumerate(stated.models), enumerate(stated.accelerators)
+    ):
+        for variant in variants_of(model.spec, stated.twins):
+            row = kept | {"model": model.name, "hardware": device.name}
+            name = series_name(problem, row | {"variant": variant.name, "q": variant.q})
+            # As the command names a pair.
+            named[name.replace(", ", "@", 1) if is_pair else name] = Subject(m, h, variant.q)
+    return named
+
+
+def _check_subjects(problem: Problem, named: Mapping[str, Subject]) -> None:
+    """Refuse subjects that the problem does not have, two of a kind, and one alone."""
+    stated = problem.stated
+    sizes = {"model": len(stated.models), "hardware": len(stated.accelerators)}
+    names: dict[Subject, str] = {}
     for name, one in named.items():
-        sizes = {"model": len(stated.models), "hardware": len(stated.accelerators)}
         wrong = [what for what, size in sizes.items() if getattr(one, what) not in range(size)]
         wrong += ["q"] if one.q not in (None, *stated.twins) else []
         if wrong:
@@ -298,9 +315,7 @@ def subjects_of(problem: Problem, subjects: Mapping[str, Subject] | None) -> dic
                 f"subjects: {name!r} is {one}, and the problem has no such {words.joined(wrong)}; "
                 "models and accelerators count from 0, and q is one of its twins"
             )
-    for name, one in named.items():
-        first = next(text for text, subject in named.items() if subject == one)
-        if first != name:
+        if (first := names.setdefault(one, name)) != name:
             both = f"{stated.models[one.model].name} on {stated.accelerators[one.hardware].name}"
             raise ValueError(f"{first!r} and {name!r} are both {both}; give one of them")
     if len(named) < 2:
@@ -309,7 +324,6 @@ def subjects_of(problem: Problem, subjects: Mapping[str, Subject] | None) -> dic
             f"{stated.models[0].name} on {stated.accelerators[0].name}; give several models or "
             "accelerators, or twins of a mixture"
         )
-    return named
 
 
 def _turn(first: Cells, second: Cells, low: float, high: float) -> float:
@@ -336,6 +350,12 @@ def _refusal(problem: Problem, cells: Cells, best: Best, cell: int) -> str:
     return words.would_fit(hbm, gpus) or "no split is legal"
 
 
+def _cells_of(problem: Problem, subject: Subject, rules: Convention) -> Cells:
+    """Designs of one subject over the contexts."""
+    cells = cells_of(problem, subject.model, subject.hardware, rules)
+    return of_variant(cells, [variant.q for variant in cells.variants].index(subject.q))
+
+
 def ranking_of(
     problem: Problem,
     subjects: Mapping[str, Subject],
@@ -345,34 +365,23 @@ def ranking_of(
 ) -> Ranking:
     """The best designs of all subjects under one accounting, and where the lead changes."""
     contexts, batches = problem.stated.contexts, problem.stated.batches or ()
-    if len(batches) > 1:
-        each = [dataclasses.replace(problem, batch=[batch]) for batch in batches]
-    else:
-        each = [problem]
-    places = tuple(
-        Place(context, batch if len(batches) > 1 else None)
-        for batch in batches or (None,)
-        for context in contexts
-    )
-    columns: list[list[Case | None]] = [[] for _ in subjects]
+    is_batched = len(batches) > 1
+    each = [dataclasses.replace(problem, batch=[x]) for x in batches] if is_batched else [problem]
+    places = [Place(at, x) for x in (batches if is_batched else (None,)) for at in contexts]
+    cases: dict[str, list[Case | None]] = {name: [] for name in subjects}
     refused: list[str] = []
     for one in each:
-        of_pairs = [cells_of(one, s.model, s.hardware, rules) for s in subjects.values()]
-        sides = [
-            of_variant(cells, [variant.q for variant in cells.variants].index(subject.q))
-            for cells, subject in zip(of_pairs, subjects.values(), strict=True)
-        ]
-        for name, column, cells in zip(subjects, columns, sides, strict=True):
+        sides = [_cells_of(one, subject, rules) for subject in subjects.values()]
+        for (name, column), cells in zip(cases.items(), sides, strict=True):
             best = best_of(cells)
-            cases = [best_case(cells, k, best) for k in range(len(contexts))]
-            for k in [k for k, case in enumerate(cases) if case is None]:
-                where = places[len(column) + k].words
-                refused.append(
-                    f"{name} has no design {where}: {_refusal(problem, cells, best, k)}."
-                )
-            column += cases
+            for k in range(len(contexts)):
+                where = places[len(column)].words
+                column.append(best_case(cells, k, best))
+                if column[-1] is None:
+                    why = _refusal(problem, cells, best, k)
+                    refused.append(f"{name} has no design {where}: {why}.")
     ranking = Ranking(
-        *(convention, tuple(subjects), places, tuple(map(tuple, columns))),
+        *(convention, tuple(subjects), tuple(places), tuple(map(tuple, cases.values()))),
         names=tuple(
             names_of(one.hardware.name, one.model.name, one.variants[0].q, one.hardware.engine)
             for one in sides
@@ -381,11 +390,14 @@ def ranking_of(
         is_real=not is_papers(rules),
         refusals=tuple(refused),
     )
-    crossovers = []
-    for k in range(len(contexts) - 1 if len(each) == 1 else 0):
+    turns = () if is_batched else tuple(_crossovers(ranking, sides))
+    return dataclasses.replace(ranking, crossovers=turns)
+
+
+def _crossovers(ranking: Ranking, sides: Sequence[Cells]) -> Iterator[Crossover]:
+    """Where the lead changes between neighbouring contexts."""
+    for k, (one, next_one) in enumerate(pairwise(ranking.places)):
         before, after = ranking.winner(k), ranking.winner(k + 1)
-        if before is None or after is None or before == after:
-            continue
-        at = _turn(sides[before], sides[after], contexts[k], contexts[k + 1])
-        crossovers.append(Crossover(at, ranking.subjects[before], ranking.subjects[after]))
-    return dataclasses.replace(ranking, crossovers=tuple(crossovers))
+        if before is not None and after is not None and before != after:
+            at = _turn(sides[before], sides[after], one.context, next_one.context)
+            yield Crossover(at, ranking.subjects[before], ranking.subjects[after])
