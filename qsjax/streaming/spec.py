@@ -69,14 +69,26 @@ def _range(name: str, value: Mapping[str, Any]) -> list[float]:
     if low > high:
         raise ValueError(f"from {low:g} to {high:g} runs backwards; swap the two")
     if "step" in value:
-        step = ends["step"]
-        if step <= 0:
-            raise ValueError(f"step {step:g} is not allowed; give a number above 0")
-        count = (high - low) / step
-        if count >= LONGEST:
-            raise _too_long(count)
-        return [low + k * step for k in range(int(count * (1 + 1e-12)) + 1)]
-    steps, scale = value["steps"], value.get("scale", "linear")
+        return _stepped(low, high, ends["step"])
+    values = _spaced(low, high, value["steps"], value.get("scale", "linear"))
+    if (name in FIELDS and FIELDS[name].rule.whole) or name == "context":
+        values = values.round()
+    # Steps closer than whole numbers, and a range from a number to itself, repeat values.
+    return [float(x) for x in np.unique(values)]
+
+
+def _stepped(low: float, high: float, step: float) -> list[float]:
+    """From `low` by a step up to `high`."""
+    if step <= 0:
+        raise ValueError(f"step {step:g} is not allowed; give a number above 0")
+    count = (high - low) / step
+    if count >= LONGEST:
+        raise _too_long(count)
+    return [low + k * step for k in range(int(count * (1 + 1e-12)) + 1)]
+
+
+def _spaced(low: float, high: float, steps: Any, scale: Any) -> np.ndarray:
+    """So many numbers from `low` to `high`, evenly or by equal factors."""
     if not isinstance(steps, int) or steps < 1:
         raise ValueError(f"steps {steps!r} is not allowed; give a whole number of at least 1")
     if steps > LONGEST:
@@ -85,11 +97,7 @@ def _range(name: str, value: Mapping[str, Any]) -> list[float]:
         raise ValueError(f'scale {scale!r} is not allowed; give "linear" or "log"')
     if scale == "log" and low <= 0:
         raise ValueError(f"a logarithmic range cannot start at {low:g}; give a number above 0")
-    values = np.geomspace(low, high, steps) if scale == "log" else np.linspace(low, high, steps)
-    if (name in FIELDS and FIELDS[name].rule.whole) or name == "context":
-        values = values.round()
-    # Steps closer than whole numbers, and a range from a number to itself, repeat values.
-    return [float(x) for x in np.unique(values)]
+    return np.geomspace(low, high, steps) if scale == "log" else np.linspace(low, high, steps)
 
 
 def _values(name: str, value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from scipy.optimize import elementwise
@@ -43,6 +44,27 @@ def members(quantity: str) -> tuple[str, ...]:
     return GROUPS.get(quantity, (quantity,))
 
 
+def _objection(name: str, price: Any) -> str:
+    """Why a quantity cannot have a price; empty where it can."""
+    known = [*HARDWARE_PARAMETERS, "flops", "link_bw"]
+    if not isinstance(price, Price):
+        return f"{name}: {price!r} is not a Price; give for example qsjax.Price(3.0)"
+    if name not in known or any(m not in HARDWARE_PARAMETERS for m in members(name)):
+        return f"{name}: not a hardware quantity; {hint(name, known)}"
+    if bounds(members(name)[0])[1] <= 1.0:
+        return f"{name}: a share between 0 and 1 is not bought; choose capacity or rates"
+    if name.endswith(("latency", "overhead")) or "reserve" in name:
+        return f"{name}: less of it is better: a cost that grows with it limits nothing"
+    if not (np.isfinite(price.cost) and price.cost > 0):
+        return f"{name}: cost {price.cost:g} allows infinite hardware; give a number above 0"
+    if not (np.isfinite(price.exponent) and price.exponent > 0):
+        return (
+            f"{name}: exponent {price.exponent:g} allows infinite hardware, as its cost does not "
+            "grow; give an exponent above 0"
+        )
+    return ""
+
+
 def check_cost(model: CostModel, budget: float | None = None) -> None:
     """Raise one `ValueError` with everything that makes a cost model unusable.
 
@@ -55,30 +77,8 @@ def check_cost(model: CostModel, budget: float | None = None) -> None:
         raise ValueError(
             f"cost: prices are {model.prices!r}, and no prices by name; give for example {example}"
         )
-    problems = []
-    known = [*HARDWARE_PARAMETERS, "flops", "link_bw"]
-    for name, price in model.prices.items():
-        if not isinstance(price, Price):
-            problems.append(f"{name}: {price!r} is not a Price; give for example qsjax.Price(3.0)")
-        elif name not in known or any(m not in HARDWARE_PARAMETERS for m in members(name)):
-            problems.append(f"{name}: not a hardware quantity; {hint(name, known)}")
-        elif bounds(members(name)[0])[1] <= 1.0:
-            problems.append(
-                f"{name}: a share between 0 and 1 is not bought; choose capacity or rates"
-            )
-        elif name.endswith(("latency", "overhead")) or "reserve" in name:
-            problems.append(
-                f"{name}: less of it is better: a cost that grows with it limits nothing"
-            )
-        elif not (np.isfinite(price.cost) and price.cost > 0):
-            problems.append(
-                f"{name}: cost {price.cost:g} allows infinite hardware; give a number above 0"
-            )
-        elif not (np.isfinite(price.exponent) and price.exponent > 0):
-            problems.append(
-                f"{name}: exponent {price.exponent:g} allows infinite hardware, as its cost does "
-                "not grow; give an exponent above 0"
-            )
+    priced = (_objection(name, price) for name, price in model.prices.items())
+    problems = [text for text in priced if text]
     scaled = [m for name in model.prices for m in members(name)]
     twice = sorted({m for m in scaled if scaled.count(m) > 1})
     if twice:
