@@ -17,7 +17,7 @@ from qsjax.output.files import asset
 from qsjax.output.labels import split_name
 from qsjax.plotting import style
 from qsjax.plotting.ledgers import TOLD
-from qsjax.questions.explore import finding
+from qsjax.questions.explore.titles import finding
 from qsjax.records.units import quantity, tokens
 
 INK = style.INKS["both"]  # reads on a light and on a dark page

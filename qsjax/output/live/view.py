@@ -16,7 +16,8 @@ from qsjax.grid.served import Accelerator, as_accelerator
 from qsjax.grid.solution import Row
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
-from qsjax.questions.explore import Exploration, also_missing, answer, explore
+from qsjax.questions.explore import Exploration, explore
+from qsjax.questions.explore.sentences import also_missing, answer
 
 # Hardware numbers that have a slider: a field, or a group of fields that are scaled together.
 FACTORS: dict[str, str] = {
