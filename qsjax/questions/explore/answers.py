@@ -221,24 +221,29 @@ class Exploration(Result):
             )
         for count in counts:
             part = [row for row in rows if row["gpus"] == count]
-            running = [row for row in part if row["is_feasible"]]
-            if running:
-                end = f"-{count}-gpus" if len(counts) > 1 else ""
-                line = [row for row in running if titles.line(row) == titles.line(running[0])]
-                head = titles.who(line[0], of_several=several)
-                drawn[f"partition{end}"] = partial(
-                    plotting.best_partition_map,
-                    part,
-                    title=f"{head}: best is {titles.course(line, split_name)}",
-                )
-                most = titles.course(line, lambda row: words.largest(row)[0])
-                drawn[f"time{end}"] = partial(
-                    plotting.time_breakdown,
-                    part,
-                    share=True,
-                    title=f"{head}: the largest part of the time is {most}",
-                )
+            end = f"-{count}-gpus" if len(counts) > 1 else ""
+            drawn |= {
+                f"{name}{end}": draw for name, draw in _maps(part, of_several=several).items()
+            }
         return drawn
+
+
+def _maps(rows: list[Row], *, of_several: bool) -> dict[str, Drawing]:
+    """The map of the winners on one count of GPUs, and where their time goes."""
+    from qsjax import plotting
+
+    running = [row for row in rows if row["is_feasible"]]
+    if not running:
+        return {}
+    line = [row for row in running if titles.line(row) == titles.line(running[0])]
+    head = titles.who(line[0], of_several=of_several)
+    best = f"{head}: best is {titles.course(line, split_name)}"
+    most = titles.course(line, lambda row: words.largest(row)[0])
+    most = f"{head}: the largest part of the time is {most}"
+    return {
+        "partition": partial(plotting.best_partition_map, rows, title=best),
+        "time": partial(plotting.time_breakdown, rows, share=True, title=most),
+    }
 
 
 def _gain(solution: Solution) -> np.ndarray:
