@@ -255,6 +255,25 @@ COATS = {
     "a server's command behind an anchor": "_cmd: &cmd\n  - --tensor-parallel-size\n  - '4'\n"
     "  - --max-model-len\n  - '8192'\ntest_cases:\n  - model: org/m\n    server_cmd: *cmd\n"
     "    server_cmd_extra:\n      - --async-scheduling\n",
+    # vLLM Ascend 0.23, tests/e2e: both lists have flags that are read; several cases; a path
+    "a server's command in two lists of a case": "_cmd: &cmd\n  - --api_server_count\n  - '1'\n"
+    "  - --max-model-len\n  - '8192'\ntest_cases:\n  - name: one\n    model: org/m\n"
+    "    server_cmd: *cmd\n    server_cmd_extra: [--tensor-parallel-size, '4']\n"
+    "  - name: two\n    model: org/m\n    server_cmd: *cmd\n"
+    "    server_cmd_extra: [--tensor-parallel-size, '8']\n",
+    "keys of a test below its model": "model_name: org/m\nserve:\n  tensor_parallel_size: 4\n"
+    "  max_model_len: 8192\ntasks:\n- name: gsm8k\n",
+    # vLLM 0.33, .buildkite/performance-benchmarks/tests: there was a tab in it
+    "a test in JSON": '{"defaults": {"server_parameters": {\n\t"model": "org/m",\n'
+    '"tensor_parallel_size": 4, "max_model_len": 8192}}, "tests": [{"test_name": "a"}]}\n',
+    # vLLM 0.33, tests/evals: its JSON was cut at the ends of lines, and the rest lost
+    "JSON in a folded text": "model_name: org/m\nserver_args: >-\n  --max-model-len 8192\n"
+    '  --speculative-config \'{"method":"mtp",\n  "num_speculative_tokens":2}\'\n'
+    "  --tensor-parallel-size 4\n",
+    # https://github.com/eugr/spark-vllm-docker, recipes
+    "a recipe with its defaults": "name: M\nmodel: org/m\ndefaults:\n  tensor_parallel: 4\n"
+    "  max_model_len: 8192\ncommand: |\n  vllm serve org/m \\\n    -tp {tensor_parallel} \\\n"
+    "    --max-model-len {max_model_len} --override-generation-config '{{\"a\": 1}}'\n",
     # LMCache, docs/source
     "reStructuredText": "Serve\n=====\n\nIt's one command:\n\n.. code-block:: bash\n"
     "   :emphasize-lines: 1\n\n   vllm serve org/m \\\n       -tp 4 --max-model-len 8192\n\n"

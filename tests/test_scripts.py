@@ -59,6 +59,24 @@ python3 -m sglang.launch_server $args
 """
 
 
+def test_options_of_a_script_that_begin_empty_are_not_known():
+    """Forms of vLLM-Omni's scripts and of a script that is told all by its flags.
+
+    The first option was entered as given, behind a space; `--model-path` missed its value; a
+    variable of flags behind the model's became the model.
+    """
+    text = (
+        'MODEL=""; EXTRA=""\nwhile [[ $# -gt 0 ]]; do\n  case "$1" in\n'
+        '    --model) MODEL="$2"; shift 2 ;;\n  esac\ndone\nif [ -n "$QUANT" ]; then\n'
+        '  EXTRA="$EXTRA --quantization $QUANT"\nfi\n'
+        'python3 -m sglang.launch_server --model-path "$MODEL" ${PARALLEL} --tp 2 $EXTRA\n'
+    )
+    got = read(text)
+    assert (got.model, got.tp, got.loader) == ("$MODEL", 2, None)
+    assert any(note.endswith("under a condition: --quantization $QUANT") for note in got.notes)
+    assert any("not read" in note and "${PARALLEL}" in note for note in got.notes)
+
+
 def test_a_text_of_arguments_is_several_words_and_options_keep_their_defaults():
     """mlcommons/inference language/gpt-oss/run_server.sh."""
     got = read(OPTIONS)

@@ -336,7 +336,7 @@ def _notes(variables: shell.Variables, servers: list[_Server]) -> tuple[str, ...
     decodes = bool(prefills) and prefills[0] and not all(prefills)
     left_out = [text for text in variables.left_out if "-" in text]
     dropped = (pasted.LEFT_OUT + ", ".join(left_out),) if left_out else ()
-    return pasted.others("text", len(servers), decodes=decodes) + dropped
+    return jobs.others("text", len(servers), decodes=decodes) + dropped
 
 
 def _behind(words: list[str], engine: Engine | None, at: int) -> list[str]:

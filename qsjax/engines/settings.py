@@ -22,8 +22,9 @@ def _pairs(tree: Mapping[str, Any], lead: str = "") -> Iterator[tuple[str, str]]
 
 def mapping(text: str, loader: Any = yaml.SafeLoader) -> dict[str, Any]:
     """The keys of a text of YAML with their values, none where it is no such text."""
+    spaced = text.expandtabs() if text.lstrip().startswith("{") else text  # JSON may have tabs
     try:
-        tree = yaml.load(text, Loader=loader)
+        tree = yaml.load(spaced, Loader=loader)
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return {str(key): value for key, value in tree.items()} if isinstance(tree, dict) else {}
@@ -41,7 +42,7 @@ _LONGEST = 100_000  # characters of a manifest; longer texts are none
 
 
 def mappings(text: str) -> Iterator[dict[str, Any]]:
-    """The mappings that documents of YAML are, and those within: outer ones first, each once."""
+    """The mappings that documents of YAML or JSON are, and those within: outer ones first."""
     documents = re.split(r"^---.*$", text, flags=re.MULTILINE) if len(text) <= _LONGEST else []
     left: list[Any] = [mapping(one) for one in documents]
     seen: set[int] = set()
@@ -51,7 +52,8 @@ def mappings(text: str) -> Iterator[dict[str, Any]]:
             continue
         seen.add(id(one))
         yield {str(key): value for key, value in one.items()}
-        left += [x for x in one.values() if isinstance(x, dict)]
+        inner = (x if isinstance(x, list) else [x] for x in one.values())
+        left += [x for each in inner for x in each if isinstance(x, dict)]
 
 
 _FLOW = re.compile(r"(?::|^[ \t]*-)[ \t]+[\[{](?!\{)", re.MULTILINE)

@@ -118,14 +118,16 @@ class Variables:
         """Enter an assignment; `branch` is "", "if", "and" (behind `&&` and `||`) or "case"."""
         old = self._values.get(name)
         start = " ".join(old or [])
-        is_empty = old in ([], [""]) and any(w.startswith("-") for w in words)
-        if branch in ("if", "and") and is_empty:
-            self.left_out.append(" ".join(words))
+        is_empty = old in ([], [""])
+        if branch in ("if", "and") and is_empty and any(w.lstrip()[:1] == "-" for w in words):
+            self.left_out.append(" ".join(words).strip())
         elif branch and (adds or (start and "".join(words[:1]).startswith(f"{start} "))):
             said = " ".join(words)
             self.left_out.append((said if adds else said[len(start) :]).strip())
         elif branch == "and" and start:
             pass  # an option of the script, which is not given
+        elif branch == "case" and is_empty and _ARGUMENT.search(" ".join(words)):
+            self.forget(name)  # whoever starts the script has to say it
         elif branch == "case" and (
             (old is not None and name not in self._branches) or _ARGUMENT.search(" ".join(words))
         ):
