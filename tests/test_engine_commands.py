@@ -246,6 +246,10 @@ def test_the_table_is_long_and_names_every_engine():
         ("trtllm-bench --model m prepare-dataset", "runs a model by `throughput` or"),
         ('{"a":' * 3_000, "the text is JSON without the command of a server"),
         ('{"model": "m", "temperature": 0.5}', "the text is JSON without the command of a server"),
+        (
+            '"""It\'s the model."""\nimport vllm\nfrom vllm import LLM\n',
+            "the text is Python without",
+        ),
         ("A=1 python3 -m llumnix.entrypoints.api_server --model m -tp 8", "'llumnix.entrypoints"),
         ("python -m atom.benchmarks.benchmark_serving --model m", "'atom.benchmarks.benchmark_ser"),
         (SGLANG + "--tp 8 --enable-expert-parallel", "not of sglang, which has --ep-size"),

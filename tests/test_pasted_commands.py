@@ -274,6 +274,12 @@ COATS = {
     "a recipe with its defaults": "name: M\nmodel: org/m\ndefaults:\n  tensor_parallel: 4\n"
     "  max_model_len: 8192\ncommand: |\n  vllm serve org/m \\\n    -tp {tensor_parallel} \\\n"
     "    --max-model-len {max_model_len} --override-generation-config '{{\"a\": 1}}'\n",
+    # vLLM 0.33, examples/rl and tests: a condition was the value of its flag
+    "options of a script in Python": "parser.add_argument('-m', '--model', default='org/m')\n"
+    "parser.add_argument('--tp-size', type=int, help='GPUs (4)', default=4)\n"
+    "args = parser.parse_args()\nllm = LLM(args.model, tensor_parallel_size=args.tp_size,\n"
+    "    max_model_len=int(os.environ.get('LEN', '8192')),\n"
+    "    quantization='ascend' if 'W8A8' in args.model else None)\n",
     # LMCache, docs/source
     "reStructuredText": "Serve\n=====\n\nIt's one command:\n\n.. code-block:: bash\n"
     "   :emphasize-lines: 1\n\n   vllm serve org/m \\\n       -tp 4 --max-model-len 8192\n\n"

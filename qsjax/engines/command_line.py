@@ -199,7 +199,8 @@ def _image_at(words: list[str]) -> tuple[Engine | None, int]:
         if word.startswith("-"):
             break
         is_alone = at > 0 and at + 1 == len(words)  # `docker-compose up vllm`
-        is_none = is_alone or words[at + 1 : at + 2] == ["import"] or shell.is_assignment(word)
+        is_import = "import" in words[max(0, at - 1) : at + 2]  # `import vllm`, `from vllm import`
+        is_none = is_alone or is_import or shell.is_assignment(word)
         if PurePosixPath(word).name in NAMES and not is_none:
             return NAMES[PurePosixPath(word).name], at + 1
     return _container_at(words)

@@ -44,6 +44,7 @@ _INLINE = re.compile(r"^-\s*\{\s*name:\s*['\"]?(\w+)['\"]?\s*,\s*value:\s*(.*?)\
 _MAKE = re.compile(r"^[\w.-]+:.*\n\t", re.MULTILINE)  # a target of make; manifests have no tabs
 _YAML = re.compile(r"(?:[ \t]*(?:#.*|---.*)?\n)*[A-Za-z_$][\w.-]*:(?:[ \t].*)?\n")
 _JSON = re.compile(r"\s*[\[{]\s*[\"{\[]")
+_PYTHON = re.compile(r"^(?:import [a-z]\w*|from [a-z][\w.]* import )", re.MULTILINE)
 _ENGINE = re.compile(r"vllm|sglang|trtllm|tensorrt-llm|huggingfaceserver")
 # What starts a server, what is one that only prefills or encodes images, and what stands beside.
 SERVER = re.compile(
@@ -446,7 +447,7 @@ def command_in(text: str) -> Held:
     other text is what it was, without an image.
 
     Raises:
-        ValueError: the text is YAML or JSON that starts no server.
+        ValueError: the text is YAML, JSON or Python that starts no server.
 
     >>> command_in('CMD ["vllm", "serve", "m", "-tp", "4"]').text
     'vllm serve m -tp 4'
@@ -470,7 +471,12 @@ def command_in(text: str) -> Held:
         return job
     every = [] if _MAKE.search(text) else in_json or _containers(text)
     if not every:
-        kind = "JSON" if _JSON.match(text) else "YAML" if _YAML.match(text) else ""
+        kinds = {
+            "Python": _PYTHON.search(text),
+            "JSON": _JSON.match(text),
+            "YAML": _YAML.match(text),
+        }
+        kind = next((one for one, is_one in kinds.items() if is_one), "")
         if kind and not SERVER.search(text):
             raise ValueError(
                 f"flags:\n  the text is {kind} without the command of a server; give the command "
