@@ -529,7 +529,7 @@ def test_one_command_in_many_coats(coat):
     ],
 )
 def test_tools_that_start_another_engine_are_none_of_these(text):
-    with pytest.raises(ValueError, match=r"not an engine whose flags|sets variables"):
+    with pytest.raises(ValueError, match=r"not an engine whose flags|sets variables|is Python"):
         read(text)
 
 

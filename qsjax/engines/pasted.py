@@ -437,6 +437,16 @@ def _filled(text: str) -> str:
     return filled.replace("{{", "{").replace("}}", "}") if '{{"' in filled else filled
 
 
+def _refuse_settings(text: str) -> None:
+    kinds = {"Python": _PYTHON.search(text), "JSON": _JSON.match(text), "YAML": _YAML.match(text)}
+    kind = next((one for one, is_one in kinds.items() if is_one), "")
+    if kind and not SERVER.search(text):
+        raise ValueError(
+            f"flags:\n  the text is {kind} without the command of a server; give the command "
+            "that it leads to (vllm serve MODEL -tp 8 ...), its settings as flags"
+        )
+
+
 def command_in(text: str) -> Held:
     """The command that a manifest, a container file or a call holds, and the image that runs it.
 
@@ -471,17 +481,7 @@ def command_in(text: str) -> Held:
         return job
     every = [] if _MAKE.search(text) else in_json or _containers(text)
     if not every:
-        kinds = {
-            "Python": _PYTHON.search(text),
-            "JSON": _JSON.match(text),
-            "YAML": _YAML.match(text),
-        }
-        kind = next((one for one, is_one in kinds.items() if is_one), "")
-        if kind and not SERVER.search(text):
-            raise ValueError(
-                f"flags:\n  the text is {kind} without the command of a server; give the command "
-                "that it leads to (vllm serve MODEL -tp 8 ...), its settings as flags"
-            )
+        _refuse_settings(text)
         return Held("\n".join([*_told(text), text]))
     found = min(every, key=_rank)
     found.variables = [*_of_maps(text), *found.variables, *_told(text)]
