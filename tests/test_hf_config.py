@@ -379,6 +379,7 @@ def test_what_is_left_out_is_noted(write):
         ({"quant_method": "awq", "bits": 4}, "fp4", "fp4", "bf16"),
         ({"quant_method": "gptq", "bits": 8}, "fp8", "fp8", "bf16"),
         ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "fp4", "fp4", "bf16"),
+        ({"quant_method": "bitsandbytes", "_load_in_4bit": True}, "fp4", "fp4", "bf16"),
         (
             {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn"]},
             "fp4",

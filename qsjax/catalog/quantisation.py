@@ -215,7 +215,7 @@ def _bit_count(table: Table, problems: list[str]) -> Scheme:
 
 
 def _bitsandbytes(table: Table, problems: list[str]) -> Scheme:
-    if not table.get("load_in_4bit"):
+    if not (table.get("load_in_4bit") or table.get("_load_in_4bit")):  # of some releases
         return Scheme(_own("fp8"))
     # A 32-bit scale for 64 weights, or for 256 of their scales, which are then of 8 bits.
     twice = bool(table.get("bnb_4bit_use_double_quant"))
