@@ -119,7 +119,7 @@ class Variables:
         old = self._values.get(name)
         start = " ".join(old or [])
         is_empty = old in ([], [""])
-        if branch in ("if", "and") and is_empty and any(w.lstrip()[:1] == "-" for w in words):
+        if branch and is_empty and any(w.lstrip()[:1] == "-" for w in words):
             self.left_out.append(" ".join(words).strip())
         elif branch and (adds or (start and "".join(words[:1]).startswith(f"{start} "))):
             said = " ".join(words)
