@@ -280,6 +280,19 @@ COATS = {
     "args = parser.parse_args()\nllm = LLM(args.model, tensor_parallel_size=args.tp_size,\n"
     "    max_model_len=int(os.environ.get('LEN', '8192')),\n"
     "    quantization='ascend' if 'W8A8' in args.model else None)\n",
+    # Names in braces: of Ansible, in a list without a leading line; of a Taskfile; of workflows
+    "variables of Ansible": "- hosts: gpu\n  vars:\n    model: org/m\n    tp: 4\n  tasks:\n"
+    "    - name: run\n      community.docker.docker_container:\n        name: v\n"
+    "        image: vllm/vllm-openai:latest\n        command: >-\n          --model {{ model }}\n"
+    "          --tensor-parallel-size {{ tp }} --max-model-len 8192\n",
+    "variables of a Taskfile": "version: '3'\nvars:\n  MODEL: org/m\n  TP: 4\ntasks:\n  serve:\n"
+    "    cmds:\n      - vllm serve {{.MODEL}} -tp {{.TP}} --max-model-len 8192\n",
+    "a matrix of one": "jobs:\n  a:\n    strategy:\n      matrix:\n        tp: [4]\n    steps:\n"
+    "      - run: |\n          vllm serve org/m -tp ${{ matrix.tp }} --max-model-len 8192\n",
+    "parameters of Argo": "spec:\n  arguments:\n    parameters:\n    - name: tp\n      value: '4'\n"
+    "  templates:\n  - container:\n      image: vllm/vllm-openai:v0.12\n"
+    "      args: [--model, org/m, -tp, '{{inputs.parameters.tp}}', --max-model-len, '8192']\n",
+    "keys in TOML": "[vllm]\nmodel = 'org/m'\ntp = 4\nmax_model_len = 8192\n",
     # LMCache, docs/source
     "reStructuredText": "Serve\n=====\n\nIt's one command:\n\n.. code-block:: bash\n"
     "   :emphasize-lines: 1\n\n   vllm serve org/m \\\n       -tp 4 --max-model-len 8192\n\n"

@@ -409,7 +409,8 @@ def _flags_of(tree: Mapping[str, Any], engine: str) -> list[str]:
     read, words = _read(engine), list[str]()
     for name, value in settings.dashed(tree).items():
         if name in read and value is not None and not isinstance(value, dict | list):
-            words += as_flag(name, str(value))
+            short = len(name) <= 3 and engine == "vllm"  # `-tp`
+            words += [x[short * x.startswith("--") :] for x in as_flag(name, str(value))]
     return words
 
 
@@ -442,7 +443,7 @@ def _values(text: str) -> Held | None:
         words = _flags_of({k: x for each in (one, *inner) for k, x in each.items()}, engine)
         words += _listed(one, engine)
         count = sum(word.startswith("--") for word in words)
-        if model and (count > 1 or (count and engine_of_keys([*one]))):
+        if model and (count > 1 or (count and len(one) > 2 and engine_of_keys([*one]))):
             commands[started(engine, model[1], words)] = None
     if not commands:
         return None

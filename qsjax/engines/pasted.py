@@ -424,17 +424,30 @@ def _in_ecosystem(text: str) -> Held | None:
 _SOURCE = re.compile(r"\bmodel_source['\"]?[ \t]*[:=][ \t]*['\"]?([\w./-]+)")
 
 
-def _filled(text: str) -> str:
-    """A recipe of spark-vllm-docker or sparkrun, whose command has its defaults as `{name}`.
+# Where tools say what stands for a name in braces: Taskfile and Ansible, recipes, workflows.
+_TELLS = re.compile(r"^[ \t]*(?:vars|defaults|matrix|parameters)[ \t]*:", re.MULTILINE)
+_BRACED = re.compile(r"\{\{-?\s*(?:[\w.-]*\.)?(\w+)\s*-?\}\}|\$?(?<!\{)\{(\w+)\}(?!\})")
 
-    Source: https://github.com/eugr/spark-vllm-docker, recipes/README.md; a brace that is none is
-    written twice.
+
+def _filled(text: str) -> str:
+    """A text with what it tells of names in braces that have one value.
+
+    `{name}` is of recipes of spark-vllm-docker and sparkrun, in which a brace that is none is
+    written twice. Source: https://github.com/eugr/spark-vllm-docker, recipes/README.md.
     """
-    told = settings.mapping(text).get("defaults") if "{" in text and "defaults:" in text else None
-    if not isinstance(told, dict):
-        return text
-    filled = re.sub(r"(?<!\{)\{(\w+)\}(?!\})", lambda x: str(told.get(x[1], x[0])), text)
-    return filled.replace("{{", "{").replace("}}", "}") if '{{"' in filled else filled
+    told: dict[str, set[str]] = {}
+    for one in settings.mappings(text) if _TELLS.search(text) and "{" in text else ():
+        pairs = [x for key in ("vars", "defaults", "matrix") if isinstance(x := one.get(key), dict)]
+        pairs += [{one["name"]: one["value"]}] if {"name", "value"} <= one.keys() else []
+        for name, value in (each for pair in pairs for each in pair.items()):
+            values = value if isinstance(value, list) else [value]
+            scalars = {str(x) for x in values if not isinstance(x, dict | list)}
+            told.setdefault(str(name), set()).update(scalars)
+    known = {name: next(iter(values)) for name, values in told.items() if len(values) == 1}
+    filled = _BRACED.sub(lambda x: known.get(x[1] or x[2], x[0]), text) if known else text
+    if known and '{{"' in filled:
+        filled = filled.replace("{{", "{").replace("}}", "}")
+    return re.sub(r"\{\{-?\s*([\w.$]+)\s*-?\}\}", r"{{\1}}", filled)  # one word where not known
 
 
 def _refuse_settings(text: str) -> None:
