@@ -78,7 +78,11 @@ def _sglang(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
             )
         ep = tp
     if tp % (dp * dcp):
-        degree = "--dp-size" if shared else "--dcp-size"
+        degree = (
+            "--dp-size x --dcp-size"
+            if shared and dcp > 1
+            else "--d" + "c" * (not shared) + "p-size"
+        )
         problems.append(
             f"{degree}: {dp * dcp:g} does not divide the {tp:g} ranks of --tp-size, which "
             "attention's data and context parallelism divide; choose a divisor"
