@@ -78,11 +78,8 @@ def _sglang(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
             )
         ep = tp
     if tp % (dp * dcp):
-        degree = (
-            "--dp-size x --dcp-size"
-            if shared and dcp > 1
-            else "--d" + "c" * (not shared) + "p-size"
-        )
+        degrees = {"--dp-size": dp, "--dcp-size": dcp}
+        degree = " x ".join(name for name, ranks in degrees.items() if ranks > 1)
         problems.append(
             f"{degree}: {dp * dcp:g} does not divide the {tp:g} ranks of --tp-size, which "
             "attention's data and context parallelism divide; choose a divisor"
