@@ -1443,6 +1443,7 @@ def test_what_a_module_does_not_say_is_as_of_all(write, more):
             },
             "unknown \"quantized_layers.*.quant_algo\" 'FP7'",
         ),
+        ({"quant_method": "modelopt"}, 'missing "quant_algo" of ModelOpt'),
         ({"quant_method": "fp8", "expert_dtype": ["fp4"]}, "unknown \"expert_dtype\" ['fp4']"),
         ({"quant_method": "gptq", "bits": True}, '"bits" is True'),
         ({"quant_method": "gptq", "bits": 32}, '"bits" is 32; give at most 16'),

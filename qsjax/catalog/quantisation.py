@@ -115,6 +115,8 @@ def _algorithm(name: Any, key: str, problems: list[str], group: Any = None) -> F
 
 
 def _modelopt(table: Table, problems: list[str]) -> Scheme:
+    if not table.keys() & {"quant_algo", "kv_cache_quant_algo"}:  # vLLM refuses it too
+        problems.append(f'missing "quant_algo" of ModelOpt; {OTHERWISE}')
     if str(table.get("quant_algo")).upper() != MIXED:
         group = table.get("group_size") or value_at(
             table, "config_groups.group_0.weights.group_size"
