@@ -26,9 +26,10 @@ _TOML = re.compile(r"^\w[\w.-]* = ", re.MULTILINE)
 
 
 def _tree(text: str, loader: Any) -> Any:
-    spaced = text.expandtabs() if text.lstrip().startswith("{") else text  # JSON may have tabs
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(text)
     with contextlib.suppress(yaml.YAMLError, ValueError, RecursionError):
-        tree = yaml.load(spaced, Loader=loader)
+        tree = yaml.load(text, Loader=loader)
         if isinstance(tree, dict | list):
             return tree
     with contextlib.suppress(ValueError, RecursionError):
@@ -56,7 +57,8 @@ _LONGEST = 100_000  # characters of a manifest; longer texts are none
 def mappings(text: str) -> Iterator[dict[str, Any]]:
     """The mappings that documents of YAML or JSON are, and those within: outer ones first."""
     documents = re.split(r"^---.*$", text, flags=re.MULTILINE) if len(text) <= _LONGEST else []
-    left: list[Any] = [_tree(one, yaml.SafeLoader) for one in documents]
+    trees = (_tree(one, yaml.SafeLoader) for one in documents)
+    left: list[Any] = [tree for tree in trees if isinstance(tree, dict | list)]
     seen: set[int] = set()
     while left:
         one = left.pop(0)
@@ -65,7 +67,7 @@ def mappings(text: str) -> Iterator[dict[str, Any]]:
         seen.add(id(one))
         if isinstance(one, dict):
             yield {str(key): value for key, value in one.items()}
-        inner = one.values() if isinstance(one, dict) else one or ()
+        inner = one.values() if isinstance(one, dict) else one
         left += [x for x in inner if isinstance(x, dict | list)]
 
 
