@@ -295,6 +295,9 @@ COATS = {
     "keys in TOML": "[vllm]\nmodel = 'org/m'\ntp = 4\nmax_model_len = 8192\n",
     "items of a list, and how many": "M=(org/m org/n)\nGPUS=(0 1 2 3)\nN=8192\n"
     'vllm serve "${M[0]}" -tp ${#GPUS[@]} --max-model-len ${N:?no length is given}',
+    "workers of two roles": "workers:\n- role: prefill\n  model: org/m\n  tensor_parallel_size: 1\n"
+    "  max_model_len: 1\n- role: decode\n  model: org/m\n  tensor_parallel_size: 4\n"
+    "  max_model_len: 8192\n",
     # LMCache, docs/source
     "reStructuredText": "Serve\n=====\n\nIt's one command:\n\n.. code-block:: bash\n"
     "   :emphasize-lines: 1\n\n   vllm serve org/m \\\n       -tp 4 --max-model-len 8192\n\n"

@@ -435,7 +435,7 @@ def _listed(tree: Mapping[str, Any], engine: str) -> list[str]:
 def _values(text: str) -> Held | None:
     """The server that values of a chart or a test describe by keys that are an engine's flags."""
     engine = "sglang" if "sglang" in text.lower() else "vllm"
-    commands: dict[str, None] = {}
+    commands: dict[str, bool] = {}  # whether it is of a worker that prefills
     for one in settings.mappings(text):
         names = (one.get(key) for key in _MODELS)
         model = next((x for x in map(_NAMES_MODEL.fullmatch, map(str, names)) if x), None)
@@ -444,12 +444,15 @@ def _values(text: str) -> Held | None:
         words += _listed(one, engine)
         count = sum(word.startswith("--") for word in words)
         if model and (count > 1 or (count and len(one) > 2 and engine_of_keys([*one]))):
-            commands[started(engine, model[1], words)] = None
+            roles = " ".join(str(one.get(key)) for key in ("role", "name", "type", "mode"))
+            commands.setdefault(started(engine, model[1], words), "prefill" in roles.lower())
     if not commands:
         return None
+    command = min(commands, key=commands.__getitem__)
     note = "the flags are values of a chart or a test: what it adds by itself is not known"
-    more = others("text", len(commands), decodes=False)
-    return Held(next(iter(commands)), "", (note, *more))
+    decodes = any(commands.values()) and not commands[command]
+    more = others("text", len(commands), decodes=decodes)
+    return Held(command, "", (note, *more))
 
 
 def _stack(text: str) -> Held | None:
