@@ -98,6 +98,7 @@ def test_without_flags_a_quantity_is_left_open():
         ("vllm serve m --kv-cache-dtype int3", ["'int3' is not modelled", "fp8_e4m3"]),
         ("vllm serve m -tp", ["-tp: its value is missing"]),
         ("vllm serve m -tp 6 -dcp 4", ["--decode-context-parallel-size: 4 does not divide"]),
+        ("vllm serve m -tp $TP -dcp 4", ["--tensor-parallel-size (not given, or a variable;"]),
         ("sglang --tp 8 --dp 3 --enable-dp-attention --ep 5", ["--dp-size: 3", "--ep-size: 5"]),
         ("vllm serve m -tp 2.5", ["2.5 is not allowed"]),
         ("vllm serve m -tp inf", ["inf is not allowed"]),

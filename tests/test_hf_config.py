@@ -379,6 +379,7 @@ def test_what_is_left_out_is_noted(write):
         ({"quant_method": "awq", "bits": 4}, "fp4", "fp4", "bf16"),
         ({"quant_method": "gptq", "bits": 8}, "fp8", "fp8", "bf16"),
         ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "fp4", "fp4", "bf16"),
+        ({"quant_method": "bitsandbytes", "_load_in_4bit": True}, "fp4", "fp4", "bf16"),
         (
             {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn"]},
             "fp4",
@@ -1442,6 +1443,7 @@ def test_what_a_module_does_not_say_is_as_of_all(write, more):
             },
             "unknown \"quantized_layers.*.quant_algo\" 'FP7'",
         ),
+        ({"quant_method": "modelopt"}, 'missing "quant_algo" of ModelOpt'),
         ({"quant_method": "fp8", "expert_dtype": ["fp4"]}, "unknown \"expert_dtype\" ['fp4']"),
         ({"quant_method": "gptq", "bits": True}, '"bits" is True'),
         ({"quant_method": "gptq", "bits": 32}, '"bits" is 32; give at most 16'),
@@ -1750,12 +1752,27 @@ def test_deepseek_v4_keeps_what_vllm_says_it_does(write):
     assert "compressors" in entry.note
 
 
+@pytest.mark.parametrize("key", ["store_dtype", "routed_experts_quant_method"])
+def test_experts_are_stored_in_four_bits_beside_fp8(write, key):
+    """MiMo-V2.6-Flash is 173 GB (vLLM 0.33, recipes), of 309 billion parameters; it was 311 GB.
+
+    Ling 3 says the same by another key: vLLM, models/bailing_moe_v3.py.
+    """
+    outputs = [f"model.layers.{layer}.self_attn.o_proj" for layer in range(48)]
+    table = {"quant_method": "fp8", "weight_block_size": [128, 128], "ignored_layers": outputs}
+    entry = catalog.load_hf(write(MIMO | {"quantization_config": {**table, key: "mxfp4"}}))
+    model, part = entry.spec, Partition()
+    work = precision.workload_of(model, context=1.0)
+    held = float(weights_bytes(model, part, work, layout(model, part, PHYSICAL)))
+    assert held == pytest.approx(173e9, rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("change", "start"),
     [
         ({"compress_ratios": [4, 128]}, '"compress_ratios" has 2 of 61 layers'),
         ({"compress_ratios": [4, 128, 16] * 21}, '"compress_ratios" has 61 of 61 layers, unknown'),
-        ({"expert_dtype": "int3"}, "unknown \"expert_dtype\" 'int3'; known: fp4, fp8, bf16"),
+        ({"expert_dtype": "int3"}, "unknown \"expert_dtype\" 'int3'; known: fp4, mxfp4, fp8"),
     ],
 )
 def test_compressions_that_are_none(write, change, start):

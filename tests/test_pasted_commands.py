@@ -255,6 +255,49 @@ COATS = {
     "a server's command behind an anchor": "_cmd: &cmd\n  - --tensor-parallel-size\n  - '4'\n"
     "  - --max-model-len\n  - '8192'\ntest_cases:\n  - model: org/m\n    server_cmd: *cmd\n"
     "    server_cmd_extra:\n      - --async-scheduling\n",
+    # vLLM Ascend 0.23, tests/e2e: both lists have flags that are read; several cases; a path
+    "a server's command in two lists of a case": "_cmd: &cmd\n  - --api_server_count\n  - '1'\n"
+    "  - --max-model-len\n  - '8192'\ntest_cases:\n  - name: one\n    model: org/m\n"
+    "    server_cmd: *cmd\n    server_cmd_extra: [--tensor-parallel-size, '4']\n"
+    "  - name: two\n    model: org/m\n    server_cmd: *cmd\n"
+    "    server_cmd_extra: [--tensor-parallel-size, '8']\n",
+    "keys of a test below its model": "model_name: org/m\nserve:\n  tensor_parallel_size: 4\n"
+    "  max_model_len: 8192\ntasks:\n- name: gsm8k\n",
+    # vLLM 0.33, .buildkite/performance-benchmarks/tests: there was a tab in it
+    "a test in JSON": '{"defaults": {"server_parameters": {\n\t"model": "org/m",\n'
+    '"tensor_parallel_size": 4, "max_model_len": 8192}}, "tests": [{"test_name": "a"}]}\n',
+    # vLLM 0.33, tests/evals: its JSON was cut at the ends of lines, and the rest lost
+    "JSON in a folded text": "model_name: org/m\nserver_args: >-\n  --max-model-len 8192\n"
+    '  --speculative-config \'{"method":"mtp",\n  "num_speculative_tokens":2}\'\n'
+    "  --tensor-parallel-size 4\n",
+    # https://github.com/eugr/spark-vllm-docker, recipes
+    "a recipe with its defaults": "name: M\nmodel: org/m\ndefaults:\n  tensor_parallel: 4\n"
+    "  max_model_len: 8192\ncommand: |\n  vllm serve org/m \\\n    -tp {tensor_parallel} \\\n"
+    "    --max-model-len {max_model_len} --override-generation-config '{{\"a\": 1}}'\n",
+    # vLLM 0.33, examples/rl and tests: a condition was the value of its flag
+    "options of a script in Python": "parser.add_argument('-m', '--model', default='org/m')\n"
+    "parser.add_argument('--tp-size', type=int, help='GPUs (4)', default=4)\n"
+    "args = parser.parse_args()\nllm = LLM(args.model, tensor_parallel_size=args.tp_size,\n"
+    "    max_model_len=int(os.environ.get('LEN', '8192')),\n"
+    "    quantization='ascend' if 'W8A8' in args.model else None)\n",
+    # Names in braces: of Ansible, in a list without a leading line; of a Taskfile; of workflows
+    "variables of Ansible": "- hosts: gpu\n  vars:\n    model: org/m\n    tp: 4\n  tasks:\n"
+    "    - name: run\n      community.docker.docker_container:\n        name: v\n"
+    "        image: vllm/vllm-openai:latest\n        command: >-\n          --model {{ model }}\n"
+    "          --tensor-parallel-size {{ tp }} --max-model-len 8192\n",
+    "variables of a Taskfile": "version: '3'\nvars:\n  MODEL: org/m\n  TP: 4\ntasks:\n  serve:\n"
+    "    cmds:\n      - vllm serve {{.MODEL}} -tp {{.TP}} --max-model-len 8192\n",
+    "a matrix of one": "jobs:\n  a:\n    strategy:\n      matrix:\n        tp: [4]\n    steps:\n"
+    "      - run: |\n          vllm serve org/m -tp ${{ matrix.tp }} --max-model-len 8192\n",
+    "parameters of Argo": "spec:\n  arguments:\n    parameters:\n    - name: tp\n      value: '4'\n"
+    "  templates:\n  - container:\n      image: vllm/vllm-openai:v0.12\n"
+    "      args: [--model, org/m, -tp, '{{inputs.parameters.tp}}', --max-model-len, '8192']\n",
+    "keys in TOML": "[vllm]\nmodel = 'org/m'\ntp = 4\nmax_model_len = 8192\n",
+    "items of a list, and how many": "M=(org/m org/n)\nGPUS=(0 1 2 3)\nN=8192\n"
+    'vllm serve "${M[0]}" -tp ${#GPUS[@]} --max-model-len ${N:?no length is given}',
+    "workers of two roles": "workers:\n- role: prefill\n  model: org/m\n  tensor_parallel_size: 1\n"
+    "  max_model_len: 1\n- role: decode\n  model: org/m\n  tensor_parallel_size: 4\n"
+    "  max_model_len: 8192\n",
     # LMCache, docs/source
     "reStructuredText": "Serve\n=====\n\nIt's one command:\n\n.. code-block:: bash\n"
     "   :emphasize-lines: 1\n\n   vllm serve org/m \\\n       -tp 4 --max-model-len 8192\n\n"
@@ -504,7 +547,7 @@ def test_one_command_in_many_coats(coat):
     ],
 )
 def test_tools_that_start_another_engine_are_none_of_these(text):
-    with pytest.raises(ValueError, match=r"not an engine whose flags|sets variables"):
+    with pytest.raises(ValueError, match=r"not an engine whose flags|sets variables|is Python"):
         read(text)
 
 

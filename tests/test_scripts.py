@@ -59,6 +59,59 @@ python3 -m sglang.launch_server $args
 """
 
 
+def test_options_of_a_script_that_begin_empty_are_not_known():
+    """Forms of vLLM-Omni's scripts and of a script that is told all by its flags.
+
+    The first option was entered as given, behind a space; `--model-path` missed its value; a
+    variable of flags behind the model's became the model.
+    """
+    text = (
+        'MODEL=""; EXTRA=""\nwhile [[ $# -gt 0 ]]; do\n  case "$1" in\n'
+        '    --model) MODEL="$2"; shift 2 ;;\n  esac\ndone\nif [ -n "$QUANT" ]; then\n'
+        '  EXTRA="$EXTRA --quantization $QUANT"\nfi\n'
+        'python3 -m sglang.launch_server --model-path "$MODEL" ${PARALLEL} --tp 2 $EXTRA\n'
+    )
+    got = read(text)
+    assert (got.model, got.tp, got.loader) == ("$MODEL", 2, None)
+    assert any(note.endswith("under a condition: --quantization $QUANT") for note in got.notes)
+    assert any("not read" in note and "${PARALLEL}" in note for note in got.notes)
+
+
+SETTINGS = """CFG=/tmp/a.yml
+cat > "$CFG" <<EOF
+kv_cache_config:
+  dtype: fp8
+EOF
+if [ -n "$EAGLE" ]; then
+cat >> "$CFG" <<EOF
+speculative_config:
+  decoding_type: Eagle
+  max_draft_len: 3
+EOF
+fi
+docker run -v "$CFG:/etc/b.yml:ro" x/tensorrt-llm:1 trtllm-serve org/m --tp_size 8 \\
+  --extra_llm_api_options /etc/b.yml
+cat > "$CFG" <<EOF
+enable_attention_dp: true
+EOF
+docker run -v "$CFG:/etc/b.yml:ro" x/tensorrt-llm:1 trtllm-serve org/m --tp_size 8 \\
+  --extra_llm_api_options /etc/b.yml
+"""
+
+
+def test_a_settings_file_is_what_its_server_finds():
+    """The form of TensorRT-LLM's guides and of scripts for gpt-oss.
+
+    All that a script writes to a path was one file: the first server had attention's data
+    parallelism of the second, and drafts that a condition adds. A file that a container has at
+    another path was none.
+    """
+    got = read(SETTINGS)
+    assert (got.tp, got.dp, got.bytes_kv, got.drafts) == (8, 1, 1, None)
+    assert any(note.endswith("under a condition: --speculative_config") for note in got.notes)
+    assert read("EAGLE=/models/e\n" + SETTINGS).drafts == 3
+
+
 def test_a_text_of_arguments_is_several_words_and_options_keep_their_defaults():
     """mlcommons/inference language/gpt-oss/run_server.sh."""
     got = read(OPTIONS)

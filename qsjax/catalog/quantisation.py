@@ -115,6 +115,8 @@ def _algorithm(name: Any, key: str, problems: list[str], group: Any = None) -> F
 
 
 def _modelopt(table: Table, problems: list[str]) -> Scheme:
+    if not table.keys() & {"quant_algo", "kv_cache_quant_algo"}:  # vLLM refuses it too
+        problems.append(f'missing "quant_algo" of ModelOpt; {OTHERWISE}')
     if str(table.get("quant_algo")).upper() != MIXED:
         group = table.get("group_size") or value_at(
             table, "config_groups.group_0.weights.group_size"
@@ -215,7 +217,7 @@ def _bit_count(table: Table, problems: list[str]) -> Scheme:
 
 
 def _bitsandbytes(table: Table, problems: list[str]) -> Scheme:
-    if not table.get("load_in_4bit"):
+    if not (table.get("load_in_4bit") or table.get("_load_in_4bit")):  # of some releases
         return Scheme(_own("fp8"))
     # A 32-bit scale for 64 weights, or for 256 of their scales, which are then of 8 bits.
     twice = bool(table.get("bnb_4bit_use_double_quant"))
@@ -468,20 +470,23 @@ def has_own_experts(table: Table) -> bool:
     return bool(table.get("moe_quant_algo")) and _spelt(table.get("quant_method")) in _EIGHT
 
 
+# Source: vLLM 0.33, model_executor/layers/quantization/fp8.py and models/bailing_moe_v3.py.
+_OF_EXPERTS = ("expert_dtype", "store_dtype", "routed_experts_quant_method")
+
+
 def _experts(table: Table, problems: list[str]) -> list[tuple[str, Format]]:
-    """DeepSeek-V4: routed experts of another dtype than the rest, "fp4" for MXFP4."""
+    """Routed experts of another dtype than the rest, of DeepSeek-V4, MiMo-V2.6 and Ling 3."""
     if has_own_experts(table):
         return [("experts.*", _algorithm(table["moe_quant_algo"], "moe_quant_algo", problems))]
-    name = table.get("expert_dtype")
-    if name is None or _spelt(table.get("quant_method")) != "fp8":
+    key = next((one for one in _OF_EXPERTS if table.get(one) is not None), None)
+    if key is None or _spelt(table.get("quant_method")) != "fp8":
         return []  # other methods say it themselves
-    formats = {"fp4": _own("fp4", MXFP4), "fp8": _own("fp8"), "bf16": WHOLE}
-    if str(name) not in formats:
-        problems.append(
-            f'unknown "expert_dtype" {name!r}; known: {", ".join(formats)}; {OTHERWISE}'
-        )
+    four = _own("fp4", MXFP4)
+    formats = {"fp4": four, "mxfp4": four, "fp8": _own("fp8"), "bf16": WHOLE}
+    if str(table[key]) not in formats:
+        problems.append(f'unknown "{key}" {table[key]!r}; known: {", ".join(formats)}; {OTHERWISE}')
         return []
-    return [("experts.*", formats[name])]
+    return [("experts.*", formats[str(table[key])])]
 
 
 def _exempt(table: Table, problems: list[str]) -> list[tuple[str, Format]]:

@@ -65,6 +65,9 @@ _HERE = re.compile(
     r"[ \t]*(?P=end)[ \t]*(?:\n|$)",
     re.DOTALL | re.MULTILINE,
 )
+# What begins and ends branches of a shell.
+_OPENS = re.compile(r"(?m)^[ \t]*(if|fi|case|esac)\b")
+_GUARD = "_WRITES_FILE_"
 _MANIFEST = re.compile(r"^\s*(?:apiVersion|kind|services)\s*:", re.MULTILINE)
 # `echo -e "a: 1\nb: 2" > FILE`
 _ECHOED = re.compile(
@@ -136,21 +139,51 @@ def _of_unit(text: str) -> str:
     return "\n".join(lines)
 
 
-def _files(text: str) -> tuple[str, list[tuple[str, str]]]:
-    """A script without the files that it writes in place, and those: path and what is appended."""
-    found = [
-        (path[1], here["text"])
-        for here in _HERE.finditer(text)
-        if (path := _WRITTEN.search(f"{here['line']} {here['rest']}"))
-    ]
-    found += [(one["name"], textwrap.dedent(one["text"])) for one in _MOUNTED.finditer(text)]
+class _File(NamedTuple):
+    """A settings file that a script writes, and a variable that is empty where it does not."""
+
+    path: str
+    text: str
+    guard: str = ""
+
+
+def _here(text: str) -> tuple[str, list[_File]]:
+    """A script without the files that it writes in place, and those that its first server finds.
+
+    What is written over one that a server has read is of another server. What is written under a
+    condition sets a variable in its place, which says whether the condition holds.
+    """
+    files: dict[str, list[_File]] = {}
+    read, parts, end = set[str](), list[str](), 0
+    for at, here in enumerate(_HERE.finditer(text)):
+        line, lead = f"{here['line']} {here['rest']}", text[end : here.start()]
+        if pasted.SERVER.search(lead):
+            read |= files.keys()
+        parts += [lead, here["text"] if _is_manifest(here["text"]) else "", "\n"]
+        end = here.end()
+        path = _WRITTEN.search(line)
+        if path and path[1] not in read:
+            is_more = ">>" in line or "-a" in line.split()
+            opened = _OPENS.findall(text[: here.start()])
+            guard = f"{_GUARD}{at}" * (opened.count("fi") + opened.count("esac") < len(opened) / 2)
+            before = files.get(path[1], []) if is_more or guard else []
+            files[path[1]] = [*before, _File(path[1], here["text"], guard)]
+            key = re.search(r"[\w-]+", here["text"])
+            parts += [f"{guard}=--{key[0] if key else path[1]}\n"] if guard else []
+    return "".join([*parts, text[end:]]), [one for each in files.values() for one in each]
+
+
+def _files(text: str) -> tuple[str, list[_File]]:
+    """A script without the files that it writes, and those."""
+    mounted = [_File(one["name"], textwrap.dedent(one["text"])) for one in _MOUNTED.finditer(text)]
     text = _MOUNTED.sub("", text)
-    found += [(one["path"], one["text"].replace("\\n", "\n")) for one in _ECHOED.finditer(text)]
+    echoed = [_File(x["path"], x["text"].replace("\\n", "\n")) for x in _ECHOED.finditer(text)]
     # What is handed to a program may be a manifest, and what is written a script or a unit.
-    bare = _HERE.sub(lambda here: f"\n{here['text'] if _is_manifest(here['text']) else ''}\n", text)
+    bare, found = _here(text)
+    found += [*mounted, *echoed]
     if not pasted.SERVER.search(bare):
         # A script that another writes has the variables of that one.
-        written = (*(one for _, one in found), *(here["text"] for here in _HERE.finditer(text)))
+        written = (*(one.text for one in found), *(here["text"] for here in _HERE.finditer(text)))
         inner = next((one for one in written if pasted.SERVER.search(one)), "")
         bare = inner if _is_manifest(inner) else f"{bare}\n{_of_unit(inner)}"
     return _of_unit(bare), found
@@ -199,7 +232,8 @@ def _image_at(words: list[str]) -> tuple[Engine | None, int]:
         if word.startswith("-"):
             break
         is_alone = at > 0 and at + 1 == len(words)  # `docker-compose up vllm`
-        is_none = is_alone or words[at + 1 : at + 2] == ["import"] or shell.is_assignment(word)
+        is_import = "import" in words[max(0, at - 1) : at + 2]  # `import vllm`, `from vllm import`
+        is_none = is_alone or is_import or shell.is_assignment(word)
         if PurePosixPath(word).name in NAMES and not is_none:
             return NAMES[PurePosixPath(word).name], at + 1
     return _container_at(words)
@@ -336,7 +370,7 @@ def _notes(variables: shell.Variables, servers: list[_Server]) -> tuple[str, ...
     decodes = bool(prefills) and prefills[0] and not all(prefills)
     left_out = [text for text in variables.left_out if "-" in text]
     dropped = (pasted.LEFT_OUT + ", ".join(left_out),) if left_out else ()
-    return pasted.others("text", len(servers), decodes=decodes) + dropped
+    return jobs.others("text", len(servers), decodes=decodes) + dropped
 
 
 def _behind(words: list[str], engine: Engine | None, at: int) -> list[str]:
@@ -401,7 +435,7 @@ def split(flags: str | Sequence[str]) -> Command:
     ['m', '-tp', '8']
     """
     words: list[str] = [flags] if isinstance(flags, str) else list(flags)
-    written: list[tuple[str, str]] = []
+    written: list[_File] = []
     image, variables, beside = "", shell.Variables(), tuple[str, ...]()
     more: list[str] = []
     if len(words) > 1 and "\n" in words[0]:  # flags behind a script are those of its server
@@ -414,10 +448,13 @@ def split(flags: str | Sequence[str]) -> Command:
             raise ValueError("flags:\n  the text holds remarks alone; give the command of a server")
         text, written = _files(typed)
         written += [
-            (one["name"], textwrap.dedent(one["text"])) for one in _SHOWN.finditer(words[0])
+            _File(one["name"], textwrap.dedent(one["text"])) for one in _SHOWN.finditer(words[0])
         ]
         text, image, beside = pasted.command_in(text)
         words = shell.words_of(text)
+    for one in written:
+        if one.guard:
+            variables.set(one.guard, [""], adds=False, branch="")
     words, engine, at = _start(list(shell.expanded(words, variables)), variables)
     servers = _servers(words, engine, at)
     if servers:
@@ -429,9 +466,15 @@ def split(flags: str | Sequence[str]) -> Command:
     rest = _behind(words, engine, at)
     end = _end(rest)
     texts: dict[str, str] = {}
-    for path, text in written:
+    for path, text, guard in written:
+        if guard and not variables.text(guard):
+            continue
         name = "".join(variables.expand(path))
         lines = [" ".join(variables.expand(line)) for line in text.splitlines()]
         texts[name] = "\n".join([texts.get(name, ""), *lines])
+    for word in words[:at]:  # a container has them at other paths: `-v ON_DISK:IN_CONTAINER:ro`
+        disk, _, inside = word.partition(":")
+        if disk in texts and inside:
+            texts[inside.partition(":")[0]] = texts[disk]
     own = [*rest[:end][:-1], *(word.rstrip(";") for word in rest[:end][-1:])]
     return Command(engine, [*own, *more], texts, beside + _notes(variables, servers))

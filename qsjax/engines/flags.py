@@ -274,7 +274,8 @@ def parse(words: list[str], engine: Engine, files: Mapping[str, str] | None = No
             if _ARGUMENTS.fullmatch(word):
                 parsed.unread.append(word)
                 continue
-            if _VARIABLE.fullmatch(str(parsed.said.get("model", ""))):  # of flags, as it proves
+            held = str(parsed.said.get("model", ""))
+            if _VARIABLE.fullmatch(held) and not _OPEN.match(word):  # of flags, as it proves
                 parsed.unread.append(parsed.said.pop("model"))
             elif "model" in parsed.said:
                 parsed.unread.append(word)

@@ -48,7 +48,8 @@ _EXTRA = re.compile(
 )
 _MODEL = re.compile(
     r"^[ \t-]*(?:model(?:_?name|_?id|uri|url)?|name|url|repo_id|(?:huggingface|hf)_\w+):[ \t]*"
-    r"['\"]?(?:hf://)?(\w[\w.-]*/\w[\w.-]*)['\"]?[ \t]*(?:#.*)?$",
+    r"['\"]?(?:hf://)?(\w[\w.-]*/\w[\w.-]*|(?:(?<=model: ['\"])|(?<=model: ))/[\w./-]+)['\"]?"
+    r"[ \t]*(?:#.*)?$",
     re.MULTILINE | re.IGNORECASE,
 )
 _WORD = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^\s,]+))\s*,?""")
@@ -74,6 +75,14 @@ class Held(NamedTuple):
     text: str
     image: str = ""
     notes: tuple[str, ...] = ()
+
+
+def others(what: str, servers: int, *, decodes: bool) -> tuple[str, ...]:
+    """What is said of servers beside the one that is read: the first, or first that decodes."""
+    if servers < 2:
+        return ()
+    which = "first of them that decodes" if decodes else "first of them"
+    return (f"the {what} starts {servers} servers; this is the {which}, so give each by itself",)
 
 
 def below(text: str, indent: int) -> str:
@@ -321,11 +330,19 @@ def _truss(text: str) -> Held | None:
     return Held(served("trtllm", {**flags, "model": model}, _SPELLINGS["truss"]), "", tuple(notes))
 
 
+def _divided(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:  # a quotation mark of prose
+        return text.split()
+
+
 def _passed(text: str, head: re.Match[str]) -> list[str]:
     """The words of a list or a text of YAML behind its key."""
     rest, lines = head["rest"].strip(), list[str]()
     if rest and rest not in (">", ">-", "|", "|-"):
-        lines = [rest.strip("[]")]
+        value = rest.strip("[]") if rest[0] == "[" else settings.mapping(f"a: {rest}").get("a")
+        lines = [str(value or rest)]
     else:
         for line in text[head.end() + 1 :].splitlines():
             bare, depth = line.strip(), len(line) - len(line.lstrip())
@@ -334,6 +351,8 @@ def _passed(text: str, head: re.Match[str]) -> list[str]:
                 break
             if not bare.startswith("#"):
                 lines.append(bare.removeprefix("- "))
+    if rest and rest[0] != "[":  # a text, which a shell divides
+        return _divided(" ".join(lines))
     words: list[str] = []
     for line in lines:
         is_bare = "{" in line and line[0] not in "'\""  # an item with JSON
@@ -382,7 +401,7 @@ def _chart(text: str) -> Held | None:
     return Held(started(engine, model[1], [*flags, *words]), "", (note,))
 
 
-_NAMES_MODEL = re.compile(r"(?:hf://)?(\w[\w.-]*/\w[\w.-]*)")
+_NAMES_MODEL = re.compile(r"(?:hf://)?(\w[\w.-]*/\w[\w.-]*|/[\w./-]+)")
 
 
 def _flags_of(tree: Mapping[str, Any], engine: str) -> list[str]:
@@ -390,22 +409,50 @@ def _flags_of(tree: Mapping[str, Any], engine: str) -> list[str]:
     read, words = _read(engine), list[str]()
     for name, value in settings.dashed(tree).items():
         if name in read and value is not None and not isinstance(value, dict | list):
-            words += as_flag(name, str(value))
+            short = len(name) <= 3 and engine == "vllm"  # `-tp`
+            words += [x[short * x.startswith("--") :] for x in as_flag(name, str(value))]
+    return words
+
+
+# What has an engine's flags beside a model: `args`, `server_parameters`, `serve`, `engineArgs`.
+_PASSES = re.compile(r"arg(?:ument)?s|cmd|flags|parameters", re.IGNORECASE)
+_MODELS = ("model", "modelURL", "modelName", "model_name", "modelId")
+_OF_SERVER = re.compile(r"^args$|^(?:engine|serve|vllm|sglang)", re.IGNORECASE)
+
+
+def _listed(tree: Mapping[str, Any], engine: str) -> list[str]:
+    """The flags of an engine that keys of a mapping hold as lists or texts, one after another."""
+    words = list[str]()
+    for key, value in tree.items():
+        listed = value if isinstance(value, list) else ()
+        own = [str(x) for x in listed if not isinstance(x, dict | list)]
+        own = _divided(value) if isinstance(value, str) else own
+        if _PASSES.search(key) and any(_plain(word) in _read(engine) for word in own):
+            words += own
     return words
 
 
 def _values(text: str) -> Held | None:
-    """The server that values of a chart describe by keys that are an engine's flags."""
+    """The server that values of a chart or a test describe by keys that are an engine's flags."""
     engine = "sglang" if "sglang" in text.lower() else "vllm"
+    commands: dict[str, bool] = {}  # whether it is of a worker that prefills
     for one in settings.mappings(text):
-        names = (one.get(key) for key in ("model", "modelURL", "modelName", "modelId"))
+        names = (one.get(key) for key in _MODELS)
         model = next((x for x in map(_NAMES_MODEL.fullmatch, map(str, names)) if x), None)
-        args = one.get("args")
-        words = _flags_of(one | (args if isinstance(args, dict) else {}), engine)
-        if model and sum(word.startswith("--") for word in words) > 1:
-            note = "the flags are values of a chart: what it adds by itself is not known"
-            return Held(started(engine, model[1], words), "", (note,))
-    return None
+        inner = (x for key, x in one.items() if isinstance(x, dict) and _OF_SERVER.search(key))
+        words = _flags_of({k: x for each in (one, *inner) for k, x in each.items()}, engine)
+        words += _listed(one, engine)
+        count = sum(word.startswith("--") for word in words)
+        if model and (count > 1 or (count and len(one) > 2 and engine_of_keys([*one]))):
+            roles = " ".join(str(one.get(key)) for key in ("role", "name", "type", "mode"))
+            commands.setdefault(started(engine, model[1], words), "prefill" in roles.lower())
+    if not commands:
+        return None
+    command = min(commands, key=commands.__getitem__)
+    note = "the flags are values of a chart or a test: what it adds by itself is not known"
+    decodes = any(commands.values()) and not commands[command]
+    more = others("text", len(commands), decodes=decodes)
+    return Held(command, "", (note, *more))
 
 
 def _stack(text: str) -> Held | None:

@@ -71,15 +71,26 @@ def _value(node: ast.expr, names: dict[str, Any]) -> Any:
             elif key is None and isinstance(one, dict):  # `**{...}`
                 held |= one
         return held
-    if isinstance(node, ast.Name):
-        return names.get(node.id, f"${node.id}")
+    if isinstance(node, ast.Name | ast.Attribute) and ast.unparse(node) in names:
+        return names[ast.unparse(node)]
+    if isinstance(node, ast.Call) and len(node.args) == _DEFAULTS.get(ast.unparse(node.func)):
+        return _value(node.args[-1], names)  # int(...), or what a variable is where none sets it
     try:
         held = ast.literal_eval(node)
         json.dumps(held)  # `...`, a set and the like are no values of flags
     except (ValueError, TypeError):
-        name = re.split(r"[\[()]", ast.unparse(node).split(".")[-1])[0]
-        return f"${name or '_'}"
+        name = re.match(r"\w*", ast.unparse(node).split(".")[-1])
+        return f"${name[0] if name and name[0] else '_'}"
     return held
+
+
+# Calls that are their last argument, if they have so many; what argparse makes of a command line.
+_DEFAULTS = {"int": 1, "float": 1, "str": 1, "os.getenv": 2, "os.environ.get": 2}
+_PARSED = re.compile(r"^[ \t]*(\w+)(?:,[ \t]*\w+)?[ \t]*=.*\bparse(?:_known)?_args\(", re.MULTILINE)
+_OPTION = re.compile(
+    r"add_argument\(\s*(?:['\"]-\w+['\"],\s*)?['\"]--([\w-]+)['\"](?:[^()]|\([^()]*\))*?"
+    r"\bdefault\s*=\s*((?:[^(),\n]|\([^()]*\))+)"
+)
 
 
 def _keywords(node: ast.Call, names: dict[str, Any]) -> dict[str, Any]:
@@ -174,7 +185,12 @@ def _spread(call: ast.Call, text: str, names: dict[str, Any]) -> dict[str, Any]:
 def _constants(text: str, at: int) -> dict[str, Any]:
     """What names hold at a place: those of the module, and any that were set in front of it."""
     own = [one for one in _CONSTANT.findall(text) if not one[0]]
-    return {name: ast.literal_eval(value) for _, name, value in own + _CONSTANT.findall(text[:at])}
+    held = {name: ast.literal_eval(value) for _, name, value in own + _CONSTANT.findall(text[:at])}
+    for whole in _PARSED.findall(text):
+        for option in _OPTION.finditer(text):
+            told = _value(_parsed(option[2]) or ast.Constant(None), held)
+            held[f"{whole}.{option[1].replace('-', '_')}"] = told
+    return held
 
 
 def _in_python(text: str) -> str:

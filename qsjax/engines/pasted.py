@@ -7,8 +7,8 @@ import re
 import shlex
 import textwrap
 
-from qsjax.engines import jobs, keywords, lists
-from qsjax.engines.jobs import Held
+from qsjax.engines import jobs, keywords, lists, settings
+from qsjax.engines.jobs import Held, others
 from qsjax.engines.rules import load_spellings
 
 # What holds a command in manifests and container files, and what a list there looks like.
@@ -43,10 +43,12 @@ _PAIR = re.compile(r"^(?:-\s+)?['\"]?([A-Za-z_]\w*)['\"]?\s*(?:=|:\s+)(.*?)['\"]
 _INLINE = re.compile(r"^-\s*\{\s*name:\s*['\"]?(\w+)['\"]?\s*,\s*value:\s*(.*?)\s*\}$")
 _MAKE = re.compile(r"^[\w.-]+:.*\n\t", re.MULTILINE)  # a target of make; manifests have no tabs
 _YAML = re.compile(r"(?:[ \t]*(?:#.*|---.*)?\n)*[A-Za-z_$][\w.-]*:(?:[ \t].*)?\n")
+_JSON = re.compile(r"\s*[\[{]\s*[\"{\[]")
+_PYTHON = re.compile(r"^(?:import [a-z]\w*|from [a-z][\w.]* import )", re.MULTILINE)
 _ENGINE = re.compile(r"vllm|sglang|trtllm|tensorrt-llm|huggingfaceserver")
 # What starts a server, what is one that only prefills or encodes images, and what stands beside.
 SERVER = re.compile(
-    r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server"
+    r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server\b"
     r"|\bdynamo\.(?:vllm|sglang|trtllm)\b|\batom\.entrypoints\b"
     r"|\b(?:docker|podman|nerdctl) run\b(?:[^\n]|\\\n){0,4000}?"
     r"(?:vllm-openai|lmsysorg/sglang|tensorrt-llm)"
@@ -351,14 +353,6 @@ def _in_python(text: str) -> Held | None:
     return next((Held(said) for said in lists.texts(text) if SERVER.search(said)), None)
 
 
-def others(what: str, servers: int, *, decodes: bool) -> tuple[str, ...]:
-    """What is said of servers beside the one that is read: the first, or first that decodes."""
-    if servers < 2:
-        return ()
-    which = "first of them that decodes" if decodes else "first of them"
-    return (f"the {what} starts {servers} servers; this is the {which}, so give each by itself",)
-
-
 # What the controller of KServe makes of a multi-node service's degrees.
 _WORKERS = {
     "pipeline-parallel-size": re.compile(r"^[ \t]*pipelineParallelSize:[ \t]*(\d+)", re.MULTILINE),
@@ -430,6 +424,42 @@ def _in_ecosystem(text: str) -> Held | None:
 _SOURCE = re.compile(r"\bmodel_source['\"]?[ \t]*[:=][ \t]*['\"]?([\w./-]+)")
 
 
+# Where tools say what stands for a name in braces: Taskfile and Ansible, recipes, workflows.
+_TELLS = re.compile(r"^[ \t]*(?:vars|defaults|matrix|parameters)[ \t]*:", re.MULTILINE)
+_BRACED = re.compile(r"\{\{-?\s*(?:[\w.-]*\.)?(\w+)\s*-?\}\}|\$?(?<!\{)\{(\w+)\}(?!\})")
+
+
+def _filled(text: str) -> str:
+    """A text with what it tells of names in braces that have one value.
+
+    `{name}` is of recipes of spark-vllm-docker and sparkrun, in which a brace that is none is
+    written twice. Source: https://github.com/eugr/spark-vllm-docker, recipes/README.md.
+    """
+    told: dict[str, set[str]] = {}
+    for one in settings.mappings(text) if _TELLS.search(text) and "{" in text else ():
+        pairs = [x for key in ("vars", "defaults", "matrix") if isinstance(x := one.get(key), dict)]
+        pairs += [{one["name"]: one["value"]}] if {"name", "value"} <= one.keys() else []
+        for name, value in (each for pair in pairs for each in pair.items()):
+            values = value if isinstance(value, list) else [value]
+            scalars = {str(x) for x in values if not isinstance(x, dict | list)}
+            told.setdefault(str(name), set()).update(scalars)
+    known = {name: next(iter(values)) for name, values in told.items() if len(values) == 1}
+    filled = _BRACED.sub(lambda x: known.get(x[1] or x[2], x[0]), text) if known else text
+    if known and '{{"' in filled:
+        filled = filled.replace("{{", "{").replace("}}", "}")
+    return re.sub(r"\{\{-?\s*([\w.$]+)\s*-?\}\}", r"{{\1}}", filled)  # one word where not known
+
+
+def _refuse_settings(text: str) -> None:
+    kinds = {"Python": _PYTHON.search(text), "JSON": _JSON.match(text), "YAML": _YAML.match(text)}
+    kind = next((one for one, is_one in kinds.items() if is_one), "")
+    if kind and not SERVER.search(text):
+        raise ValueError(
+            f"flags:\n  the text is {kind} without the command of a server; give the command "
+            "that it leads to (vllm serve MODEL -tp 8 ...), its settings as flags"
+        )
+
+
 def command_in(text: str) -> Held:
     """The command that a manifest, a container file or a call holds, and the image that runs it.
 
@@ -440,11 +470,12 @@ def command_in(text: str) -> Held:
     other text is what it was, without an image.
 
     Raises:
-        ValueError: the text is YAML that starts no server.
+        ValueError: the text is YAML, JSON or Python that starts no server.
 
     >>> command_in('CMD ["vllm", "serve", "m", "-tp", "4"]').text
     'vllm serve m -tp 4'
     """
+    text = _filled(text)
     if started := keywords.command_in(text):
         count = len({*_SOURCE.findall(text)})
         several = f"the text serves {count} models; this is one of them, so give each by itself"
@@ -463,11 +494,7 @@ def command_in(text: str) -> Held:
         return job
     every = [] if _MAKE.search(text) else in_json or _containers(text)
     if not every:
-        if _YAML.match(text) and not SERVER.search(text):
-            raise ValueError(
-                "flags:\n  the text is YAML without the command of a server; give the command that "
-                "it leads to (vllm serve MODEL -tp 8 ...), its settings as flags"
-            )
+        _refuse_settings(text)
         return Held("\n".join([*_told(text), text]))
     found = min(every, key=_rank)
     found.variables = [*_of_maps(text), *found.variables, *_told(text)]

@@ -16,13 +16,18 @@ def _gathered(engine: str, ranks: float, dcp: float) -> str:
     )
 
 
+def _untold(found: dict[str, Any]) -> str:
+    return "" if "tp_total" in found else " (not given, or a variable; write its value)"
+
+
 def _vllm(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
     tp, dcp = found.get("tp_total", 1.0), found.get("dcp", 1.0)
     dp, expert_parallel = found.get("dp_total", 1.0), found.get("expert_parallel", False)
     if tp % dcp:
         raise ValueError(
             f"vllm flags:\n  --decode-context-parallel-size: {dcp:g} does not divide the "
-            f"{tp:g} ranks of --tensor-parallel-size, whose GPUs it uses; choose a divisor"
+            f"{tp:g} ranks of --tensor-parallel-size{_untold(found)}, whose GPUs it uses; choose a "
+            "divisor"
         )
     if (pcp := found.get("pcp", 1.0)) > 1:
         raise ValueError(
@@ -73,7 +78,8 @@ def _sglang(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
             )
         ep = tp
     if tp % (dp * dcp):
-        degree = "--dp-size" if shared else "--dcp-size"
+        degrees = {"--dp-size": dp, "--dcp-size": dcp}
+        degree = " x ".join(name for name, ranks in degrees.items() if ranks > 1)
         problems.append(
             f"{degree}: {dp * dcp:g} does not divide the {tp:g} ranks of --tp-size, which "
             "attention's data and context parallelism divide; choose a divisor"
@@ -119,10 +125,9 @@ def _trtllm(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
     tp, ep = found.get("tp_total", 1.0), found.get("ep", 1.0)
     shared, notes = found.get("dp_attention", False), []
     if tp % ep:
-        told = "" if "tp_total" in found else " (not given, or a variable; write its value)"
         raise ValueError(
             f"trtllm flags:\n  --ep_size: {ep:g} does not divide the {tp:g} ranks of --tp_size"
-            f"{told}"
+            f"{_untold(found)}"
         )
     if shared and tp > 1:
         notes.append(

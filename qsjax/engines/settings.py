@@ -1,7 +1,9 @@
 """Settings files of engines (`--config`), which are YAML, as flags."""
 
+import contextlib
 import json
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,24 @@ def _pairs(tree: Mapping[str, Any], lead: str = "") -> Iterator[tuple[str, str]]
             yield f"{lead}{key}", value if isinstance(value, str) else json.dumps(value)
 
 
-def mapping(text: str, loader: Any = yaml.SafeLoader) -> dict[str, Any]:
-    """The keys of a text of YAML with their values, none where it is no such text."""
-    try:
+_TOML = re.compile(r"^\w[\w.-]* = ", re.MULTILINE)
+
+
+def _tree(text: str, loader: Any) -> Any:
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(text)
+    with contextlib.suppress(yaml.YAMLError, ValueError, RecursionError):
         tree = yaml.load(text, Loader=loader)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return {}
+        if isinstance(tree, dict | list):
+            return tree
+    with contextlib.suppress(ValueError, RecursionError):
+        return tomllib.loads(text) if _TOML.search(text) else None
+    return None
+
+
+def mapping(text: str, loader: Any = yaml.SafeLoader) -> dict[str, Any]:
+    """The keys of a text of YAML, JSON or TOML with their values, none where it is none."""
+    tree = _tree(text, loader)
     return {str(key): value for key, value in tree.items()} if isinstance(tree, dict) else {}
 
 
@@ -41,17 +55,20 @@ _LONGEST = 100_000  # characters of a manifest; longer texts are none
 
 
 def mappings(text: str) -> Iterator[dict[str, Any]]:
-    """The mappings that documents of YAML are, and those within: outer ones first, each once."""
+    """The mappings that documents of YAML or JSON are, and those within: outer ones first."""
     documents = re.split(r"^---.*$", text, flags=re.MULTILINE) if len(text) <= _LONGEST else []
-    left: list[Any] = [mapping(one) for one in documents]
+    trees = (_tree(one, yaml.SafeLoader) for one in documents)
+    left: list[Any] = [tree for tree in trees if isinstance(tree, dict | list)]
     seen: set[int] = set()
     while left:
         one = left.pop(0)
         if id(one) in seen:  # an anchor may be named often, and within itself
             continue
         seen.add(id(one))
-        yield {str(key): value for key, value in one.items()}
-        left += [x for x in one.values() if isinstance(x, dict)]
+        if isinstance(one, dict):
+            yield {str(key): value for key, value in one.items()}
+        inner = one.values() if isinstance(one, dict) else one
+        left += [x for x in inner if isinstance(x, dict | list)]
 
 
 _FLOW = re.compile(r"(?::|^[ \t]*-)[ \t]+[\[{](?!\{)", re.MULTILINE)

@@ -18,6 +18,9 @@ _KEPT = re.compile(r"\$\{(\w+):?=([^{}]*)\}")
 _NESTED = 4  # defaults within defaults that are followed
 # ${NAME:+words}: the words where the variable has a value.
 _IF_SET = re.compile(r"\$\{(\w+):?\+((?:[^{}]|\{[^{}]*\})*)\}")
+# ${NAME:?message}, which ends the script without a value; ${NAME[0]} and ${#NAME[@]} of a list.
+_DEMANDED = re.compile(r"\$\{(\w+):?\?[^{}]*\}")
+_INDEXED = re.compile(r"\$\{(?:(\w+)\[(\d+)\]|#(\w+)\[[@*]\])\}")
 # $(( sum )), and $(command with words), whose value is not known: one word each.
 _SUM = r"\$\(\(((?:[^()]|\((?:[^()]|\([^()]*\))*\))*)\)\)"
 _COMPUTED = re.compile(_SUM + r"|\$\(([^()\s]+)\s[^()\n]*\)")
@@ -73,6 +76,7 @@ def words_of(text: str) -> list[str]:
     # Recipes put comments behind the backslash, where a shell would end the command.
     joined = re.sub(r"\\[ \t]*(?:[ \t]#[^\n]*)?(\n|$)", " ", "\n".join(lines))
     joined = _IF_SET.sub(lambda one: one[2] if f"\n{one[1]}=" in f"\n{text}" else "", joined)
+    joined = _DEMANDED.sub(r"${\1}", joined)
     joined = re.sub(r"(?<=[\s=])\$(?=')", "", joined)  # $'...', with escapes that no flag needs
     joined = _ECHOED.sub(lambda one: shlex.quote(one[1].strip()), joined)
     joined = _EXPR.sub(lambda one: f"$(({(one[1] or one[2]).replace(chr(92), '')}))", joined)
@@ -118,14 +122,16 @@ class Variables:
         """Enter an assignment; `branch` is "", "if", "and" (behind `&&` and `||`) or "case"."""
         old = self._values.get(name)
         start = " ".join(old or [])
-        is_empty = old in ([], [""]) and any(w.startswith("-") for w in words)
-        if branch in ("if", "and") and is_empty:
-            self.left_out.append(" ".join(words))
+        is_empty = old in ([], [""])
+        if branch and is_empty and any(w.lstrip()[:1] == "-" for w in words):
+            self.left_out.append(" ".join(words).strip())
         elif branch and (adds or (start and "".join(words[:1]).startswith(f"{start} "))):
             said = " ".join(words)
             self.left_out.append((said if adds else said[len(start) :]).strip())
         elif branch == "and" and start:
             pass  # an option of the script, which is not given
+        elif branch == "case" and is_empty and _ARGUMENT.search(" ".join(words)):
+            self.forget(name)  # whoever starts the script has to say it
         elif branch == "case" and (
             (old is not None and name not in self._branches) or _ARGUMENT.search(" ".join(words))
         ):
@@ -174,6 +180,7 @@ class Variables:
             if handed := _HANDED.fullmatch(word):
                 return self.arguments[max(0, int(handed[1] or 1) - 1) :]
             word = _HANDED.sub(lambda one: " ".join(self.expand(one[0])), word)
+        word = _INDEXED.sub(self._indexed, word)
         whole = _USED.fullmatch(word)
         name = whole and (whole[1] or whole[3] or whole[4])
         if name and name in self._values:
@@ -203,6 +210,12 @@ class Variables:
             if pattern.search(" ".join(held)):
                 return held if len(held) > 1 else words_of(held[0])
         return []
+
+    def _indexed(self, found: re.Match[str]) -> str:
+        held = self._values.get(found[1] or found[3])
+        if held is None or found[3]:
+            return found[0] if held is None else str(len(held))
+        return (held[int(found[2]) :] or [found[0]])[0]
 
     def _sum(self, found: re.Match[str]) -> str:
         value = conditions.computed(found[1], self.text)
