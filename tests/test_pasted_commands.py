@@ -80,6 +80,25 @@ COATS = {
             },
         }
     ),
+    "a task of Amazon ECS": json.dumps(
+        {
+            "containerDefinitions": [
+                {
+                    "name": "v",
+                    "image": "vllm/vllm-openai:v0.11",
+                    "command": [*ARGUMENTS[:2], "$TP", *ARGUMENTS[3:]],
+                    "environment": [{"name": "TP", "value": "4"}],
+                }
+            ]
+        }
+    ),
+    # https://github.com/microsoft/vscode, launch.json: a program and its arguments, null for none
+    "a launch in JSON": json.dumps(
+        {"configurations": [{"command": None, "program": "/a/vllm", "args": ["serve", *ARGUMENTS]}]}
+    ),
+    "a shell's lines in JSON": json.dumps(
+        {"image": "vllm/vllm-openai", "command": "export TP=4\n" + LINE.replace("4", "$TP")}
+    ),
     "arguments before the command": POD
     + "    args:\n    - org/m\n    - -tp\n    - '4'\n    - --max-model-len\n    - '8192'\n"
     "    command:\n    - vllm\n    - serve\n",

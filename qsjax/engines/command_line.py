@@ -8,30 +8,25 @@ import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 from qsjax.engines import jobs, pasted, shell, tools
-from qsjax.engines.rules import engines_by, load_flags, load_spellings
+from qsjax.engines.rules import ENGINES, Engine, engines_by, flags_of, load_spellings
 
-Engine = Literal["vllm", "sglang", "trtllm", "atom"]
 # What names a program, a module or an image of each engine.
 NAMES: dict[str, Engine] = engines_by("programs")
 # How people spell engines beside `NAMES`, without what is no letter.
-_SPELT: dict[str, Engine] = load_spellings()["words"] | {name: name for name in get_args(Engine)}
+_SPELT: dict[str, Engine] = load_spellings()["words"] | {name: name for name in ENGINES}
 # Scripts that start an engine's server, where they are called by name alone.
 SCRIPTS: dict[str, Engine] = load_spellings()["scripts"]
-_CONTAINERS = ("docker", "podman", "podman-hpc", "nerdctl", "singularity", "apptainer")
-# What is done to images without starting them.
-_MOVES = "build buildx image images import load login manifest pull push rmi save tag".split()
+_DOCKER = load_spellings()["docker"]
+_CONTAINERS, _MOVES = _DOCKER["programs"].split(), {*_DOCKER["moves"].split()}
+_BEFORE_NO_IMAGE = _DOCKER["before_no_image"].split()
 _IMAGE = re.compile(
     r"^(?=.*/)(?:.*/)?[\w.-]*?(vllm|sglang|tensorrt-llm|trtllm|huggingfaceserver)[^/:]*"
     r"(/[\w.-]+)?([:@][^/]*)?$"
 )
 _LOCAL_IMAGE = re.compile(r"^(vllm|sglang|tensorrt-llm|trtllm)[\w.-]*(?::[\w.-]+)?$")
-_BEFORE_NO_IMAGE = (
-    *("-v", "--volume", "-e", "--env", "--name", "--mount", "-w", "--network", "--net", "-h"),
-    *("--hostname", "--entrypoint", "-u", "--user", "-l", "--label", "--workdir"),
-)
 _PATH = re.compile(r"\w[\w.-]*(/[\w.-]+)+(:\S+)?")
 # Commands of trtllm-serve that hand requests on, and of trtllm-bench that run a model.
 _ORCHESTRATORS = ("disaggregated", "disaggregated_mpi_worker", "mm_embedding_serve")
@@ -244,7 +239,7 @@ def _container_at(words: list[str]) -> tuple[Engine | None, int]:
     starts = [
         at
         for at, word in enumerate(words)
-        if PurePosixPath(word).name in _CONTAINERS and not {*words[at + 1 : at + 2]} & {*_MOVES}
+        if PurePosixPath(word).name in _CONTAINERS and not {*words[at + 1 : at + 2]} & _MOVES
     ]
     for pattern in (_IMAGE, _LOCAL_IMAGE) if starts else ():
         for at, word in enumerate(words[starts[0] :], starts[0]):
@@ -282,15 +277,8 @@ def _start(words: list[str], variables: shell.Variables) -> tuple[list[str], Eng
 @functools.cache
 def _switches() -> set[str]:
     """Flags that take no value in any engine, without their dashes."""
-    takes, switches = set[str](), set[str]()
-    for engine in get_args(Engine):
-        rules = load_flags()[engine]
-        for group in (rules["no_effect"], rules["unread"]):
-            takes.update(f"{group['values']} {group['many']}".split())
-            switches.update(group["switches"].split())
-        takes.update(" ".join(rules["reads"].values()).split())
-        switches.update(" ".join(rules["switches"].values()).split())
-    return switches - takes
+    flags = [flag for engine in ENGINES for flag in flags_of(engine).values()]
+    return {one.name for one in flags} - {one.name for one in flags if one.values}
 
 
 def _takes_value(word: str) -> bool:
@@ -333,12 +321,6 @@ def _program(words: list[str]) -> str:
     return PurePosixPath(words[0]).name
 
 
-def _dashless(words: list[str]) -> str:
-    if any(word.startswith("-") for word in words):
-        return ""
-    return f", and no flag (which starts with a dash) is in {shell.shown(' '.join(words))}"
-
-
 class _Server(NamedTuple):
     """A server of a script: its engine, the place of the first word after its program, those."""
 
@@ -373,56 +355,67 @@ def _notes(variables: shell.Variables, servers: list[_Server]) -> tuple[str, ...
     return jobs.others("text", len(servers), decodes=decodes) + dropped
 
 
-def _behind(words: list[str], engine: Engine | None, at: int) -> list[str]:
-    """The words behind a program that starts a server, or of flags without a program.
-
-    Raises:
-        ValueError: the program is none of an engine that is read, or no server of one.
-    """
-    while (
-        engine is None
-        and at < len(words)
-        and (shell.is_assignment(words[at]) or words[at] == "export")
-    ):
-        at += 1
-    rest = words[at:]
-    if engine is None and rest and not rest[0].startswith("-"):
+def _without_program(words: list[str]) -> list[str]:
+    """Flags that have variables alone in front of them."""
+    rest = [*itertools.dropwhile(lambda x: shell.is_assignment(x) or x == "export", words)]
+    if rest and not rest[0].startswith("-"):
+        has_flags = any(word.startswith("-") for word in rest)
+        said = shell.shown(" ".join(rest))
+        dashless = "" if has_flags else f", and no flag (which starts with a dash) is in {said}"
         raise ValueError(
             f"flags:\n  {shell.shown(_program(rest))} is not an engine whose flags are read"
-            f"{_dashless(rest)}; give the command line of vllm serve, sglang serve (or their "
+            f"{dashless}; give the command line of vllm serve, sglang serve (or their "
             "Python modules), trtllm-serve or atom.entrypoints.openai_server, or MODEL with --tp, "
             "--batch and --context alone"
         )
-    if engine == "vllm" and rest and rest[0] in _VERBS and words[at - 1] != "serve":
-        if rest[0] != "bench" or rest[1:2] == ["serve"]:
-            raise ValueError(
-                f"flags:\n  `vllm {' '.join(rest[: 1 + (rest[0] == 'bench')])}` is a client; give "
-                "the command line of its server"
-            )
-        rest = rest[2:]
-    if engine == "trtllm" and rest and rest[0] in _ORCHESTRATORS:
-        raise ValueError(
-            f"flags:\n  `trtllm-serve {rest[0]}` starts no server of a model; give the command "
-            "line of the servers that decode"
-        )
-    if at and words[at - 1].endswith("trtllm-bench"):
-        if not {*rest} & _RUNS:
-            raise ValueError(
-                "flags:\n  `trtllm-bench` runs a model by `throughput` or `latency` alone; give "
-                "that command line"
-            )
-        rest = ["--model" if word == "-m" else word for word in rest if word not in _RUNS]
-    is_bare = bool(engine and rest) and "serve" not in (words[at - 1], rest[0])
-    if is_bare and difflib.get_close_matches(rest[0], ["serve"], cutoff=0.75):
-        raise ValueError(
-            f"flags:\n  {rest[0]!r} is not a command of {words[at - 1]}; did you mean `serve`?"
-        )
-    if engine is None and not rest and "".join(words).strip():
+    if not rest and "".join(words).strip():
         raise ValueError(
             "flags:\n  the text sets variables alone; give the command line of vllm serve, sglang "
             "serve (or their Python modules) or trtllm-serve"
         )
     return rest
+
+
+def _served(engine: Engine, program: str, rest: list[str]) -> list[str]:
+    """The words behind a program that starts a server, or behind a benchmark that runs a model.
+
+    Raises:
+        ValueError: the program starts no server of a model.
+    """
+    verb = "".join(rest[:1])
+    if engine == "vllm" and verb in _VERBS and program != "serve":
+        if verb != "bench" or rest[1:2] == ["serve"]:
+            raise ValueError(
+                f"flags:\n  `vllm {' '.join(rest[: 1 + (verb == 'bench')])}` is a client; give "
+                "the command line of its server"
+            )
+        return rest[2:]
+    if engine == "trtllm" and verb in _ORCHESTRATORS:
+        raise ValueError(
+            f"flags:\n  `trtllm-serve {verb}` starts no server of a model; give the command "
+            "line of the servers that decode"
+        )
+    if program.endswith("trtllm-bench"):
+        if not {*rest} & _RUNS:
+            raise ValueError(
+                "flags:\n  `trtllm-bench` runs a model by `throughput` or `latency` alone; give "
+                "that command line"
+            )
+        return ["--model" if word == "-m" else word for word in rest if word not in _RUNS]
+    is_bare = "serve" not in (program, verb)
+    if is_bare and difflib.get_close_matches(verb, ["serve"], cutoff=0.75):
+        raise ValueError(f"flags:\n  {verb!r} is not a command of {program}; did you mean `serve`?")
+    return rest
+
+
+def _held(text: str) -> tuple[jobs.Held, list[_File]]:
+    """What a text holds of a command, and the files that it writes or shows."""
+    typed = pasted.as_typed(text)
+    if text.strip() and not typed.strip():
+        raise ValueError("flags:\n  the text holds remarks alone; give the command of a server")
+    bare, written = _files(typed)
+    shown = [_File(x["name"], textwrap.dedent(x["text"])) for x in _SHOWN.finditer(text)]
+    return pasted.command_in(bare), written + shown
 
 
 def split(flags: str | Sequence[str]) -> Command:
@@ -435,23 +428,16 @@ def split(flags: str | Sequence[str]) -> Command:
     ['m', '-tp', '8']
     """
     words: list[str] = [flags] if isinstance(flags, str) else list(flags)
-    written: list[_File] = []
-    image, variables, beside = "", shell.Variables(), tuple[str, ...]()
     more: list[str] = []
     if len(words) > 1 and "\n" in words[0]:  # flags behind a script are those of its server
         words, more = words[:1], words[1:]
     if len(words) > 1 and re.fullmatch(r"\S+( +\S+)+", words[0]):  # more behind a quoted line
         words = [" ".join([words[0], *map(shlex.quote, words[1:])])]
+    written: list[_File] = []
+    variables, held = shell.Variables(), jobs.Held("")
     if len(words) == 1:  # a whole command line, quoted in the shell
-        typed = pasted.as_typed(words[0])
-        if words[0].strip() and not typed.strip():
-            raise ValueError("flags:\n  the text holds remarks alone; give the command of a server")
-        text, written = _files(typed)
-        written += [
-            _File(one["name"], textwrap.dedent(one["text"])) for one in _SHOWN.finditer(words[0])
-        ]
-        text, image, beside = pasted.command_in(text)
-        words = shell.words_of(text)
+        held, written = _held(words[0])
+        words = shell.words_of(held.text)
     for one in written:
         if one.guard:
             variables.set(one.guard, [""], adds=False, branch="")
@@ -460,10 +446,10 @@ def split(flags: str | Sequence[str]) -> Command:
     if servers:
         _, at, _ = meant = next((one for one in servers if not one.prefills), servers[0])
         engine = meant.engine
-    if engine is None and image and not _runs_else(words):
+    if engine is None and held.image and not _runs_else(words):
         words = [word for word in words if word.startswith("-") or not shell.is_assignment(word)]
-        words, engine, at = _start(["docker", "run", image, *words], variables)
-    rest = _behind(words, engine, at)
+        words, engine, at = _start(["docker", "run", held.image, *words], variables)
+    rest = _served(engine, words[at - 1], words[at:]) if engine else _without_program(words)
     end = _end(rest)
     texts: dict[str, str] = {}
     for path, text, guard in written:
@@ -477,4 +463,4 @@ def split(flags: str | Sequence[str]) -> Command:
         if disk in texts and inside:
             texts[inside.partition(":")[0]] = texts[disk]
     own = [*rest[:end][:-1], *(word.rstrip(";") for word in rest[:end][-1:])]
-    return Command(engine, [*own, *more], texts, beside + _notes(variables, servers))
+    return Command(engine, [*own, *more], texts, held.notes + _notes(variables, servers))

@@ -22,14 +22,7 @@ COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
 }
-_NUMBERS = {
-    "-eq": operator.eq,
-    "-ne": operator.ne,
-    "-gt": operator.gt,
-    "-ge": operator.ge,
-    "-lt": operator.lt,
-    "-le": operator.le,
-}
+_NUMBERS = {f"-{compare.__name__}": compare for compare in COMPARED.values()}  # `-eq`, `-lt`
 
 
 def _sum(node: ast.expr, text: Callable[[str], str]) -> int:

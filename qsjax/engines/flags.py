@@ -2,22 +2,21 @@
 
 import dataclasses
 import difflib
-import functools
 import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from qsjax.engines import settings
-from qsjax.engines.command_line import Engine as Engine
 from qsjax.engines.command_line import split as split
-from qsjax.engines.rules import load_flags
+from qsjax.engines.rules import ENGINES as ENGINES
+from qsjax.engines.rules import MANY, Flag, load_flags
+from qsjax.engines.rules import Engine as Engine
+from qsjax.engines.rules import flags_of as table
 from qsjax.records.precision import SIZES
 
-ENGINES: tuple[Engine, ...] = ("vllm", "sglang", "trtllm", "atom")
-_MANY = 1_000
 _SWITCHED = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _TOLD = ("true", "false")
 # What a reader fills in: a variable of a shell without a value, <a number>, {a number}.
@@ -26,15 +25,6 @@ _VARIABLE = re.compile(r"\$\{?\w+\}?")
 _ARGUMENTS = re.compile(r"[\"']?\$\{?[@*]\}?[\"']?")  # all that a script was started with
 # The same as a value within JSON.
 _PLACEHOLDER = re.compile(r":\s*(?:<[^<>]*>|\$\{?\w+\}?)(?=\s*[,}])")
-
-
-class Flag(NamedTuple):
-    """What a flag does here: the quantity that it sets, its effect, the values it takes."""
-
-    name: str
-    effect: Literal["read", "none", "unread"]
-    values: int
-    quantity: str = ""
 
 
 @dataclasses.dataclass(slots=True)
@@ -50,27 +40,6 @@ class Parsed:
     open: list[str] = dataclasses.field(default_factory=list)
     problems: list[str] = dataclasses.field(default_factory=list)
     settings: list[str] = dataclasses.field(default_factory=list)
-
-
-@functools.cache
-def table(engine: Engine) -> dict[str, Flag]:
-    """Every known flag of an engine, by spelling."""
-    known: dict[str, Flag] = {}
-    rules = load_flags()[engine]
-    for kind, values in (("reads", 1), ("switches", 0)):
-        for quantity, spellings in rules[kind].items():
-            for name in spellings.split():
-                # Short names of vLLM and ATOM have one dash; the others' have two.
-                short = len(name) <= 3 and engine in ("vllm", "atom")
-                known[f"-{name}" if short else f"--{name}"] = Flag(name, "read", values, quantity)
-    for effect in ("none", "unread"):
-        group = rules["no_effect" if effect == "none" else "unread"]
-        for kind, values in (("values", 1), ("many", _MANY), ("switches", 0)):
-            for name in group[kind].split():
-                known[f"--{name}"] = Flag(name, effect, values)
-                if len(name) <= 3:  # both are accepted: `-tp` and `--tp`
-                    known[f"-{name}"] = known[f"--{name}"]
-    return known
 
 
 def engine_of(flags: str | Sequence[str]) -> Engine:
@@ -288,7 +257,7 @@ def parse(words: list[str], engine: Engine, files: Mapping[str, str] | None = No
                 flag = _unknown(name, engine)
         except ValueError as error:
             parsed.problems.append(str(error))
-            at += len(_take(words, at, _MANY))
+            at += len(_take(words, at, MANY))
             continue
         values = inline or _take(words, at, flag.values)
         if not flag.values and not inline and words[at : at + 1] and words[at].lower() in _TOLD:
@@ -331,4 +300,4 @@ def _unknown(name: str, engine: Engine) -> Flag:
     near = difflib.get_close_matches(name, known, n=2, cutoff=0.8)
     if near:
         raise ValueError(f"{name}: unknown flag; did you mean {' or '.join(near)}?")
-    return Flag(name, "unread", 0 if name.startswith("--no-") else _MANY)
+    return Flag(name, "unread", 0 if name.startswith("--no-") else MANY)

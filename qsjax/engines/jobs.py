@@ -6,16 +6,15 @@ AWS's; files of LLaMA-Factory, Truss and TensorRT-LLM's pools; values of charts;
 of an engine by itself.
 """
 
-import itertools
 import json
 import re
 import shlex
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from qsjax.engines import settings
-from qsjax.engines.rules import load_flags, load_spellings
+from qsjax.engines import settings, yaml_text
+from qsjax.engines.rules import flags_of, load_spellings
+from qsjax.engines.yaml_text import text_at, under
 
 _SPELLINGS = load_spellings()
 PROGRAMS = {
@@ -52,19 +51,16 @@ _MODEL = re.compile(
     r"[ \t]*(?:#.*)?$",
     re.MULTILINE | re.IGNORECASE,
 )
-_WORD = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^\s,]+))\s*,?""")
 _KUBEAI = re.compile(r"^apiVersion:[ \t]*kubeai", re.MULTILINE)
 _RUNPOD = re.compile(r"runpod/worker-v1-vllm|worker-vllm")
+# A variable of a container or an option of a file, in any spelling, and its value.
 _ENGINE_ARG = re.compile(
-    r"""\b([A-Z][A-Z_]{3,})['"]?[ \t]*(?:[:=]|\n[ \t]*value:)[ \t]*(['"]?)([^\s'",]+)\2"""
+    r"""\b(option\.\w+|[A-Z][A-Z_]{3,}\w*)['"]?[ \t]*(?:[:=]|\n[ \t]*value:)[ \t]*"""
+    r"""(['"]?)([^\s'",]+)\2"""
 )
-# Options of AWS's containers for large models, in serving.properties or as variables:
+# What options of AWS's containers for large models begin with, and variables that are some:
 # https://docs.djl.ai/master/docs/serving/serving/docs/lmi
-_OPTION = re.compile(
-    r"""\b(?:option\.|OPTION_|(?=(?:TENSOR|PIPELINE)_PARALLEL_DEGREE))(\w+)['"]?[ \t]*[:=]"""
-    r"""[ \t]*(['"]?)([^\s'",]+)\2|"""
-    r"""\bHF_(MODEL_ID)['"]?[ \t]*[:=][ \t]*(['"]?)([^\s'",]+)\5"""
-)
+_OPTION = re.compile(r"option\.|OPTION_|HF_(?=MODEL_ID$)|(?=(?:TENSOR|PIPELINE)_PARALLEL_DEGREE$)")
 _ROLLING = ("vllm", "lmi-dist", "auto", "disable")
 _SETTING = re.compile(r"^([A-Za-z][\w-]*):(?:[ \t]|$)", re.MULTILINE)
 
@@ -83,29 +79,6 @@ def others(what: str, servers: int, *, decodes: bool) -> tuple[str, ...]:
         return ()
     which = "first of them that decodes" if decodes else "first of them"
     return (f"the {what} starts {servers} servers; this is the {which}, so give each by itself",)
-
-
-def below(text: str, indent: int) -> str:
-    """The lines of a text that are indented more, up to the first that is not; dedented."""
-    lines = (one for one in text.splitlines() if one.strip() and one.lstrip()[0] != "#")
-    inside = itertools.takewhile(lambda one: len(one) - len(one.lstrip()) > indent, lines)
-    return textwrap.dedent("\n".join(inside)) + "\n"
-
-
-def under(text: str, *path: str) -> str:
-    """What stands below nested keys of YAML, without its indentation; "" where one is missing."""
-    for key in path:
-        head = re.search(rf"^['\"]?{key}['\"]?:[ \t]*(?:#.*)?\n", text, re.MULTILINE)
-        if head is None:
-            return ""
-        text = below(text[head.end() :], 0)
-    return text
-
-
-def _value(text: str, key: str) -> str:
-    """The text of a key at the outermost level, "" without one."""
-    found = re.search(rf"^{key}:[ \t]*(['\"]?)([^\n#]*?)\1[ \t]*(?:#.*)?$", text, re.MULTILINE)
-    return found[2].strip() if found else ""
 
 
 def started(engine: str, model: str, flags: list[str]) -> str:
@@ -145,7 +118,7 @@ def served(
 
 def _job(text: str) -> Held | None:
     """The server that decodes in a job of srt-slurm; both of its schemas."""
-    found = [(_value(text, "engine"), role, ("roles", role, "args")) for role in _ROLES]
+    found = [(text_at(text, "engine"), role, ("roles", role, "args")) for role in _ROLES]
     found += [
         (engine, role, ("backend", f"{engine}_config", role))
         for role in _ROLES
@@ -155,8 +128,8 @@ def _job(text: str) -> Held | None:
         block = under(text, *path)
         if engine not in PROGRAMS or not block:
             continue
-        model = _value(under(text, "model"), "path")
-        served = _value(block, "served-model-name")
+        model = text_at(under(text, "model"), "path")
+        served = text_at(block, "served-model-name")
         # A path may be a name that a cluster's own settings resolve.
         name = served if "/" in served and "/" not in model else model
         note = f"the job's workers are of several roles; these are its {role} workers, one of them"
@@ -172,14 +145,14 @@ def _degrees(split: str) -> list[str]:
         ("pipeline", "--pipeline-parallel-size"),
         ("data", "--data-parallel-size"),
     ):
-        if value := _value(split, key):
+        if value := text_at(split, key):
             flags += [flag, value]
-    return [*flags, "--enable-expert-parallel"] if _value(split, "expert") == "true" else flags
+    return [*flags, "--enable-expert-parallel"] if text_at(split, "expert") == "true" else flags
 
 
 def _modelservice(text: str) -> Held | None:
     """The server that decodes in llm-d's modelservice chart, which writes its command."""
-    model, decode = _value(under(text, "modelArtifacts"), "uri"), under(text, "decode")
+    model, decode = text_at(under(text, "modelArtifacts"), "uri"), under(text, "decode")
     if not model or not decode:
         return None
     head = next((one for one in _EXTRA.finditer(decode) if one["key"] == "args"), None)
@@ -202,7 +175,7 @@ def _disaggregated(text: str) -> Held | None:
     if not block:
         return None
     told = settings.texts("the settings", block)
-    whole = _value(text, "model") or _value(under(text, "environment"), "model_path")
+    whole = text_at(text, "model") or text_at(under(text, "environment"), "model_path")
     model = told.pop("model", "") or whole
     words = [f"--{name}={x}" for name, x in told.items() if name.split(".")[0] not in _OF_SERVICE]
     note = "the service's servers that decode, one of them"
@@ -218,12 +191,12 @@ def _service(text: str) -> Held | None:
     drafter = under(spec, "speculator", "config")
     if drafter:
         names = re.findall(r"^(\w+):", drafter, re.MULTILINE)
-        pairs = {name: _value(drafter, name) for name in names}
+        pairs = {name: text_at(drafter, name) for name in names}
         whole = {name: int(x) if x.isdigit() else x for name, x in pairs.items()}
         flags += ["--speculative-config", json.dumps(whole)]
-    name = _value(model, "uri")
+    name = text_at(model, "uri")
     if not name.startswith("hf://"):
-        name = _value(model, "name")
+        name = text_at(model, "name")
     command = started("vllm", name.removeprefix("hf://"), flags)
     if more := _MORE_ARGS.search(under(spec, "template")):
         command += " " + " ".join((more["block"] or more["line"]).split())
@@ -260,8 +233,9 @@ def _runpod(text: str) -> Held | None:
 def _options(text: str) -> Held | None:
     """The server of AWS's container for large models, where it runs vLLM."""
     found = {
-        (one[1] or one[4]).lower().replace("_", "-"): one[3] or one[6]
-        for one in _OPTION.finditer(text)
+        name[start.end() :].lower().replace("_", "-"): value
+        for name, _, value in _ENGINE_ARG.findall(text)
+        if (start := _OPTION.match(name))
     }
     if found.keys() <= {"model-id"} or found.get("rolling-batch", "vllm") not in _ROLLING:
         return None
@@ -339,28 +313,12 @@ def _divided(text: str) -> list[str]:
 
 def _passed(text: str, head: re.Match[str]) -> list[str]:
     """The words of a list or a text of YAML behind its key."""
-    rest, lines = head["rest"].strip(), list[str]()
-    if rest and rest not in (">", ">-", "|", "|-"):
-        value = rest.strip("[]") if rest[0] == "[" else settings.mapping(f"a: {rest}").get("a")
-        lines = [str(value or rest)]
-    else:
-        for line in text[head.end() + 1 :].splitlines():
-            bare, depth = line.strip(), len(line) - len(line.lstrip())
-            is_item = bare.startswith("- ") and depth == len(head["lead"])
-            if bare and depth <= len(head["lead"]) and not is_item:
-                break
-            if not bare.startswith("#"):
-                lines.append(bare.removeprefix("- "))
+    rest, more = head["rest"].strip(), text[head.end() + 1 :].splitlines()
+    items = _divided(yaml_text.given(rest, more, len(head["lead"])))
     if rest and rest[0] != "[":  # a text, which a shell divides
-        return _divided(" ".join(lines))
-    words: list[str] = []
-    for line in lines:
-        is_bare = "{" in line and line[0] not in "'\""  # an item with JSON
-        for found in _WORD.finditer(line) if not is_bare else ():
-            word = found[1] or found[2] or found[3] or ""
-            words += word.split() if "{" not in word else [word]
-        words += [line] if is_bare else []
-    return words
+        return items
+    # An item may be a flag with its value, or JSON.
+    return [word for one in items for word in ([one] if "{" in one else one.split())]
 
 
 def _prefills(text: str, head: re.Match[str]) -> bool:
@@ -466,17 +424,13 @@ def _stack(text: str) -> Held | None:
 
 def _read(engine: str) -> set[str]:
     """Names of the flags of an engine that are read, but the model's."""
-    rules = load_flags()[engine]
-    groups = (rules["reads"], rules["switches"])
-    names = {x for group in groups for spellings in group.values() for x in spellings.split()}
-    return names - {*rules["reads"]["model"].split()}
+    flags = flags_of(engine).values()
+    return {one.name for one in flags if one.effect == "read" and one.quantity != "model"}
 
 
 def spelled(engine: str) -> set[str]:
     """Names of an engine's flags, without dashes."""
-    rules = load_flags()[engine]
-    groups = (rules["reads"], rules["switches"], rules["no_effect"], rules["unread"])
-    return {name for group in groups for names in group.values() for name in names.split()}
+    return {flag.name for flag in flags_of(engine).values()}
 
 
 def engine_of_keys(keys: Sequence[str], engines: Sequence[str] = tuple(PROGRAMS)) -> str | None:

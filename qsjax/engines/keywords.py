@@ -7,9 +7,10 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from qsjax.engines import jobs, settings
+from qsjax.engines import settings
 from qsjax.engines.jobs import engine_of_keys, spelled, started
 from qsjax.engines.rules import engines_by
+from qsjax.engines.yaml_text import below
 
 # Calls whose keywords are an engine's flags.
 _CALLS = engines_by("calls")
@@ -233,7 +234,7 @@ def _beside_url(text: str) -> dict[str, Any]:
 
 def _in_mapping(text: str) -> str:
     found = _MAPPING.search(text)
-    given = settings.mapping(jobs.below(text[found.end() :], len(found["indent"]))) if found else {}
+    given = settings.mapping(below(text[found.end() :], len(found["indent"]))) if found else {}
     if not found or not given:
         return ""
     given = settings.dashed(given)
@@ -252,26 +253,18 @@ def _in_mapping(text: str) -> str:
 
 
 def _in_object(text: str) -> str:
-    """The command of an engine's arguments as JSON, such as model.json of Triton's backend."""
+    """The command of an engine's arguments as an object of JSON: model.json of Triton's backend."""
     try:
-        given = json.loads(text)
+        whole: dict[str, Any] = json.loads(text)
     except (ValueError, RecursionError):
         return ""
-    inner = (
-        (given.get(key) for key in ("engine_args", "engine_kwargs")) if _is_object(given) else ()
-    )
-    given = next(filter(_is_object, inner), given)
-    if not _is_object(given):
-        return ""
+    inner = (whole.get(key) for key in ("engine_args", "engine_kwargs"))
+    given = next((one for one in inner if one and isinstance(one, dict)), whole)
     engine = engine_of_keys(list(given))
     if engine is None:
         return ""
     model = next((given[key] for key in _MODEL if isinstance(given.get(key), str)), None)
     return _command(engine, model, {key: x for key, x in given.items() if key not in _MODEL})
-
-
-def _is_object(given: Any) -> bool:
-    return isinstance(given, dict) and bool(given)
 
 
 def command_in(text: str) -> str:

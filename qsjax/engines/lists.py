@@ -87,41 +87,42 @@ class _Reader:
 
     def _words(self, node: ast.expr) -> Iterator[str]:
         """The words that an item of a list is."""
-        if isinstance(node, ast.List | ast.Tuple):
-            for one in node.elts:
-                yield from self._words(one)
-        elif isinstance(node, ast.Starred):
-            yield from self._words(node.value)
+        if isinstance(node, ast.Call):
+            yield from self._called(node)
         elif isinstance(node, ast.IfExp):
             yield from self._either(node)
-        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-            yield from self._words(node.left)
-            yield from self._words(node.right)
         elif isinstance(node, ast.Name | ast.Attribute) and _name(node) in self._lists:
             outer = self._lists.pop(_name(node))  # it may be made of itself
             yield from self._words(outer)
             yield from self._added(ast.unparse(node), self._scope, is_sure=True)
             self._lists[_name(node)] = outer
-        elif isinstance(node, ast.Call) and not node.args and _name(node.func) == "split":
-            for said in self._words(getattr(node.func, "value", node.func)):
-                yield from said.split()
         elif isinstance(node, ast.JoinedStr):
-            parts = (
-                one.value if isinstance(one, ast.FormattedValue) else one for one in node.values
-            )
-            yield "".join(word for part in parts for word in self._words(part))
-        elif isinstance(node, ast.Call) and node.args:
-            name = ast.unparse(node.func)
-            if name in ("os.environ.get", "os.getenv") and len(node.args) > 1:
-                yield from self._words(node.args[1])
-            elif name.endswith(".get"):  # of a dict that comes from elsewhere
-                yield f"${''.join(self._words(node.args[0]))}"
-            else:
-                yield from self._words(node.args[0])
+            yield "".join(word for part in node.values for word in self._words(part))
+        elif parts := _parts(node):
+            for one in parts:
+                yield from self._words(one)
+        elif not isinstance(node, ast.List | ast.Tuple):
+            yield self._word(node)
+
+    def _word(self, node: ast.expr) -> str:
+        """The word that an expression is, `$NAME` where its value is not known."""
+        value = self._value(node)
+        named = ast.unparse(node).split(".")[-1].split("[")[0]
+        return f"${named}" if value is None else str(value)
+
+    def _called(self, node: ast.Call) -> Iterator[str]:
+        """The words that a call makes of its arguments."""
+        name = ast.unparse(node.func)
+        if not node.args:
+            said = self._words(getattr(node.func, "value", node.func))
+            is_split = _name(node.func) == "split"
+            yield from (x for one in said for x in one.split()) if is_split else [self._word(node)]
+        elif name in ("os.environ.get", "os.getenv") and len(node.args) > 1:
+            yield from self._words(node.args[1])
+        elif name.endswith(".get"):  # of a dict that comes from elsewhere
+            yield f"${''.join(self._words(node.args[0]))}"
         else:
-            value = self._value(node)
-            named = ast.unparse(node).split(".")[-1].split("[")[0]
-            yield f"${named}" if value is None else str(value)
+            yield from self._words(node.args[0])
 
     def _either(self, node: ast.IfExp) -> Iterator[str]:
         """The words of a conditional expression; of a value that is not known, what decides it."""
@@ -169,27 +170,35 @@ class _Reader:
     def launched(self) -> Iterator[Words]:
         """The command of each call of a helper that starts a server, or runs its container."""
         for node in ast.walk(self._tree):
-            if not isinstance(node, ast.Call):
-                continue
-            given = {str(one.arg): one.value for one in node.keywords}
-            command, more = _HELPERS.get(_name(node.func), ("", ""))
-            if not command and not given.keys() & {*_ARGUMENTS}:
+            given = {x.arg: x.value for x in node.keywords} if isinstance(node, ast.Call) else {}
+            if not isinstance(node, ast.Call) or not (
+                _name(node.func) in _HELPERS or given.keys() & {*_ARGUMENTS}
+            ):
                 continue
             self._look_back(node.lineno)
             self._left_out = []
-            if command and node.args:
-                words = [*command.split(), *self._words(node.args[0])]
-                second = node.args[1] if command == "vllm serve" and node.args[1:] else None
-                behind = given.get(more, second)
-            else:
-                first = next((given[x] for x in _IMAGES if x in given), [*node.args, None][0])
-                words = ["docker", "run", *(self._words(first) if first is not None else ())]
-                behind = next((given[x] for x in _ARGUMENTS if x in given), None)
-                if behind is None or not any(one in words[-1] for one in _ENGINES):
-                    continue
-            own = list(self._words(behind)) if behind is not None else []
-            words += shlex.split(own[0]) if len(own) == 1 else own
-            yield Words(words, [text for text in self._left_out if text])
+            words, behind = self._start(node, given)
+            if words:
+                own = list(self._words(behind)) if behind is not None else []
+                words += shlex.split(own[0]) if len(own) == 1 else own
+                yield Words(words, [text for text in self._left_out if text])
+
+    def _start(
+        self, node: ast.Call, given: dict[str | None, ast.expr]
+    ) -> tuple[list[str], ast.expr | None]:
+        """The words of a call up to the model or the image, none where it starts no engine.
+
+        And the argument of the words behind them.
+        """
+        command, more = _HELPERS.get(_name(node.func), ("", ""))
+        if command and node.args:
+            second = node.args[1] if command == "vllm serve" and node.args[1:] else None
+            return [*command.split(), *self._words(node.args[0])], given.get(more, second)
+        behind = next((given[x] for x in _ARGUMENTS if x in given), None)
+        image = next((given[x] for x in _IMAGES if x in given), [*node.args, None][0])
+        words = ["docker", "run", *(self._words(image) if image is not None else ())]
+        is_engine = behind is not None and any(one in words[-1] for one in _ENGINES)
+        return (words if is_engine else []), behind
 
     def lists(self) -> Iterator[Words]:
         """Each list that has a text first, with what is added to it later."""
@@ -210,6 +219,15 @@ class _Reader:
 def _name(node: ast.expr) -> str:
     """A name, or that of an attribute, which classes of tests set as they are made."""
     return ast.unparse(node).rpartition(".")[2]
+
+
+def _parts(node: ast.expr) -> list[ast.expr]:
+    """The expressions whose words follow each other in one."""
+    if isinstance(node, ast.List | ast.Tuple):
+        return node.elts
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return [node.left, node.right]
+    return [node.value] if isinstance(node, ast.Starred | ast.FormattedValue) else []
 
 
 def _targets(node: ast.AST) -> list[str]:

@@ -296,8 +296,8 @@ def _room(one: OperatingPoint, free: float, cache: float) -> float:
     `schedulers.toml`).
     """
     context = scalar(one.workload.context)
-    if _has_pool(one):
-        free, cache = free * (1.0 - scalar(_pool(one).state_share)), cache - _state_bytes(one)
+    if pool := _pool(one):
+        free, cache = free * (1.0 - scalar(pool.state_share)), cache - _state_bytes(one)
     longest = one.prompt + one.output if one.engine == "trtllm" else context
     return free * context / (cache * longest)
 
@@ -328,8 +328,7 @@ def limit(one: OperatingPoint, facts: Facts, free: float, *, drafts: bool = Fals
     if math.isfinite(of_server):
         replicas = scalar(one.partition.dp) if one.model.is_moe else 1.0
         most = math.floor(of_server / replicas)
-    if _has_pool(one):
-        pool = _pool(one)
+    if pool := _pool(one):
         # Without a cache of prefixes a request holds one state.
         slots = scalar(pool.state_slots) if facts.get("prefix_cache", 1.0) else 1.0
         room = free * scalar(pool.state_share)
@@ -337,13 +336,10 @@ def limit(one: OperatingPoint, facts: Facts, free: float, *, drafts: bool = Fals
     return most
 
 
-def _has_pool(one: OperatingPoint) -> bool:
-    """Whether SGLang keeps recurrent states in a pool of their own."""
-    return one.engine == "sglang" and scalar(one.model.linear_layers) > 0
-
-
-def _pool(one: OperatingPoint) -> Scheduler:
-    """The rules by which SGLang keeps them."""
+def _pool(one: OperatingPoint) -> Scheduler | None:
+    """The rules by which SGLang keeps recurrent states in a pool of their own; None without one."""
+    if one.engine != "sglang" or scalar(one.model.linear_layers) == 0:
+        return None
     return default_scheduler("sglang", scalar(one.hardware.hbm_bytes), one.hardware_name)
 
 

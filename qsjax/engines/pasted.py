@@ -6,35 +6,32 @@ import json
 import re
 import shlex
 import textwrap
+from collections.abc import Callable
 
-from qsjax.engines import jobs, keywords, lists, settings
+from qsjax.engines import jobs, keywords, lists, settings, yaml_text
 from qsjax.engines.jobs import Held, others
 from qsjax.engines.rules import load_spellings
 
 # What holds a command in manifests and container files, and what a list there looks like.
 _HELD = re.compile(
     r"^(?P<indent>[ \t]*)(?P<item>-[ \t]+)?['\"]?"
-    r"(?P<key>[cC]ommand|args|entrypoint|EntryPoint|run|cmd|CMD|ENTRYPOINT)['\"]?"
+    r"(?P<key>[cC]ommand|args|entrypoint|EntryPoint|run|cmd|CMD|ENTRYPOINT"
+    r"|(?<=\")(?i:cmd|program|args|arguments|docker(?:Entrypoint|StartCmd)|entrypoint))['\"]?"
     r"(?:[ \t]*:|(?=[ \t]*\[)|(?<=CMD)(?=[ \t])|(?<=ENTRYPOINT)(?=[ \t]))[ \t]*(?P<rest>.*)$"
 )
-_TEXT = ("", ">", ">-", "|", "|-", "|+", ">+")  # a block of text follows
-_FOLDED = (">", ">-", ">+")  # whose lines are one
-_QUOTED = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^\s,\[\]]+))\s*,?""")
-# A list in brackets, whose words may have brackets of their own.
-_LIST = re.compile(r"""\[(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^\]"'])*\]""")
 # A list of words in Python, of which the first is a program of an engine.
 _CALL = re.compile(
     r"(?:[=(]|return)\s*(\[\s*(?:f?['\"](?:vllm|sglang|trtllm-serve|python[\d.]*)['\"]"
     r"|sys\.executable)\s*,.*?\])",
     re.DOTALL,
 )
-# A text of a shell with flags, in quotation marks as a whole.
-_WHOLE = re.compile(r"""\"([^"\\]*\s-[^"\\]*)\"|'([^']*\s-[^']*)'""")
 _VARIABLE = re.compile(r"\$\w*(vllm|sglang)\w*", re.IGNORECASE)
 _NAME = re.compile(r"([\[,]\s*)(?:str\()?([A-Za-z_]\w*)\)?(?=\s*[,\]])")
 _NUMBER = re.compile(r"([\[,]\s*)str\(([\d.]+)\)")
-_IMAGE = re.compile(r"^\s*(?:-\s+)?['\"]?[iI]mage['\"]?\s*:\s*['\"]?([^\s'\"]+)|^FROM\s+(\S+)")
-_VARIABLES = re.compile(r"^\s*(?:environment|envs?)[ \t]*:[ \t]*(?:#.*)?$")
+_IMAGE = re.compile(
+    r"^\s*(?:-\s+)?['\"]?[iI]mage(?:Name\")?['\"]?\s*:\s*['\"]?([^\s'\"]+)|^FROM\s+(\S+)"
+)
+_VARIABLES = re.compile(r"^\s*\"?(?:environment|[eE]nvs?)\"?[ \t]*:[ \t]*[\[{]?[ \t]*(?:#.*)?$")
 _ENV = re.compile(r"^(?:ENV|ARG)\s+(\w+)[=\s]\s*(.*)$")
 _ENV_GOES_ON = re.compile(r"^(ENV\b.*?)[ \t]*\\\n[ \t]*", re.MULTILINE)
 _PAIRS = re.compile(r"ENV(?:\s+\w+=(?:\"[^\"]*\"|'[^']*'|\S*))+\s*")
@@ -102,43 +99,6 @@ _MOUNTED = "/mnt/models"
 _KSERVE = re.compile(r"modelFormat:\s*\n\s*name:\s*['\"]?huggingface")
 
 
-def _items(text: str) -> str:
-    """The words of a list in brackets, for a shell."""
-    words = []
-    for one in _QUOTED.finditer(text.strip().strip("[],")):
-        double, single, bare = one.groups()
-        words.append(
-            re.sub(r"\\(.)", r"\1", double) if double is not None else single or bare or ""
-        )
-    return shlex.join(words)
-
-
-def _item(text: str) -> str:
-    """An item of a list: quoted, one word with quotation marks of its own, or several."""
-    quoted = _QUOTED.match(text)
-    if quoted and quoted[3] is None:
-        return _items(quoted[0])
-    plain = re.sub(r"\s+#.*$", "", text).strip()
-    return plain if re.search(r"\s", plain) and "{" not in plain else shlex.quote(plain)
-
-
-def _block(lines: list[str], indent: int) -> str:
-    """The command of a list below a key at an indent, a word an item, or of a block of text."""
-    inside: list[str] = []
-    for line in lines:
-        bare, depth = line.strip(), len(line) - len(line.lstrip())
-        if bare and depth <= indent and not (bare.startswith("- ") and depth == indent):
-            break
-        inside.append(bare)
-    words: list[str] = []
-    for bare in inside:
-        if not bare.startswith("- "):  # more of a text, or of the item before
-            words.append(f"{bare}\n")
-        elif bare[2:].strip() not in _TEXT:
-            words.append(_item(bare[2:].strip()))
-    return " ".join(word for word in words if word.strip() and not word.startswith("#"))
-
-
 def _pairs(lines: list[str], indent: int) -> list[str]:
     """`NAME=value` for each variable of an indented list or mapping."""
     pairs: list[str] = []
@@ -150,7 +110,7 @@ def _pairs(lines: list[str], indent: int) -> list[str]:
         pair = _PAIR.match(_INLINE.sub(r"\1: \2", bare))
         if pair is None:
             continue
-        value = re.sub(r"\s+#.*$", "", pair[2]).strip().strip("'\"")
+        value = re.sub(r"\s+#.*$", "", pair[2]).strip().rstrip(",").strip("'\"")
         if pair[1] == "name":  # Kubernetes: a name, and its value in the next line
             name = value
         elif pair[1] == "value" and name:
@@ -176,38 +136,34 @@ class _Container:
         return " ".join([*map(shlex.quote, self.variables), *self.parts, *self.args])
 
 
-def _enter(found: _Container, lines: list[str], at: int) -> None:
+def _enter(container: _Container, line: str, more: list[str]) -> None:
     """Enter what a line of a container says: its image, its variables or a part of its command."""
-    line, more = lines[at], lines[at + 1 :]
-    image, env, key = _IMAGE.match(line), _ENV.match(line), _HELD.match(line)
-    if image:
-        found.image = found.image or image[1] or image[2]
-    elif env and _PAIRS.fullmatch(line):
-        found.variables += shlex.split(line)[1:]
-    elif env:
-        found.variables.append(f"{env[1]}={env[2].strip().strip(chr(34))}")
+    if image := _IMAGE.match(line):
+        container.image = container.image or image[1] or image[2]
+    elif _PAIRS.fullmatch(line):
+        container.variables += shlex.split(line)[1:]
+    elif env := _ENV.match(line):
+        container.variables.append(f"{env[1]}={env[2].strip().strip(chr(34))}")
     elif _VARIABLES.match(line):
-        found.variables += _pairs(more, found.depth)
-    elif key:
-        rest = key["rest"].strip()
-        parts = found.args if key["key"] == "args" else found.parts
-        if rest.startswith("["):
-            after = "\n".join([rest, *more])
-            whole = _LIST.match(after)
-            parts.append(_items(whole[0] if whole else after))
-            return
-        if quoted := _WHOLE.fullmatch(rest):
-            parts.append(quoted[1] or quoted[2])
-            return
-        # A text in quotation marks that goes on in the next lines.
-        is_open = rest[:1] in ("'", '"') and rest.count(rest[0]) % 2
-        if is_open and (quoted := _WHOLE.match(" ".join([rest, *map(str.strip, more)]))):
-            parts.append(quoted[1] or quoted[2])
-            return
-        block = _block(more, len(key["indent"] + (key["item"] or "")))
-        if rest in _FOLDED or key["key"] == "cmd":  # llama-swap's, whose lines are one
-            block = " ".join(block.split("\n"))
-        parts.append(block if rest in _TEXT else f"{rest.removesuffix(chr(92))} {block}")
+        container.variables += _pairs(more, container.depth)
+    elif key := _HELD.match(line):
+        is_behind = key["key"].lower() in ("args", "arguments", "cmd", "dockerstartcmd")
+        parts = container.args if is_behind else container.parts
+        indent = len(key["indent"] + (key["item"] or ""))
+        text = yaml_text.given(key["rest"], more, indent)
+        # The lines of llama-swap's are one.
+        parts.append(" ".join(text.split("\n")) if key["key"] == "cmd" else text)
+
+
+def _role_in(line: str, role: str) -> str:
+    """The role of the workers from a line on; `role` is that of those before."""
+    if line.startswith("---"):
+        return ""
+    told = _ROLE.match(line)
+    if not told:
+        return role
+    named = {*re.findall("prefill|decode", (told[1] or told[2]).lower())}
+    return named.pop() if len(named) == 1 else ""
 
 
 def _containers(text: str) -> list[_Container]:
@@ -220,62 +176,32 @@ def _containers(text: str) -> list[_Container]:
     for at, line in enumerate(lines):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        if told := _ROLE.match(line):
-            named = {*re.findall("prefill|decode", (told[1] or told[2]).lower())}
-            role = named.pop() if len(named) == 1 else ""
-        elif line.startswith("---"):
-            role = ""
-        lead = re.match(r"\s*(?:-\s+)?", line)
-        depth, outer = len(lead[0]) if lead else 0, len(line) - len(line.lstrip())
+        role = _role_in(line, role)
+        outer = len(line) - len(line.lstrip())
+        depth = len(line) - len(re.sub(r"^\s*(?:-\s+)?", "", line))
         # A dash begins another container at the depth of the keys behind it.
         while open_ and (open_[-1].depth > depth or outer < open_[-1].depth <= depth != outer):
             open_.pop()
-        is_key = any(p.match(line) for p in (_IMAGE, _ENV, _VARIABLES, _HELD))
-        if not is_key:
+        if not any(key.match(line) for key in (_IMAGE, _ENV, _VARIABLES, _HELD)):
             continue
         if not open_ or open_[-1].depth != depth:
             outer_ones = [pair for one in open_ for pair in one.variables]
             open_.append(_Container(depth, variables=outer_ones, role=role))
             every.append(open_[-1])
-        _enter(open_[-1], lines, at)
+        _enter(open_[-1], line, lines[at + 1 :])
     return [one for one in every if any(part.strip() for part in one.parts + one.args)]
 
 
-# What holds the words of a server in JSON, the program first; also as Docker and RunPod say it.
-_PROGRAMS = ("program", "entrypoint", "dockerentrypoint", "command")
-_COMMANDS = (*_PROGRAMS, "cmd", "dockerstartcmd", "args", "arguments")
-
-
-def _in_json(text: str) -> list[_Container]:
-    """The containers of a manifest that is JSON."""
-    if text.lstrip()[:1] not in ("{", "["):
-        return []
+def _laid_out(text: str) -> str:
+    """JSON with one key or item a line, as manifests in YAML have them; another text as it is."""
     try:
-        left = [json.loads(text)]
+        tree = json.loads(text) if text.lstrip()[:1] in ("{", "[") else None
     except (ValueError, RecursionError):
-        return []
-    if isinstance(left[0], list) and all(isinstance(word, str) for word in left[0]):
-        left = [{"args": left[0]}]
-    every = []
-    while left:
-        one = left.pop(0)
-        inner = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
-        left += [each for each in inner if isinstance(each, dict | list)]
-        own = {str(key).lower(): x for key, x in one.items()} if isinstance(one, dict) else {}
-        if any(own.get(key) for key in _COMMANDS):
-            found = _Container(0, image=str(own.get("image") or own.get("imagename") or ""))
-            for key in _COMMANDS:
-                parts, given = found.parts if key in _PROGRAMS else found.args, own.get(key) or []
-                parts.append(shlex.join(map(str, given)) if isinstance(given, list) else str(given))
-            told = own.get("env") or ()
-            told = [f"{k}={v}" for k, v in told.items()] if isinstance(told, dict) else told
-            for pair in told:
-                if isinstance(pair, dict) and pair.get("value") is not None:
-                    found.variables.append(f"{pair.get('name')}={pair['value']}")
-                elif isinstance(pair, str) and "=" in pair:
-                    found.variables.append(pair)
-            every.append(found)
-    return every
+        tree = None
+    if not tree:
+        return text
+    lead = '"args": ' if isinstance(tree[0] if isinstance(tree, list) else None, str) else ""
+    return lead + json.dumps(tree, indent=1, ensure_ascii=False)
 
 
 def _rank(container: _Container) -> int:
@@ -301,7 +227,7 @@ def _in_recipe(text: str) -> Held | None:
         return None
     own = {one[1]: one[2] for one in _OF_RECIPE.finditer(text)}
     lines = text[args.end() :].splitlines()
-    words = _items(args[2]) if args[2] else _block(lines, len(args[1]))
+    words = yaml_text.items(args[2]) if args[2] else yaml_text.block(lines, len(args[1]))
     release = own.get("min_vllm_version", "latest")
     return Held(
         f"vllm serve {own.get('model_id', '')} {words}",
@@ -349,7 +275,7 @@ def _in_python(text: str) -> Held | None:
         if (call or is_served) and SERVER.search(command):
             return held(found)._replace(text=command)
     if call:  # in which a word without quotation marks is a variable
-        return Held(_items(_NAME.sub(r'\1"$\2"', _NUMBER.sub(r'\1"\2"', call[1]))))
+        return Held(yaml_text.items(_NAME.sub(r'\1"$\2"', _NUMBER.sub(r'\1"\2"', call[1]))))
     return next((Held(said) for said in lists.texts(text) if SERVER.search(said)), None)
 
 
@@ -382,7 +308,7 @@ def _of_maps(text: str) -> list[str]:
     """`NAME=value` for the variables that containers take from ConfigMaps of the same text."""
     maps: dict[str, dict[str, str]] = {}
     for one in re.split(r"(?m)^---.*$", text):
-        name, data = _NAMED.search(one), jobs.under(one, "data")
+        name, data = _NAMED.search(one), yaml_text.under(one, "data")
         if _CONFIG_MAP.search(one) and name:
             maps[name[1]] = dict(pair.split("=", 1) for pair in _pairs(data.splitlines(), -1))
     pairs = {key: x for name in _ALL_OF.findall(text) for key, x in maps.get(name, {}).items()}
@@ -417,11 +343,51 @@ def _in_ecosystem(text: str) -> Held | None:
     script, args = _SCRIPT.search(text), _ARGUMENTS.search(text)
     if not (script and args and re.search(r"\bapps['\"]?\s*:", text)):
         return None
-    return Held(f"{script[2]} {args[2] or _items(args[3] or '')}")
+    return Held(f"{script[2]} {args[2] or yaml_text.items(args[3] or '')}")
 
 
 # What names a model of Ray's, of which a text may serve several.
 _SOURCE = re.compile(r"\bmodel_source['\"]?[ \t]*[:=][ \t]*['\"]?([\w./-]+)")
+
+
+def _servers(every: list[_Container], rank: int) -> list[_Container]:
+    """The servers among containers, of which the first has a rank: 2 where images start them."""
+    if rank == 2:
+        return [one for one in every if _rank(one) == 2 and "--model" in one.text()]
+    return [one for one in every if _rank(one) < 2]
+
+
+def _meant(text: str, every: list[_Container]) -> Held:
+    """The command of the container that is meant, with what controllers add to it."""
+    container = min(every, key=_rank)
+    variables, flags = _of_workers(text)
+    container.variables = [*_of_maps(text), *container.variables, *_told(text), *variables]
+    container.args += flags
+    if _RUNTIME.search(text):
+        bare = (one for one in every if not (one.parts or one.image or one is container))
+        container.args += [x for one in bare for x in one.args]
+    stored = _STORED.search(text)
+    if stored and ("--model" not in container.text() or _MOUNTED in container.text()):
+        container.args.append(shlex.quote(f"--model={stored[1]}"))
+    servers = _servers(every, _rank(container))
+    decodes = _rank(container) == 0 and any(map(_rank, servers))
+    image = container.image or ("kserve/huggingfaceserver" if _KSERVE.search(text) else "")
+    return Held(container.text(), image, others("manifest", len(servers), decodes=decodes))
+
+
+def _in_keywords(text: str) -> Held | None:
+    """The command of a call, a mapping or a log, as `keywords` reads them."""
+    if not (command := keywords.command_in(text)):
+        return None
+    count = len({*_SOURCE.findall(text)})
+    several = f"the text serves {count} models; this is one of them, so give each by itself"
+    return Held(command, "", (several,) * (count > 1))
+
+
+def _in_quadlet(text: str) -> Held | None:
+    """The image and arguments of a container that is a unit of systemd."""
+    unit = dict(_QUADLET_KEY.findall(text)) if _QUADLET.search(text) else {}
+    return Held(unit.get("Exec", ""), unit["Image"]) if unit.get("Image") else None
 
 
 # Where tools say what stands for a name in braces: Taskfile and Ansible, recipes, workflows.
@@ -476,43 +442,20 @@ def command_in(text: str) -> Held:
     'vllm serve m -tp 4'
     """
     text = _filled(text)
-    if started := keywords.command_in(text):
-        count = len({*_SOURCE.findall(text)})
-        several = f"the text serves {count} models; this is one of them, so give each by itself"
-        return Held(started, "", (several,) * (count > 1))
-    if recipe := _in_recipe(text):
-        return recipe
+    if whole := _in_keywords(text) or _in_recipe(text):
+        return whole
     if _HCL.search(text):
         text = _HCL_KEY.sub(r"\1: ", text)
-    in_json = _in_json(text)
-    handed = _in_property_list(text) or _in_ecosystem(text)
-    if handed := handed or (None if in_json else _in_python(text)):
-        return handed
-    if _QUADLET.search(text) and (unit := dict(_QUADLET_KEY.findall(text))).get("Image"):
-        return Held(unit.get("Exec", ""), unit["Image"])
-    if not SERVER.search(text) and (job := jobs.described(text)):
-        return job
-    every = [] if _MAKE.search(text) else in_json or _containers(text)
-    if not every:
-        _refuse_settings(text)
-        return Held("\n".join([*_told(text), text]))
-    found = min(every, key=_rank)
-    found.variables = [*_of_maps(text), *found.variables, *_told(text)]
-    image = found.image or ("kserve/huggingfaceserver" if _KSERVE.search(text) else "")
-    variables, flags = _of_workers(text)
-    found.variables += variables
-    found.args += flags
-    if _RUNTIME.search(text):
-        bare = (one for one in every if not (one.parts or one.image or one is found))
-        found.args += [x for one in bare for x in one.args]
-    stored = _STORED.search(text)
-    if stored and ("--model" not in found.text() or _MOUNTED in found.text()):
-        found.args.append(shlex.quote(f"--model={stored[1]}"))
-    servers = [one for one in every if _rank(one) < 2]
-    if _rank(found) == 2:  # images start them
-        servers = [one for one in every if _rank(one) == 2 and "--model" in one.text()]
-    decodes = _rank(found) == 0 and any(_rank(one) for one in servers)
-    return Held(found.text(), image, others("manifest", len(servers), decodes=decodes))
+    manifest = _laid_out(text)
+    readers: list[Callable[[str], Held | None]] = [_in_property_list, _in_ecosystem]
+    readers += [] if manifest != text else [_in_python]
+    readers += [_in_quadlet] if SERVER.search(text) else [_in_quadlet, jobs.described]
+    if held := next((held for read in readers if (held := read(text))), None):
+        return held
+    if not _MAKE.search(text) and (every := _containers(manifest)):
+        return _meant(text, every)
+    _refuse_settings(text)
+    return Held("\n".join([*_told(text), text]))
 
 
 # What Slurm is asked for in a batch script, and the variables that tell it to the script.

@@ -63,20 +63,11 @@ def _vllm(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
     }
 
 
-def _sglang(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
-    tp, ep, dcp = (found.get(name, 1.0) for name in ("tp_total", "ep", "dcp"))
-    replicas, dp = found.get("dp_total", 1.0), found.get("attention_dp", 1.0)
-    if found.get("dp_attention", False) and dp == 1:
-        replicas, dp = 1.0, replicas
-    shared, notes, problems = dp > 1, [], []
-    backend = found.get("expert_backend", "none")
-    if backend in load_flags()["sglang"]["expert_backends"] or found.get("expert_parallel"):
-        if ep != tp and is_moe:
-            notes.append(
-                f"SGLang sets --ep-size to --tp-size with an all-to-all backend or "
-                f"--enable-ep-moe: ep={tp:g} here"
-            )
-        ep = tp
+def _sglang_problems(
+    found: dict[str, Any], tp: float, ep: float, dp: float, dcp: float
+) -> list[str]:
+    """What does not divide SGLang's ranks."""
+    problems = []
     if tp % (dp * dcp):
         degrees = {"--dp-size": dp, "--dcp-size": dcp}
         degree = " x ".join(name for name, ranks in degrees.items() if ranks > 1)
@@ -88,9 +79,27 @@ def _sglang(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
         problems.append(f"--ep-size: {ep:g} does not divide the {tp:g} ranks of --tp-size")
     if problems and "tp_total" not in found:
         problems.append("--tp-size: not given, or a variable; write its value")
-    if problems:
+    return problems
+
+
+def _sglang(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
+    tp, ep, dcp = (found.get(name, 1.0) for name in ("tp_total", "ep", "dcp"))
+    replicas, dp = found.get("dp_total", 1.0), found.get("attention_dp", 1.0)
+    if found.get("dp_attention", False) and dp == 1:
+        replicas, dp = 1.0, replicas
+    notes = []
+    backends = load_flags()["sglang"]["expert_backends"]
+    if found.get("expert_backend", "none") in backends or found.get("expert_parallel"):
+        if ep != tp and is_moe:
+            notes.append(
+                f"SGLang sets --ep-size to --tp-size with an all-to-all backend or "
+                f"--enable-ep-moe: ep={tp:g} here"
+            )
+        ep = tp
+    if problems := _sglang_problems(found, tp, ep, dp, dcp):
         raise ValueError("\n".join(["sglang flags:", *(f"  {p}" for p in problems)]))
-    if shared:
+    sequences = found.get("sequences")
+    if dp > 1:
         notes.append(
             f"with --enable-dp-attention SGLang's tp={tp:g} counts all GPUs of a stage: "
             f"tp={tp / dp / dcp:g} x dp={dp:g} here"
@@ -104,8 +113,7 @@ def _sglang(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
         notes.append(_gathered("SGLang", tp / dp, dcp))
     if ep > 1 and not is_moe:
         notes.append("--ep-size does nothing for a dense model")
-    sequences = found.get("sequences")
-    if sequences is not None and shared:
+    if sequences is not None and dp > 1:
         notes.append("--max-running-requests is divided over the attention replicas")
         sequences = max(1.0, float(int(sequences / dp)))
     return {
@@ -170,24 +178,9 @@ _READERS: dict[Engine, Callable[[dict[str, Any], bool], dict[str, Any]]] = {
 }
 
 
-# Where Python has what a flag says, by a part of the flag's name.
-_IN_PYTHON = {
-    "eplb": "Partition.redundant_experts",
-    "redundant": "Partition.redundant_experts",
-    "dbo": "Convention.two_batch_overlap",
-    "two-batch": "Convention.two_batch_overlap",
-}
-
-
-# Parts of the names of flags that say whether and where the cache of prefixes is kept.
-_PREFIXES = (
-    *("prefix-caching", "radix-cache", "block-reuse"),
-    *("kv-offloading", "kv-transfer", "hicache", "hierarchical-cache", "host-cache-size"),
-)
-
-
 def _remarks(parsed: Parsed) -> list[str]:
     """One note for flags without effect, and likewise of prefixes, not read, without a value."""
+    rules = load_flags()
     if parsed.said.get("dtype") in ("float32", "float"):
         parsed.unread.append("--dtype")
     elif "dtype" in parsed.said:
@@ -199,7 +192,8 @@ def _remarks(parsed: Parsed) -> list[str]:
             f"no value is known of {', '.join(dict.fromkeys(parsed.open))}, so all numbers are "
             f"without it; write it behind the command or its file: {name} VALUE"
         )
-    kept = [x for x in parsed.ignored + parsed.unread if any(part in x for part in _PREFIXES)]
+    flags = parsed.ignored + parsed.unread
+    kept = [flag for flag in flags if any(part in flag for part in rules["prefixes"])]
     if kept:
         notes.append(
             f"whether and where prefixes are kept ({', '.join(dict.fromkeys(kept))}): "
@@ -210,7 +204,7 @@ def _remarks(parsed: Parsed) -> list[str]:
         notes.append(f"without effect here: {', '.join(dict.fromkeys(parsed.ignored))}")
     if parsed.unread:
         names = ", ".join(dict.fromkeys(parsed.unread))
-        fields = [field for part, field in _IN_PYTHON.items() if part in names]
+        fields = [field for part, field in rules["in_python"].items() if part in names]
         hint = f" (in Python: {', '.join(dict.fromkeys(fields))})" if fields else ""
         notes.append(f"{NOT_READ} memory or time: {names}; all numbers are without it{hint}")
     if "context" in parsed.said and parsed.said["context"] is None:
@@ -221,19 +215,10 @@ def _remarks(parsed: Parsed) -> list[str]:
     return notes
 
 
-# What says that a server is one side of a disaggregated deployment, and which.
-_SIDES = {
-    "ec_producer|--encoder-only": "that encodes images",
-    r"--disaggregation-mode[= ]prefill|--is-prefill-worker|kv_producer": "that prefills",
-    r"--disaggregation-mode[= ]decode|--is-decode-worker|kv_consumer": "that decodes",
-    r"(?<!EC)(?:Nixl|Mooncake(?!Store)|P2pNccl|MoRIIO)\w*Connector": "",
-}
-
-
 def _disaggregation(words: list[str]) -> list[str]:
     """One note where a server hands its cache to another, or takes it from there."""
     text = " ".join(words)
-    for pattern, side in _SIDES.items():
+    for pattern, side in load_flags()["sides"].items():
         if re.search(pattern, text):
             which = f"the one {side}" if side else "one that either prefills or decodes"
             return [

@@ -1,7 +1,7 @@
 """The rules of engines, each kind in a TOML."""
 
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from typing import Any, Literal, NamedTuple, get_args
 
 from qsjax.records.tables import table
 
@@ -16,7 +16,41 @@ load_schedulers = partial(table, "engines/schedulers.toml")
 # What names engines, their flags and the facts of measurements elsewhere.
 load_spellings = partial(table, "engines/spellings.toml")
 
+Engine = Literal["vllm", "sglang", "trtllm", "atom"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+MANY = 1_000  # values of a flag that takes any number
+
 NOT_READ = "not read, though it may change"  # begins notes on what numbers leave out
+
+
+class Flag(NamedTuple):
+    """What a flag does here: the quantity that it sets, its effect, the values it takes."""
+
+    name: str
+    effect: Literal["read", "none", "unread"]
+    values: int
+    quantity: str = ""
+
+
+@cache
+def flags_of(engine: str) -> dict[str, Flag]:
+    """Every known flag of an engine, by spelling."""
+    known: dict[str, Flag] = {}
+    rules = load_flags()[engine]
+    for kind, values in (("reads", 1), ("switches", 0)):
+        for quantity, spellings in rules[kind].items():
+            for name in spellings.split():
+                # Short names of vLLM and ATOM have one dash; the others' have two.
+                short = len(name) <= 3 and engine in ("vllm", "atom")
+                known[f"-{name}" if short else f"--{name}"] = Flag(name, "read", values, quantity)
+    for effect in ("none", "unread"):
+        group = rules["no_effect" if effect == "none" else "unread"]
+        for kind, values in (("values", 1), ("many", MANY), ("switches", 0)):
+            for name in group[kind].split():
+                known[f"--{name}"] = Flag(name, effect, values)
+                if len(name) <= 3:  # both are accepted: `-tp` and `--tp`
+                    known[f"-{name}"] = known[f"--{name}"]
+    return known
 
 
 def engines_by(kind: str) -> dict[str, Any]:

@@ -118,33 +118,39 @@ class Variables:
         # What the function is called with whose words are read, None outside of functions.
         self.arguments: list[str] | None = None
 
+    def _left_out(self, name: str, words: list[str], adds: bool, branch: str) -> str | None:
+        """What a branch adds that is left out, "" where that is nothing; None where it counts."""
+        old, said = self._values.get(name), " ".join(words)
+        start, is_empty = " ".join(old or []), old in ([], [""])
+        if is_empty and any(word.lstrip()[:1] == "-" for word in words):
+            return said.strip()
+        if adds:
+            return said.strip()
+        if start and "".join(words[:1]).startswith(f"{start} "):
+            return said[len(start) :].strip()
+        if branch == "and" and start:  # an option of the script, which is not given
+            return ""
+        is_told = _ARGUMENT.search(said) is not None
+        if branch == "case" and is_empty and is_told:
+            self.forget(name)  # whoever starts the script has to say it
+        is_set = old is not None and name not in self._branches
+        return "" if branch == "case" and (is_set or is_told) else None
+
     def set(self, name: str, words: list[str], *, adds: bool, branch: str) -> None:
         """Enter an assignment; `branch` is "", "if", "and" (behind `&&` and `||`) or "case"."""
-        old = self._values.get(name)
-        start = " ".join(old or [])
-        is_empty = old in ([], [""])
-        if branch and is_empty and any(w.lstrip()[:1] == "-" for w in words):
-            self.left_out.append(" ".join(words).strip())
-        elif branch and (adds or (start and "".join(words[:1]).startswith(f"{start} "))):
-            said = " ".join(words)
-            self.left_out.append((said if adds else said[len(start) :]).strip())
-        elif branch == "and" and start:
-            pass  # an option of the script, which is not given
-        elif branch == "case" and is_empty and _ARGUMENT.search(" ".join(words)):
-            self.forget(name)  # whoever starts the script has to say it
-        elif branch == "case" and (
-            (old is not None and name not in self._branches) or _ARGUMENT.search(" ".join(words))
-        ):
-            pass  # likewise
+        dropped = self._left_out(name, words, adds, branch) if branch else None
+        if dropped is not None:
+            self.left_out.append(dropped)
+            return
+        old = self._values.get(name, [])
+        self._values[name] = [*old, *words] if adds else words
+        if branch:
+            if " ".join(old) and name not in self._branches:
+                self._before[name] = old
+            self._branches.setdefault(name, set()).add(tuple(words))
         else:
-            if branch and start and name not in self._branches:
-                self._before[name] = old or []
-            self._values[name] = [*(old or []), *words] if adds else words
-            if branch:
-                self._branches.setdefault(name, set()).add(tuple(words))
-            else:
-                self._branches.pop(name, None)
-                self._before.pop(name, None)
+            self._branches.pop(name, None)
+            self._before.pop(name, None)
 
     def forked(self) -> None:
         """Forget what the branches of an `if` set differently."""
@@ -169,6 +175,11 @@ class Variables:
         for held in (self._values, self._before, self._branches):
             held.pop(name, None)
 
+    def shift(self, count: str) -> None:
+        """Drop the first words that the function was called with, one without a count."""
+        if self.arguments is not None:
+            self.arguments = self.arguments[int(count) if count.isdigit() else 1 :]
+
     def is_unset(self, word: str) -> bool:
         """Whether a word is a variable that nothing has set so far."""
         name = _ALONE.fullmatch(word)
@@ -184,11 +195,7 @@ class Variables:
         whole = _USED.fullmatch(word)
         name = whole and (whole[1] or whole[3] or whole[4])
         if name and name in self._values:
-            held = self._values[name]
-            one = held[0] if len(held) == 1 else ""
-            if re.search(r"(?:^|\s)--?\w", one) and not one.lstrip().startswith("{"):
-                return list(words_of(one))
-            return [x for x in held if x] or ([] if held == [""] else held)
+            return self._items(self._values[name])
         for name, default in _KEPT.findall(word):
             if not self.text(name):
                 self.set(name, self.expand(default) or [""], adds=False, branch="")
@@ -199,6 +206,13 @@ class Variables:
                 break
         full = _SUMS.sub(self._sum, full)
         return [full] if full or not word else []
+
+    def _items(self, held: list[str]) -> list[str]:
+        """The words that the value of a variable is: a list, or a text of flags."""
+        one = held[0] if len(held) == 1 else ""
+        if re.search(r"(?:^|\s)--?\w", one) and not one.lstrip().startswith("{"):
+            return list(words_of(one))
+        return [x for x in held if x] or ([] if held == [""] else held)
 
     def text(self, name: str) -> str:
         """What a variable holds, "" where that is not known."""
@@ -262,6 +276,10 @@ class _Branches:
 
     def enter(self, word: str, words: Sequence[str], at: int) -> None:
         """Enter a word that may begin or end a branch; the words behind it begin at a place."""
+        if word in ("else", "elif"):
+            self._variables.forked()
+        elif word in ("fi", "esac"):
+            self._variables.joined()
         kind, taken, before = self._open[-1] if self._open else ("", True, False)
         if word in ("if", "case"):
             self._open.append((word, self._test(words[at:]) if word == "if" else None, False))
@@ -428,24 +446,20 @@ def expanded(
             continue
         word, at = words[at], at + 1
         bare = word.rstrip(";")
-        if bare in ("else", "elif"):
-            variables.forked()
-        elif bare in ("fi", "esac"):
-            variables.joined()
         inside.enter(bare, words, at)
         if not inside.is_taken:
             continue
-        if bare in bodies and depth < _CALLS and _is_command(words, at - 1):
+        begins = _is_command(words, at - 1)
+        if bare in bodies and depth < _CALLS and begins:
             given, at = _call(words, at, variables)
             around, variables.arguments = variables.arguments, given
             yield from expanded(bodies[bare], variables, bodies, depth + 1)
             variables.arguments = around
             continue
-        if bare in ("for", "while", "until") and _is_command(words, at - 1):
+        if bare in ("for", "while", "until") and begins:
             _of_loop(words, at, variables)
-        if bare == "shift" and variables.arguments is not None:
-            count = "".join(words[at : at + 1]).rstrip(";")
-            variables.arguments = variables.arguments[int(count) if count.isdigit() else 1 :]
+        if bare == "shift":
+            variables.shift("".join(words[at : at + 1]).rstrip(";"))
         branch = inside.kind
         if words[at - 2 : at - 1] in (["&&"], ["||"]) and is_assignment(word):
             runs = inside.guarded(words, at - 1)

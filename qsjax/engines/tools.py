@@ -10,8 +10,9 @@ import re
 import shlex
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+from typing import Any
 
-from qsjax.engines import jobs, keywords, shell
+from qsjax.engines import jobs, keywords, settings, shell
 from qsjax.engines.rules import load_spellings
 
 _MOST = 1_000  # words of a command
@@ -157,17 +158,12 @@ def _verl(_: str, own: list[str]) -> list[str]:
     return _started(engine, {name.replace("_", "-"): value for name, value in given.items()})
 
 
-def _yaml(node: dict[str, object], lead: str = "") -> str:
-    """Nested values as YAML; keys that are numbers are places in a list."""
-    lines = []
-    for key, value in node.items():
-        is_item = key.isdigit()
-        if isinstance(value, dict):
-            inner = _yaml(value, lead + "  ")
-            lines.append(f"{lead}- {inner.lstrip()}" if is_item else f"{lead}{key}:\n{inner}")
-        else:
-            lines.append(f"{lead}{'-' if is_item else f'{key}:'} {value}")
-    return "\n".join(lines)
+def _listed(node: Any) -> Any:
+    """Nested values with a list where keys are places in one."""
+    if not isinstance(node, dict):
+        return node
+    inner = {key: _listed(value) for key, value in node.items()}
+    return [*inner.values()] if all(map(str.isdigit, inner)) else inner
 
 
 def _helm(_: str, own: list[str]) -> list[str]:
@@ -183,10 +179,13 @@ def _helm(_: str, own: list[str]) -> list[str]:
             for step in steps[: min(len(steps), _DEEP) - 1]:
                 inner = node.setdefault(step, {})
                 node = inner if isinstance(inner, dict) else {}
+            bare = value.replace("\\", "")
+            typed = settings.mapping(f"value: {bare}").get("value")  # a number, a truth
+            typed = bare if typed is None else typed
             listed = re.fullmatch(r"\{(.*)\}", value)
             if 0 < len(steps) <= _DEEP:
-                node[steps[-1]] = f"[{listed[1]}]" if listed else value.replace("\\", "")
-    text = f"{_yaml(values)}\n"
+                node[steps[-1]] = listed[1].split(",") if listed else typed
+    text = settings.yaml.safe_dump(_listed(values), sort_keys=False)
     found = jobs.described(text)
     return shlex.split(keywords.command_in(text) or (found.text if found else ""))
 
