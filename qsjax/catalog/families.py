@@ -1,7 +1,9 @@
 """The families of Hugging Face configs, as `families.toml` states them, and what none reads."""
 
 import dataclasses
+import operator
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from qsjax.catalog import layers, mixers, selective
@@ -11,7 +13,7 @@ from qsjax.records.specs import INDEX_KEY
 from qsjax.records.tables import table
 
 _TABLE = table("catalog/families.toml")
-_MODULES = {"layers": layers, "mixers": mixers, "selective": selective}
+_MODULES = SimpleNamespace(layers=layers, mixers=mixers, selective=selective)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,16 +43,11 @@ def _rules(entry: Mapping[str, Any]) -> dict[str, str]:
     return rules | {name: rule for name, rule in entry.items() if name not in _OWN}
 
 
-def _part(path: str) -> Part:
-    module, _, name = path.partition(".")
-    return getattr(_MODULES[module], name)
-
-
 def _family(name: str, entry: Mapping[str, Any]) -> Family:
     return Family(
         types=tuple(entry.get("types", name).split()),
         fields=_rules(entry),
-        parts=tuple(map(_part, entry.get("parts", "").split())),
+        parts=tuple(operator.attrgetter(x)(_MODULES) for x in entry.get("parts", "").split()),
         names={
             group: tuple(x.split())
             for group, x in (_TABLE["names"] | entry.get("names", {})).items()
@@ -61,29 +58,19 @@ def _family(name: str, entry: Mapping[str, Any]) -> Family:
 
 FAMILIES = {name: _family(name, entry) for name, entry in _TABLE["families"].items()}
 
-_SIZES = (
-    *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
-    *("vocab_size", "max_position_embeddings"),
-)
 # What configs of a type leave out where they stand within another one.
 LEFT_OUT: dict[str, dict[str, int]] = {
-    name: dict(zip(_SIZES, more.pop("sizes"), strict=True)) | more
+    name: dict(zip(_TABLE["sizes"].split(), more.pop("sizes"), strict=True)) | more
     for name, more in _TABLE["left_out"].items()
 }
 
-# Other names of KV heads and of the width of a head, which then hold.
-_KV_HEADS = (
-    *("num_key_value_heads", "num_kv_heads", "n_kv_heads", "num_attention_groups", "n_head_kv"),
-    *("multi_query_group_num", "num_query_groups"),
-)
-_HEAD_DIM = ("head_dim", "attention_head_dim", "kv_channels", "d_head", "head_size", "d_kv")
+# Names of KV heads and of the width of a head, of which any that a config has holds.
+_NAMES = [
+    _TABLE["sets"]["grouped"][of].split(" = ")[0].split("|") for of in ("kv_heads", "head_dim")
+]
 # KV heads and width of a head by type, with these names, of configs that leave them out.
 GROUPS = {
-    name: {
-        names[0]: (size, names)
-        for names, size in zip((_KV_HEADS, _HEAD_DIM), sizes, strict=True)
-        if size
-    }
+    name: {names[0]: (size, names) for names, size in zip(_NAMES, sizes, strict=True) if size}
     for *sizes, types in _TABLE["heads"]
     for name in types.split()
 }

@@ -127,30 +127,34 @@ def _without_prediction(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _draft(config: Mapping[str, Any], outer: Mapping[str, Any], names: list[str]) -> str:
+    """What tells that a config is of a head that drafts for a model; "" where it is none."""
+    is_whole = any(isinstance(outer.get(key), Mapping) for key in _INNER)  # NVIDIA's Eagle 2.5 VL
+    drafts = [name for name in names if _DRAFT.search(name) and not is_whole]
+    drafts += [f'"{key}"' for key in _DRAFT_KEYS if config.get(key) is not None]
+    return drafts[0] if drafts else ""
+
+
 def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str:
     """The family of a config, or what is wrong with it."""
     both = (config, outer)
     lists = [one.get("architectures") for one in both]
     listed = [str(name) for names in lists if isinstance(names, list) for name in names]
     named = [str(one["model_type"]) for one in both if one.get("model_type")]
-    is_whole = any(isinstance(outer.get(key), Mapping) for key in _INNER)  # NVIDIA's Eagle 2.5 VL
-    drafts = [name for name in (*listed, *named) if _DRAFT.search(name) and not is_whole]
-    drafts += [f'"{key}"' for key in _DRAFT_KEYS if config.get(key) is not None]
-    if drafts:
+    if draft := _draft(config, outer, [*listed, *named]):
         return (
-            f"{drafts[0]} is of a draft head, not of a model: give the config of the model that it "
+            f"{draft} is of a draft head, not of a model: give the config of the model that it "
             "drafts for, and its gain as query_tokens and tokens_per_step of the workload"
         )
-    if any(name in REFUSED for name in (*listed, *named)):
-        return _unknown(config, (*named, *listed))
     # A type may be spelt otherwise ("AXK1"); a class tells it where nothing else does.
-    for name in (*listed, *named, *map(_type_of, named or listed)):
-        for family in FAMILIES.values():
-            if name in family.types:
-                # DeepSeek-OCR and the smallest DeepSeek-VL2 have no latents.
-                is_plain = family is FAMILIES["deepseek"] and config.get("use_mla") is False
-                return FAMILIES["glm4_moe"] if is_plain else family
-    return _unknown(config, (*named, *listed))
+    names = [*listed, *named, *map(_type_of, named or listed)]
+    families = (one for name in names for one in FAMILIES.values() if name in one.types)
+    family = next(families, None)
+    if family is None or any(name in REFUSED for name in names):
+        return _unknown(config, (*named, *listed))
+    # DeepSeek-OCR and the smallest DeepSeek-VL2 have no latents.
+    is_plain = family is FAMILIES["deepseek"] and config.get("use_mla") is False
+    return FAMILIES["glm4_moe"] if is_plain else family
 
 
 def _type_of(architecture: str) -> str:
@@ -175,34 +179,38 @@ def _other_file(config: Mapping[str, Any]) -> str:
 
 def _unknown(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
     """What is said of an architecture without a family: the nearest one, and what differs."""
-    types = {name: family for family in FAMILIES.values() for name in family.types}
-    given = ", ".join(dict.fromkeys(names)) or 'no "model_type"'
     if not names and (other := _other_file(config)):
         return other
-    refused = [REFUSED[name] for name in names if name in REFUSED]
-    if refused:
-        near, differs = refused[0]
+    given = ", ".join(dict.fromkeys(names)) or 'no "model_type"'
+    if refused := next((REFUSED[name] for name in names if name in REFUSED), None):
+        near, differs = refused
         return f"architecture {given} is not read: nearest is {near}, but {differs}; {BY_HAND}"
-    near = next((found for name in names for found in _alike(name, types)), "")
-    known = (
-        f"{len(types)} types are known (docs/guides/your-own-model.md lists them); for any other "
-        f"{BY_HAND}"
-    )
     if isinstance(inner := config.get("text_model_id"), str):  # Ultravox
         return f"architecture {given} has a language model of its own, {inner}: give that one"
     if re.search(r"bert|MaskedLM", given, re.IGNORECASE):
         return f"architecture {given} is of an encoder, which makes no tokens: nothing decodes here"
+    types = {name: family for family in FAMILIES.values() for name in family.types}
+    known = (
+        f"{len(types)} types are known (docs/guides/your-own-model.md lists them); for any other "
+        f"{BY_HAND}"
+    )
     if config.get("is_encoder_decoder"):
         return f"unknown architecture ({given}): an encoder with a decoder; {known}"
+    near = next((found for name in names for found in _alike(name, types)), "")
     if not near:
         return f"unknown architecture ({given}); {known}"
-    keys = [rule.partition("=") for rule in types[near].fields.values()]
-    needed = [names.strip() for names, _, default in keys if names.strip() and not default]
-    lacks = [one for one in needed if all(value_at(config, key) is None for key in one.split("|"))]
-    differs = f"lacks {', '.join(one.split('|')[0] for one in lacks)}"
-    if not lacks:
-        differs = f'has its keys (if it is built so, write "model_type": "{near}" into a copy)'
+    differs = _differs(config, near, types[near])
     return f"unknown architecture ({given}); nearest is {near}, and the file {differs}; {known}"
+
+
+def _differs(config: Mapping[str, Any], name: str, family: Family) -> str:
+    """What a config lacks of the keys that a family of a type needs."""
+    rules = (rule.partition("=") for rule in family.fields.values())
+    needed = (keys.strip().split("|") for keys, _, default in rules if not default)
+    lacks = [keys[0] for keys in needed if all(value_at(config, key) is None for key in keys)]
+    if lacks:
+        return f"lacks {', '.join(lacks)}"
+    return f'has its keys (if it is built so, write "model_type": "{name}" into a copy)'
 
 
 def _alike(name: str, types: Mapping[str, Family]) -> list[str]:

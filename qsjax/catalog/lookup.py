@@ -28,26 +28,14 @@ _OWN = {
     "models": "a folder with a config.json, or a .toml file (docs/guides/your-own-model.md)",
     "hardware": "a .toml file (docs/guides/your-own-hardware.md)",
 }
-# What publishers append to the name of one and the same architecture: of how it was trained, and of
-# the format of its weights, which `quantisation.ALGORITHMS` has by these names.
-_VARIANT = re.compile(
-    r"(instruct|chat|base|thinking|reasoning|hf|preview|exp|dynamic|static|pertensor|block"
-    r"|perchannel|quantized|autoround|kv|mtp|qat|asq|unsloth|\d{4})$"
-)
+_WORDS = {name: "|".join(words.split()) for name, words in table("catalog/names.toml").items()}
+_VARIANT = re.compile(rf"({_WORDS['variants']})$")
+# Formats of weights by what names call them; `quantisation.ALGORITHMS` has them.
 FORMATS: dict[str, str] = table("catalog/quantisation.toml")["names"]
 _FORMAT = re.compile(rf"({'|'.join(FORMATS)})(v\d)?$")
-# Words that fine-tunes add to the name of their base, which says its size, and those that mean
-# another model, part of one or a format that is not read.
+# The size in the name of a base, to which fine-tunes add words, and those that mean something else.
 _SIZED = re.compile(r"\d[bm]\d?$")
-_NO_TUNE = re.compile(
-    r"\db$|\d\dm$|^\d+x|\d(?:bit|bpw|of\d|da\d)|w\d+a\d|^(?:w|q|nf|int|fp|iq|exl)\d|bpw|aqlm|hqq|eetq|quip|vptq"
-    r"|spqr|smoothquant|exllama|gguf|ggml|mlx|eagle|specul|accelerat|draft|dflash|medusa|hydra|lora|adapter|peft"
-    r"|prun|spars|reap|width|depth|layer|moe|embed|^(?:e5|gte|gme|bge)$|rerank|reward|^p?rm$|guard|vision|^vl|vlm"
-    r"|llava|audio|omni|mamba|ssm|rwkv|retnet|hyena|gdn|linear|hybrid|bitnet|diffus|mini|nano|tiny|expan|upscal"
-    r"|(?:nv|mx)fp\d|float8|e4m3|^kv\d|^oq\d|sinq|higgs|flute|marlin|torchao|qserve|qoq|bitblas|openvino|^ov$|onnx"
-    r"|rknn|^mnn$|coreml|tensorrt|trtllm|^bnb$|dwq|ternary|paro|qtip|jang|lowbit|compressed"
-)
-
+_NO_TUNE = re.compile(_WORDS["other_models"])
 # Lengths of contexts in names of fine-tunes.
 _LENGTH = re.compile(r"(\d{1,4})k|(\d)m")
 
@@ -221,38 +209,49 @@ def _match(kind: str, name: str) -> _Match | None:
     """The entry of a name: as given, without the organisation, without variant suffixes."""
     if "=" in name or _COMMAND.search(name):  # a change behind a name, `NAME:kv=fp8`, or flags
         return None
-    index, told = _index(kind), list[str]()
     name = PLACE.sub("", name)
     tail = canonical(name.rpartition("/")[2])
     if kind == "hardware":
         # "A100 / H100" are two, not the last.
         tail = "" if " / " in name else _MAKER.sub("", tail)
     for candidate in (canonical(name), tail):
-        if candidate in index:
-            return _Match(index[candidate], context=_contexts().get(tail, 0))
-    if kind == "hardware" and (one := counted(name))[1] == 1 and one[0] != name:
-        return _match(kind, one[0])
-    if kind == "hardware" and (size := _SIZE.search(name)):
-        bare = _match(kind, name[: size.start()])
+        if candidate in _index(kind):
+            return _Match(_index(kind)[candidate], context=_contexts().get(tail, 0))
+    return _bare_accelerator(name) if kind == "hardware" else _variant(name, tail)
+
+
+def _bare_accelerator(name: str) -> _Match | None:
+    """The accelerator of a name without a count of one, its memory, and what clouds add."""
+    one, count = counted(name)
+    if count == 1 and one != name:
+        return _match("hardware", one)
+    if size := _SIZE.search(name):
+        bare = _match("hardware", name[: size.start()])
         return bare if bare and has_memory(_hardware(bare.entry), float(size[1])) else None
-    if kind == "hardware" and (plain := _BESIDE.sub(" ", name).strip(" _-")) != name.strip():
-        return _match(kind, plain) if plain else None
-    while kind == "models":
+    plain = _BESIDE.sub(" ", name).strip(" _-")
+    return _match("hardware", plain) if plain and plain != name.strip() else None
+
+
+def _variant(name: str, tail: str) -> _Match | None:
+    """The model of a name without its suffixes, in the format that they tell, or of a fine-tune."""
+    told: list[str] = []
+    while tail not in _index("models"):
         end = _FORMAT.search(tail)
         shorter = tail[: end.start()] if end else _VARIANT.sub("", tail)
         if shorter == tail:
             return _tuned(name)
         told += [end[1]] if end else []
         tail = shorter
-        if tail in index:
-            form = _weights(told)
-            is_blocked = form == "fp8" and not _ONE_SCALE.search(canonical(name))
-            square = 128 if "block" in canonical(name.rpartition("/")[2]) else 0
-            block = _BLOCKS.get(canonical(name.rpartition("/")[0]), square) if is_blocked else 0
-            found = _Match(index[tail], form, block, context=_contexts().get(tail, 0))
-            known = canonical(name)
-            return found._replace(checkpoint=known) if known in _checkpoints() else found
-    return None
+    form, known = _weights(told), canonical(name)
+    publisher, _, own = (canonical(part) for part in name.rpartition("/"))
+    square = _BLOCKS.get(publisher, 128 if "block" in own else 0)
+    return _Match(
+        _index("models")[tail],
+        form,
+        square if form == "fp8" and not _ONE_SCALE.search(known) else 0,
+        context=_contexts().get(tail, 0),
+        checkpoint=known if known in _checkpoints() else "",
+    )
 
 
 def _weights(told: Sequence[str]) -> str:
@@ -345,27 +344,28 @@ _MLC = re.compile(r"(?i)[-_](q([2348])f(16|32)_\d)(?:-mlc)?$")
 
 
 def _resolved(kind: str, name: str) -> _Match | None:
-    """The entry of a name, which may be that of a GGUF file."""
-    tagged = gguf.of_ollama(name) if kind == "models" else None
-    file = gguf.type_of(name) if kind == "models" and gguf.is_named(name) else None
+    """The entry of a name; that of a model may be one of a GGUF file, or of MLC's or MLX's."""
+    if kind != "models":
+        return _match(kind, name)
+    tagged = gguf.of_ollama(name)
+    file = gguf.type_of(name) if gguf.is_named(name) else None
     plain, like = tagged or (gguf.without(name), file.like if file else "")
-    if like:
-        base = _match(kind, plain)
-        if like.startswith("mxfp4"):  # of the experts alone
-            return base and base._replace(format="mxfp4")
+    form, bits, said = like, gguf.BITS.get(like, 0.0), ""
+    if like.startswith("mxfp4"):  # of the experts alone
+        form, bits = "mxfp4", 0.0
+    elif like:
         said = f"{name} is taken for Ollama's tag, of type {like.upper()}" if tagged else ""
-        return base and base._replace(format=like, bits=gguf.BITS[like], said=said)
-    if kind == "models" and (mlc := _MLC.search(name)):
-        base, bits = _match(kind, name[: mlc.start()]), float(mlc[2]) + float(mlc[3]) / 32.0
-        return base and base._replace(format=mlc[1].lower(), bits=bits)
-    told = [one for one in _MLX_WORDS.finditer(name) if one[1]] if _MLX.search(name) else []
-    if kind == "models" and len(told) == 1:
-        width, group = told[0][2], 32.0 if "gs32" in name.lower() else 64.0
-        form = told[0][1].lower()
-        bits = float(width) + 32.0 / group if width else _MLX_BITS[form]
-        base = _match(kind, _MLX_WORDS.sub("", name))
-        return base and base._replace(format=form, bits=bits)
-    return _match(kind, name)
+    elif mlc := _MLC.search(name):
+        plain, form = name[: mlc.start()], mlc[1].lower()
+        bits = float(mlc[2]) + float(mlc[3]) / 32.0
+    elif _MLX.search(name) and len(told := [x for x in _MLX_WORDS.finditer(name) if x[1]]) == 1:
+        plain, form = _MLX_WORDS.sub("", name), told[0][1].lower()
+        group = 32.0 if "gs32" in name.lower() else 64.0
+        bits = float(told[0][2]) + 32.0 / group if told[0][2] else _MLX_BITS[form]
+    else:
+        return _match("models", name)
+    base = _match("models", plain)
+    return base and base._replace(format=form, bits=bits, said=said)
 
 
 def _found(kind: str, name: str) -> _Match:
@@ -378,42 +378,53 @@ def _found(kind: str, name: str) -> _Match:
 
 
 def _hint(kind: str, name: str) -> str:
+    """What an unknown name may be, or the names that are near it."""
     for other in _KINDS.keys() - {kind}:
         if _match(other, name):
             return f"{name!r} names {'a model' if other == 'models' else 'an accelerator'}."
-    if kind == "models" and _COMMAND.search(name):
-        return "it is a command line, which `qsjax explain -- COMMAND` reads."
     plain, _, change = name.partition(":")
     if "=" in change and _match(kind, plain):
         return (
             f"{_found(kind, plain).entry} is known, and {change} behind it is a change, which "
             "`qsjax compare` takes; elsewhere an option or a field says it."
         )
-    one, count = counted(name)
-    if kind == "hardware" and count > 1 and _match(kind, one):
-        return (
-            f"it counts {count} of {_found(kind, one).entry}: give that name, and the count apart."
-        )
-    if kind == "hardware" and "," in name:
-        return "give one; `qsjax compare` takes several."
-    base = gguf.without(name)
-    if kind == "models" and base != name and _match(kind, base):
-        return (
-            f"{_found(kind, base).entry} is known, and a name tells the type of a GGUF file: "
-            f"{base}-GGUF:Q4_K_M."
-        )
-    spellings = _index(kind)
-    tail = canonical(name.rpartition("/")[2])
-    within = [one for one in spellings if kind == "models" and _SIZED.search(one) and one in tail]
-    begin = f"{re.sub(r'[ _]+', '-', name.rpartition('/')[2].lower())}-"
-    family = [] if within else [one for one in names(kind) if one.startswith(begin)]
-    near = within or difflib.get_close_matches(tail, spellings, n=5)
-    found = dict.fromkeys(family[:5] or (spellings[spelling] for spelling in near))
-    if found:
-        return f"did you mean {' or '.join(found)}?"
+    told = _hint_of_model(name) if kind == "models" else _hint_of_accelerator(name)
+    if told:
+        return told
+    if names_near := _near(kind, name):
+        return f"did you mean {' or '.join(names_near)}?"
     if Path(name).is_file():
         return "the file of this name is none that is read."
     return f"`qsjax {kind}` lists the {len(names(kind))} that are known."
+
+
+def _hint_of_model(name: str) -> str:
+    if _COMMAND.search(name):
+        return "it is a command line, which `qsjax explain -- COMMAND` reads."
+    base = gguf.without(name)
+    if base == name or not _match("models", base):
+        return ""
+    return (
+        f"{_found('models', base).entry} is known, and a name tells the type of a GGUF file: "
+        f"{base}-GGUF:Q4_K_M."
+    )
+
+
+def _hint_of_accelerator(name: str) -> str:
+    one, count = counted(name)
+    if count > 1 and (known := _match("hardware", one)):
+        return f"it counts {count} of {known.entry}: give that name, and the count apart."
+    return "give one; `qsjax compare` takes several." if "," in name else ""
+
+
+def _near(kind: str, name: str) -> list[str]:
+    """Entries whose names hold, begin with or are spelt like a name."""
+    spellings, last = _index(kind), name.rpartition("/")[2]
+    tail, begin = canonical(last), f"{re.sub(r'[ _]+', '-', last.lower())}-"
+    within = [one for one in spellings if kind == "models" and _SIZED.search(one) and one in tail]
+    family = [] if within else [one for one in names(kind) if one.startswith(begin)]
+    alike = within or difflib.get_close_matches(tail, spellings, n=5)
+    return family[:5] or list(dict.fromkeys(spellings[spelling] for spelling in alike))
 
 
 @cache

@@ -5,9 +5,11 @@ The rules are those of the `modeling_*.py` of each family in huggingface/transfo
 """
 
 import math
+from collections.abc import Callable, Iterable
 
 from qsjax.catalog.layers import Shape, step_of
 from qsjax.catalog.reading import Reading, number, numbers, texts
+from qsjax.records.tables import table
 
 
 def gated_delta_net(reading: Reading, shape: Shape) -> dict[str, float]:
@@ -210,10 +212,7 @@ def jamba(reading: Reading, shape: Shape) -> dict[str, float]:
 _MOST = 1024.0
 # A letter or a name of Nemotron-H's blocks, each of which is a mixer or a network.
 _BLOCKS = {
-    **dict.fromkeys(("M", "mamba", "linear_attention"), "linear"),
-    **dict.fromkeys(("*", "attention", "full_attention"), "softmax"),
-    **dict.fromkeys(("-", "mlp"), "dense"),
-    **dict.fromkeys(("E", "moe"), "routed"),
+    name: kind for kind, x in table("catalog/families.toml")["blocks"].items() for name in x.split()
 }
 
 
@@ -222,36 +221,48 @@ def _pattern(reading: Reading) -> list[str]:
     return list(pattern) if isinstance(pattern, str) else texts(reading, "layers_block_type")
 
 
+def _places(kinds: Iterable[str], wanted: Callable[[str], bool]) -> list[int]:
+    return [at for at, kind in enumerate(kinds) if wanted(kind)]
+
+
 def blocks_of(reading: Reading, shape: Shape) -> dict[str, list[int]]:
     """Which blocks of a config have softmax attention, a linear mixer, experts, a dense network.
 
     Tables of quantised modules count blocks as the config does. A kind whose blocks the config does
     not tell is left out.
     """
-    config, layers = reading.config, shape["layers"]
+    config = reading.config
     kinds = [_BLOCKS.get(block, "") for block in _pattern(reading)]
     if {"routed", "dense"} & set(kinds):
-        return {kind: [i for i, one in enumerate(kinds) if one == kind] for kind in kinds}
-    if config.get("num_hidden_layers") != layers or layers > _MOST:
+        return {kind: _places(kinds, kind.__eq__) for kind in kinds}
+    if config.get("num_hidden_layers") != shape["layers"] or shape["layers"] > _MOST:
         return {}
-    found: dict[str, list[int]] = {}
-    layers, mixers = int(layers), texts(reading, "layer_types")
+    layers = int(shape["layers"])
+    return _mixers_of(reading, shape, layers) | _networks_of(reading, shape, layers)
+
+
+def _mixers_of(reading: Reading, shape: Shape, layers: int) -> dict[str, list[int]]:
+    mixers = texts(reading, "layer_types")
     if not shape.get("linear_layers"):
-        found["softmax"] = list(range(layers))
-    elif len(mixers) == layers:
-        found["softmax"] = [i for i, kind in enumerate(mixers) if kind in _SOFTMAX]
-        found["linear"] = [i for i, kind in enumerate(mixers) if kind not in _SOFTMAX]
+        return {"softmax": [*range(layers)]}
+    if len(mixers) != layers:
+        return {}
+    softmax = _places(mixers, _SOFTMAX.__contains__)
+    return {"softmax": softmax, "linear": sorted({*range(layers)} - {*softmax})}
+
+
+def _networks_of(reading: Reading, shape: Shape, layers: int) -> dict[str, list[int]]:
     is_dense = shape.get("experts", 1.0) <= 1
-    dense = layers if is_dense else int(shape.get("dense_layers", 0.0))
+    count = layers if is_dense else int(shape.get("dense_layers", 0.0))
+    first = (reading.config.get(key) for key in ("first_k_dense_replace", "num_dense_layers"))
     networks = texts(reading, "mlp_layer_types")
-    first = (config.get(key) for key in ("first_k_dense_replace", "num_dense_layers"))
     if networks and not is_dense:
-        found["dense"] = [i for i, kind in enumerate(networks) if kind == "dense"]
-    elif is_dense or not dense or dense in first:
-        found["dense"] = list(range(dense))
-    if "dense" in found:
-        found["routed"] = sorted(set(range(layers)) - set(found["dense"]))
-    return found
+        dense = _places(networks, "dense".__eq__)
+    elif is_dense or not count or count in first:
+        dense = [*range(count)]
+    else:
+        return {}
+    return {"dense": dense, "routed": sorted({*range(layers)} - {*dense})}
 
 
 def nemotron_h(reading: Reading, shape: Shape) -> dict[str, float]:

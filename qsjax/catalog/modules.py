@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from qsjax.records.precision import STORED
 from qsjax.records.specs import Dtype
+from qsjax.records.tables import table
 
 
 class Format(NamedTuple):
@@ -42,13 +43,8 @@ _KINDS: Mapping[str, str] = {
     **dict.fromkeys(("routed experts", "shared experts"), "routed"),
     "dense layers": "dense",
 }
-# What goes into a network is called like what comes out of it, but for this. Fused gates are one.
-_INTO = {
-    "down_proj": ("up_proj", "gate_proj", "gate_up_proj"),
-    "w2": ("w3", "w1", "w13"),
-    "fc2": ("fc1",),
-    "c_proj": ("c_fc",),
-}
+# What goes into a network is called like what comes out of it, but for this.
+_INTO = {out: x.split() for out, x in table("catalog/families.toml")["into"].items()}
 _PREFIXES = ("model.", "language_model.model.", "model.language_model.", "")
 _NOT_TEXT = re.compile(r"vision|visual|audio|tower|\bmtp\b")
 _LAYER = re.compile(r"\b(?:layers|blocks|h)\.(\d+)(?:\.|\b)")

@@ -4,16 +4,9 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from qsjax.catalog import toml
 from qsjax.catalog.entries import HardwareEntry, Source
-from qsjax.catalog.toml import (
-    Document,
-    base_of,
-    complain,
-    number_of,
-    raise_problems,
-    text_of,
-    texts_of,
-)
+from qsjax.catalog.toml import Document, complain
 from qsjax.records import checks
 from qsjax.records.fields import defaults_of, facts_of, hint, numbers_of
 from qsjax.records.specs import HardwareSpec
@@ -91,7 +84,7 @@ def values_of(document: Document) -> dict[str, float]:
             complain(document, key, f"{first[field]} gives the same quantity; keep one")
             continue
         first[field] = key
-        number = number_of(document, key, raw, FACTS[field].rule)
+        number = toml.number_of(document, key, raw, FACTS[field].rule)
         if number is not None:
             # Decimal arithmetic: 200 microseconds are 2e-4 s to the last bit.
             values[field] = float(number * Decimal(repr(factor)))
@@ -148,18 +141,18 @@ def entry_from(
     """
     values = values_of(document)
     given = tuple(FACTS[field].key for field in values)
-    texts = {key: text_of(document, key) for key in TEXTS}
-    base = base_of(document, texts["extends"], parent)
+    texts = {key: toml.text_of(document, key) for key in TEXTS}
+    base = toml.base_of(document, texts["extends"], parent)
     if document.is_readable and "extends" not in document.table:
         for field in REQUIRED:
             if not any(key.startswith(FACTS[field].key) for key in document.table):
                 complain(document, "", f"{' or '.join(keys_of(field))} is missing")
     full = (_stated(base) if base else dict(OPTIONAL)) | values
     assumptions = _fill(full)
-    aliases, sources = texts_of(document, "aliases"), _sources(document)
+    aliases, sources = toml.texts_of(document, "aliases"), _sources(document)
     for field, problem in checks.problems_of(HardwareSpec, full).items():
         complain(document, field, problem)
-    raise_problems(document)
+    toml.raise_problems(document)
     return HardwareEntry(
         name=name,
         spec=HardwareSpec(**full, label=name),

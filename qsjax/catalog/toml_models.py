@@ -5,32 +5,16 @@ import math
 from collections.abc import Callable
 from typing import Any, get_args
 
+from qsjax.catalog import toml
 from qsjax.catalog.entries import Deviation, ModelEntry
-from qsjax.catalog.toml import (
-    Document,
-    base_of,
-    complain,
-    number_of,
-    raise_problems,
-    text_of,
-    texts_of,
-)
-from qsjax.records import checks
-from qsjax.records.fields import (
-    COUNT,
-    FLAG,
-    POSITIVE,
-    Rule,
-    defaults_of,
-    facts_of,
-    hint,
-    numbers_of,
-)
+from qsjax.catalog.toml import Document, complain
+from qsjax.records import checks, fields
+from qsjax.records.fields import COUNT, FLAG, POSITIVE, Rule, hint
 from qsjax.records.precision import Stored, precision_of
 from qsjax.records.specs import Dtype, ModelSpec
 
-SHAPE = facts_of(ModelSpec)
-OPTIONAL = defaults_of(ModelSpec)
+SHAPE = fields.facts_of(ModelSpec)
+OPTIONAL = fields.defaults_of(ModelSpec)
 REQUIRED = [name for name in SHAPE if name not in OPTIONAL]
 TEXTS = ("title", "source", "published_source", "note", "extends")
 STORED_AS = [field.name for field in dataclasses.fields(Stored) if field.name != "modules"]
@@ -51,7 +35,7 @@ def _field(document: Document, key: str, raw: Any) -> float | None:
         complain(document, path, f"unknown field; {hint(key, SHAPE)}")
         return None
     is_flag = SHAPE[key].rule == FLAG and isinstance(raw, bool)
-    number = number_of(document, path, int(raw) if is_flag else raw)
+    number = toml.number_of(document, path, int(raw) if is_flag else raw)
     return None if number is None else float(number)
 
 
@@ -74,7 +58,7 @@ def _shape(document: Document, inherited: dict[str, float], extends: bool) -> di
 
 
 def _dtype(document: Document, key: str, default: Dtype) -> Dtype:
-    value = text_of(document, key, default)
+    value = toml.text_of(document, key, default)
     known: tuple[Dtype, ...] = get_args(Dtype)
     if value not in known:
         complain(document, key, f"unknown precision {value!r}; known: {', '.join(known)}")
@@ -84,7 +68,7 @@ def _dtype(document: Document, key: str, default: Dtype) -> Dtype:
 def _number(document: Document, key: str, rule: Rule = POSITIVE) -> float | None:
     if key not in document.table:
         return None
-    number = number_of(document, key, document.table[key], rule)
+    number = toml.number_of(document, key, document.table[key], rule)
     return None if number is None else float(number)
 
 
@@ -140,13 +124,13 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
         if key not in KEYS:
             place = "it belongs under [shape]" if key in SHAPE else hint(key, KEYS)
             complain(document, key, f"unknown key; {place}")
-    texts = {key: text_of(document, key) for key in TEXTS}
-    base = base_of(document, texts["extends"], parent)
-    shape = _shape(document, numbers_of(base.spec) if base else {}, bool(texts["extends"]))
+    texts = {key: toml.text_of(document, key) for key in TEXTS}
+    base = toml.base_of(document, texts["extends"], parent)
+    shape = _shape(document, fields.numbers_of(base.spec) if base else {}, bool(texts["extends"]))
     stored = _stored(document, base)
     details: dict[str, Any] = {
         "title": texts["title"] or name,
-        "aliases": texts_of(document, "aliases"),
+        "aliases": toml.texts_of(document, "aliases"),
         "source": texts["source"] or (base.source if base else ""),
         "published_total": _number(document, "published_total"),
         "published_active": _number(document, "published_active"),
@@ -158,6 +142,6 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
     narrow, hidden = details["expert_hidden"], shape.get("hidden", math.inf)
     if narrow > hidden:
         complain(document, "expert_hidden", f"{narrow} is not allowed; give at most {hidden:g}")
-    raise_problems(document)
+    toml.raise_problems(document)
     spec = ModelSpec(**shape, precision=precision_of(stored), label=name)
     return ModelEntry(name=name, spec=spec, **details, **dataclasses.asdict(stored))
