@@ -1,6 +1,6 @@
 """The catalogue for people: one row per model or accelerator, and every number of one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from qsjax import catalog
@@ -21,10 +21,7 @@ def _counted(law: Callable[[ModelSpec], Array], entry: catalog.ModelEntry) -> fl
 
 def model_row(entry: catalog.ModelEntry) -> dict[str, Any]:
     """A model in the list of all: counts, experts, dtypes and the cache of a token."""
-    return _row(entry, cache_bytes_per_token(entry.spec))
-
-
-def _row(entry: catalog.ModelEntry, cache: Mapping[str, float]) -> dict[str, Any]:
+    cache = cache_bytes_per_token(entry.spec)
     total, active = _counted(params.total_params, entry), _counted(params.active_params, entry)
     return {
         "name": entry.name,
@@ -55,16 +52,14 @@ def model_record(entry: catalog.ModelEntry) -> dict[str, Any]:
         "embedding": params.embedding_params,
     }
     counted = {name: _counted(law, entry) for name, law in laws.items()}
-    counted["extra"] = scalar(entry.spec.extra_params)
-    counted["lookup"] = scalar(entry.spec.lookup_params)
-    counted["idle"] = scalar(entry.spec.idle_params)
+    for part in ("extra", "lookup", "idle"):
+        counted[part] = scalar(getattr(entry.spec, f"{part}_params"))
     counted["repeated"] = 0.0 - scalar(entry.spec.repeated_params)
-    cache = cache_bytes_per_token(entry.spec)
     return {
-        **_row(entry, cache),
+        **model_row(entry),
         "aliases": list(entry.aliases),
         "dtypes": {**_dtypes(entry), "cache": entry.kv_dtype},
-        "kv_bytes_per_token_fp8_plain": cache["fp8_plain"],
+        "kv_bytes_per_token_fp8_plain": cache_bytes_per_token(entry.spec)["fp8_plain"],
         "params_by_part": counted,
         "params_norm": _counted(params.norm_params, entry),
         "shape": spec_dict(entry.spec),

@@ -159,14 +159,8 @@ class Result:
         if "variant" in axes:
             table["variant"] = [variant_name(row) for row in rows]
         for name in table.columns:
-            column = table[name]
-            if column.dtype == object:
-                # Truths and numbers of which some are missing: 1, 0 and NaN. A text among numbers
-                # is NaN too: rows and the CSV have it.
-                known = column.dropna()
-                numbers = known[known.map(lambda x: isinstance(x, bool | int | float))]
-                is_number = known.empty or 2 * len(numbers) > len(known)
-                table[name] = numbers.astype(float) if is_number else column.fillna("").astype(str)
+            if table[name].dtype == object:
+                table[name] = _of_one_kind(table[name])
         split = [
             (name, along, _split(table, name, [row[name] for row in rows]))
             for name, along in self.listed
@@ -282,6 +276,17 @@ class Result:
             title = f"<caption>{html.escape(table.title)}</caption>" if len(tables) > 1 else ""
             parts.append(f"<table>{title}{body}</table>")
         return "".join([*parts, *([f"<p>{_rest(more)}</p>"] if more else [])])
+
+
+def _of_one_kind(column: "pd.Series") -> "pd.Series":
+    """A column of objects as texts, or as numbers: truths are 1 and 0, what is missing NaN.
+
+    A text among numbers is NaN too: rows and the CSV have it.
+    """
+    known = column.dropna()
+    numbers = known[known.map(lambda x: isinstance(x, bool | int | float))]
+    is_number = known.empty or 2 * len(numbers) > len(known)
+    return numbers.astype(float) if is_number else column.fillna("").astype(str)
 
 
 def _split(table: "pd.DataFrame", name: str, lists: Sequence[Sequence[float]]) -> list[str]:

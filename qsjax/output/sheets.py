@@ -78,8 +78,10 @@ def _flat(one: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     row: dict[str, Any] = {}
     left = [one]
     while left:  # the outer ones first, which hold
-        given = left.pop(0)  # a number with its unit is the number
-        inner = {k: x["value"] if _is_measure(x) else x for k, x in given.items()}
+        inner = dict(left.pop(0))
+        for key, x in inner.items():  # a number with its unit is the number
+            if isinstance(x, Mapping) and x.keys() == {"value", "unit"}:
+                inner[key] = x["value"]
         row = {key: x for key, x in inner.items() if not isinstance(x, Mapping)} | row
         left += [x for x in inner.values() if isinstance(x, Mapping)]
     turns = next((x for x in row.values() if isinstance(x, list) and _has_lengths(x)), None)
@@ -89,10 +91,6 @@ def _flat(one: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     alone = {key: x for key, x in row.items() if x is not turns}
     for turn in turns:
         yield from _flat({**alone, **turn})
-
-
-def _is_measure(given: Any) -> bool:
-    return isinstance(given, Mapping) and given.keys() == {"value", "unit"}
 
 
 def _has_lengths(items: Sequence[Any]) -> bool:

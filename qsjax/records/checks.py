@@ -24,15 +24,7 @@ from qsjax.records.conversion import (
     names_of,
     read_number,
 )
-from qsjax.records.fields import (
-    BATCH,
-    Facts,
-    Rule,
-    choices_of,
-    facts_of,
-    near,
-    numbers_of,
-)
+from qsjax.records.fields import BATCH, Facts, Rule, choices_of, facts_of, near, numbers_of
 from qsjax.records.specs import (
     FIELDS,
     KV_MODES,

@@ -29,7 +29,9 @@ def _table(folder: str, name: str, rows: Sequence[dict[str, Any]], convention: s
     columns = list(dict.fromkeys(key for row in shown for key in row))
     # Terms and reasons are the fine print; they fold away behind one button.
     fine = [column for column in columns if "." in column]
-    same = [column for column in columns if column not in fine and _is_same(shown, column)]
+    # What says the same in each of several rows.
+    alike = (c for c in columns if all(row.get(c) == shown[0].get(c) for row in shown))
+    same = [column for column in alike if len(shown) > 1 and column not in fine]
     return {
         "name": name,
         "folder": folder,
@@ -51,11 +53,6 @@ def _told(summary: dict[str, Any]) -> dict[str, Any]:
         for name, value in summary.items()
         if name != "answer" and value not in (None, []) and not ("." in name and value == 0)
     }
-
-
-def _is_same(rows: Sequence[dict[str, Any]], column: str) -> bool:
-    """Whether a column says the same in each of several rows."""
-    return len(rows) > 1 and all(row.get(column) == rows[0].get(column) for row in rows)
 
 
 def payload(folders: Sequence[Folder]) -> dict[str, Any]:
