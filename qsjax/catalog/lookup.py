@@ -56,7 +56,8 @@ _LENGTH = re.compile(r"(\d{1,4})k|(\d)m")
 # (https://openrouter.ai/docs, model variants): none says what it is.
 PLACE = re.compile(
     r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|modelscope\.cn/models)/|^models--|^HF://"
-    r"|(?<=[\w)])(?:@[\w./-]+|:(?:main|latest|[0-9a-f]{7,40}|free|beta|extended|nitro|floor|exacto|online)"
+    r"|(?<=[\w)])(?:@(?:main|master|latest|(?:sha256:)?[0-9a-f]{7,64}|v?\d[\d.]*|refs/[\w./-]+)"
+    r"|:(?:main|latest|[0-9a-f]{7,40}|free|beta|extended|nitro|floor|exacto|online)"
     r"|/(?:tree|blob|resolve)/\S*)$"
 )
 
@@ -223,6 +224,8 @@ def _match(kind: str, name: str) -> _Match | None:
         return None
     index, told = _index(kind), list[str]()
     name = PLACE.sub("", name)
+    if kind == "models" and "@" in name:  # more than a model: `compare` has MODEL@ACCELERATOR
+        return None
     tail = canonical(name.rpartition("/")[2])
     if kind == "hardware":
         # "A100 / H100" are two, not the last.
@@ -383,6 +386,9 @@ def _hint(kind: str, name: str) -> str:
             return f"{name!r} names {'a model' if other == 'models' else 'an accelerator'}."
     if kind == "models" and _COMMAND.search(name):
         return "it is a command line, which `qsjax explain -- COMMAND` reads."
+    plain, at, behind = name.partition("@")
+    if kind == "models" and at and _match(kind, plain):
+        return _behind_at(_found(kind, plain).entry, behind)
     plain, _, change = name.partition(":")
     if "=" in change and _match(kind, plain):
         return (
@@ -414,6 +420,19 @@ def _hint(kind: str, name: str) -> str:
     if Path(name).is_file():
         return "the file of this name is none that is read."
     return f"`qsjax {kind}` lists the {len(names(kind))} that are known."
+
+
+def _behind_at(model: str, text: str) -> str:
+    chip = text.partition(":")[0]
+    if _match("hardware", chip):
+        return (
+            f"{model} is known, and an accelerator behind @ is what `qsjax compare` takes; "
+            f"elsewhere it stands by itself, as --hardware {chip}."
+        )
+    return (
+        f"{model} is known, but {text!r} behind @ is neither a revision (main, a commit, refs/pr/1) "
+        "nor an accelerator."
+    )
 
 
 @cache

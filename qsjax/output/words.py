@@ -144,11 +144,15 @@ def heading(problem: "Problem") -> str:
     return text[0].upper() + text[1:] if text.startswith(("on ", "at ")) else text
 
 
-def would_fit(hbm_bytes: float, gpus: float, other: str = "", split: str = "") -> str:
-    """What a design that does not fit would need; nothing where no memory mends it.
+def would_fit(
+    hbm_bytes: float, gpus: float, other: str = "", split: str = "", now: float = math.nan
+) -> str:
+    """What a design of `now` GPUs that does not fit would need; nothing where no memory mends it.
 
     >>> would_fit(100 * 2**30, 16)
     'it would fit with 100.0 GiB of HBM on each GPU, or with 16 GPUs of this kind'
+    >>> would_fit(100 * 2**30, 16, now=32)  # which copies fill
+    'it would fit with 100.0 GiB of HBM on each GPU, or with another split'
     >>> would_fit(153.21 * 2**30, math.inf)  # what is told suffices
     'it would fit with 153.3 GiB of HBM on each GPU'
     """
@@ -156,7 +160,8 @@ def would_fit(hbm_bytes: float, gpus: float, other: str = "", split: str = "") -
     if math.isfinite(hbm_bytes):
         enough = math.ceil(round(hbm_bytes / GIB * 10.0, 6)) / 10.0
         helps.append(f"{enough:,.1f} GiB of HBM on each GPU{split}")
-    helps += [f"{count(gpus, 'GPU')} of this kind"] if math.isfinite(gpus) else []
+    if math.isfinite(gpus):
+        helps.append(f"{count(gpus, 'GPU')} of this kind" if now % gpus else "another split")
     helps += [other] if helps and other else []
     return f"it would fit with {', or with '.join(helps)}" if helps else ""
 
