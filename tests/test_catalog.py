@@ -519,7 +519,10 @@ def test_a_change_behind_a_name_is_no_part_of_it(name):
 @pytest.mark.parametrize(
     ("behind", "told"),
     [
-        ("h200", "an accelerator behind @ is what `qsjax compare` takes; elsewhere .* --hardware h200"),
+        (
+            "h200",
+            "an accelerator behind @ is what `qsjax compare` takes; elsewhere .* --hardware h200",
+        ),
         ("b200:hbm_bw=x2", "an accelerator behind @ .* --hardware b200"),
         ("h201", "'h201' behind @ is neither a revision"),
         ("q4_k_m", "'q4_k_m' behind @ is neither a revision"),

@@ -1,11 +1,13 @@
 """What a notebook user gets wrong: names for records, numbers for lists, unknown objectives."""
 
+import enum
 import json
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -213,6 +215,8 @@ def test_numbers_that_look_like_another_unit_are_told(given, says):
         ({"q": [2, 3]}, r"q: not in axes; give Problem\(\.\.\., twins=\[\.\.\.\]\)"),
         ({"E": [8, 64]}, "unknown axis 'E'; did you mean experts?"),
         ({"kv_lora_rank": [512]}, "unknown axis 'kv_lora_rank'; did you mean kv_latent?"),
+        ({"latency": [1e-6]}, "did you mean intra_latency .s. or inter_latency .s.?"),
+        ({"hbm_bw": ["fast"]}, "^hbm_bw: 'fast' is not a number .*; give a number above 0$"),
     ],
 )
 def test_axes_that_contradict_a_record_are_told(axes, says):
@@ -220,12 +224,80 @@ def test_axes_that_contradict_a_record_are_told(axes, says):
         qsjax.Problem(MODEL, GPU, gpus=8, axes=axes)
 
 
+class Name(str, enum.Enum):  # noqa: UP042 - whose text is "Name.GPU", unlike that of a StrEnum
+    MODEL, GPU, ENGINE = "llama-3.1-8b", "h100-sxm", "vllm"
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "more"),
+    [
+        (Name.MODEL, Name.GPU, {"engine": Name.ENGINE}),
+        (np.array("llama-3.1-8b"), np.str_("h100-sxm"), {"gpus": np.array("1")}),
+        (pd.Series(["llama-3.1-8b"]), ["h100-sxm"], {"context": pd.Series(["8k", "32k"])}),
+        ("llama-3.1-8b", "h100-sxm", {"context": pd.array(["8k", 32768])}),
+    ],
+)
+def test_texts_of_any_library_are_texts(model, gpu, more):
+    """A series of texts was told to be no number; an array of one name was a TypeError."""
+    asked = qsjax.Problem(model, gpu, **({"gpus": 1, "context": "8k"} | more))
+    assert {one.name for one in asked.stated.models} == {"llama-3.1-8b"}
+    assert (asked.stated.accelerators[0].name, asked.stated.gpus) == ("h100-sxm", (1.0,))
+    assert asked.stated.contexts in ((8192.0,), (8192.0, 32768.0))
+    with pytest.raises(ValueError, match="a bytes is not a name"):
+        qsjax.Problem(b"llama-3.1-8b", "h100-sxm")
+
+
+def test_values_of_an_axis_that_are_there_twice_count_once():
+    """GPU counts did, and other axes made two cells, of which `sel` gave both."""
+    axes = {"hbm_bw": [3e12, "3TB/s", 4e12], "tp": [1, 1]}
+    found = qsjax.explore(qsjax.Problem("llama-3.1-8b", GPU, gpus=1, context="8k", axes=axes))
+    assert found.dataset["tpot"].sel(hbm_bw=3e12).ndim == 0
+
+
+def test_shapes_that_do_not_meet_are_told():
+    for ask, name in ((qsjax.decode, "context"), (qsjax.prefill, "prompt")):
+        many = {"batch": [1, 2, 3]} if name == "context" else {"prompts": [1, 2, 3]}
+        with pytest.raises(ValueError, match=rf"shapes of .*{name} \(2,\).* do not broadcast"):
+            ask("llama-3.1-8b", GPU, **{name: [1024, 2048]}, **many)
+
+
+def test_an_ideal_accelerator_says_so():
+    """Beside the real one both were numbered: "b200-sxm 1", "b200-sxm 2"."""
+    both = [qsjax.hardware("b200"), qsjax.ideal("b200")]
+    found = qsjax.Problem("llama-3.1-8b", both, gpus=1, context="8k").stated.accelerators
+    assert [one.name for one in found] == ["b200-sxm", "b200-sxm, ideal"]
+    assert qsjax.ideal(both[1]).label == "b200-sxm, ideal"
+
+
 def test_thousands_of_users_are_no_binary_ones():
-    """`users="5k"` were 5,120 people."""
+    """`users="5k"` were 5,120 people, and `--users 1k` 1,024."""
     asked = qsjax.Problem("qwen3-8b", "h100-sxm")
     for ask in (qsjax.size, qsjax.simulate):
         with pytest.raises(ValueError, match="users: '5k' is not a number; give a number above 0"):
             ask(asked, users="5k", isl=1000, osl=100)
+    for verb, option in (("simulate", "--users"), ("simulate", "--rate"), ("size", "--rate")):
+        line = [verb, "qwen3-8b", option, "1k", "--isl", "1000", "--osl", "100"]
+        refused = CliRunner().invoke(cli, line)
+        assert refused.exit_code == 2
+        assert refused.output.endswith("'1k' is not a list of numbers; write for example 1,2,4\n")
+
+
+def test_rates_have_their_units_in_python_too():
+    """`rate="120/min"` was read at the prompt alone."""
+    asked = qsjax.Problem("qwen3-8b", "h100-sxm", gpus=1)
+    rates = ("120/min", ["2 req/s"], 2, "1, 7200/h")
+    made = [
+        qsjax.simulate(asked, rate=rate, isl=1000, osl=10, requests=20).frame()["load"].tolist()
+        for rate in rates
+    ]
+    assert made == [[2.0], [2.0], [2.0], [1.0, 2.0]]
+
+
+def test_a_trace_without_rows_has_its_columns():
+    """It was told to lack them."""
+    empty = pd.DataFrame({"arrival": [], "isl": [], "osl": []})
+    with pytest.raises(ValueError, match="trace: there is no row below the heading"):
+        qsjax.simulate(qsjax.Problem("qwen3-8b", "h100-sxm", gpus=1), trace=empty)
 
 
 def test_flags_that_are_not_read_are_told_before_the_answer():

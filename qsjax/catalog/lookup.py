@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import itertools
+import os
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
@@ -430,8 +431,8 @@ def _behind_at(model: str, text: str) -> str:
             f"elsewhere it stands by itself, as --hardware {chip}."
         )
     return (
-        f"{model} is known, but {text!r} behind @ is neither a revision (main, a commit, refs/pr/1) "
-        "nor an accelerator."
+        f"{model} is known, but {text!r} behind @ is neither a revision (main, a commit, "
+        "refs/pr/1) nor an accelerator."
     )
 
 
@@ -548,7 +549,7 @@ def hardware_entry(name: str | Path | None, extending: tuple[Path, ...] = ()) ->
     """
     path = _path(name, (".toml",), extending)
     if path is None:
-        return _hardware(find("hardware", str(name)))
+        return _hardware(find("hardware", os.fspath(name or "")))
     parent = partial(hardware_entry, extending=(*extending, path))
     return toml_hardware.entry_from(toml.read(path), path.stem, parent)
 
@@ -586,7 +587,7 @@ def model_entry(
         return huggingface.load(name)
     path = _path(name, (".toml", ".json"), extending)
     if path is None:
-        return _model(_found("models", str(name)))
+        return _model(_found("models", os.fspath(name)))
     if path.suffix.lower() != ".toml":
         return huggingface.load(path)
     parent = partial(model_entry, extending=(*extending, path))

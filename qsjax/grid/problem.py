@@ -57,7 +57,9 @@ ACCOUNTING = "own"  # name of a convention that has none
 
 def several(value: Any) -> tuple[list[Any], bool]:
     """The values of an argument that takes one or several, and whether it was one."""
-    is_one = isinstance(value, str | Path | Mapping | ModelSpec | HardwareSpec) or (
+    if isinstance(value, np.ndarray) and not value.ndim:
+        value = value.item()
+    is_one = isinstance(value, str | bytes | Path | Mapping | ModelSpec | HardwareSpec) or (
         not hasattr(value, "__iter__") or hasattr(value, "spec")
     )
     return ([value], True) if is_one else (list(value), False)
@@ -218,7 +220,8 @@ def _split_axes(
                 wrong.append((name, f"{name}: {problem}"))
         else:
             values, _ = wrong.run(name, numbers, name, value, default=([], False))
-            (searched if name in PARTITION_AXES else kept)[name] = values
+            if values:
+                (searched if name in PARTITION_AXES else kept)[name] = list(dict.fromkeys(values))
     return searched, kept
 
 
