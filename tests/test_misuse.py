@@ -177,7 +177,7 @@ def test_numbers_are_read_from_whatever_holds_them(single):
     [
         ({"hbm_bw": [2e12, 4e12]}, "hbm_bw 2 TB/s, 4 TB/s"),
         ({"hbm_bytes": [8e10, 1e11, 2e11, 3e11]}, "hbm_bytes 80 GB to 300 GB"),
-        ({"layer_overhead": 2.5e-6, "eff_gemm": 0.5}, "layer_overhead 0.0025 ms, eff_gemm 0.5"),
+        ({"layer_overhead": 2.5e-6, "eff_gemm": 0.5}, "layer_overhead 2.5 us, eff_gemm 0.5"),
         ({"island_size": [8, 72], "kv_mode": ["kvp", "cp"]}, "island_size 8, 72, kv_mode kvp, cp"),
     ],
 )

@@ -45,23 +45,19 @@ class Numbers(click.ParamType[list[float]]):
             return list(value)
         if self.none and value.strip() == "none":
             return []
-        is_length = param is not None and param.name in ("context", "isl", "osl")
-        are_people = param is not None and param.name in ("users", "rate")  # 5k are no 5,120
-        if told := maybe_one(value, of_lengths=is_length):
+        asked = param.name if param else ""
+        are_people = asked in ("users", "rate")  # 5k are no 5,120
+        if told := maybe_one(value, of_lengths=asked in ("context", "isl", "osl")):
             self.fail(told)
         try:
             parts = listed_of_text(value) if value.strip() else []
             numbers = [as_float64(part, "people" if are_people else "1") for part in parts]
         except ValueError:
             name, count = lookup.counted(value)
-            if param is not None and param.name == "gpus" and count > 1 and "," not in value:
-                self.fail(
-                    f"{value!r} is more than a number; write --hardware {name} --gpus {count}"
-                )
-            self.fail(
-                f"{value!r} is not a list of numbers; write for example 1,2,4"
-                f"{' or 8..64 (8, 16, 32, 64) or 1k,128k,1M' * (not are_people)}"
-            )
+            if asked == "gpus" and count > 1 and "," not in value:
+                self.fail(f"{value!r} is not a number; write --hardware {name} --gpus {count}")
+            more = "" if are_people else " or 8..64 (8, 16, 32, 64) or 1k,128k,1M"
+            self.fail(f"{value!r} is not a list of numbers; write for example 1,2,4{more}")
         if not numbers:
             self.fail("the list is empty; give at least one number")
         wrong = [n for n in numbers if not (0 < n < float("inf")) or (self.whole and n != int(n))]

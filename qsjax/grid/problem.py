@@ -44,7 +44,7 @@ from qsjax.records.specs import (
     named_convention,
     replace,
 )
-from qsjax.records.units import DIMENSIONS, MS, listed, tokens, with_unit
+from qsjax.records.units import DIMENSIONS, listed, part_of_second, tokens, with_unit
 
 CONTEXTS = tuple(1024.0 * 2**k for k in range(15))  # 1k to 16M tokens, the paper's range
 USUAL_CONTEXT = 131072.0  # longest context taken for a model whose publisher states none
@@ -549,7 +549,8 @@ def _axis_values(name: str, values: Sequence[Any]) -> str:
         if isinstance(value, str):
             return value
         if unit == "s":
-            return f"{value / MS:,.6g} ms"
+            name, size = part_of_second(value)
+            return f"{value / size:,.6g} {name}"
         return with_unit(value, unit, 6) if unit in DIMENSIONS else f"{value:,.10g}"
 
     return listed(values, write)

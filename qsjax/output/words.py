@@ -11,7 +11,7 @@ from qsjax.grid.limits import describe, given_limits
 from qsjax.numerics.safe import scalar
 from qsjax.records.rows import grouped
 from qsjax.records.tables import table
-from qsjax.records.units import DIMENSIONS, GIB, HOUR, MS, tokens, with_unit
+from qsjax.records.units import DIMENSIONS, GIB, HOUR, MS, part_of_second, tokens, with_unit
 from qsjax.records.units import chance as chance
 
 if TYPE_CHECKING:
@@ -387,15 +387,18 @@ def value(amount: float, unit: str, digits: int = 3) -> str:
 
     >>> value(8.19e12, "B/s"), value(131072, "tokens"), value(1, "sequences"), value(0.02, "s")
     ('8.19 TB/s', '131,072 tokens', '1 sequence', '20 ms')
-    >>> value(3600, "s"), value(12600, "s")
-    ('3,600 s', '3.5 h')
+    >>> value(3600, "s"), value(12600, "s"), value(2e-6, "s")
+    ('3,600 s', '3.5 h', '2 us')
     >>> value(2120.4, "tokens/s/GPU"), value(3.3521e12, "B/s", 5)
     ('2,120 tokens/s/GPU', '3.3521 TB/s')
     """
     if unit == "s" and amount >= HOURS:
         return f"{number(amount / HOUR)} h"
+    if unit == "s" and amount < SECONDS:
+        name, size = part_of_second(amount)
+        return f"{number(amount / size)} {name}"
     if unit == "s":
-        return milliseconds(amount) if amount < SECONDS else f"{number(amount)} s"
+        return f"{number(amount)} s"
     if unit in ("tokens", "sequences", "GPUs"):
         return count(amount, unit.removesuffix("s"))
     if unit == "1":
