@@ -310,6 +310,15 @@ def test_flags_that_are_not_read_are_told_before_the_answer():
         qsjax.explain_command("vllm serve Qwen/Qwen3-8B --tensor-parralel 8", "h100-sxm")
 
 
+def test_degrees_in_place_of_those_of_a_command_line_are_told():
+    """`explain MODEL --tp 8 -- vllm serve MODEL -tp 4` was 8 without a word."""
+    line = "vllm serve Qwen/Qwen3-8B -tp 4 --max-num-seqs 16"
+    found = qsjax.explain_command(line, "h100-sxm", design={"tp": 8, "batch": 16})
+    told = [remark for remark in found.remarks() if "in place of" in remark]
+    assert told == ["Note: tp=8 is given in place of the command line's 4."]
+    assert "in place of" not in str(qsjax.explain_command(line, "h100-sxm").remarks())
+
+
 def test_lists_in_place_of_numbers_of_a_record_are_told():
     for given in ((MODEL.replace(layers=[16, 32]), GPU), (MODEL, GPU.replace(hbm_bw=[1e12, 2e12]))):
         with pytest.raises(ValueError, match="is a list; give one number, or a list in axes"):
