@@ -293,6 +293,13 @@ def test_rates_have_their_units_in_python_too():
     assert made == [[2.0], [2.0], [2.0], [1.0, 2.0]]
 
 
+def test_quantiles_name_their_unit_where_a_notebook_shows_no_title():
+    """ "Times in ms" stood above the table at the prompt alone."""
+    asked = qsjax.Problem("qwen3-8b", "h100-sxm", gpus=1)
+    page = qsjax.simulate(asked, users=2, isl=1000, osl=10, requests=20)._repr_html_()
+    assert page.count("<th>TTFT p50 ms</th>") == page.count("<th>E2E p50 ms</th>") == 1
+
+
 def test_a_trace_without_rows_has_its_columns():
     """It was told to lack them."""
     empty = pd.DataFrame({"arrival": [], "isl": [], "osl": []})

@@ -204,9 +204,9 @@ class Simulation(Result):
         several = len(self.served) > 1
         load = "users" if self.unit == "users" else "load req/s"
         first = ["design", load] if several else [load]
-        heads = ("req/s", "tok/s/GPU", "TTFT p50", "TTFT p95", "TPOT p50", "TPOT p95",
-                 "ITL p95", "E2E p50", "waiting", "decoding", "kept", "evicted")  # fmt: skip
         times = ("ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95", "itl_p95", "e2e_p50")
+        heads = [f"{name.partition('_')[0].upper()} {name[-3:]} ms" for name in times]
+        heads = ["req/s", "tok/s/GPU", *heads, "waiting", "decoding", "kept", "evicted"]
         cells = [
             [
                 *([f"{row['model']} on {row['hardware']}"] if several else []),
@@ -221,7 +221,7 @@ class Simulation(Result):
             ]
             for row in self.rows()
         ]
-        return [Table("Times in ms", [*first, *heads], cells, len(first))]
+        return [Table("", [*first, *heads], cells, len(first))]
 
     def rows(self) -> list[Row]:
         """One row for each load of each design; times in s, None for quantiles of too few."""
