@@ -536,6 +536,13 @@ def test_what_stands_behind_an_at_is_a_revision_or_told(behind, told):
         assert catalog.model_entry(f"Qwen/Qwen3-8B@{revision}").name == "qwen3-8b"
 
 
+@pytest.mark.parametrize("name", ["qwen3-8b-h200", "Qwen/Qwen3-8B on B200", "qwen3-8b-tp4"])
+def test_accelerators_and_degrees_in_a_name_are_no_fine_tune(name):
+    """They were dropped, and the default accelerator was taken."""
+    with pytest.raises(ValueError, match="did you mean qwen3-8b"):
+        catalog.model(name)
+
+
 def test_switch_c_is_one_stack_of_experts():
     spec = catalog.model("switch-c-2048")
     assert (spec.layers, spec.dense_layers, spec.ffn_matrices) == (30, 0, 2)

@@ -255,6 +255,19 @@ def test_accelerators_that_a_deployment_asks_for(text, named):
     assert lookup.placed(text) == set(named.split())
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("H100 94GB", "h100-nvl"),  # was the one of 80 GiB
+        ("h100/h200", "give one; `qsjax compare` takes several"),  # was an H200
+        ("h100@8", "did you mean .*h100-sxm"),  # was one, as if 8 were a revision
+    ],
+)
+def test_names_of_more_than_one_accelerator_are_none(given, told):
+    with pytest.raises(ValueError, match=told):
+        catalog.hardware(given)
+
+
 def test_unknown_accelerator_names_the_nearest_and_the_way_out():
     with pytest.raises(ValueError, match=r"did you mean h100-sxm") as caught:
         catalog.hardware("h10")

@@ -46,7 +46,7 @@ _NO_TUNE = re.compile(
     r"|prun|spars|reap|width|depth|layer|moe|embed|^(?:e5|gte|gme|bge)$|rerank|reward|^p?rm$|guard|vision|^vl|vlm"
     r"|llava|audio|omni|mamba|ssm|rwkv|retnet|hyena|gdn|linear|hybrid|bitnet|diffus|mini|nano|tiny|expan|upscal"
     r"|(?:nv|mx)fp\d|float8|e4m3|^kv\d|^oq\d|sinq|higgs|flute|marlin|torchao|qserve|qoq|bitblas|openvino|^ov$|onnx"
-    r"|rknn|^mnn$|coreml|tensorrt|trtllm|^bnb$|dwq|ternary|paro|qtip|jang|lowbit|compressed"
+    r"|rknn|^mnn$|coreml|tensorrt|trtllm|^bnb$|dwq|ternary|paro|qtip|jang|lowbit|compressed|^(?:[tdep]p|x)\d+$"
 )
 
 # Lengths of contexts in names of fine-tunes.
@@ -90,7 +90,7 @@ _COUNT = re.compile(
 _SLICE = re.compile(r"(?:tpu[ _-]?)?(v(?:5e|5litepod|6e|(4|5p)))-(\d{1,5})", re.IGNORECASE)
 _SIZE = re.compile(r"[\s_-](\d{2,3}) ?g(?:i?b)?$", re.IGNORECASE)
 # Four parts of one name differ in their memory; binary units and spare dies make it differ by less.
-_NEAR = 0.1
+_NEAR, _SPARE = 0.1, 0.02
 
 
 # Machines of clouds, by name: their accelerator, and how many.
@@ -145,6 +145,17 @@ def has_memory(entry: HardwareEntry, *sizes: float) -> bool:
     """Whether an accelerator has one of so many GB."""
     capacity = float(entry.spec.hbm_bytes) / GB  # type: ignore[arg-type]  # catalogue entries hold floats
     return any(abs(size / capacity - 1.0) <= _NEAR for size in sizes)
+
+
+def _is_nearest(entry: str, size: float) -> bool:
+    """Whether an accelerator has so many GB, and no sibling has them more nearly."""
+    family = f"{entry.partition('-')[0]}-"
+    held = {
+        name: float(_hardware(name).spec.hbm_bytes) / GB  # type: ignore[arg-type]  # as above
+        for name in (entry, *(one for one in names("hardware") if one.startswith(family)))
+    }
+    off = {name: abs(size / capacity - 1.0) for name, capacity in held.items()}
+    return off[entry] <= min(_NEAR, min(off.values()) + _SPARE)
 
 
 def canonical(name: str) -> str:
@@ -211,7 +222,7 @@ def _tuned(name: str) -> _Match | None:
         after = [canonical(word) for word in words[end:]]
         kept = [word for word in after if _FORMAT.search(word) or _VARIANT.search(word)]
         added = {*map(canonical, words[:start]), *after} - {*kept}
-        if any(map(_NO_TUNE.search, added)):
+        if any(map(_NO_TUNE.search, added)) or added.intersection(_index("hardware")):
             return None
         found = _match("models", "-".join([base, *kept])) if added else None
         longest = max(map(_length, added), default=0)
@@ -224,13 +235,15 @@ def _match(kind: str, name: str) -> _Match | None:
     if "=" in name or _COMMAND.search(name):  # a change behind a name, `NAME:kv=fp8`, or flags
         return None
     index, told = _index(kind), list[str]()
-    name = PLACE.sub("", name)
-    if kind == "models" and "@" in name:  # more than a model: `compare` has MODEL@ACCELERATOR
+    name = PLACE.sub("", name) if kind == "models" else name
+    if "@" in name:  # more than a name: `compare` has MODEL@ACCELERATOR
         return None
-    tail = canonical(name.rpartition("/")[2])
+    before, _, last = name.rpartition("/")
+    tail = canonical(last)
     if kind == "hardware":
-        # "A100 / H100" are two, not the last.
-        tail = "" if " / " in name else _MAKER.sub("", tail)
+        # "A100 / H100" and "h100/h200" are two, not the last.
+        are_two = " / " in name or (before and _match(kind, before))
+        tail = "" if are_two else _MAKER.sub("", tail)
     for candidate in (canonical(name), tail):
         if candidate in index:
             return _Match(index[candidate], context=_contexts().get(tail, 0))
@@ -238,7 +251,7 @@ def _match(kind: str, name: str) -> _Match | None:
         return _match(kind, one[0])
     if kind == "hardware" and (size := _SIZE.search(name)):
         bare = _match(kind, name[: size.start()])
-        return bare if bare and has_memory(_hardware(bare.entry), float(size[1])) else None
+        return bare if bare and _is_nearest(bare.entry, float(size[1])) else None
     if kind == "hardware" and (plain := _BESIDE.sub(" ", name).strip(" _-")) != name.strip():
         return _match(kind, plain) if plain else None
     while kind == "models":
@@ -401,7 +414,7 @@ def _hint(kind: str, name: str) -> str:
         return (
             f"it counts {count} of {_found(kind, one).entry}: give that name, and the count apart."
         )
-    if kind == "hardware" and "," in name:
+    if kind == "hardware" and re.search(r"[,/]", name):
         return "give one; `qsjax compare` takes several."
     base = gguf.without(name)
     if kind == "models" and base != name and _match(kind, base):
