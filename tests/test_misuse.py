@@ -326,6 +326,35 @@ def test_degrees_in_place_of_those_of_a_command_line_are_told():
     assert "in place of" not in str(qsjax.explain_command(line, "h100-sxm").remarks())
 
 
+@pytest.mark.parametrize(
+    ("cost", "budget", "says"),
+    [
+        (qsjax.CostModel({"hbm_bw": qsjax.Price(1.0)}), "2", "budget: '2' is not a number"),
+        (qsjax.CostModel({"hbm_bw": qsjax.Price("1")}), 2, "hbm_bw: '1' is not a number"),
+        (qsjax.CostModel({"hbm_bw": qsjax.Price(1, "2")}), 2, "hbm_bw: '2' is not a number"),
+        (
+            qsjax.CostModel({"hbm_bw": qsjax.Price(1.0)}, base=[1]),
+            2,
+            r"base: \[1\] is not",
+        ),
+    ],
+)
+def test_costs_that_are_no_numbers_are_told(cost, budget, says):
+    """They were a TypeError of Python or NumPy."""
+    with pytest.raises(ValueError, match=says):
+        qsjax.design(qsjax.Problem("qwen3-8b", GPU, gpus=1, context="8k"), cost, budget=budget)
+
+
+@pytest.mark.parametrize("folder", [None, "", 5])
+def test_results_are_saved_into_a_folder_that_has_a_name(folder, tmp_path, monkeypatch):
+    """A number was a TypeError, and an empty text the folder one stands in."""
+    monkeypatch.chdir(tmp_path)
+    found = qsjax.explore(qsjax.Problem("qwen3-8b", GPU, gpus=1, context="8k"))
+    with pytest.raises(ValueError, match="is not the name of a folder; give one, as results/mine"):
+        found.save(folder)
+    assert not [*tmp_path.iterdir()]
+
+
 def test_lists_in_place_of_numbers_of_a_record_are_told():
     for given in ((MODEL.replace(layers=[16, 32]), GPU), (MODEL, GPU.replace(hbm_bw=[1e12, 2e12]))):
         with pytest.raises(ValueError, match="is a list; give one number, or a list in axes"):
