@@ -240,6 +240,7 @@ def test_a_front_of_one_design_is_told_as_one():
 GIANT = (
     "llama-3.1-405b has no design at 8k: it would fit with 848.8 GiB of HBM on each GPU, or with"
 )
+FULL = ("--hardware", "b200-sxm", "--gpus", "8", "--context", "32k", "--batch", "64")
 FEW = ("--gpus", "1", "--context", "8k", "--twins", "none")
 
 
@@ -262,6 +263,11 @@ FEW = ("--gpus", "1", "--context", "8k", "--twins", "none")
         (("binding", *SMALL, "--max-tpot", "1ms"), "No design keeps TPOT <= 1 ms."),
         (("speculate", *SMALL, "--batch", "2"), " times the tokens at a batch of 2. Drafts take "),
         (("explore", *SMALL, "--batch", "1000"), "GPUs of this kind, or with a smaller batch."),
+        # It was told to take 8 GPUs, which it has.
+        (
+            ("explore", "deepseek-v3.2", *FULL, "--tp", "8", "--twins", "none"),
+            "GiB of HBM on each GPU, or with another split, or with a smaller batch.",
+        ),
         (("explain", *SMALL[:3], "--isl", "1000", "--osl", "1"), " and 1 token out need 343 pref"),
         (("prefix-cache", *SMALL[:3], "--reuse-interval", "2h"), " 2 h ago."),
     ],

@@ -152,7 +152,7 @@ def test_an_unreachable_target_reports_the_best(model, hardware):
     (result,) = solve_for(stated, "hbm_bw", tpot="1us").cells
     assert result.roots == ()
     assert result.message == (
-        "TPOT <= 0.001 ms is missed at every HBM bandwidth (hbm_bw) from 48 GB/s to 480 TB/s; "
+        "TPOT <= 1 us is missed at every HBM bandwidth (hbm_bw) from 48 GB/s to 480 TB/s; "
         f"the best is {words.milliseconds(result.best)}; today it is 4.8 TB/s"
     )
     assert 0 < result.best < 1

@@ -516,6 +516,33 @@ def test_a_change_behind_a_name_is_no_part_of_it(name):
         catalog.model(name)
 
 
+@pytest.mark.parametrize(
+    ("behind", "told"),
+    [
+        (
+            "h200",
+            "an accelerator behind @ is what `qsjax compare` takes; elsewhere .* --hardware h200",
+        ),
+        ("b200:hbm_bw=x2", "an accelerator behind @ .* --hardware b200"),
+        ("h201", "'h201' behind @ is neither a revision"),
+        ("q4_k_m", "'q4_k_m' behind @ is neither a revision"),
+    ],
+)
+def test_what_stands_behind_an_at_is_a_revision_or_told(behind, told):
+    """`explore qwen3-8b@h200` answered for the default accelerator, an H100."""
+    with pytest.raises(ValueError, match=f"qwen3-8b is known, (and|but) {told}"):
+        catalog.model(f"qwen3-8b@{behind}")
+    for revision in ("main", "b968826d9c46dd6066d109eabc6255188de91218", "refs/pr/3", "v1.2"):
+        assert catalog.model_entry(f"Qwen/Qwen3-8B@{revision}").name == "qwen3-8b"
+
+
+@pytest.mark.parametrize("name", ["qwen3-8b-h200", "Qwen/Qwen3-8B on B200", "qwen3-8b-tp4"])
+def test_accelerators_and_degrees_in_a_name_are_no_fine_tune(name):
+    """They were dropped, and the default accelerator was taken."""
+    with pytest.raises(ValueError, match="did you mean qwen3-8b"):
+        catalog.model(name)
+
+
 def test_switch_c_is_one_stack_of_experts():
     spec = catalog.model("switch-c-2048")
     assert (spec.layers, spec.dense_layers, spec.ffn_matrices) == (30, 0, 2)

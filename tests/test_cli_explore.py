@@ -99,6 +99,13 @@ def test_csv_is_one_row_a_cell():
         (["explore", "deepseek-v3", "--kv-mode", "ring"], ["ring", "none, kvp, cp"]),
         (["explore", "deepseek-v3", "--convention", "mine"], ["--convention", "physical"]),
         (["explore"], ["MODEL"]),
+        # `--out "$DIR"` of an unset variable wrote eight files beside those of the user.
+        (["pareto", "qwen3-8b", "--out", ""], ["--out is empty; give a value, or leave it out"]),
+        (
+            ["design", "qwen3-8b", "--price", "hbm_bw=3", "--price", "hbm_bw=4"],
+            ["--price hbm_bw is given twice"],
+        ),
+        (["simulate", "qwen3-8b", "--mixed", "--prompts-first"], ["--mixed/--prompts-first"]),
         (["models", "show", "llama-3"], ["llama-3"]),
         (["hardware", "show", "nothing"], ["nothing", "known"]),
         (["nonsense"], ["nonsense"]),

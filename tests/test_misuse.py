@@ -1,11 +1,13 @@
 """What a notebook user gets wrong: names for records, numbers for lists, unknown objectives."""
 
+import enum
 import json
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -175,7 +177,7 @@ def test_numbers_are_read_from_whatever_holds_them(single):
     [
         ({"hbm_bw": [2e12, 4e12]}, "hbm_bw 2 TB/s, 4 TB/s"),
         ({"hbm_bytes": [8e10, 1e11, 2e11, 3e11]}, "hbm_bytes 80 GB to 300 GB"),
-        ({"layer_overhead": 2.5e-6, "eff_gemm": 0.5}, "layer_overhead 0.0025 ms, eff_gemm 0.5"),
+        ({"layer_overhead": 2.5e-6, "eff_gemm": 0.5}, "layer_overhead 2.5 us, eff_gemm 0.5"),
         ({"island_size": [8, 72], "kv_mode": ["kvp", "cp"]}, "island_size 8, 72, kv_mode kvp, cp"),
     ],
 )
@@ -213,6 +215,8 @@ def test_numbers_that_look_like_another_unit_are_told(given, says):
         ({"q": [2, 3]}, r"q: not in axes; give Problem\(\.\.\., twins=\[\.\.\.\]\)"),
         ({"E": [8, 64]}, "unknown axis 'E'; did you mean experts?"),
         ({"kv_lora_rank": [512]}, "unknown axis 'kv_lora_rank'; did you mean kv_latent?"),
+        ({"latency": [1e-6]}, "did you mean intra_latency .s. or inter_latency .s.?"),
+        ({"hbm_bw": ["fast"]}, "^hbm_bw: 'fast' is not a number .*; give a number above 0$"),
     ],
 )
 def test_axes_that_contradict_a_record_are_told(axes, says):
@@ -220,12 +224,87 @@ def test_axes_that_contradict_a_record_are_told(axes, says):
         qsjax.Problem(MODEL, GPU, gpus=8, axes=axes)
 
 
+class Name(str, enum.Enum):  # noqa: UP042 - whose text is "Name.GPU", unlike that of a StrEnum
+    MODEL, GPU, ENGINE = "llama-3.1-8b", "h100-sxm", "vllm"
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "more"),
+    [
+        (Name.MODEL, Name.GPU, {"engine": Name.ENGINE}),
+        (np.array("llama-3.1-8b"), np.str_("h100-sxm"), {"gpus": np.array("1")}),
+        (pd.Series(["llama-3.1-8b"]), ["h100-sxm"], {"context": pd.Series(["8k", "32k"])}),
+        ("llama-3.1-8b", "h100-sxm", {"context": pd.array(["8k", 32768])}),
+    ],
+)
+def test_texts_of_any_library_are_texts(model, gpu, more):
+    """A series of texts was told to be no number; an array of one name was a TypeError."""
+    asked = qsjax.Problem(model, gpu, **({"gpus": 1, "context": "8k"} | more))
+    assert {one.name for one in asked.stated.models} == {"llama-3.1-8b"}
+    assert (asked.stated.accelerators[0].name, asked.stated.gpus) == ("h100-sxm", (1.0,))
+    assert asked.stated.contexts in ((8192.0,), (8192.0, 32768.0))
+    with pytest.raises(ValueError, match="a bytes is not a name"):
+        qsjax.Problem(b"llama-3.1-8b", "h100-sxm")
+
+
+def test_values_of_an_axis_that_are_there_twice_count_once():
+    """GPU counts did, and other axes made two cells, of which `sel` gave both."""
+    axes = {"hbm_bw": [3e12, "3TB/s", 4e12], "tp": [1, 1]}
+    found = qsjax.explore(qsjax.Problem("llama-3.1-8b", GPU, gpus=1, context="8k", axes=axes))
+    assert found.dataset["tpot"].sel(hbm_bw=3e12).ndim == 0
+
+
+def test_shapes_that_do_not_meet_are_told():
+    for ask, name in ((qsjax.decode, "context"), (qsjax.prefill, "prompt")):
+        many = {"batch": [1, 2, 3]} if name == "context" else {"prompts": [1, 2, 3]}
+        with pytest.raises(ValueError, match=rf"shapes of .*{name} \(2,\).* do not broadcast"):
+            ask("llama-3.1-8b", GPU, **{name: [1024, 2048]}, **many)
+
+
+def test_an_ideal_accelerator_says_so():
+    """Beside the real one both were numbered: "b200-sxm 1", "b200-sxm 2"."""
+    both = [qsjax.hardware("b200"), qsjax.ideal("b200")]
+    found = qsjax.Problem("llama-3.1-8b", both, gpus=1, context="8k").stated.accelerators
+    assert [one.name for one in found] == ["b200-sxm", "b200-sxm, ideal"]
+    assert qsjax.ideal(both[1]).label == "b200-sxm, ideal"
+
+
 def test_thousands_of_users_are_no_binary_ones():
-    """`users="5k"` were 5,120 people."""
+    """`users="5k"` were 5,120 people, and `--users 1k` 1,024."""
     asked = qsjax.Problem("qwen3-8b", "h100-sxm")
     for ask in (qsjax.size, qsjax.simulate):
         with pytest.raises(ValueError, match="users: '5k' is not a number; give a number above 0"):
             ask(asked, users="5k", isl=1000, osl=100)
+    for verb, option in (("simulate", "--users"), ("simulate", "--rate"), ("size", "--rate")):
+        line = [verb, "qwen3-8b", option, "1k", "--isl", "1000", "--osl", "100"]
+        refused = CliRunner().invoke(cli, line)
+        assert refused.exit_code == 2
+        assert refused.output.endswith("'1k' is not a list of numbers; write for example 1,2,4\n")
+
+
+def test_rates_have_their_units_in_python_too():
+    """`rate="120/min"` was read at the prompt alone."""
+    asked = qsjax.Problem("qwen3-8b", "h100-sxm", gpus=1)
+    rates = ("120/min", ["2 req/s"], 2, "1, 7200/h")
+    made = [
+        qsjax.simulate(asked, rate=rate, isl=1000, osl=10, requests=20).frame()["load"].tolist()
+        for rate in rates
+    ]
+    assert made == [[2.0], [2.0], [2.0], [1.0, 2.0]]
+
+
+def test_quantiles_name_their_unit_where_a_notebook_shows_no_title():
+    """ "Times in ms" stood above the table at the prompt alone."""
+    asked = qsjax.Problem("qwen3-8b", "h100-sxm", gpus=1)
+    page = qsjax.simulate(asked, users=2, isl=1000, osl=10, requests=20)._repr_html_()
+    assert page.count("<th>TTFT p50 ms</th>") == page.count("<th>E2E p50 ms</th>") == 1
+
+
+def test_a_trace_without_rows_has_its_columns():
+    """It was told to lack them."""
+    empty = pd.DataFrame({"arrival": [], "isl": [], "osl": []})
+    with pytest.raises(ValueError, match="trace: there is no row below the heading"):
+        qsjax.simulate(qsjax.Problem("qwen3-8b", "h100-sxm", gpus=1), trace=empty)
 
 
 def test_flags_that_are_not_read_are_told_before_the_answer():
@@ -236,6 +315,44 @@ def test_flags_that_are_not_read_are_told_before_the_answer():
     assert note not in found.remarks()
     with pytest.raises(ValueError, match="did you mean --tensor-parallel-size"):
         qsjax.explain_command("vllm serve Qwen/Qwen3-8B --tensor-parralel 8", "h100-sxm")
+
+
+def test_degrees_in_place_of_those_of_a_command_line_are_told():
+    """`explain MODEL --tp 8 -- vllm serve MODEL -tp 4` was 8 without a word."""
+    line = "vllm serve Qwen/Qwen3-8B -tp 4 --max-num-seqs 16"
+    found = qsjax.explain_command(line, "h100-sxm", design={"tp": 8, "batch": 16})
+    told = [remark for remark in found.remarks() if "in place of" in remark]
+    assert told == ["Note: tp=8 is given in place of the command line's 4."]
+    assert "in place of" not in str(qsjax.explain_command(line, "h100-sxm").remarks())
+
+
+@pytest.mark.parametrize(
+    ("cost", "budget", "says"),
+    [
+        (qsjax.CostModel({"hbm_bw": qsjax.Price(1.0)}), "2", "budget: '2' is not a number"),
+        (qsjax.CostModel({"hbm_bw": qsjax.Price("1")}), 2, "hbm_bw: '1' is not a number"),
+        (qsjax.CostModel({"hbm_bw": qsjax.Price(1, "2")}), 2, "hbm_bw: '2' is not a number"),
+        (
+            qsjax.CostModel({"hbm_bw": qsjax.Price(1.0)}, base=[1]),
+            2,
+            r"base: \[1\] is not",
+        ),
+    ],
+)
+def test_costs_that_are_no_numbers_are_told(cost, budget, says):
+    """They were a TypeError of Python or NumPy."""
+    with pytest.raises(ValueError, match=says):
+        qsjax.design(qsjax.Problem("qwen3-8b", GPU, gpus=1, context="8k"), cost, budget=budget)
+
+
+@pytest.mark.parametrize("folder", [None, "", 5])
+def test_results_are_saved_into_a_folder_that_has_a_name(folder, tmp_path, monkeypatch):
+    """A number was a TypeError, and an empty text the folder one stands in."""
+    monkeypatch.chdir(tmp_path)
+    found = qsjax.explore(qsjax.Problem("qwen3-8b", GPU, gpus=1, context="8k"))
+    with pytest.raises(ValueError, match="is not the name of a folder; give one, as results/mine"):
+        found.save(folder)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_lists_in_place_of_numbers_of_a_record_are_told():

@@ -18,6 +18,7 @@ from qsjax.records.fields import facts_of
 from qsjax.records.specs import Dtype, HardwareSpec, ModelSpec, Workload, replace
 
 load_hf = huggingface.load
+_IDEAL = ", ideal"  # behind a label, as a changed field stands there
 
 
 def model_names() -> tuple[str, ...]:
@@ -89,7 +90,8 @@ def ideal(hardware: HardwareSpec | str | Path) -> HardwareSpec:
     own = hardware if isinstance(hardware, HardwareSpec) else hardware_entry(hardware).spec
     facts = facts_of(HardwareSpec).items()
     lossless: dict[str, Any] = {n: fact.ideal for n, fact in facts if fact.ideal is not None}
-    return dataclasses.replace(own, **lossless)
+    label = f"{own.label.removesuffix(_IDEAL)}{_IDEAL}" if own.label else ""
+    return dataclasses.replace(own, **lossless, label=label)
 
 
 def workload(name: str | Path, weights: Dtype | None = None, kv: Dtype | None = None) -> Workload:

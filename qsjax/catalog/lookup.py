@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import itertools
+import os
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
@@ -44,7 +45,8 @@ _LENGTH = re.compile(r"(\d{1,4})k|(\d)m")
 # (https://openrouter.ai/docs, model variants): none says what it is.
 PLACE = re.compile(
     r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|modelscope\.cn/models)/|^models--|^HF://"
-    r"|(?<=[\w)])(?:@[\w./-]+|:(?:main|latest|[0-9a-f]{7,40}|free|beta|extended|nitro|floor|exacto|online)"
+    r"|(?<=[\w)])(?:@(?:main|master|latest|(?:sha256:)?[0-9a-f]{7,64}|v?\d[\d.]*|refs/[\w./-]+)"
+    r"|:(?:main|latest|[0-9a-f]{7,40}|free|beta|extended|nitro|floor|exacto|online)"
     r"|/(?:tree|blob|resolve)/\S*)$"
 )
 
@@ -76,7 +78,7 @@ _COUNT = re.compile(
 _SLICE = re.compile(r"(?:tpu[ _-]?)?(v(?:5e|5litepod|6e|(4|5p)))-(\d{1,5})", re.IGNORECASE)
 _SIZE = re.compile(r"[\s_-](\d{2,3}) ?g(?:i?b)?$", re.IGNORECASE)
 # Four parts of one name differ in their memory; binary units and spare dies make it differ by less.
-_NEAR = 0.1
+_NEAR, _SPARE = 0.1, 0.02
 
 
 # Machines of clouds, by name: their accelerator, and how many.
@@ -131,6 +133,17 @@ def has_memory(entry: HardwareEntry, *sizes: float) -> bool:
     """Whether an accelerator has one of so many GB."""
     capacity = float(entry.spec.hbm_bytes) / GB  # type: ignore[arg-type]  # catalogue entries hold floats
     return any(abs(size / capacity - 1.0) <= _NEAR for size in sizes)
+
+
+def _is_nearest(entry: str, size: float) -> bool:
+    """Whether an accelerator has so many GB, and no sibling has them more nearly."""
+    family = f"{entry.partition('-')[0]}-"
+    held = {
+        name: float(_hardware(name).spec.hbm_bytes) / GB  # type: ignore[arg-type]  # as above
+        for name in (entry, *(one for one in names("hardware") if one.startswith(family)))
+    }
+    off = {name: abs(size / capacity - 1.0) for name, capacity in held.items()}
+    return off[entry] <= min(_NEAR, min(off.values()) + _SPARE)
 
 
 def canonical(name: str) -> str:
@@ -197,7 +210,7 @@ def _tuned(name: str) -> _Match | None:
         after = [canonical(word) for word in words[end:]]
         kept = [word for word in after if _FORMAT.search(word) or _VARIANT.search(word)]
         added = {*map(canonical, words[:start]), *after} - {*kept}
-        if any(map(_NO_TUNE.search, added)):
+        if any(map(_NO_TUNE.search, added)) or added.intersection(_index("hardware")):
             return None
         found = _match("models", "-".join([base, *kept])) if added else None
         longest = max(map(_length, added), default=0)
@@ -209,11 +222,15 @@ def _match(kind: str, name: str) -> _Match | None:
     """The entry of a name: as given, without the organisation, without variant suffixes."""
     if "=" in name or _COMMAND.search(name):  # a change behind a name, `NAME:kv=fp8`, or flags
         return None
-    name = PLACE.sub("", name)
-    tail = canonical(name.rpartition("/")[2])
+    name = PLACE.sub("", name) if kind == "models" else name
+    if "@" in name:  # more than a name: `compare` has MODEL@ACCELERATOR
+        return None
+    before, _, last = name.rpartition("/")
+    tail = canonical(last)
     if kind == "hardware":
-        # "A100 / H100" are two, not the last.
-        tail = "" if " / " in name else _MAKER.sub("", tail)
+        # "A100 / H100" and "h100/h200" are two, not the last.
+        are_two = " / " in name or (before and _match(kind, before))
+        tail = "" if are_two else _MAKER.sub("", tail)
     for candidate in (canonical(name), tail):
         if candidate in _index(kind):
             return _Match(_index(kind)[candidate], context=_contexts().get(tail, 0))
@@ -227,7 +244,7 @@ def _bare_accelerator(name: str) -> _Match | None:
         return _match("hardware", one)
     if size := _SIZE.search(name):
         bare = _match("hardware", name[: size.start()])
-        return bare if bare and has_memory(_hardware(bare.entry), float(size[1])) else None
+        return bare if bare and _is_nearest(bare.entry, float(size[1])) else None
     plain = _BESIDE.sub(" ", name).strip(" _-")
     return _match("hardware", plain) if plain and plain != name.strip() else None
 
@@ -401,6 +418,9 @@ def _hint(kind: str, name: str) -> str:
 def _hint_of_model(name: str) -> str:
     if _COMMAND.search(name):
         return "it is a command line, which `qsjax explain -- COMMAND` reads."
+    plain, at, behind = name.partition("@")
+    if at and (known := _match("models", plain)):
+        return _behind_at(known.entry, behind)
     base = gguf.without(name)
     if base == name or not _match("models", base):
         return ""
@@ -414,7 +434,7 @@ def _hint_of_accelerator(name: str) -> str:
     one, count = counted(name)
     if count > 1 and (known := _match("hardware", one)):
         return f"it counts {count} of {known.entry}: give that name, and the count apart."
-    return "give one; `qsjax compare` takes several." if "," in name else ""
+    return "give one; `qsjax compare` takes several." if re.search(r"[,/]", name) else ""
 
 
 def _near(kind: str, name: str) -> list[str]:
@@ -425,6 +445,19 @@ def _near(kind: str, name: str) -> list[str]:
     family = [] if within else [one for one in names(kind) if one.startswith(begin)]
     alike = within or difflib.get_close_matches(tail, spellings, n=5)
     return family[:5] or list(dict.fromkeys(spellings[spelling] for spelling in alike))
+
+
+def _behind_at(model: str, text: str) -> str:
+    chip = text.partition(":")[0]
+    if _match("hardware", chip):
+        return (
+            f"{model} is known, and an accelerator behind @ is what `qsjax compare` takes; "
+            f"elsewhere it stands by itself, as --hardware {chip}."
+        )
+    return (
+        f"{model} is known, but {text!r} behind @ is neither a revision (main, a commit, "
+        "refs/pr/1) nor an accelerator."
+    )
 
 
 @cache
@@ -540,7 +573,7 @@ def hardware_entry(name: str | Path | None, extending: tuple[Path, ...] = ()) ->
     """
     path = _path(name, (".toml",), extending)
     if path is None:
-        return _hardware(find("hardware", str(name)))
+        return _hardware(find("hardware", os.fspath(name or "")))
     parent = partial(hardware_entry, extending=(*extending, path))
     return toml_hardware.entry_from(toml.read(path), path.stem, parent)
 
@@ -578,7 +611,7 @@ def model_entry(
         return huggingface.load(name)
     path = _path(name, (".toml", ".json"), extending)
     if path is None:
-        return _model(_found("models", str(name)))
+        return _model(_found("models", os.fspath(name)))
     if path.suffix.lower() != ".toml":
         return huggingface.load(path)
     parent = partial(model_entry, extending=(*extending, path))

@@ -29,11 +29,18 @@ class Verb(click.Command):
     """A command whose help groups its options and says those of every verb in one line."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Refuse an option that is given twice, of which click takes the last."""
-        order = self.make_parser(ctx).parse_args([*args])[2]
-        once = [one for one in order if not (one.multiple or getattr(one, "is_flag", False))]
-        for name in (one.opts[0] for one in once if once.count(one) > 1):
-            raise click.UsageError(f"{name} is given twice; give it once, lists with commas", ctx)
+        """Refuse an option that is empty, or given twice, of which click takes the last."""
+        given, _, order = self.make_parser(ctx).parse_args([*args])
+        options = [one for one in order if isinstance(one, click.Option)]
+        for one in (one for one in options if one.secondary_opts or not one.is_flag):
+            name, value = "/".join([one.opts[0], *one.secondary_opts]), given[one.name]
+            values = value if one.multiple else [value] * order.count(one)
+            if "" in values:
+                raise click.UsageError(f"{name} is empty; give a value, or leave it out", ctx)
+            keys = [f" {x.partition('=')[0]}" if one.multiple else "" for x in values]
+            if twice := [key for key in keys if keys.count(key) > 1]:
+                told = f"{name}{twice[0]} is given twice; give it once, lists with commas"
+                raise click.UsageError(told, ctx)
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

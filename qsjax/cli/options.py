@@ -17,7 +17,7 @@ from qsjax.engines.command_line import engine_named
 from qsjax.engines.flags import ENGINES
 from qsjax.engines.spread import LEVEL
 from qsjax.output.result import Result
-from qsjax.records.conversion import listed_of_text, maybe_one, number_of_text
+from qsjax.records.conversion import as_float64, listed_of_text, maybe_one, rate_of_text
 from qsjax.records.precision import STORED, dtype_named
 from qsjax.records.specs import CONVENTIONS, DEGREES
 
@@ -45,22 +45,19 @@ class Numbers(click.ParamType[list[float]]):
             return list(value)
         if self.none and value.strip() == "none":
             return []
-        is_length = param is not None and param.name in ("context", "isl", "osl")
-        if told := maybe_one(value, of_lengths=is_length):
+        asked = param.name if param else ""
+        are_people = asked in ("users", "rate")  # 5k are no 5,120
+        if told := maybe_one(value, of_lengths=asked in ("context", "isl", "osl")):
             self.fail(told)
         try:
             parts = listed_of_text(value) if value.strip() else []
-            numbers = [number_of_text(part) if isinstance(part, str) else part for part in parts]
+            numbers = [as_float64(part, "people" if are_people else "1") for part in parts]
         except ValueError:
             name, count = lookup.counted(value)
-            if param is not None and param.name == "gpus" and count > 1 and "," not in value:
-                self.fail(
-                    f"{value!r} is more than a number; write --hardware {name} --gpus {count}"
-                )
-            self.fail(
-                f"{value!r} is not a list of numbers; write for example 1,2,4 or 8..64 (8, 16, 32, "
-                "64) or 1k,128k,1M"
-            )
+            if asked == "gpus" and count > 1 and "," not in value:
+                self.fail(f"{value!r} is not a number; write --hardware {name} --gpus {count}")
+            more = "" if are_people else " or 8..64 (8, 16, 32, 64) or 1k,128k,1M"
+            self.fail(f"{value!r} is not a list of numbers; write for example 1,2,4{more}")
         if not numbers:
             self.fail("the list is empty; give at least one number")
         wrong = [n for n in numbers if not (0 < n < float("inf")) or (self.whole and n != int(n))]
@@ -74,18 +71,14 @@ class Rates(Numbers):
     """Requests a second, as numbers or with their unit: 2, 2/s, 2 req/s, 120/min."""
 
     name = "rates"
-    _UNIT = re.compile(r"\s*(?:r(?:eq\w*)?)?\s*(?:/|per)\s*([smh])[a-z]*$|\s*[rq]ps$")
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> list[float]:
         """Rates a second, all positive and finite."""
         found: list[float] = []
-        for part in value.split(","):
-            unit = self._UNIT.search(part.lower())
-            seconds = {"m": 60.0, "h": 3600.0}.get(unit[1] if unit else "s", 1.0)
-            plain = super().convert(part[: unit.start() if unit else None], param, ctx)
-            found += [rate / seconds for rate in plain]
+        for plain, seconds in map(rate_of_text, value.split(",")):
+            found += [rate / seconds for rate in super().convert(plain, param, ctx)]
         return found
 
 

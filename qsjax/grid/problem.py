@@ -44,7 +44,7 @@ from qsjax.records.specs import (
     named_convention,
     replace,
 )
-from qsjax.records.units import DIMENSIONS, MS, listed, tokens, with_unit
+from qsjax.records.units import DIMENSIONS, listed, part_of_second, tokens, with_unit
 
 CONTEXTS = tuple(1024.0 * 2**k for k in range(15))  # 1k to 16M tokens, the paper's range
 USUAL_CONTEXT = 131072.0  # longest context taken for a model whose publisher states none
@@ -57,7 +57,9 @@ ACCOUNTING = "own"  # name of a convention that has none
 
 def several(value: Any) -> tuple[list[Any], bool]:
     """The values of an argument that takes one or several, and whether it was one."""
-    is_one = isinstance(value, str | Path | Mapping | ModelSpec | HardwareSpec) or (
+    if isinstance(value, np.ndarray) and not value.ndim:
+        value = value.item()
+    is_one = isinstance(value, str | bytes | Path | Mapping | ModelSpec | HardwareSpec) or (
         not hasattr(value, "__iter__") or hasattr(value, "spec")
     )
     return ([value], True) if is_one else (list(value), False)
@@ -218,7 +220,8 @@ def _split_axes(
                 wrong.append((name, f"{name}: {problem}"))
         else:
             values, _ = wrong.run(name, numbers, name, value, default=([], False))
-            (searched if name in PARTITION_AXES else kept)[name] = values
+            if values:
+                (searched if name in PARTITION_AXES else kept)[name] = list(dict.fromkeys(values))
     return searched, kept
 
 
@@ -546,7 +549,8 @@ def _axis_values(name: str, values: Sequence[Any]) -> str:
         if isinstance(value, str):
             return value
         if unit == "s":
-            return f"{value / MS:,.6g} ms"
+            name, size = part_of_second(value)
+            return f"{value / size:,.6g} {name}"
         return with_unit(value, unit, 6) if unit in DIMENSIONS else f"{value:,.10g}"
 
     return listed(values, write)

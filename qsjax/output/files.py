@@ -25,8 +25,10 @@ def folder_of(path: str | Path) -> Path:
     """The folder of results at a path, made if it is not there.
 
     Raises:
-        ValueError: it cannot be made, such as where a file has its name.
+        ValueError: it is no name, or cannot be made, such as where a file has its name.
     """
+    if not isinstance(path, str | Path) or path == "":
+        raise ValueError(f"{path!r} is not the name of a folder; give one, as results/mine")
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -186,7 +186,8 @@ def text_of(given: Any, name: str) -> tuple[str, str] | None:
         ValueError: the file cannot be read.
     """
     if hasattr(given, "to_dict"):  # a data frame of any library that has pandas's methods
-        return files.csv_text(given.to_dict("records")), name
+        rows = given.to_dict("records")
+        return (files.csv_text(rows) if rows else f"{','.join(map(str, given))}\n"), name
     if isinstance(given, str) and "\n" in given:
         return given, name
     if isinstance(given, str | Path):

@@ -11,7 +11,7 @@ from qsjax.grid.limits import describe, given_limits
 from qsjax.numerics.safe import scalar
 from qsjax.records.rows import grouped
 from qsjax.records.tables import table
-from qsjax.records.units import DIMENSIONS, GIB, HOUR, MS, tokens, with_unit
+from qsjax.records.units import DIMENSIONS, GIB, HOUR, MS, part_of_second, tokens, with_unit
 from qsjax.records.units import chance as chance
 
 if TYPE_CHECKING:
@@ -144,11 +144,15 @@ def heading(problem: "Problem") -> str:
     return text[0].upper() + text[1:] if text.startswith(("on ", "at ")) else text
 
 
-def would_fit(hbm_bytes: float, gpus: float, other: str = "", split: str = "") -> str:
-    """What a design that does not fit would need; nothing where no memory mends it.
+def would_fit(
+    hbm_bytes: float, gpus: float, other: str = "", split: str = "", now: float = math.nan
+) -> str:
+    """What a design of `now` GPUs that does not fit would need; nothing where no memory mends it.
 
     >>> would_fit(100 * 2**30, 16)
     'it would fit with 100.0 GiB of HBM on each GPU, or with 16 GPUs of this kind'
+    >>> would_fit(100 * 2**30, 16, now=32)  # which copies fill
+    'it would fit with 100.0 GiB of HBM on each GPU, or with another split'
     >>> would_fit(153.21 * 2**30, math.inf)  # what is told suffices
     'it would fit with 153.3 GiB of HBM on each GPU'
     """
@@ -156,7 +160,8 @@ def would_fit(hbm_bytes: float, gpus: float, other: str = "", split: str = "") -
     if math.isfinite(hbm_bytes):
         enough = math.ceil(round(hbm_bytes / GIB * 10.0, 6)) / 10.0
         helps.append(f"{enough:,.1f} GiB of HBM on each GPU{split}")
-    helps += [f"{count(gpus, 'GPU')} of this kind"] if math.isfinite(gpus) else []
+    if math.isfinite(gpus):
+        helps.append(f"{count(gpus, 'GPU')} of this kind" if now % gpus else "another split")
     helps += [other] if helps and other else []
     return f"it would fit with {', or with '.join(helps)}" if helps else ""
 
@@ -382,15 +387,18 @@ def value(amount: float, unit: str, digits: int = 3) -> str:
 
     >>> value(8.19e12, "B/s"), value(131072, "tokens"), value(1, "sequences"), value(0.02, "s")
     ('8.19 TB/s', '131,072 tokens', '1 sequence', '20 ms')
-    >>> value(3600, "s"), value(12600, "s")
-    ('3,600 s', '3.5 h')
+    >>> value(3600, "s"), value(12600, "s"), value(2e-6, "s")
+    ('3,600 s', '3.5 h', '2 us')
     >>> value(2120.4, "tokens/s/GPU"), value(3.3521e12, "B/s", 5)
     ('2,120 tokens/s/GPU', '3.3521 TB/s')
     """
     if unit == "s" and amount >= HOURS:
         return f"{number(amount / HOUR)} h"
+    if unit == "s" and amount < SECONDS:
+        name, size = part_of_second(amount)
+        return f"{number(amount / size)} {name}"
     if unit == "s":
-        return milliseconds(amount) if amount < SECONDS else f"{number(amount)} s"
+        return f"{number(amount)} s"
     if unit in ("tokens", "sequences", "GPUs"):
         return count(amount, unit.removesuffix("s"))
     if unit == "1":

@@ -17,7 +17,9 @@ from qsjax.numerics.jax import jax
 from qsjax.numerics.jaxpr import host_unless_traced
 from qsjax.numerics.namespace import Array, ArrayLike, xp
 from qsjax.numerics.numpy_backend import is_traced
+from qsjax.output.words import joined
 from qsjax.records import checks
+from qsjax.records.fields import numbers_of
 from qsjax.records.specs import Convention, Partition, Records, Workload, named_convention
 from qsjax.records.units import MS
 
@@ -185,6 +187,18 @@ def _answer(result: Any, is_wide: bool) -> Any:
     return trees.map(narrow, result)
 
 
+def _unmet(*records: Any, **others: Any) -> list[str]:
+    """That arguments of several values do not broadcast to one shape."""
+    given = [*(numbers_of(record) for record in records), others]
+    shapes = {n: np.shape(x) for each in given for n, x in each.items() if np.ndim(x)}
+    try:
+        np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        told = joined(f"{name} {shape}" for name, shape in shapes.items())
+        return [f"the shapes of {told} do not broadcast; give lists of one length, or axes of 1"]
+    return []
+
+
 # The field whose bounds an argument of another name has.
 _AS = {"prompt": "context", "prompts": "batch"}
 
@@ -206,7 +220,7 @@ def _checked(records: Records, rules: Convention, **others: Any) -> tuple[Any, .
     for name, value in others.items():
         others[name], problem = checks.read_field(_AS.get(name, name), value)
         problems += [] if problem is None else [f"{name}: {problem}"]
-    if problems:
+    if problems := problems or _unmet(*records[:4], **others):
         raise ValueError("\n".join(problems))
     return records, rules, *others.values()
 

@@ -20,6 +20,9 @@ _QUANTITY = re.compile(r"\s*([0-9.eE+-]+)\s*([a-zA-Z\u00b5/]+)\s*")
 _SHORT = 60  # characters of a value that a message shows
 # Numbers with commas for thousands: "131,072" is no list, "16,384" seldom one of lengths.
 _LEADING, _GROUPED = re.compile(r",0\d"), re.compile(r"\s*\d{1,3}(?:,\d{3})+\s*")
+_OF_OBJECTS = "OUT"  # kinds of arrays whose items are texts or objects, as those of pandas are
+# Requests a second: 2/s, 2 req/s, 120/min, 5 rps.
+_RATE = re.compile(r"\s*(?:r(?:eq\w*)?)?\s*(?:/|per)\s*([smh])[a-z]*$|\s*[rq]ps$", re.IGNORECASE)
 _SMALL = 4  # bytes of a float below which the numbers of an accelerator overflow
 
 
@@ -76,6 +79,17 @@ def seconds_of_text(text: str) -> float | None:
     (0.05, 120.0, None)
     """
     return quantity_of_text(text, "s")
+
+
+def rate_of_text(text: str) -> tuple[str, float]:
+    """The number of a rate, as text, and the seconds of its unit.
+
+    >>> rate_of_text("120/min"), rate_of_text("2 req/s"), rate_of_text("5")
+    (('120', 60.0), ('2', 1.0), ('5', 1.0))
+    """
+    unit = _RATE.search(text)
+    kind = (unit[1] or "s").lower() if unit else "s"
+    return text[: unit.start() if unit else None], {"s": 1.0, "m": 60.0, "h": 3600.0}[kind]
 
 
 def names_of(given: Iterable[str]) -> list[str]:
@@ -192,9 +206,10 @@ def as_float64(value: Any, unit: str = "1") -> Any:
             return float(value)
         except (TypeError, ValueError, OverflowError) as error:
             raise NoNumberError(f"{shown(value)} is not a number") from error
-    if isinstance(value, np.ndarray) and value.dtype.kind in "OU":
-        return as_float64(value.tolist(), unit)
-    return _of_array(value)
+    is_plain = is_tracer(value) or (
+        isinstance(value.dtype, np.dtype) and value.dtype.kind not in _OF_OBJECTS
+    )
+    return _of_array(value) if is_plain else as_float64(value.tolist(), unit)
 
 
 def read_number(facts: Facts, value: Any) -> Any:

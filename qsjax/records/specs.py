@@ -670,4 +670,4 @@ def field_hint(name: str, known: Iterable[str] = FIELDS) -> str:
 
 def _is_called(facts: Facts, name: str) -> bool:
     is_key = bool(facts.key) and f"{name}_".startswith(f"{facts.key}_")
-    return is_key or name in facts.also
+    return is_key or name in facts.also or name == facts.group

@@ -45,6 +45,18 @@ DIMENSIONS: dict[str, Dimension] = {
 }
 
 
+SHORT = 1e-4  # below it times are told in us [s]
+
+
+def part_of_second(seconds: float) -> tuple[str, float]:
+    """The unit in which a time below a second is told, and its size [s].
+
+    >>> part_of_second(2e-6), part_of_second(0.02)
+    (('us', 1e-06), ('ms', 0.001))
+    """
+    return ("us", US) if 0.0 < seconds < SHORT else ("ms", MS)
+
+
 def tokens(count: float) -> str:
     """A token count as people write it.
 

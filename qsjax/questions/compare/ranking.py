@@ -347,7 +347,7 @@ def _refusal(problem: Problem, cells: Cells, best: Best, cell: int) -> str:
         return refusals(cells, cell)[0].text
     hbm = float(least_hbm_bytes(cells.inputs, best)[cell])
     gpus = least_gpus(cells, np.arange(cells.cells) == cell)[cell]
-    return words.would_fit(hbm, gpus) or "no split is legal"
+    return words.would_fit(hbm, gpus, now=problem.stated.gpus[0]) or "no split is legal"
 
 
 def _cells_of(problem: Problem, subject: Subject, rules: Convention) -> Cells:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,13 @@ def check_cost(model: CostModel, budget: float | None = None) -> None:
         raise ValueError(
             f"cost: prices are {model.prices!r}, and no prices by name; give for example {example}"
         )
+    numbers = [("base", model.base), ("budget", 0.0 if budget is None else budget)]
+    sound = [(name, price) for name, price in model.prices.items() if isinstance(price, Price)]
+    numbers += [(name, x) for name, price in sound for x in (price.cost, price.exponent)]
+    wrong = [(n, x) for n, x in numbers if not isinstance(x, Real) and not hasattr(x, "dtype")]
+    if wrong:
+        told = [f"  {name}: {x!r} is not a number; give one" for name, x in wrong]
+        raise ValueError("\n".join(["cost model:", *told]))
     priced = (_objection(name, price) for name, price in model.prices.items())
     problems = [text for text in priced if text]
     scaled = [m for name in model.prices for m in members(name)]

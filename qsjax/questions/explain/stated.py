@@ -193,7 +193,12 @@ def _deployment(asked: Asked, is_moe: bool) -> Deployment:
     for name, value in stated.items():
         stated[name] = KV_MODES[value] if name == "kv_mode" else _one(name, value)
     read = engines.read(asked.words, is_moe=is_moe) if asked.words else Deployment()
-    return dataclasses.replace(read, **stated)
+    notes = [
+        f"{name}={value:g} is given in place of the command line's {getattr(read, name):g}"
+        for name, value in stated.items()
+        if asked.words and name != "kv_mode" and getattr(read, name) not in (None, value)
+    ]
+    return dataclasses.replace(read, **stated, notes=(*read.notes, *notes))
 
 
 def _one(name: str, value: Any) -> float:

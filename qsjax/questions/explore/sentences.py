@@ -212,7 +212,8 @@ def _would_help(problem: Problem, row: Row) -> str:
         return f"some fit, but none keeps {given}{at}"
     if np.isfinite(row["least_hbm_bytes"]):
         smaller = "a smaller batch" if "batch does not fit" in row["reasons"] else ""
-        return words.would_fit(row["least_hbm_bytes"], row["least_gpus"], smaller)
+        needs = row["least_hbm_bytes"], row["least_gpus"]
+        return words.would_fit(*needs, smaller, now=row["gpus"])
     why = ", ".join(n for n in row["reasons"] if not REASONS.get(n, 0) & MEMORY_REASONS)
     least = words.count(row["least_gpus"], "GPU") if np.isfinite(row["least_gpus"]) else ""
     free = (

@@ -169,6 +169,13 @@ def _quantiles(x: np.ndarray, quantiles: Sequence[float]) -> np.ndarray:
     return table
 
 
+_HEADS = {
+    "gpus": "GPUs",
+    "p_feasible": "runs (share of draws)",
+    "p_dense_wins": "twin ahead (share of draws)",
+}
+
+
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class Uncertainty(Result):
     """What uncertain inputs do to the optimum and to the verdict.
@@ -227,7 +234,9 @@ class Uncertainty(Result):
         name, unit = words.metric_name(self.problem.objective), METRICS[self.problem.objective].unit
         head = name if unit in ("1", name) else f"{name} [{unit}]"
         return [
-            table._replace(heads=[x.replace("objective.", f"{head} ") for x in table.heads])
+            table._replace(
+                heads=[_HEADS.get(x, x.replace("objective.", f"{head} ")) for x in table.heads]
+            )
             for table in Result.tables(self)
         ]
 

@@ -36,7 +36,7 @@ from qsjax.questions.simulation.traffic import (
     traffic_of,
 )
 from qsjax.records import checks
-from qsjax.records.conversion import NoNumberError, as_float64, kind_of
+from qsjax.records.conversion import NoNumberError, as_float64, kind_of, rate_of_text
 from qsjax.records.specs import Convention, Partition, Records
 from qsjax.records.units import MS
 
@@ -204,9 +204,9 @@ class Simulation(Result):
         several = len(self.served) > 1
         load = "users" if self.unit == "users" else "load req/s"
         first = ["design", load] if several else [load]
-        heads = ("req/s", "tok/s/GPU", "TTFT p50", "TTFT p95", "TPOT p50", "TPOT p95",
-                 "ITL p95", "E2E p50", "waiting", "decoding", "kept", "evicted")  # fmt: skip
         times = ("ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95", "itl_p95", "e2e_p50")
+        heads = [f"{name.partition('_')[0].upper()} {name[-3:]} ms" for name in times]
+        heads = ["req/s", "tok/s/GPU", *heads, "waiting", "decoding", "kept", "evicted"]
         cells = [
             [
                 *([f"{row['model']} on {row['hardware']}"] if several else []),
@@ -221,7 +221,7 @@ class Simulation(Result):
             ]
             for row in self.rows()
         ]
-        return [Table("Times in ms", [*first, *heads], cells, len(first))]
+        return [Table("", [*first, *heads], cells, len(first))]
 
     def rows(self) -> list[Row]:
         """One row for each load of each design; times in s, None for quantiles of too few."""
@@ -414,6 +414,17 @@ def number_of(
     return float(number)
 
 
+def _rates(given: Any) -> Any:
+    """Rates a second: those of texts may have a unit, as `120/min` has."""
+    if isinstance(given, list | tuple):
+        return [_rates(rate) for rate in given]
+    if not isinstance(given, str):
+        return given
+    read = [rate_of_text(part) for part in given.split(",")]
+    rates = [as_float64(number, "users") / seconds for number, seconds in read]
+    return rates if len(rates) > 1 else rates[0]
+
+
 def loads_of(name: str, given: Any) -> list[float]:
     """Users or rates, one or several.
 
@@ -422,6 +433,7 @@ def loads_of(name: str, given: Any) -> list[float]:
     """
     try:
         # Users are people, of whom 5k are no 5,120.
+        given = _rates(given) if name == "rate" else given
         loads = [float(x) for x in np.ravel(as_float64(given, "users"))]
     except NoNumberError as error:
         raise ValueError(f"{name}: {error}; give a number above 0, or several") from error
