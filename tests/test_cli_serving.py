@@ -113,6 +113,21 @@ def test_the_static_share_of_sglang_leaves_its_buffers_out():
     assert any("keeps more" in n for n in fuller["best"]["engine_flags"]["vllm"]["notes"])
 
 
+def test_tensorrt_llm_has_its_own_flags_back():
+    """Its share is of what is free beside the weights; who asks of others is not told of it."""
+    words = "trtllm-serve meta-llama/Llama-3.3-70B-Instruct --tp_size 4 --max_batch_size 64"
+    words += " --max_seq_len 16384 --kv_cache_free_gpu_memory_fraction 0.85 --kv_cache_dtype fp8"
+    command = ("explain", "--hardware", "h200-sxm", "--format", "json")
+    record = as_json(qsjax(*command, "--", *words.split()))
+    written = record["stated"]["engine_flags"]
+    assert written["trtllm"]["flags"].split() == words.split()[2:]
+    assert "extra_llm_api_options" in written["trtllm"]["notes"][0]
+    asked = (*command, "deepseek-v3", "--tp", "1", "--dp", "8", "--ep", "8", "--engine")
+    flags = as_json(qsjax(*asked, "trtllm"))["stated"]["engine_flags"]["trtllm"]["flags"]
+    assert flags.startswith("--tp_size 8 --enable_attention_dp --ep_size 8 --max_batch_size")
+    assert "trtllm" not in as_json(qsjax(*asked, "vllm"))["stated"]["engine_flags"]
+
+
 def test_explain_reads_the_file_of_a_script(tmp_path, monkeypatch):
     """By its name, behind the dashes, or from standard input; with ends of lines of Windows."""
     script = tmp_path / "run.sh"

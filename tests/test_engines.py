@@ -130,7 +130,10 @@ def test_the_engine_is_told_from_its_flags():
     assert engine_of("python3 -m sglang.launch_server --tensor-parallel-size 8") == "sglang"
 
 
-@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+SHARES = {"vllm": "usable_fraction", "sglang": "static_fraction", "trtllm": "free_fraction"}
+
+
+@pytest.mark.parametrize("engine", SHARES)
 def test_written_flags_read_back_as_the_same_design(engine):
     for tp, dp, pp, kvp in itertools.product((1.0, 4.0), (1.0, 2.0), (1.0, 2.0), (1.0, 2.0)):
         for ep in {1.0, tp * dp * kvp}:
@@ -144,13 +147,18 @@ def test_written_flags_read_back_as_the_same_design(engine):
                 batch=32.0,
                 usable_fraction=0.9,
                 static_fraction=0.85,
+                free_fraction=0.8,
                 bytes_kv=1.0,
                 weights="fp8",
                 context=4096.0,
             )
             written = write(design, engine)
+            if engine == "trtllm" and (kvp > 1 or (tp > 1 and dp > 1)):
+                assert all("cannot be written" in note for note in written.notes)
+                assert len(written.notes) == (kvp > 1) + (tp > 1 and dp > 1)
+                continue
             got = read(written.flags, engine)
-            share = "usable_fraction" if engine == "vllm" else "static_fraction"
+            share = SHARES[engine]
             same = all(
                 getattr(got, name) == getattr(design, name)
                 for name in (
@@ -161,12 +169,13 @@ def test_written_flags_read_back_as_the_same_design(engine):
             assert same
             assert not written.notes
             assert got.gpus == design.gpus
-            assert got.weights == "fp8"
+            # TensorRT-LLM has the format of weights from the checkpoint.
+            assert got.weights == (None if engine == "trtllm" else "fp8")
             assert got.context == 4096
 
 
 def test_a_plain_split_needs_no_notes():
-    for engine in ("vllm", "sglang"):
+    for engine in SHARES:
         assert write(Deployment(tp=8.0), engine, False).notes == ()
         assert write(Deployment(tp=4.0, dp=2.0), engine, False).notes != ()
 

@@ -187,6 +187,12 @@ def static_base(capacity: float, ranks: float) -> float:
     return visible_bytes(capacity) - _held(load_engines()["shared"]["context"], ranks)
 
 
+def trtllm_free(one: OperatingPoint, facts: Facts, weights: float) -> float:
+    """What TensorRT-LLM finds free beside weights and a forward pass [B]: its share is of this."""
+    tokens = facts.get("max_batched_tokens", load_engines()["trtllm"]["tokens"])
+    return _total(one, facts)[1] - weights - _taken(one) - forward_bytes(one, tokens)
+
+
 def usable_bytes(one: OperatingPoint, facts: Facts, weights: float, per_token: float) -> float:
     """HBM for weights and cache [B], by the rules of the engine.
 
@@ -203,10 +209,8 @@ def usable_bytes(one: OperatingPoint, facts: Facts, weights: float, per_token: f
         own = _sglang_fraction(one, capacity) if stated is None else stated
         return facts.get("static_fraction", own) * (visible - taken)
     if one.engine == "trtllm":
-        engine = load_engines()["trtllm"]
-        tokens = facts.get("max_batched_tokens", engine["tokens"])
-        free = visible - weights - taken - forward_bytes(one, tokens)
-        fraction = float(engine["fraction"] if stated is None else stated)
+        free = trtllm_free(one, facts, weights)
+        fraction = float(load_engines()["trtllm"]["fraction"] if stated is None else stated)
         return weights + min(fraction * free, free)  # of weights that do not fit none is left
     usable, taken = _vllm_share(one, facts)
     if "peak_gib" in facts:

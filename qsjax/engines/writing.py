@@ -6,7 +6,7 @@ from qsjax.engines.deployment import Deployment
 from qsjax.engines.rules import load_flags
 from qsjax.records.specs import KV_CP
 
-WrittenEngine = Literal["vllm", "sglang"]
+WrittenEngine = Literal["vllm", "sglang", "trtllm"]
 
 
 class Written(NamedTuple):
@@ -28,7 +28,8 @@ class Written(NamedTuple):
         return " ".join(self.flags)
 
 
-_CACHE = {1.0: "fp8", 0.5625: "fp4_e2m1"}  # as `flags.toml` reads them
+# As `flags.toml` reads them; TensorRT-LLM calls the second nvfp4.
+_CACHE = {1.0: "fp8", 0.5625: "fp4_e2m1"}
 _WEIGHTS = {"fp8": "fp8", "fp4": "modelopt_fp4"}
 
 
@@ -40,8 +41,8 @@ def _flags(engine: WrittenEngine, said: Said) -> list[str]:
     rules, words = load_flags()[engine], list[str]()
     for quantity, value in said.items():
         if value:
-            spellings = rules["switches" if value is True else "reads"][quantity]
-            words.append(f"--{spellings.split()[0]}")
+            spelling = rules["switches" if value is True else "reads"][quantity].split()[0]
+            words.append(f"--{spelling.replace('-', '_') if engine == 'trtllm' else spelling}")
             if value is not True:
                 words.append(value if isinstance(value, str) else f"{round(value, 4):.12g}")
     return words
@@ -102,6 +103,31 @@ def _sglang(deployment: Deployment, is_moe: bool) -> tuple[Said, list[str]]:
     }, notes
 
 
+def _trtllm(deployment: Deployment, is_moe: bool) -> tuple[Said, list[str]]:
+    dp, notes = deployment.dp, list[str]()
+    if dp > 1 and deployment.tp > 1:
+        notes.append(
+            f"tp={deployment.tp:.0f} within dp={dp:.0f} cannot be written: the attention data "
+            "parallelism of TensorRT-LLM makes every GPU of a stage a replica"
+        )
+    if not is_moe and dp > 1:  # tensorrt_llm/_torch/models/modeling_llama.py: its MLP has a TP of 1
+        notes.append("TensorRT-LLM runs a dense model's attention data parallelism as whole copies")
+    if deployment.kvp > 1:
+        notes.append(f"kvp={deployment.kvp:.0f} cannot be written: no flag of it is known here")
+    return {
+        "tp_total": deployment.tp * deployment.kvp * dp,
+        "pp": _several(deployment.pp),
+        "dp_attention": dp > 1,
+        "ep": _several(deployment.ep) if is_moe else None,
+        "sequences": deployment.batch,
+        "context": deployment.context,
+        "free_fraction": deployment.free_fraction,
+    }, notes
+
+
+_WRITERS = {"vllm": _vllm, "sglang": _sglang, "trtllm": _trtllm}
+
+
 def write(deployment: Deployment, engine: WrittenEngine, is_moe: bool = True) -> Written:
     """The flags that start `deployment`, as near as the engine can come to it.
 
@@ -109,9 +135,10 @@ def write(deployment: Deployment, engine: WrittenEngine, is_moe: bool = True) ->
     '--tensor-parallel-size 8 --data-parallel-size 2 --decode-context-parallel-size 2
      --enable-expert-parallel --max-num-seqs 64'
     """
-    said, notes = (_vllm if engine == "vllm" else _sglang)(deployment, is_moe)
-    said |= {
-        "kv_dtype": _CACHE.get(deployment.bytes_kv or 0.0),
-        "quantization": _WEIGHTS.get(deployment.weights or ""),
-    }
+    said, notes = _WRITERS[engine](deployment, is_moe)
+    said["kv_dtype"] = _CACHE.get(deployment.bytes_kv or 0.0)
+    if engine == "trtllm":  # which takes the format of weights from the checkpoint
+        said["kv_dtype"] = "nvfp4" if said["kv_dtype"] == "fp4_e2m1" else said["kv_dtype"]
+    else:
+        said["quantization"] = _WEIGHTS.get(deployment.weights or "")
     return Written(engine, tuple(_flags(engine, said)), tuple(notes))

@@ -1,6 +1,8 @@
 """`explain_command`: a deployment by its engine's flags, and every design as flags again."""
 
 import dataclasses
+import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -11,7 +13,8 @@ from qsjax.cost.laws.memory import usable_bytes
 from qsjax.cost.prefix import requests_of
 from qsjax.engines import WrittenEngine
 from qsjax.engines.held import NAMES
-from qsjax.engines.memory import static_base
+from qsjax.engines.memory import sizes, static_base, trtllm_free
+from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.precision import REFUSING, broken_blocks
 from qsjax.engines.spread import LEVEL
 from qsjax.grid.case import Case
@@ -21,30 +24,47 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Row
 from qsjax.questions.explain.answers import Explanation, explained
-from qsjax.questions.explain.stated import STATED, Asked, EngineMemory, Stated, stated_by
+from qsjax.questions.explain.stated import STATED, Asked, Stated, stated_by
 from qsjax.records.conversion import kind_of
 from qsjax.records.specs import DEGREES, Records
 
 # The field of `Deployment` in which each engine's share of the memory stands.
-_ENGINES: dict[WrittenEngine, str] = {"vllm": "usable_fraction", "sglang": "static_fraction"}
+_ENGINES: dict[WrittenEngine, str] = {
+    "vllm": "usable_fraction",
+    "sglang": "static_fraction",
+    "trtllm": "free_fraction",
+}
 
 
-def _shares(records: Records, memory: EngineMemory) -> dict[str, float | None]:
+def _shares(records: Records, stated: Stated) -> dict[str, float | None]:
     """The memory of a design as each engine's share; None where it would be above 1."""
     # On the host: nothing is compiled for a number.
-    room = scalar(on_host(usable_bytes)(records.model, records.hardware)) + memory.beside
+    memory, (model, hardware, part, work) = stated.memory, records[:4]
+    room = scalar(on_host(usable_bytes)(model, hardware)) + memory.beside
+    one = OperatingPoint(
+        model=model,
+        model_name="",
+        hardware=hardware,
+        hardware_name="",
+        partition=part,
+        workload=work,
+    )
+    tokens = stated.deployment.batched_tokens
+    weights = sizes(model, part, work)[0] + memory.beside
+    free = trtllm_free(one, {"max_batched_tokens": tokens} if tokens else {}, weights)
     shares = {
         "usable_fraction": (room + memory.kept) / memory.visible,
-        "static_fraction": room / static_base(scalar(records.hardware.hbm_bytes), memory.ranks),
+        "static_fraction": room / static_base(scalar(hardware.hbm_bytes), memory.ranks),
+        "free_fraction": (room - weights) / free if free > 0 else math.inf,
     }
     return {name: share if share <= 1 else None for name, share in shares.items()}
 
 
 def _engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
-    """A design as flags of both engines."""
+    """A design as flags of vLLM and SGLang, and of TensorRT-LLM where it is the engine."""
     part, step, deployment = case.records.partition, case.parts.step, stated.deployment
     degrees: dict[str, Any] = {n: scalar(getattr(part, n)) for n in (*DEGREES, "kv_mode")}
-    degrees |= _shares(case.records, stated.memory)
+    degrees |= _shares(case.records, stated)
     copies = scalar(step.replicas)
     if not is_moe and case.rules.dense_replicas == "whole":
         copies, degrees["dp"] = copies * degrees["dp"], 1.0
@@ -57,14 +77,23 @@ def _engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
         bytes_kv=scalar(case.records.workload.bytes_kv),
     )
     by_engine: Row = {}
+    own = stated.deployment.engine or stated.problem.engine
     for engine, share in _ENGINES.items():
-        # vLLM's data parallelism of a mixture shares the experts; SGLang's does beside its own.
-        is_apart = is_moe and (engine == "vllm" or degrees["dp"] > 1)
+        if engine == "trtllm" != own:
+            continue
+        # vLLM's data parallelism of a mixture shares the experts; SGLang's does beside its own;
+        # TensorRT-LLM has no copies.
+        is_apart = (is_moe and (engine == "vllm" or degrees["dp"] > 1)) or engine == "trtllm"
         one = dataclasses.replace(design, replicas=1.0) if is_apart else design
         written = engines.write(one, engine, is_moe)
         notes = list(written.notes)
         if deployment.drafter is not None:
             notes.append("speculation is not among these flags; add your own")
+        if engine == "trtllm" and re.search("attention_dp|cache_dtype", written.command):
+            notes.append(
+                "older releases take enable_attention_dp and kv_cache_config.dtype from the YAML "
+                "file of --extra_llm_api_options alone"
+            )
         if is_apart and copies > 1:
             notes.append(f"start {copies:g} of these, with nothing between them")
         if getattr(design, share) is None:
@@ -174,7 +203,8 @@ def explain_command(
     """Take the deployment of an engine's command line apart, by the rules of that engine.
 
     It is `explain` with what the flags say: degrees, batch, precisions, memory, kernels, drafts.
-    `more` of the result has the designs as flags of vLLM and SGLang.
+    `more` of the result has the designs as flags of vLLM and SGLang, and those of TensorRT-LLM
+    where it is the engine.
 
     Args:
         command: of vLLM, SGLang or TensorRT-LLM: a line, a script, a manifest, or words; "" for a
