@@ -411,6 +411,8 @@ def test_a_model_that_counts_under_another_name_is_told(name, told):
         ("explore README.md", "the file of this name is none that is read"),
         ("compare qwen3-8b:tp=8 qwen3-8b", "; `qsjax explain qwen3-8b --tp 8` tells"),
         ("break-even qwen3-8b --parameter hbm_bw --target tpot=20ms", "named by itself (--metric)"),
+        ("design qwen3-8b --target 20ms --price hbm_bw=1", "named by itself (--metric)"),
+        ("simulate qwen3-8b --users 1k..4k --isl 9 --osl 9", "'1k..4k' is not a list of numbers"),
         ("explore zzzz", "`qsjax models` lists the "),
         ("explain run.sh", "run.sh: cannot be read: No such file or directory\n"),
         ("explain --hardware h200 k8s/no.yaml", "k8s/no.yaml: cannot be read: No such file"),

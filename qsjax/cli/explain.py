@@ -71,7 +71,7 @@ def _read_in(words: tuple[str, ...]) -> tuple[str, ...]:
 def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> Result:
     r"""Take one deployment of MODEL apart: does it run, where do memory and time go.
 
-    Beside it stands the best design on as many GPUs, also as flags of vLLM and SGLang.
+    Beside it stands the best design on as many GPUs, also as flags of engines.
 
     MODEL:q=5 is the dense twin at that quality factor. Give the split by --tp, --ep, --pp, --dp,
     --kvp, or by the command line of an engine (vLLM, SGLang, TensorRT-LLM) after `--`, or by the

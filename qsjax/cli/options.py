@@ -46,17 +46,17 @@ class Numbers(click.ParamType[list[float]]):
         if self.none and value.strip() == "none":
             return []
         asked = param.name if param else ""
-        are_people = asked in ("users", "rate")  # 5k are no 5,120
+        unit = "people" if asked in ("users", "rate") else "1"  # 5k are no 5,120
         if told := maybe_one(value, of_lengths=asked in ("context", "isl", "osl")):
             self.fail(told)
         try:
-            parts = listed_of_text(value) if value.strip() else []
-            numbers = [as_float64(part, "people" if are_people else "1") for part in parts]
+            parts = listed_of_text(value, unit) if value.strip() else []
+            numbers = [as_float64(part, unit) for part in parts]
         except ValueError:
             name, count = lookup.counted(value)
             if asked == "gpus" and count > 1 and "," not in value:
                 self.fail(f"{value!r} is not a number; write --hardware {name} --gpus {count}")
-            more = "" if are_people else " or 8..64 (8, 16, 32, 64) or 1k,128k,1M"
+            more = "" if unit == "people" else " or 8..64 (8, 16, 32, 64) or 1k,128k,1M"
             self.fail(f"{value!r} is not a list of numbers; write for example 1,2,4{more}")
         if not numbers:
             self.fail("the list is empty; give at least one number")

@@ -436,13 +436,13 @@ def check_positive(name: str, given: Any, unit: str) -> np.ndarray:
     >>> check_positive("tpot", 0.02, "s")
     array([0.02])
     """
+    apart = ""
     try:
         numbers = np.ravel(as_float64(given, unit))
-    except NoNumberError:
-        numbers = np.zeros(1)
+    except NoNumberError:  # `tpot=20ms`, or 20ms where the metric is a rate
+        numbers, apart = np.zeros(1), "; the metric is named by itself (--metric)"
     if not (numbers.size and (np.isfinite(numbers) & (numbers > 0)).all()):
         shown = repr(given) if isinstance(given, str | list | tuple) else f"{given}"
-        apart = "; the metric is named by itself (--metric)" if "=" in shown else ""
         raise ValueError(f"{name}: {shown} is not allowed; give a number above 0 [{unit}]{apart}")
     return numbers
 

@@ -115,10 +115,11 @@ def maybe_one(text: str, *, of_lengths: bool) -> str | None:
     return f"{text!r} may be one number: write {plain}; several with spaces: 8, 512"
 
 
-def listed_of_text(text: str) -> list[float | str]:
+def listed_of_text(text: str, unit: str = "1") -> list[float | str]:
     """The parts of a list in a text; a range `8..64` stands for 8, 16, 32, 64.
 
-    A range doubles from its first number for as long as its last is not passed.
+    A range doubles from its first number for as long as its last is not passed; `unit` is that of
+    its ends.
 
     Raises:
         ValueError: A range does not rise, or its ends are no numbers.
@@ -133,7 +134,7 @@ def listed_of_text(text: str) -> list[float | str]:
             values.append(part)
             continue
         try:
-            low, high = number_of_text(first), number_of_text(last)
+            low, high = _of_text(first, unit), _of_text(last, unit)
         except ValueError:
             low, high = 0.0, 0.0
         if not 0 < low < high < float("inf"):
