@@ -121,7 +121,7 @@ def test_design_spends_its_budget(tmp_path):
         (["break-even", *SMALL, "--low", "7", "--high", "3"], "below high"),
         (["break-even", "llama-3.1-70b", "--context", "8k"], "no experts"),
         (["certify", *SMALL, "--box", "0.1", "--box", "hbm_bw=0.2"], "one share such as 0.25, or"),
-        (["certify", *SMALL, "--box", "q=1", "--box", "q=2"], "for each number one NAME=0.25"),
+        (["certify", *SMALL, "--box", "q=1", "--box", "q=2"], "--box q is given twice; give it"),
         (["compare", "mixtral-8x7b", "mixtral-8x7b:hbm_bw=x2"], "@ACCELERATOR:hbm_bw=x2"),
         (["design", *SMALL], "no quantity|either --budget or --target"),
         (["design", *SMALL, "--price", "hbm_bw=x", "--budget", "1"], "FIELD=COST"),

@@ -39,7 +39,8 @@ class Verb(click.Command):
                 raise click.UsageError(f"{name} is empty; give a value, or leave it out", ctx)
             keys = [f" {x.partition('=')[0]}" if one.multiple else "" for x in values]
             if twice := [key for key in keys if keys.count(key) > 1]:
-                told = f"{name}{twice[0]} is given twice; give it once, lists with commas"
+                lists = "" if one.multiple else ", lists with commas"
+                told = f"{name}{twice[0]} is given twice; give it once{lists}"
                 raise click.UsageError(told, ctx)
         return super().parse_args(ctx, args)
 
