@@ -8,9 +8,9 @@ from pathlib import Path
 
 from qsjax import catalog
 from qsjax.catalog import families, gguf, quantisation
-from qsjax.engines.flags import ENGINES, Engine, sizes_of, table
+from qsjax.engines.flags import sizes_of
 from qsjax.engines.held import NAMES
-from qsjax.engines.rules import load_engines, load_flags
+from qsjax.engines.rules import ENGINES, Engine, flags_of, load_engines, load_flags
 from qsjax.output.files import write_atomically
 
 PAGE = Path(__file__).parent / "supported.md"
@@ -114,7 +114,7 @@ def flag_lines(engine: Engine) -> list[str]:
     spelled: dict[str, list[str]] = {
         quantity: [] for quantity in (*rules["reads"], *rules["switches"])
     }
-    for name, flag in table(engine).items():
+    for name, flag in flags_of(engine).items():
         if flag.effect == "read":
             spelled[flag.quantity].append(name)
     cells = [(code(names), QUANTITIES[quantity]) for quantity, names in spelled.items()]

@@ -12,9 +12,9 @@ from snippets import ROOT, blocks, broken_links, commands, files, python, run
 import qsjax
 from qsjax import catalog
 from qsjax.catalog.families import FAMILIES, REFUSED
-from qsjax.engines.flags import ENGINES, sizes_of, table
+from qsjax.engines.flags import sizes_of
 from qsjax.engines.held import NAMES
-from qsjax.engines.rules import load_flags
+from qsjax.engines.rules import ENGINES, flags_of, load_flags
 from qsjax.records.precision import SIZES
 
 DOCS = ROOT / "docs"
@@ -105,7 +105,7 @@ def test_the_page_of_what_is_read_names_every_entry():
         section = page.split(f"### {NAMES[engine]}\n")[1].split("\n#")[0]
         read, ignored, unread = re.split(r"Without effect: |Not read: ", section)
         parts = {"read": read, "none": ignored, "unread": unread}
-        for spelled, flag in table(engine).items():
+        for spelled, flag in flags_of(engine).items():
             name = spelled if flag.effect == "read" else flag.name
             assert f"`{name}`" in parts[flag.effect], name
     assert "supported" in (DOCS / "index.md").read_text().split()

@@ -4,9 +4,8 @@ import pytest
 
 from qsjax import catalog
 from qsjax.engines import engine_of, read
-from qsjax.engines.flags import ENGINES, table
 from qsjax.engines.precision import about_name, broken_blocks, weights_of
-from qsjax.engines.rules import load_flags
+from qsjax.engines.rules import ENGINES, flags_of, load_flags
 from qsjax.records.specs import Partition
 
 VLLM, SGLANG, TRT, ATOM = (
@@ -408,7 +407,7 @@ def test_no_flag_is_listed_twice(engine):
     groups = [rules[kind].values() for kind in ("reads", "switches", "no_effect", "unread")]
     names = [name for group in groups for text in group for name in text.split()]
     assert len(names) == len(set(names))
-    assert len(table(engine)) >= len(names)
+    assert len(flags_of(engine)) >= len(names)
 
 
 def test_a_settings_file_gives_way_to_the_line(tmp_path):

@@ -67,6 +67,9 @@ def test_every_width_of_a_cache_is_written_as_it_is_read():
     for width, flag in ((1.0, "fp8"), (0.5625, "fp4_e2m1")):
         assert f"--kv-cache-dtype {flag}" in write(Deployment(bytes_kv=width), "sglang").command
         assert read(f"sglang --tp 8 --kv-cache-dtype {flag}").bytes_kv == width
+    written = write(Deployment(bytes_kv=0.5625), "trtllm")
+    assert written.command == "--tp_size 1 --kv_cache_dtype nvfp4"
+    assert read(written.flags, "trtllm").bytes_kv == 0.5625
 
 
 def test_what_is_not_read_is_said_and_no_mistake():

@@ -22,7 +22,7 @@ from qsjax.cost.disaggregation import companion
 from qsjax.cost.prefill import Prompts, prefill_step
 from qsjax.cost.prefix import PLACES, TIERS, Reuse, exposed_load
 from qsjax.engines import read
-from qsjax.engines.flags import table
+from qsjax.engines.rules import flags_of
 from qsjax.grid.prefixes import columns, designs_of, interval_of, reuse_of, turns
 from qsjax.records.specs import PHYSICAL, Records
 
@@ -413,7 +413,7 @@ def test_flags_of_prefixes_are_named_with_what_says_the_same_here():
         | {"--kv-cache-config.host-cache-size": "unread"},
     }
     for engine, flags in cached.items():
-        assert {name: table(engine)[name].effect for name in flags} == flags
+        assert {name: flags_of(engine)[name].effect for name in flags} == flags
     line = "vllm serve m -tp 8 --enable-prefix-caching --kv-offloading-size 100"
     (note,) = [x for x in read(line, is_moe=False).notes if "prefix-hit-rate" in x]
     assert "--enable-prefix-caching, --kv-offloading-size" in note

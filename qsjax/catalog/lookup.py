@@ -129,21 +129,22 @@ def placed(text: str) -> set[str]:
     return {one.entry for one in found if one}
 
 
+def _off(entry: HardwareEntry, size: float) -> float:
+    """By what share so many GB miss the memory of an accelerator."""
+    return abs(size * GB / float(entry.spec.hbm_bytes) - 1.0)  # type: ignore[arg-type]  # a float here
+
+
 def has_memory(entry: HardwareEntry, *sizes: float) -> bool:
     """Whether an accelerator has one of so many GB."""
-    capacity = float(entry.spec.hbm_bytes) / GB  # type: ignore[arg-type]  # catalogue entries hold floats
-    return any(abs(size / capacity - 1.0) <= _NEAR for size in sizes)
+    return any(_off(entry, size) <= _NEAR for size in sizes)
 
 
 def _is_nearest(entry: str, size: float) -> bool:
     """Whether an accelerator has so many GB, and no sibling has them more nearly."""
     family = f"{entry.partition('-')[0]}-"
-    held = {
-        name: float(_hardware(name).spec.hbm_bytes) / GB  # type: ignore[arg-type]  # as above
-        for name in (entry, *(one for one in names("hardware") if one.startswith(family)))
-    }
-    off = {name: abs(size / capacity - 1.0) for name, capacity in held.items()}
-    return off[entry] <= min(_NEAR, min(off.values()) + _SPARE)
+    alike = (one for one in names("hardware") if one == entry or one.startswith(family))
+    nearest = min(_off(_hardware(one), size) for one in alike)
+    return _off(_hardware(entry), size) <= min(_NEAR, nearest + _SPARE)
 
 
 def canonical(name: str) -> str:

@@ -5,7 +5,7 @@ The rules are those of the `modeling_*.py` of each family in huggingface/transfo
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Container, Iterable
 
 from qsjax.catalog.layers import Shape, step_of
 from qsjax.catalog.reading import Reading, number, numbers, texts
@@ -221,8 +221,8 @@ def _pattern(reading: Reading) -> list[str]:
     return list(pattern) if isinstance(pattern, str) else texts(reading, "layers_block_type")
 
 
-def _places(kinds: Iterable[str], wanted: Callable[[str], bool]) -> list[int]:
-    return [at for at, kind in enumerate(kinds) if wanted(kind)]
+def _places(kinds: Iterable[str], wanted: Container[str]) -> list[int]:
+    return [at for at, kind in enumerate(kinds) if kind in wanted]
 
 
 def blocks_of(reading: Reading, shape: Shape) -> dict[str, list[int]]:
@@ -234,7 +234,7 @@ def blocks_of(reading: Reading, shape: Shape) -> dict[str, list[int]]:
     config = reading.config
     kinds = [_BLOCKS.get(block, "") for block in _pattern(reading)]
     if {"routed", "dense"} & set(kinds):
-        return {kind: _places(kinds, kind.__eq__) for kind in kinds}
+        return {kind: _places(kinds, [kind]) for kind in kinds}
     if config.get("num_hidden_layers") != shape["layers"] or shape["layers"] > _MOST:
         return {}
     layers = int(shape["layers"])
@@ -247,7 +247,7 @@ def _mixers_of(reading: Reading, shape: Shape, layers: int) -> dict[str, list[in
         return {"softmax": [*range(layers)]}
     if len(mixers) != layers:
         return {}
-    softmax = _places(mixers, _SOFTMAX.__contains__)
+    softmax = _places(mixers, _SOFTMAX)
     return {"softmax": softmax, "linear": sorted({*range(layers)} - {*softmax})}
 
 
@@ -257,7 +257,7 @@ def _networks_of(reading: Reading, shape: Shape, layers: int) -> dict[str, list[
     first = (reading.config.get(key) for key in ("first_k_dense_replace", "num_dense_layers"))
     networks = texts(reading, "mlp_layer_types")
     if networks and not is_dense:
-        dense = _places(networks, "dense".__eq__)
+        dense = _places(networks, ["dense"])
     elif is_dense or not count or count in first:
         dense = [*range(count)]
     else:

@@ -14,7 +14,7 @@ from qsjax.cli import EVERY_VERB
 from qsjax.cli.emit import emit
 from qsjax.cli.help import Verb
 from qsjax.engines.command_line import engine_named
-from qsjax.engines.flags import ENGINES
+from qsjax.engines.rules import ENGINES
 from qsjax.engines.spread import LEVEL
 from qsjax.output.result import Result
 from qsjax.records.conversion import as_float64, listed_of_text, maybe_one, rate_of_text

@@ -160,7 +160,8 @@ def _here(text: str) -> tuple[str, list[_File]]:
         if path and path[1] not in read:
             is_more = ">>" in line or "-a" in line.split()
             opened = _OPENS.findall(text[: here.start()])
-            guard = f"{_GUARD}{at}" * (opened.count("fi") + opened.count("esac") < len(opened) / 2)
+            is_open = opened.count("fi") + opened.count("esac") < len(opened) / 2
+            guard = f"{_GUARD}{at}" if is_open else ""
             before = files.get(path[1], []) if is_more or guard else []
             files[path[1]] = [*before, _File(path[1], here["text"], guard)]
             key = re.search(r"[\w-]+", here["text"])

@@ -11,10 +11,7 @@ from typing import Any, Literal
 
 from qsjax.engines import settings
 from qsjax.engines.command_line import split as split
-from qsjax.engines.rules import ENGINES as ENGINES
-from qsjax.engines.rules import MANY, Flag, load_flags
-from qsjax.engines.rules import Engine as Engine
-from qsjax.engines.rules import flags_of as table
+from qsjax.engines.rules import ENGINES, MANY, Engine, Flag, flags_of, load_flags
 from qsjax.records.precision import SIZES
 
 _SWITCHED = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -54,7 +51,7 @@ def engine_of(flags: str | Sequence[str]) -> Engine:
     if engine:
         return engine
     names = [_name(word) for word in words if word.startswith("-")]
-    spelled = {one: [flag for flag in names if flag in table(one)] for one in ENGINES}
+    spelled = {one: [flag for flag in names if flag in flags_of(one)] for one in ENGINES}
     # `--tp_size` is SGLang's and TensorRT-LLM's; the first of equals wins.
     return max(ENGINES, key=lambda one: len(spelled[one]))
 
@@ -70,7 +67,7 @@ def _resolve(name: str, engine: Engine) -> tuple[Flag | None, bool]:
     Raises:
         ValueError: the name is short for several flags.
     """
-    known = table(engine)
+    known = flags_of(engine)
     base = name.split(".", 1)[0]
     if re.fullmatch(r"-O\d", name):
         return Flag("O", "unread", 0), False
@@ -198,7 +195,7 @@ def _note(parsed: Parsed, word: str, flag: Flag, values: list[str], is_off: bool
 
 def _with_settings(words: list[str], engine: Engine, files: Mapping[str, str]) -> list[str]:
     """The words, with those of a settings file, which TensorRT-LLM lets win."""
-    known = table(engine)
+    known = flags_of(engine)
     for at, word in enumerate(words):
         flag = known.get(_name(word))
         if flag is not None and flag.quantity == "config":
@@ -275,8 +272,8 @@ _ALIKE = {"expert_parallel": "ep", "ep": "expert_parallel"}
 
 def _own(name: str, other: Engine, engine: Engine) -> str:
     """What an engine calls that which a flag of another one says; "" where it has no such flag."""
-    meant = table(other)[name].quantity
-    known = [(spelled, flag.quantity) for spelled, flag in table(engine).items()]
+    meant = flags_of(other)[name].quantity
+    known = [(spelled, flag.quantity) for spelled, flag in flags_of(engine).items()]
     for quantity in (_ALIKE.get(meant), meant):
         own = [spelled for spelled, said in known if said == quantity]
         if own:
@@ -290,13 +287,13 @@ def _unknown(name: str, engine: Engine) -> Flag:
     Raises:
         ValueError: it looks like one that is read, or is one of another engine.
     """
-    others = [one for one in ENGINES if one != engine and name in table(one)]
+    others = [one for one in ENGINES if one != engine and name in flags_of(one)]
     for other in others:
-        if table(other)[name].effect == "read":
+        if flags_of(other)[name].effect == "read":
             raise ValueError(
                 f"{name}: a flag of {other}, not of {engine}{_own(name, other, engine)}"
             )
-    known = [spelled for spelled, flag in table(engine).items() if flag.effect == "read"]
+    known = [spelled for spelled, flag in flags_of(engine).items() if flag.effect == "read"]
     near = difflib.get_close_matches(name, known, n=2, cutoff=0.8)
     if near:
         raise ValueError(f"{name}: unknown flag; did you mean {' or '.join(near)}?")

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from qsjax.engines.deployment import Deployment
-from qsjax.engines.flags import ENGINES, Engine, Parsed, engine_of, parse, split
-from qsjax.engines.rules import NOT_READ, load_flags
+from qsjax.engines.flags import Parsed, engine_of, parse, split
+from qsjax.engines.rules import ENGINES, NOT_READ, Engine, load_flags
 
 
 def _gathered(engine: str, ranks: float, dcp: float) -> str:

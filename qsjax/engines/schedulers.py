@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from qsjax.cost.shared import Filling
-from qsjax.engines.flags import Engine
-from qsjax.engines.rules import load_engines, load_schedulers
+from qsjax.engines.rules import Engine, load_engines, load_schedulers
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import scalar

@@ -140,7 +140,7 @@ class Variables:
         """Enter an assignment; `branch` is "", "if", "and" (behind `&&` and `||`) or "case"."""
         dropped = self._left_out(name, words, adds, branch) if branch else None
         if dropped is not None:
-            self.left_out.append(dropped)
+            self.left_out += [dropped] if dropped else []
             return
         old = self._values.get(name, [])
         self._values[name] = [*old, *words] if adds else words

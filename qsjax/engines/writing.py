@@ -28,8 +28,8 @@ class Written(NamedTuple):
         return " ".join(self.flags)
 
 
-# As `flags.toml` reads them; TensorRT-LLM calls the second nvfp4.
-_CACHE = {1.0: "fp8", 0.5625: "fp4_e2m1"}
+# A cache of four bits, as `flags.toml` reads it.
+_FP4: dict[WrittenEngine, str] = {"vllm": "fp4_e2m1", "sglang": "fp4_e2m1", "trtllm": "nvfp4"}
 _WEIGHTS = {"fp8": "fp8", "fp4": "modelopt_fp4"}
 
 
@@ -136,9 +136,7 @@ def write(deployment: Deployment, engine: WrittenEngine, is_moe: bool = True) ->
      --enable-expert-parallel --max-num-seqs 64'
     """
     said, notes = _WRITERS[engine](deployment, is_moe)
-    said["kv_dtype"] = _CACHE.get(deployment.bytes_kv or 0.0)
-    if engine == "trtllm":  # which takes the format of weights from the checkpoint
-        said["kv_dtype"] = "nvfp4" if said["kv_dtype"] == "fp4_e2m1" else said["kv_dtype"]
-    else:
+    said["kv_dtype"] = {1.0: "fp8", 0.5625: _FP4[engine]}.get(deployment.bytes_kv or 0.0)
+    if engine != "trtllm":  # which takes the format of weights from the checkpoint
         said["quantization"] = _WEIGHTS.get(deployment.weights or "")
     return Written(engine, tuple(_flags(engine, said)), tuple(notes))

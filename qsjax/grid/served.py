@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from qsjax import catalog
 from qsjax.catalog.quantisation import MXFP4
-from qsjax.engines.flags import ENGINES
 from qsjax.engines.kernels import kernels_of
+from qsjax.engines.rules import ENGINES
 from qsjax.engines.tuning import Tuned, formats_of, tune
 from qsjax.numerics.numpy_backend import is_traced
 from qsjax.numerics.safe import scalar

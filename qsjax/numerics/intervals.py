@@ -14,7 +14,7 @@ Results are those of float64 arithmetic without outward rounding: whoever compar
 `ROUNDING`, a hundred times what a few hundred operations lose.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -103,8 +103,7 @@ def _over(a: Pair, b: Pair) -> Pair:
 
 
 def _plus(a: Pair, b: Pair) -> Pair:
-    low = a[0] + b[0]
-    return low, low if a[0] is a[1] and b[0] is b[1] else a[1] + b[1]
+    return a[0] + b[0], a[1] + b[1]
 
 
 def _negated(a: Pair) -> Pair:
@@ -166,26 +165,15 @@ def _share(a: Pair, b: Pair) -> Pair:
     return np.where(is_none, 0.0, low), np.where(is_none, 1.0, high)
 
 
-def _mean(share: Pair, rest: Pair, a: Pair, b: Pair) -> Pair:
-    """w a + (1 - w) b of a weight within `share`, where 0 times infinity is 0."""
+def _mean(weights: Sequence[Pair], a: Pair, b: Pair) -> Pair:
+    """w a + v b between two pairs of weights, where 0 times infinity is 0."""
 
-    def ends(x: Any, y: Any) -> list[Any]:
-        if y is _ZERO[0]:
-            return [w * x for w in share]
-        if x is _ZERO[0]:
-            return [v * y for v in rest]
-        return [w * x + v * y for w, v in zip(share, rest, strict=True)]
+    def mean(x: Any, y: Any, w: Any, v: Any) -> Any:
+        total = w * x + v * y
+        return _clean(w * x) + _clean(v * y) if _any(np.isnan(total)) else total
 
-    least = ends(a[0], b[0])
-    most = least if a[0] is a[1] and b[0] is b[1] else ends(a[1], b[1])
-    low, high = np.minimum(*least), np.maximum(*most)
-    if _any(np.isnan(low)) or _any(np.isnan(high)):
-        pairs = [
-            [_clean(w * x) + _clean(v * y) for w, v in zip(share, rest, strict=True)]
-            for x, y in zip(a, b, strict=True)
-        ]
-        return np.minimum(*pairs[0]), np.maximum(*pairs[1])
-    return low, high
+    low, high = ([mean(*ends, *pair) for pair in weights] for ends in zip(a, b, strict=True))
+    return np.minimum(*low), np.maximum(*high)
 
 
 def _add(a: Any, b: Any) -> Enclosed:
@@ -194,8 +182,7 @@ def _add(a: Any, b: Any) -> Enclosed:
     (al, ah), (bl, bh) = range_of(a), range_of(b)
     same_sign = (_all(al >= 0) and _all(bl >= 0)) or (_all(ah <= 0) and _all(bh <= 0))
     if own is not None and other is not None and same_sign:
-        share = _share((al, ah), (bl, bh))
-        join = partial(_mean, share, (1.0 - share[0], 1.0 - share[1]))
+        join = partial(_mean, [(w, 1.0 - w) for w in _share((al, ah), (bl, bh))])
         return Enclosed(low, high, _merged(own, other, join), relative=True)
     total = Enclosed(low, high, {}, relative=False)
     if own is None:
@@ -307,7 +294,7 @@ def _blend(a: Any, b: Any, share: Any) -> Enclosed:
     least = np.where(share > 0, least, np.where(is_first, 1.0, 0.0))
     most = np.where(share > 0, most, np.where(is_second, 0.0, 1.0))
 
-    join = partial(_mean, (least, most), (1.0 - least, 1.0 - most))
+    join = partial(_mean, [(w, 1.0 - w) for w in (least, most)])
     low, high = _blended(al, bl, share), _blended(ah, bh, share)
     return Enclosed(low, high, _merged(own, other, join), relative=True)
 

@@ -77,13 +77,13 @@ def _engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
         bytes_kv=scalar(case.records.workload.bytes_kv),
     )
     by_engine: Row = {}
-    own = stated.deployment.engine or stated.problem.engine
+    others = {"trtllm"} - {stated.deployment.engine or stated.problem.engine}
     for engine, share in _ENGINES.items():
-        if engine == "trtllm" != own:
+        if engine in others:
             continue
-        # vLLM's data parallelism of a mixture shares the experts; SGLang's does beside its own;
-        # TensorRT-LLM has no copies.
-        is_apart = (is_moe and (engine == "vllm" or degrees["dp"] > 1)) or engine == "trtllm"
+        # vLLM's data parallelism of a mixture shares the experts; SGLang's does beside its own.
+        shares_experts = is_moe and (engine == "vllm" or degrees["dp"] > 1)
+        is_apart = shares_experts or engine == "trtllm"  # which has no copies
         one = dataclasses.replace(design, replicas=1.0) if is_apart else design
         written = engines.write(one, engine, is_moe)
         notes = list(written.notes)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -209,7 +209,7 @@ class Exploration(Result):
         if twins and not titles.has_several(self.problem):
             says = titles.finding(twins, titles.subject(self.problem))
             drawn: dict[str, Drawing] = {
-                "throughput": partial(titles.throughput, rows, twins, title, says)
+                "throughput": partial(_throughput, rows, twins, title, says)
             }
             drawn["ratio"] = partial(plotting.ratio_vs_context, twins, title=says)
         else:
@@ -226,6 +226,17 @@ class Exploration(Result):
                 f"{name}{end}": draw for name, draw in _maps(part, of_several=several).items()
             }
         return drawn
+
+
+def _throughput(rows: list[Row], twins: list[Row], title: str, says: str, ax: Any = None) -> Any:
+    """Throughput over context, and beside it the ratio of the twins, where curves coincide."""
+    from qsjax import plotting
+
+    if ax is not None:
+        return plotting.throughput_vs_context(rows, ax, title=says)
+    _, panels = plotting.figure(1, 2, (12.4, 4.4))
+    plotting.ratio_vs_context(twins, panels[0, 1], title=says)
+    return plotting.throughput_vs_context(rows, panels[0, 0], title=title)
 
 
 def _maps(rows: list[Row], *, of_several: bool) -> dict[str, Drawing]:

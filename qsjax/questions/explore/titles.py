@@ -1,7 +1,7 @@
 """Titles and findings of the figures of the best designs."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qsjax.grid.problem import Problem
 from qsjax.output import words
@@ -112,17 +112,6 @@ def rates(problem: Problem, rows: Sequence[Row]) -> str:
         return f"{where}{line(first)} is fastest"
     ends = [f"{line(row)} {_place(row, running)}" for row in (first, last)]
     return f"{where}fastest is {words.joined(ends)}"
-
-
-def throughput(rows: list[Row], twins: list[Row], title: str, says: str, ax: Any = None) -> Any:
-    """Throughput over context, and beside it the ratio of the twins, where curves coincide."""
-    from qsjax import plotting
-
-    if ax is not None:
-        return plotting.throughput_vs_context(rows, ax, title=says)
-    _, panels = plotting.figure(1, 2, (12.4, 4.4))
-    plotting.ratio_vs_context(twins, panels[0, 1], title=says)
-    return plotting.throughput_vs_context(rows, panels[0, 0], title=title)
 
 
 def finding(twins: Sequence[Row], title: str) -> str:

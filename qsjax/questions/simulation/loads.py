@@ -10,7 +10,7 @@ import numpy as np
 from qsjax.cost.decode import StepCost, evaluate
 from qsjax.cost.disaggregation import busy_seconds
 from qsjax.cost.feasibility import REASONS
-from qsjax.engines.flags import Engine
+from qsjax.engines.rules import Engine
 from qsjax.engines.schedulers import SCHEDULED, Scheduler, check_scheduler, default_scheduler
 from qsjax.grid.case import best_partition, records_at
 from qsjax.grid.cells import Cells, label_of, one_cell

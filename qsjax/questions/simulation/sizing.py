@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from qsjax.cost.metrics import Economy, costs, follows_load
-from qsjax.engines.flags import Engine
+from qsjax.engines.rules import Engine
 from qsjax.engines.schedulers import Scheduler
 from qsjax.grid.cells import label_of, numbers_at
 from qsjax.grid.limits import given_limits
