@@ -348,7 +348,7 @@ def test_slices_of_tpus_count_chips():
 
 
 @pytest.mark.parametrize(
-    "name", ["RTX 4090 D", "AMD Instinct MI250X / MI250", "V100S", "H100 HBM2e", "H20 HBM3e"]
+    "name", ["RTX 5090 D", "AMD Instinct MI250X / MI250", "V100S", "H100 HBM2e", "H20 HBM3e"]
 )
 def test_what_is_another_part_is_none(name):
     """Near a known name, and of another bandwidth or peak."""
@@ -369,10 +369,12 @@ def test_peaks_that_hardware_lacks_are_those_of_16_bits():
         "rtx-3090",
         "mi250x",
         "910c",
+        *("rtx-3090-ti", "rtx-2080-ti", "arc-b60"),
     ):
         spec = catalog.hardware(name)
         assert spec.flops_fp4 == spec.flops_fp8 == spec.flops_bf16, name
-    for name in ("l40", "rtx-6000-ada", "rtx-4080", "h800-pcie", "gaudi-2", "b100"):
+    twice = ("l40", "rtx-6000-ada", "rtx-4080", "h800-pcie", "gaudi-2", "b100")
+    for name in (*twice, "l20", "rtx-4070-ti-super", "rtx-4090-d", "mi300a", "r9700", "agx-thor"):
         spec = catalog.hardware(name)
         assert spec.flops_fp8 == pytest.approx(2.0 * spec.flops_bf16, rel=3e-3), name
 

@@ -81,7 +81,7 @@ def test_reasons_why_shipped_records_are_not_scored(by_id):
     reasons = collections.Counter(r["not_scored"] for r in by_id.values() if r["not_scored"])
     assert reasons == {
         "speculation is not stated": 565,
-        "precision of the weights is not stated": 89,
+        "precision of the weights is not stated": 90,
         "labelled tp=2, ep=4, dp=2 on 4 GPUs; its times are those of tp=2, ep=2 on 2": 7,
         "speculation without the number of accepted tokens": 4,
         "throughput stalls from 128 requests on, 2 to 4 times slower than the same on B200: the "
