@@ -500,6 +500,22 @@ def test_what_a_sweep_cannot_do_is_told_at_once(tmp_path):
         qs.sweep("sweep.toml", tmp_path / "out", pareto=True)
 
 
+@pytest.mark.parametrize("ask", [qs.explore, qs.pareto, qs.binding])
+def test_a_frame_in_which_nothing_runs_has_the_columns_of_a_design(ask):
+    nothing, some = (
+        ask(qs.Problem("deepseek-v3", "h200-sxm", gpus=n, context=8192)) for n in (1, 8)
+    )
+    assert {"tp", "kv_mode", "users", "tpot", "tokens_per_s_per_gpu"} <= {*nothing.framed}
+    assert nothing.frame()[[*nothing.framed]].dropna().empty
+    assert {*some.framed} <= {name for row in some.rows() for name in row}
+
+
+def test_conventions_and_other_words_of_options_in_capitals():
+    for name in ("Paper", "PAPER", "Both"):
+        stated = qs.Problem(**MIXTRAL, convention=name).stated
+        assert stated == qs.Problem(**MIXTRAL, convention=name.lower()).stated
+
+
 def test_fields_of_the_workload_replace_those_of_each_model():
     names = ["mixtral-8x7b", "deepseek-v3"]
     plain, stated = (

@@ -147,7 +147,7 @@ def flag(
         # One of a pair of flags may be left open.
         kind, given = None, {"is_flag": True, "default": None if "/" in names else False} | given
     elif not isinstance(kind, type | click.ParamType):
-        kind = click.Choice(list(kind))
+        kind = click.Choice(list(kind), case_sensitive=False)
         if len("|".join(kind.choices)) > LONG and "metavar" not in more:
             said, mark, taken = text.partition(".")
             text = f"{said}: {', '.join(kind.choices)}{mark}{taken}"

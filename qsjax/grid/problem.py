@@ -190,6 +190,7 @@ class _Mistakes(list[tuple[str, str]]):
 
 def named_rules(convention: str | Convention) -> tuple[Convention, str, str | None]:
     """The convention of a `Problem`, its name, and the name of a second one to report."""
+    convention = convention.lower() if isinstance(convention, str) else convention
     if convention == "both":
         first, second = CONVENTIONS
         return CONVENTIONS[first], first, second

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Arrays = dict[str, np.ndarray]
+# What rows say of any design that runs: degrees, copies, batch, users, metrics without a price.
+DESIGN_COLUMNS = (
+    *(*DEGREES, "kv_mode", "replicas", "batch", "users"),
+    *(name for name in METRICS if name != "gpus" and name not in PRICES),
+)
 _on_host_ledger, _on_host_messages = on_host(time_ledger), on_host(communication)
 
 

@@ -70,6 +70,8 @@ class Result:
     # Columns whose values are the axes of the data set, "cell" for those of `CELL` and of the
     # problem; over `row` without them.
     index: tuple[str, ...] = ()
+    # Columns of the data frame that rows lack where no design runs.
+    framed: tuple[str, ...] = ()
     # Columns of lists of numbers, each with the name of the axis along them.
     listed: tuple[tuple[str, str], ...] = ()
     # Fields that say what was asked beside the problem; a field `asked` says all that it holds.
@@ -183,10 +185,11 @@ class Result:
         return data
 
     def frame(self) -> "pd.DataFrame":
-        """The rows as a pandas data frame, one scalar a column."""
+        """The rows as a pandas data frame, one scalar a column; NaN where no design runs."""
         import pandas as pd  # comes with xarray
 
-        return pd.DataFrame([flat(row) for row in self.rows()])
+        frame = pd.DataFrame([flat(row) for row in self.rows()])
+        return frame.reindex(columns=[*frame, *(x for x in self.framed if x not in frame)])
 
     @property
     def figures(self) -> tuple[str, ...]:

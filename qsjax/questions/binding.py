@@ -30,9 +30,10 @@ from qsjax.grid.limits import given_limits
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.parameters import Parameter, resolve
 from qsjax.grid.problem import Problem, describe, fixed_question
+from qsjax.grid.solution import DESIGN_COLUMNS
 from qsjax.output import words
 from qsjax.output.labels import series_name
-from qsjax.output.result import Drawing, Result, Row, Table, text
+from qsjax.output.result import CELL, Drawing, Result, Row, Table, text
 from qsjax.records.checks import value_problem
 from qsjax.records.fields import Rule
 from qsjax.records.units import listed
@@ -99,6 +100,10 @@ class Binding(Result):
 
     stem = "binding"
     index = ("label", "gpus", "context", "point", "parameter")
+    framed = (
+        *("label", "point", *CELL, *DESIGN_COLUMNS),
+        *("limited_by", "parameter", "share", "elasticity"),
+    )
 
     def rows(self) -> list[Row]:
         """One row for each parameter at each point of each front."""

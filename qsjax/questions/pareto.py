@@ -14,9 +14,10 @@ from qsjax.grid.infeasibility import Refusal, Remedies, refusals, remedies
 from qsjax.grid.intervals import bounded_rows, lead_at_rate
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.problem import Problem, fixed_question, pairs_of
+from qsjax.grid.solution import DESIGN_COLUMNS
 from qsjax.output import columns, words
 from qsjax.output.labels import series_name
-from qsjax.output.result import Drawing, Result, Row, Table, text
+from qsjax.output.result import CELL, Drawing, Result, Row, Table, text
 from qsjax.records.rows import grouped
 from qsjax.records.specs import is_papers
 
@@ -59,6 +60,7 @@ class Pareto(Result):
 
     stem = "pareto"
     index = ("label", "gpus", "context", "point")
+    framed = ("label", "point", *CELL, *DESIGN_COLUMNS)
 
     def rows(self) -> list[Row]:
         """One row for each point of each front, with the name of its line and its interval."""

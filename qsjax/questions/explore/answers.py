@@ -19,7 +19,15 @@ from qsjax.grid.intervals import NamedCase, bounds_of, lead_of, names_in
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.problem import Problem, question
 from qsjax.grid.remarks import kernels_used
-from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, solve_all
+from qsjax.grid.solution import (
+    DESIGN_COLUMNS,
+    Arrays,
+    Solution,
+    dataset_of,
+    joined,
+    rows_of,
+    solve_all,
+)
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import columns, words
@@ -56,6 +64,7 @@ class Exploration(Result):
     level: float = LEVEL
 
     stem = "best"
+    framed = DESIGN_COLUMNS
 
     def rows(self) -> list[Row]:
         """One row for each cell: the winner, or why there is none and what it would need."""
