@@ -70,7 +70,10 @@ def test_a_verb_begins_with_its_answer(arguments, begins):
 def test_printing_and_notebooks_begin_with_it_too():
     found = qs.explore(qs.Problem("llama-3.1-8b", "h100-sxm", gpus=1, context="8k"))
     assert repr(found).startswith(found.summary())
-    assert found._repr_html_().startswith(f"<p>{html.escape(found.summary())}</p><table>")
+    (table,) = found.tables()
+    caption = f"<caption>{html.escape(table.title)}</caption>"
+    answer = f"<p>{html.escape(found.summary())}</p>"
+    assert found._repr_html_().startswith(f"{answer}<table>{caption}")
     (row,) = found.rows()
     assert f"{row['tokens_per_s_per_gpu']:,.0f} tokens/s on each GPU" in found.summary()
     ends = " to ".join(f"{row[f'tpot_{end}'] * 1e3:.3g}" for end in ("low", "high"))

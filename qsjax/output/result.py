@@ -276,7 +276,7 @@ class Result:
         parts = [f"<p>{html.escape(answer).replace(chr(10), '<br>')}</p>"]
         for table in tables:
             body = "".join([line("th", table.heads), *(line("td", row) for row in table.rows)])
-            title = f"<caption>{html.escape(table.title)}</caption>" if len(tables) > 1 else ""
+            title = f"<caption>{html.escape(table.title)}</caption>" if table.title else ""
             parts.append(f"<table>{title}{body}</table>")
         return "".join([*parts, *([f"<p>{_rest(more)}</p>"] if more else [])])
 
