@@ -405,6 +405,66 @@ def test_requests_of_one_length_are_told_by_the_ratio_of_a_run(tmp_path, ratio, 
     assert facts(read_records(tmp_path / "a.json")[0]).get("length_ratio") == length
 
 
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        # The longest request that SGLang takes was the mean context of all.
+        ({"server_info": SGLANG["server_info"] | {"context_length": 131072}}, {"context": 1280}),
+        ({"context_len": 131072}, {"context": 1280}),
+        # What an engine computes in says nothing of a checkpoint of fewer bits.
+        ({"model": "deepseek-ai/DeepSeek-R1", "dtype": "bfloat16"}, {"bytes_ffn_weight": 1.0}),
+        ({"model": "Qwen/Qwen3-32B-AWQ", "dtype": "float16"}, {"bytes_ffn_weight": 0.52}),
+        ({"model": "Qwen/Qwen3-32B-AWQ", "weights": "bf16"}, {"bytes_ffn_weight": 2.0}),
+        ({"dtype": "fp8"}, {"bytes_ffn_weight": 1.0}),
+        # Hits of the prefix cache, as shares, percents and sums: vllm-project/vllm #46938 and
+        # #51155, SGLang's bench_serving, NVIDIA's aiperf.
+        ({"cache_hit_rate": 0.75}, {"cached_tokens": 768}),
+        ({"prefix_cache_hit_rate": 75.0}, {"cached_tokens": 768}),
+        ({"cache_hit_pct": 0.5}, {"cached_tokens": 5.12}),
+        ({"total_cached_tokens": 64000}, {"cached_tokens": 256}),
+        ({"cache_hit_rate": 0.0}, {"cached_tokens": 0}),
+        # Limits of the server, under the names of its flags.
+        ({"max_num_seqs": 8}, {"max_sequences": 8}),
+        ({"max_running_requests": 8, "mem_fraction_static": 0.8}, {"static_fraction": 0.8}),
+        ({"gpu_memory_utilization": 0.95}, {"memory_utilisation": 0.95}),
+    ],
+)
+def test_what_a_server_says_of_itself_in_a_result(tmp_path, change, wanted):
+    run = SGLANG | {"hardware": "H200", "tp": 8} | change
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    (record,) = read_records(tmp_path / "a.json")
+    point, known = deployment_of(record), facts(record)
+    for name, value in wanted.items():
+        got = known[name] if name in known else float(getattr(point.workload, name))
+        assert got == pytest.approx(value), name
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        # sgl-project/sglang #12389: without a stream the time per token was the whole request's.
+        ({"mean_ttft_ms": 0.0, "mean_itl_ms": 0.0}, "not streamed.*has the first token in it"),
+        ({"server_info": {"device": "cuda", "tp_size": 4}, "model": "m"}, "gpu is missing; add"),
+    ],
+)
+def test_what_a_result_does_not_say_is_told(tmp_path, change, why):
+    run = SGLANG | ({} if "device" in str(change) else {"hardware": "H200"}) | change
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    with pytest.raises(ValueError, match=why):
+        read_records(tmp_path / "a.json")
+
+
+def test_a_distribution_without_a_mean_is_of_its_median(tmp_path):
+    """The whole distribution was the value, which was "not one number"."""
+    run = {**PLACE, "model": "qwen3-32b", "concurrency": 8, "isl": 1024, "osl": 512}
+    (tmp_path / "a.json").write_text(json.dumps(run | {"tpot_ms": {"p50": 8.8, "p99": 14.0}}))
+    (record,) = read_records(tmp_path / "a.json")
+    assert (record["value"], record["unit"], record["statistic"]) == (8.8, "ms", "median")
+    (tmp_path / "a.json").write_text(json.dumps(run | {"tpot_ms": {"p99": 14.0}}))
+    with pytest.raises(ValueError, match="a time per token is missing"):
+        read_records(tmp_path / "a.json")
+
+
 def test_a_time_whose_unit_nothing_tells_is_no_value(tmp_path):
     run = {k: v for k, v in INFERENCEX.items() if k != "mean_intvty"}
     (tmp_path / "a.json").write_text(json.dumps([run]))
@@ -491,9 +551,9 @@ def test_lengths_in_k(tmp_path):
 
 
 def test_a_column_that_changes_the_meaning_is_still_refused(tmp_path):
-    text = "model,hardware,tp,isl,osl,concurrency,mean_tpot_ms,cache_hit_pct\nm,h,1,1,1,1,1,50\n"
+    text = "model,hardware,tp,isl,osl,concurrency,mean_tpot_ms,lora_rank\nm,h,1,1,1,1,1,16\n"
     (tmp_path / "a.csv").write_text(text)
-    with pytest.raises(ValueError, match="unknown column 'cache_hit_pct'"):
+    with pytest.raises(ValueError, match="unknown column 'lora_rank'"):
         read_records(tmp_path / "a.csv")
 
 
