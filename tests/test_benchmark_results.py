@@ -351,6 +351,19 @@ def test_sglang_s_replicas_of_attention_share_its_tp(tmp_path, dp, degrees):
     assert float(point.workload.batch) * dp == 30.5
 
 
+@pytest.mark.parametrize("name", ["dcp_size", "decode_context_parallel_size"])
+def test_context_parallelism_of_engines_is_within_tp(tmp_path, name):
+    """8 GPUs were 64: vLLM and SGLang share those of tp."""
+    run = SGLANG | {"hardware": "H200", "model": "deepseek-v3", "tp_size": 8, name: 4}
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    (tmp_path / "a.csv").write_text(
+        f"model,hardware,tp,{name},concurrency,isl,osl,tpot_ms\ndeepseek-v3,H200,8,4,8,9,9,9\n"
+    )
+    for file in ("a.json", "a.csv"):
+        split = deployment_of(read_records(tmp_path / file)[0]).partition
+        assert (split.tp, split.kvp, split.dp) == (2, 4, 1)
+
+
 def test_drafts_that_a_run_tells_are_served_too(tmp_path):
     """SGLang's `accept_length`, of 4 tokens that each step runs; InferenceX names the drafter."""
     server = SGLANG["server_info"] | {"speculative_num_draft_tokens": 4}
@@ -619,6 +632,77 @@ def test_what_a_benchmark_prints(tmp_path):
     (tmp_path / "a.txt").write_text(PRINTED)
     with pytest.raises(ValueError, match=r"without model, hardware, tp; add a line .*`tp: \.\.\.`"):
         read_records(tmp_path / "a.txt")
+
+
+# Lines of a printed result with what terminals, chats and collectors of logs add, and commands.
+SERVED = "vllm serve Qwen/Qwen3-32B \\\n  --tensor-parallel-size 4 --kv-cache-dtype fp8\n"
+BOTH_SERVED = (
+    f"vllm serve Qwen/Qwen3-8B -tp 2\n{PRINTED}\n"
+    f"python3 -m sglang.launch_server --model-path deepseek-ai/DeepSeek-V3 --tp 8 --dp 8 "
+    f"--enable-dp-attention --max-running-requests 64\n{PRINTED}"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        # Docker, GitHub and MPI set something in front of each line.
+        *(
+            (
+                "".join(
+                    front.format(i % 10) + line for i, line in enumerate(PRINTED.splitlines(True))
+                ),
+                {},
+            )
+            for front in ("bench-1  | ", "2026-04-17T10:00:0{}.1Z ", "[1,0]<stdout>:", "> ")
+        ),
+        # vllm-project/vllm #31826: marks behind numbers; the median was taken for the mean.
+        (PRINTED.replace("13.90", "13.90   <===== was 15.00").replace("P99 T", "Median T"), {}),
+        (PRINTED.replace("13.90", "13.90 (-7.3%)").replace("P99 T", "Median T"), {}),
+        # ovg-project/kvcached #136: a rate with its unit; the cap was how many ran.
+        (
+            "Traffic request rate: 1.0 RPS.\n" + PRINTED.replace(" 15.46", " 0.98"),
+            {"concurrency": pytest.approx(0.98 * (4.49058 + 511 * 0.0139))},
+        ),
+        (PRINTED.replace("Mean TTFT", "Cache Hit Rate: 75.0%\nMean TTFT"), {"cached_tokens": 768}),
+        (PRINTED.replace("Maximum request", "Max reqeuest"), {}),  # SGLang before 0.4.2
+        # vllm-project/vllm #46938 and #51155.
+        (
+            PRINTED.replace("Mean TTFT", "Prefix cache hit rate (%): 75.00\nMean TTFT"),
+            {"cached_tokens": 768},
+        ),
+        (
+            PRINTED.replace("Total gen", "Total cached tokens: 384000\nTotal gen"),
+            {"cached_tokens": 768},
+        ),
+        # The command of the server, which had to be said again, or was not heard.
+        (SERVED + PRINTED, {"tp": 4, "kv_dtype": "fp8", "engine": "vllm"}),
+        (SERVED.replace("fp8", "fp8 --max-num-seqs 8 -dp 2") + PRINTED, {"tp": 4, "dp": 2}),
+    ],
+)
+def test_a_printed_result_as_people_keep_it(tmp_path, text, wanted):
+    own = "hardware: H200\n" + ("" if "serve" in text else "model: qwen3-32b\ntp: 4\n")
+    (tmp_path / "a.txt").write_text(text + own)
+    (record,) = read_records(tmp_path / "a.txt")
+    wanted = {"value": 13.9, "metric": "TPOT", "isl": 1024, "osl": 512, "concurrency": 32} | wanted
+    assert {name: record.get(name) for name in wanted} == wanted
+    assert deployment_of(record).model_name == "qwen3-32b"
+
+
+def test_printed_results_of_several_servers(tmp_path):
+    """Each was of the first model."""
+    (tmp_path / "a.txt").write_text(f"{BOTH_SERVED}\nhardware: H200\n")
+    first, second = map(deployment_of, read_records(tmp_path / "a.txt"))
+    assert (first.model_name, second.model_name) == ("qwen3-8b", "deepseek-v3")
+    assert (first.partition.tp, second.partition.tp, second.partition.dp) == (2, 1, 8)
+    commands = [
+        f"vllm bench serve --model Qwen/{name}\n{PRINTED}" for name in ("Qwen3-8B", "Qwen3-32B")
+    ]
+    (tmp_path / "a.txt").write_text("hardware: H200\ntp: 4\n" + "".join(commands))
+    assert [x["model"] for x in read_records(tmp_path / "a.txt")] == [
+        "Qwen/Qwen3-8B",
+        "Qwen/Qwen3-32B",
+    ]
 
 
 def test_several_printed_results(tmp_path):

@@ -183,10 +183,15 @@ def _of(flat: Mapping[str, Any], column: str) -> tuple[str, Any]:
 def _split(flat: dict[str, Any]) -> dict[str, Any]:
     """A run whose `tp` counts one replica of attention, also where each of its GPUs is one.
 
-    InferenceX and SGLang count all GPUs of a stage as `tp`, of which there are `dp` parts.
+    InferenceX and SGLang count all GPUs of a stage as `tp`, of which there are `dp` parts; the
+    context parallelism of vLLM and SGLang, `dcp`, is of those of `tp`.
     """
     each = str(_of(flat, "dp_attention")[1]).lower() in ("true", "1", "1.0", "yes")
     tp, dp = (_of(flat, name)[1] for name in ("tp", "dp"))
+    called, kvp = _of(flat, "kvp")
+    is_within = called not in ("", "kvp") and _is_number(kvp) and _is_number(tp)
+    if is_within and kvp and not tp % kvp:
+        return {**flat, "kvp": kvp, "tp": tp / kvp}
     if not each or not _is_number(tp) or flat.get("num_gpus") is not None:
         return flat
     replicas = dp if dp and _is_number(dp) else tp

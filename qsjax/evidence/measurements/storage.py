@@ -155,7 +155,7 @@ def _problems(index: int, record: Any) -> list[str]:
     if not any(record.get(key) is not None for key in ("metric", "value", "unit")):
         record = {**record, "metric": "TPOT", "unit": "ms", "value": 1.0}
         more = _problems(index, {"id": name, "category": "user", **record})
-        bare = [key for key in record if columns.is_time(str(key))]
+        bare = [x for x in map(str, record) if columns.is_time(x) and not columns.known_of(x)[2]]
         told = f"{bare[0]} has no unit; call it {bare[0]}_ms or {bare[0]}_s" if bare else ""
         rate = columns.rate_in(map(str, record))
         lacks = f"a time per token is missing; {rate or 'give tpot_ms'}"
@@ -288,10 +288,10 @@ def read_records(path: str | Path, told: Mapping[str, str] = NOTHING) -> tuple[R
     where = Path(path)
     if where.is_dir():
         return _in_folder(where, told)
-    text = _text_of(where)
+    text = reports.unfronted(_text_of(where))
     with contextlib.suppress(ValueError, RecursionError):  # the reader of JSON says where
         text = facts.with_facts(text, told)
-    is_json = text.lstrip()[:1] in ("[", "{") or str(path).lower().endswith((".json", ".jsonl"))
+    is_json = reports.is_json(text) or str(path).lower().endswith((".json", ".jsonl"))
     try:
         reports.refuse(text)
         runs = None if is_json else dialects.rows_in(text) or reports.runs_in_text(text)
