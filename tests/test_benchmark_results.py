@@ -268,7 +268,18 @@ LLM_D_2 = {
 }
 
 
-@pytest.mark.parametrize("report", [LLM_D, LLM_D_2])
+# The same of `vllm bench serve`, which has milliseconds: 29,000 were in flight, or nobody knew.
+IN_MS = [
+    json.loads(
+        json.dumps(one)
+        .replace('"s/token", "mean": 0.0139', '"ms/token", "mean": 13.9')
+        .replace('"s", "mean": 8.0', '"ms", "mean": 8000.0')
+    )
+    for one in (LLM_D, LLM_D_2)
+]
+
+
+@pytest.mark.parametrize("report", [LLM_D, LLM_D_2, *IN_MS])
 def test_reports_of_llm_d_are_read_and_ask_for_the_gpus(tmp_path, report):
     """Its load goes to all replicas; 4 requests a second that take 8 s are 32 in flight."""
     (tmp_path / "report.yaml").write_text(yaml.safe_dump(report))
@@ -276,7 +287,7 @@ def test_reports_of_llm_d_are_read_and_ask_for_the_gpus(tmp_path, report):
         read_records(tmp_path / "report.yaml")
     told = {"hardware": "h200", "tp": "4", "gpus": "8"}
     (record,) = read_records(tmp_path / "report.yaml", told)
-    assert record["value"] == 0.0139
+    assert (record["value"], record["unit"]) == (pytest.approx(0.0139), "s")
     point = deployment_of(record)
     assert (point.model_name, point.prompt, point.output) == ("qwen3-32b", 1024, 512)
     assert float(point.workload.batch) == 16
@@ -1029,6 +1040,69 @@ GAINS = """\
 """
 
 
+# Tables that tools print: AISBench (its issue #218), evalscope of 2025, tenstorrent's reports.
+AISBENCH = """\
+[2026-03-26 10:19:48,085] [ais_bench] [INFO] Performance Results of task [x]:
+| Performance Parameters | Stage | Average | Min | Max | Median | P75 | N |
++========================+=======+=========+=====+=====+========+=====+===+
+| E2EL | total | 6500.0 ms | 1.0 ms | 9.0 ms | 6.0 ms | 6.0 ms | 128 |
+| TPOT | total | 12.5 ms | 1.0 ms | 9.0 ms | 6.0 ms | 6.0 ms | 128 |
+| InputTokens | total | 1024.0 | 1.0 | 1.0 | 1.0 | 1.0 | 128 |
+| OutputTokens | total | 512.0 | 1.0 | 1.0 | 1.0 | 1.0 | 128 |
+
+| Common Metric | Stage | Value |
++===============+=======+=======+
+| Concurrency | total | 15.5 |
+| Max Concurrency | total | 16 |
+""".replace("|", "\u2502")
+EVALSCOPE_SWEEP = (
+    """\
+#------#------#----------#---------#
+#      # Rate #      Avg #     Avg #
+#Conc. #      #  Lat.(s) # TPOT(s) #
+|------|------|----------|---------|
+|   16 |  INF |   13.512 |  0.0125 |
+""".replace("|", "\u2502")
+    .replace("#", "\u2503")
+    .replace("-", "\u2501")
+)
+RATES = (
+    "| RPS | Median TTFT (ms) | Mean TTFT (ms) | Mean TPOT (ms) |\n|---|---|---|---|\n"
+    "| 2.0 | 600 | 612.5 | 12.5 |\n"
+)
+SPLITS = (
+    "| ISL mean | OSL mean | {} | Concur | Cache Hit % | TPOT Avg (ms) |\n"
+    "|---|---|---|---|---|---|\n"
+    "| 1024 | 512 | {} | 16 (now) | 0.5 | 12.5 |\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("table", "wanted"),
+    [
+        (AISBENCH, {"tp": 4, "batch": 15.5, "prompt": 1024}),
+        ("isl: 1024\nosl: 512\n" + EVALSCOPE_SWEEP, {"tp": 4, "batch": 16}),
+        ("isl: 1024\nosl: 512\n" + RATES, {"tp": 4, "batch": 2.0 * (0.6125 + 511 * 0.0125)}),
+        (SPLITS.format("TP x EP", "4x4"), {"tp": 4, "ep": 4, "dp": 1, "batch": 16}),
+        (SPLITS.format("TP/PP", "2/2"), {"tp": 2, "pp": 2, "batch": 16}),
+    ],
+)
+def test_tables_of_tools_and_of_people(tmp_path, table, wanted):
+    """They were refused, though they say it all."""
+    own = "model: qwen3-30b-a3b\nhardware: 4xH200\n" + ("" if "ISL" in table else "tp: 4\n")
+    (tmp_path / "a.txt").write_text(f"{own}\n{table}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (record,) = read_records(tmp_path / "a.txt")
+    point = deployment_of(record)
+    assert record["value"] * {"ms": 1e-3, "s": 1}[record["unit"]] == pytest.approx(0.0125)
+    got = {"batch": point.workload.batch, "prompt": point.prompt}
+    got |= {name: getattr(point.partition, name) for name in ("tp", "ep", "pp", "dp")}
+    assert {name: float(got[name]) for name in wanted} == pytest.approx(wanted)
+    if "Cache" in table:
+        assert facts(record)["cached_tokens"] == pytest.approx(5.12)
+
+
 def test_columns_that_documents_have_beside(tmp_path):
     """Statistics are no runs; remarks are passed over, and told."""
     own = "model: qwen3-8b\nhardware: h100\ntp: 1\nisl: 512\nosl: 64\n"
@@ -1066,6 +1140,12 @@ def test_unknown_columns_are_told_together(tmp_path):
     (tmp_path / "a.csv").write_text("model,hardware,tp,batch,context,tpot_ms,hue,mood\n")
     with pytest.raises(ValueError, match=r"unknown columns 'hue', 'mood'; known: batch"):
         read_records(tmp_path / "a.csv")
+
+
+def test_the_model_of_guidellm_0_2(tmp_path):
+    one = GUIDELLM["benchmarks"][0] | {"worker": {"backend_model": "Qwen/Qwen3-32B"}}
+    (tmp_path / "a.json").write_text(json.dumps(PLACE | {"benchmarks": [one]}))
+    assert read_records(tmp_path / "a.json")[0]["model"] == "Qwen/Qwen3-32B"
 
 
 def test_strategies_of_guidellm(tmp_path):

@@ -37,6 +37,10 @@ def _in_flight(rate: Any, seconds: Any) -> float | None:
     return _over(seconds, _over(1.0, rate))
 
 
+# Units in a second.
+_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6}
+
+
 def _said(report: Mapping[str, Any], rule: str) -> Any:
     """What a rule of the table `reports` says of a run in its report."""
     path, _, wanted = rule.partition(" = ")
@@ -49,6 +53,10 @@ def _said(report: Mapping[str, Any], rule: str) -> Any:
     path, _, below = rule.partition(" / ")
     if below:
         return _over(_said(report, path), _said(report, below))
+    path, _, unit = path.partition(" in ")
+    if unit:
+        told = str(value_at(report, f"{path.rpartition('.')[0]}.units")).split("/")[0]
+        return _over(value_at(report, path), _SECOND.get(told))
     return float(path) if path[0].isdigit() else value_at(report, path)
 
 
@@ -139,7 +147,10 @@ def own_lines(text: str) -> dict[str, str]:
     ]
     own = {name: x for name, x in said if name in (*OWN, *LENGTHS, BOTH)}
     told: dict[str, set[str]] = {}
-    for name, x in (*_BOLD.findall(text), *_LISTED.findall(text)):
+    listed = [*_BOLD.findall(text), *_LISTED.findall(text)]
+    # Of all requests AISBench says how many ran and how many might.
+    mean = {known_of(name)[1] for name, _ in listed} >= {"concurrency", "max_concurrency"}
+    for name, x in (one for one in listed if not mean or known_of(one[0])[1] != "max_concurrency"):
         column = BOTH if tables.LENGTHS.fullmatch(name) else known_of(name)[0]
         value = x.rstrip("`]*_ \t")
         if column in LENGTHS:  # "1024 tokens", but no range
