@@ -567,6 +567,25 @@ def test_lengths_of_prompts_and_completions(tmp_path):
     assert (record["isl"], record["osl"]) == (512, 64)
 
 
+def test_thousands_with_a_part_behind_the_point(tmp_path):
+    """1,524.16 was refused; 1,524 may still be 1.524."""
+    text = "model: m\ngpu: h\ntp: 1\nisl: 9\nosl: 9\n| users | TPOT (ms) |\n|---|---|\n| 8 | {} |\n"
+    (tmp_path / "a.md").write_text(text.format("1,524.16"))
+    assert read_records(tmp_path / "a.md")[0]["value"] == 1524.16
+    (tmp_path / "a.md").write_text(text.format("1,524"))
+    with pytest.raises(ValueError, match=r"it may be 1\.524"):
+        read_records(tmp_path / "a.md")
+
+
+@pytest.mark.parametrize(("length", "tokens"), [(2.7, 2.7), (-1.0, 1.0)])
+def test_tokens_of_a_step_of_a_fixed_batch(tmp_path, length, tokens):
+    """`acc_length` of SGLang's bench_one_batch_server was read over; -1 says that there is none."""
+    run = ONE_BATCH_SERVER | PLACE | {"model": "qwen3-32b", "acc_length": length}
+    (tmp_path / "a.jsonl").write_text(json.dumps(run))
+    (record,) = read_records(tmp_path / "a.jsonl")
+    assert float(deployment_of(record).workload.tokens_per_step) == tokens
+
+
 def test_lengths_in_k(tmp_path):
     text = "model,hardware,tp,isl,osl,concurrency,tpot_ms\nqwen3-8b,h100,1,8k,1K,32,16.5\n"
     (tmp_path / "a.csv").write_text(text)
@@ -1382,6 +1401,25 @@ Mean Time to Output Token (ns) : 27123456
             "what MLX prints, without its model",
         ),
         ("Avg latency: 1.81 seconds\n", "what `vllm bench latency` prints, which times whole"),
+        # vllm-project/vllm #359.
+        (
+            "Average latency: 67.59 s\nAverage latency per output token: 1.10 s\n",
+            "benchmark_serving.py printed in 2023, whose time per token has the prompt's in it",
+        ),
+        *(
+            (line, 'a log of a server that starts.*"metric": "kv_tokens"')
+            for line in (
+                "INFO 12-11 [kv_cache_utils.py] GPU KV cache size: 686,320 tokens\n",
+                "[2026-03-26 10:19:48 TP0] max_total_num_tokens=1234567, max_running_requests=256\n",
+                "[TRT-LLM] [I] Allocated 71.2 GiB for max tokens in paged KV cache (123456)\n",
+            )
+        ),
+        (as_lines(VLLM | PLACE | {"failed": 300}), "300 of its 550 requests failed"),
+        # The server that decodes is not all of the deployment.
+        (
+            f'vllm serve m -tp 4 --kv-transfer-config \'{{"kv_role": "kv_consumer"}}\'\n{PRINTED}',
+            "without model, hardware, tp",
+        ),
     ],
 )
 def test_reports_that_are_refused_say_what_to_give(tmp_path, text, why):

@@ -118,6 +118,8 @@ def number(text: str, column: str, *, has_commas: bool) -> float:
     plain = re.sub(r"(?<=\d)[\s'\u00a0\u202f](?=\d{3}(?:\D|$))", "", text.strip().strip("\"'"))
     if has_commas:
         plain = re.sub(r"\.(?=\d{3}(?:\D|$))", "", plain).replace(",", ".")
+    elif re.fullmatch(rf"{_THOUSANDS.pattern}\.\d+", plain):
+        plain = plain.replace(",", "")
     elif _THOUSANDS.fullmatch(plain):
         if column not in COUNTS:
             raise ValueError(f"{text!r}; it may be {plain.replace(',', '.')}: give a decimal point")

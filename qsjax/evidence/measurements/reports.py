@@ -123,6 +123,8 @@ BOTH = "isl/osl"  # lengths of prompts and of answers, as 1024/256
 
 # A command of a server, as long as its lines go on.
 _COMMAND = re.compile(rf"(?m)^.*(?:{_SERVER.pattern})(?=.* --?\w|.*\\[ \t]*$)(?:.*\\[ \t]*\n)*.*$")
+# Of a server that is not all of the deployment.
+_DISAGGREGATED = re.compile(r"disaggregation[-_]mode|kv_(?:producer|consumer)")
 _DEGREES = ("tp", "pp", "dp", "ep", "kvp", "gpus")
 # Columns of what the prefix cache held, and their names in files.
 _CACHED = ("hit_rate", "cached_tokens")
@@ -192,7 +194,7 @@ def _line(name: str, value: str) -> tuple[str, float | str]:
 def _served(text: str) -> Run:
     """What the last command of a server in front of a result says, by column; {} without one."""
     *_, command = ["", *(one[0] for one in _COMMAND.finditer(text))]
-    if not command:
+    if not command or _DISAGGREGATED.search(command):
         return {}
     try:
         flags = engines.read(command)

@@ -165,6 +165,9 @@ def _server(flat: Mapping[str, Any]) -> dict[str, Any]:
             return {"unusable": f"{name} is {rate!r}; give a share or percents, as 0.75 or 75%"}
         share /= 100 if is_percent or share > 1 else 1
         found |= {"cached_tokens": share * length} if _is_number(length) else {}
+    failed, done = (flat.get(name) for name in ("failed", "completed"))
+    if _is_number(failed) and _is_number(done) and failed > done:
+        return {"unusable": f"{failed} of its {failed + done} requests failed"}
     ends = [flat[name] for name in _FIRST if _is_number(flat.get(name))]
     return found | ({"unusable": _UNSTREAMED} if ends and not any(ends) else {})
 
@@ -214,6 +217,8 @@ def _drafting(flat: Mapping[str, Any]) -> dict[str, Any]:
     """A run with the numbers of its drafts, as SGLang writes them, or of all steps."""
     names = {"accepted": _of(flat, "accepted")[0], "draft_tokens": "speculative_num_draft_tokens"}
     more = {name: flat[key] for name, key in names.items() if _is_number(flat.get(key))}
+    if more.get("accepted", 0.0) < 0.0:  # SGLang's -1 of a run without drafts
+        more.pop("accepted", None)
     told = ("acceptance_length", "draft_tokens", "num_drafts", "steps")  # vLLM's; aiperf's
     given = [flat.get(f"spec_decode_{name}", 0.0) for name in told]
     length, tokens, *counts = (one if _is_number(one) else 0.0 for one in given)
