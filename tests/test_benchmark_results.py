@@ -846,6 +846,9 @@ DRAFTS = "model: qwen3-32b\nhardware: H200\ntp: 4\n{}\n| isl | osl | concurrency
         (DRAFTED, "ITL (ms)", "9", "may be that of a step, which yields several tokens; give TPOT"),
         ("", "ITL (ms) | accept_length", "9 | 2.4", "several tokens; give TPOT"),
         (f"{DRAFTED}vllm serve m\n", "TPOT (ms)", "9", "some of its servers have drafts"),
+        # vllm-project/recipes #923: a row's own name, and its change behind the time.
+        ("", "Mean TPOT | Config", "14.3 ms (+32%) | + MTP", "aggregated MTP"),
+        ("", "Mean TPOT | Config", "10.8 ms | Baseline, no MTP", "aggregated"),
     ],
 )
 def test_drafts_that_a_table_tells(tmp_path, server, column, row, phase):
@@ -1085,6 +1088,21 @@ EVALSCOPE_SWEEP = (
     .replace("#", "\u2503")
     .replace("-", "\u2501")
 )
+# ai-dynamo/dynamo #2552; what is lacking may be said above it.
+GENAI_PERF_TABLE = (
+    """\
+NVIDIA GenAI-Perf # LLM Metrics
+#                        Statistic #      avg #      min #      p90 #
+|----------------------------------|----------|----------|----------|
+|         Inter Token Latency (ms) |    12.50 |    15.43 |    18.79 |
+| Output Token Throughput Per User |    80.25 |    52.87 |    60.04 |
+|                (tokens/sec/user) |          |          |          |
+|   Output Sequence Length (tokens)|   512.00 |   148.00 |   149.00 |
+|   Input Sequence Length (tokens) | 1,024.05 | 3,000.00 | 3,000.00 |
+""".replace("|", "\u2502")
+    .replace("#", "\u2503")
+    .replace("\u2503 LLM", "| LLM")
+)
 RATES = (
     "| RPS | Median TTFT (ms) | Mean TTFT (ms) | Mean TPOT (ms) |\n|---|---|---|---|\n"
     "| 2.0 | 600 | 612.5 | 12.5 |\n"
@@ -1099,6 +1117,7 @@ SPLITS = (
 @pytest.mark.parametrize(
     ("table", "wanted"),
     [
+        ("concurrency: 16\n" + GENAI_PERF_TABLE, {"tp": 4, "batch": 16, "prompt": 1024.05}),
         (AISBENCH, {"tp": 4, "batch": 15.5, "prompt": 1024}),
         ("isl: 1024\nosl: 512\n" + EVALSCOPE_SWEEP, {"tp": 4, "batch": 16}),
         ("isl: 1024\nosl: 512\n" + RATES, {"tp": 4, "batch": 2.0 * (0.6125 + 511 * 0.0125)}),
@@ -1410,7 +1429,7 @@ Mean Time to Output Token (ns) : 27123456
             (line, 'a log of a server that starts.*"metric": "kv_tokens"')
             for line in (
                 "INFO 12-11 [kv_cache_utils.py] GPU KV cache size: 686,320 tokens\n",
-                "[2026-03-26 10:19:48 TP0] max_total_num_tokens=1234567, max_running_requests=256\n",
+                "[2026-03-26 10:19:48 TP0] max_total_num_tokens=1234567, context_len=40960\n",
                 "[TRT-LLM] [I] Allocated 71.2 GiB for max tokens in paged KV cache (123456)\n",
             )
         ),

@@ -385,10 +385,11 @@ def refuse(text: str) -> None:
     for one in TABLE["without_tokens"] if is_other else ():
         if all(re.search(mark, text[:4096], re.IGNORECASE) for mark in one["marks"]):
             raise ValueError(f"{one['what']}, {one['why']}; {_INSTEAD}")
-    if drawn := re.search(r"(AIPerf|GenAI-Perf) \| LLM Metrics", text[:4096]):
+    drawn = re.search(r"(AIPerf|GenAI-Perf) \| LLM Metrics", text[:4096])
+    if drawn and "concurrency" not in own_lines(text):
         raise ValueError(
-            f"the table that {drawn[1]} prints, without its concurrency; give its "
-            "profile_export JSON, or the CSV beside it"
+            f"the table that {drawn[1]} prints, without its concurrency; add a line "
+            "`concurrency: ...`, or give its profile_export JSON"
         )
     if re.search(r"(?mi)^[ \t]*<(?:!doctype|html|head|body)\b|\A\s*<table\b", text):
         raise ValueError(f"a page of HTML; give the JSON beside it, or {_INSTEAD}")

@@ -165,9 +165,10 @@ def _server(flat: Mapping[str, Any]) -> dict[str, Any]:
             return {"unusable": f"{name} is {rate!r}; give a share or percents, as 0.75 or 75%"}
         share /= 100 if is_percent or share > 1 else 1
         found |= {"cached_tokens": share * length} if _is_number(length) else {}
-    failed, done = (flat.get(name) for name in ("failed", "completed"))
-    if _is_number(failed) and _is_number(done) and failed > done:
-        return {"unusable": f"{failed} of its {failed + done} requests failed"}
+    given = [flat.get(name) for name in ("failed", "completed")]
+    failed, done = (float(one) if one is not None and _is_number(one) else 0.0 for one in given)
+    if failed > done:
+        return {"unusable": f"{failed:g} of its {failed + done:g} requests failed"}
     ends = [flat[name] for name in _FIRST if _is_number(flat.get(name))]
     return found | ({"unusable": _UNSTREAMED} if ends and not any(ends) else {})
 

@@ -12,6 +12,7 @@ _RULE = re.compile(r"[\s|:+=\u2500-\u257f-]*")
 _BARS = str.maketrans("\u2502\u2503", "||")  # as terminals draw them
 # What begins a table that has a metric a row and a run a column.
 _METRICS = (
+    "statistic",
     "metric",
     "metrics",
     "key",
@@ -43,7 +44,9 @@ _REMARK = re.compile(r"(?<=\d)\s*\([^()\d]*\)$")  # behind a count: "64 (current
 # One column for the split, as TP8, tp4dp2 or "TP=8, EP=8"; a deviation behind a mean.
 _SPLIT = re.compile(r"(?:(?:tp|pp|dp|ep)[ =:-]?\d+[ ,;+x_/-]*)+", re.IGNORECASE)
 _DEGREE = re.compile(r"(tp|pp|dp|ep)[ =:-]?(\d+)", re.IGNORECASE)
-_DEVIATION = re.compile(r"(?<=[\d.]) ?(?:\u00b1|\+/-) ?[\d.]+")
+_DEVIATION = re.compile(r"(?<=[\d.]) ?(?:\u00b1|\+/-) ?[\d.]+|\s*\([+\u2212-]?[\d.]+ ?%\)$")
+# What names a row, and may say there who drafts.
+_ROWS = ("config", "configuration", "label", "name", "run", "setup", "variant", "mode", "scenario")
 # A title above a table, as Markdown has it, and what it or the heading of a run says.
 _TITLE = re.compile(r"\s*(?:#{1,6}\s+(.+)|\*\*(.+)\*\*:?\s*)")
 _DRAFTS = re.compile(r"\b(?:mtp|eagle|nextn)|\bspec(?:ulati|[ _-]?dec)", re.IGNORECASE)
@@ -168,7 +171,10 @@ def rows_in(text: str, own: Callable[[str], dict[str, str]]) -> list[Row]:
     given = columns.meant(head[1])
     given |= {"isl", "osl"} if any(map(LENGTHS.fullmatch, head[1])) else set()
     rows, drafters = [head, *(row for table in tables for row in table[1:])], [""]
-    drafters += [who for one in tables for who in [_titled(one, lines)] * (len(one) - 1)]
+    for one in tables:
+        names = [at for at, name in enumerate(one[0][1]) if name.lower() in _ROWS]
+        rest = [" ".join(x[at] for at in names if at < len(x)) for _, x in one[1:]]
+        drafters += [_drafter(name) or _titled(one, lines) for name in rest]
     if "drafter" not in given and any(drafters):
         drafters[0] = "drafter"
         rows = [(n, [*cells, who]) for (n, cells), who in zip(rows, drafters, strict=True)]
