@@ -447,6 +447,8 @@ def test_requests_of_one_length_are_told_by_the_ratio_of_a_run(tmp_path, ratio, 
         ({"cache_hit_pct": 0.5}, {"cached_tokens": 5.12}),
         ({"total_cached_tokens": 64000}, {"cached_tokens": 256}),
         ({"cache_hit_rate": 0.0}, {"cached_tokens": 0}),
+        ({"cache_hit_rate": 0.5, "random_input_len": 9}, {"cached_tokens": 512}),
+        ({"cache_hit": False}, {"context": 1280}),
         # Limits of the server, under the names of its flags.
         ({"max_num_seqs": 8}, {"max_sequences": 8}),
         ({"max_running_requests": 8, "mem_fraction_static": 0.8}, {"static_fraction": 0.8}),
@@ -1445,6 +1447,17 @@ def test_reports_that_are_refused_say_what_to_give(tmp_path, text, why):
     (tmp_path / "a.txt").write_text(text)
     with pytest.raises(ValueError, match=why):
         read_records(tmp_path / "a.txt")
+
+
+def test_lines_of_a_log_in_notes_are_no_log(tmp_path):
+    notes = "GPU KV cache size: 686 tokens"
+    one = {"model": "m", "gpu": "h", "tp": 1, "concurrency": 1, "isl": 1, "osl": 1, "tpot_ms": 9}
+    (tmp_path / "a.json").write_text(json.dumps([one | {"notes": notes}], indent=1))
+    (tmp_path / "a.csv").write_text(
+        f"{','.join(one)},notes\n{','.join(map(str, one.values()))},{notes}\n"
+    )
+    for name in ("a.json", "a.csv"):
+        assert read_records(tmp_path / name)[0]["value"] == 9
 
 
 # llama-bench, -o json: the tokens of one sequence a second; prompts are timed apart.

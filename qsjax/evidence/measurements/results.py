@@ -148,8 +148,8 @@ def _of_a_request(flat: Mapping[str, Any], requests: float) -> dict[str, Any]:
 def _server(flat: Mapping[str, Any]) -> dict[str, Any]:
     """A run with the facts of its server, without what only sounds like the deployment's."""
     found = dict(flat)
-    named = {columns.known_of(key)[0]: key for key in flat if flat[key] is not None}
-    if {"isl", "osl"} <= named.keys():
+    named = {columns.known_of(key)[0] for key in flat if flat[key] is not None}
+    if {"isl", "osl"} <= named:
         found = {key: x for key, x in found.items() if key not in _LONGEST}
     if str(found.get("dtype")).lower() in _SIXTEEN:  # what it computes in
         found.pop("dtype")
@@ -157,8 +157,12 @@ def _server(flat: Mapping[str, Any]) -> dict[str, Any]:
         given = next((flat[flag] for flag in flags if _is_number(flat.get(flag))), None)
         found |= {fact: given} if given and found.get(fact) is None else {}
     name, rate = _of(flat, "hit_rate")
-    length = flat.get(named.get("isl", ""))
-    if rate not in (None, "", "-", "n/a") and found.get("cached_tokens") is None:
+    length = _of(flat, "isl")[1]
+    if (
+        rate is not False
+        and rate not in (None, "", "-", "n/a")
+        and found.get("cached_tokens") is None
+    ):
         is_percent = str(rate).endswith("%") or name.endswith("_pct")
         share = _plain(str(rate).rstrip("% "))
         if not _is_number(share) or not 0 <= share <= 100:
