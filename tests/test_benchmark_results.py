@@ -268,7 +268,18 @@ LLM_D_2 = {
 }
 
 
-@pytest.mark.parametrize("report", [LLM_D, LLM_D_2])
+# The same of `vllm bench serve`, which has milliseconds: 29,000 were in flight, or nobody knew.
+IN_MS = [
+    json.loads(
+        json.dumps(one)
+        .replace('"s/token", "mean": 0.0139', '"ms/token", "mean": 13.9')
+        .replace('"s", "mean": 8.0', '"ms", "mean": 8000.0')
+    )
+    for one in (LLM_D, LLM_D_2)
+]
+
+
+@pytest.mark.parametrize("report", [LLM_D, LLM_D_2, *IN_MS])
 def test_reports_of_llm_d_are_read_and_ask_for_the_gpus(tmp_path, report):
     """Its load goes to all replicas; 4 requests a second that take 8 s are 32 in flight."""
     (tmp_path / "report.yaml").write_text(yaml.safe_dump(report))
@@ -276,7 +287,7 @@ def test_reports_of_llm_d_are_read_and_ask_for_the_gpus(tmp_path, report):
         read_records(tmp_path / "report.yaml")
     told = {"hardware": "h200", "tp": "4", "gpus": "8"}
     (record,) = read_records(tmp_path / "report.yaml", told)
-    assert record["value"] == 0.0139
+    assert (record["value"], record["unit"]) == (pytest.approx(0.0139), "s")
     point = deployment_of(record)
     assert (point.model_name, point.prompt, point.output) == ("qwen3-32b", 1024, 512)
     assert float(point.workload.batch) == 16
@@ -351,6 +362,19 @@ def test_sglang_s_replicas_of_attention_share_its_tp(tmp_path, dp, degrees):
     assert float(point.workload.batch) * dp == 30.5
 
 
+@pytest.mark.parametrize("name", ["dcp_size", "decode_context_parallel_size"])
+def test_context_parallelism_of_engines_is_within_tp(tmp_path, name):
+    """8 GPUs were 64: vLLM and SGLang share those of tp."""
+    run = SGLANG | {"hardware": "H200", "model": "deepseek-v3", "tp_size": 8, name: 4}
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    (tmp_path / "a.csv").write_text(
+        f"model,hardware,tp,{name},concurrency,isl,osl,tpot_ms\ndeepseek-v3,H200,8,4,8,9,9,9\n"
+    )
+    for file in ("a.json", "a.csv"):
+        split = deployment_of(read_records(tmp_path / file)[0]).partition
+        assert (split.tp, split.kvp, split.dp) == (2, 4, 1)
+
+
 def test_drafts_that_a_run_tells_are_served_too(tmp_path):
     """SGLang's `accept_length`, of 4 tokens that each step runs; InferenceX names the drafter."""
     server = SGLANG["server_info"] | {"speculative_num_draft_tokens": 4}
@@ -403,6 +427,68 @@ def test_requests_of_one_length_are_told_by_the_ratio_of_a_run(tmp_path, ratio, 
     run = SGLANG | {"gpu": "H200", "random_range_ratio": ratio}
     (tmp_path / "a.json").write_text(json.dumps(run))
     assert facts(read_records(tmp_path / "a.json")[0]).get("length_ratio") == length
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        # The longest request that SGLang takes was the mean context of all.
+        ({"server_info": SGLANG["server_info"] | {"context_length": 131072}}, {"context": 1280}),
+        ({"context_len": 131072}, {"context": 1280}),
+        # What an engine computes in says nothing of a checkpoint of fewer bits.
+        ({"model": "deepseek-ai/DeepSeek-R1", "dtype": "bfloat16"}, {"bytes_ffn_weight": 1.0}),
+        ({"model": "Qwen/Qwen3-32B-AWQ", "dtype": "float16"}, {"bytes_ffn_weight": 0.52}),
+        ({"model": "Qwen/Qwen3-32B-AWQ", "weights": "bf16"}, {"bytes_ffn_weight": 2.0}),
+        ({"dtype": "fp8"}, {"bytes_ffn_weight": 1.0}),
+        # Hits of the prefix cache, as shares, percents and sums: vllm-project/vllm #46938 and
+        # #51155, SGLang's bench_serving, NVIDIA's aiperf.
+        ({"cache_hit_rate": 0.75}, {"cached_tokens": 768}),
+        ({"prefix_cache_hit_rate": 75.0}, {"cached_tokens": 768}),
+        ({"cache_hit_pct": 0.5}, {"cached_tokens": 5.12}),
+        ({"total_cached_tokens": 64000}, {"cached_tokens": 256}),
+        ({"cache_hit_rate": 0.0}, {"cached_tokens": 0}),
+        ({"cache_hit_rate": 0.5, "random_input_len": 9}, {"cached_tokens": 512}),
+        ({"cache_hit": False}, {"context": 1280}),
+        # Limits of the server, under the names of its flags.
+        ({"max_num_seqs": 8}, {"max_sequences": 8}),
+        ({"max_running_requests": 8, "mem_fraction_static": 0.8}, {"static_fraction": 0.8}),
+        ({"gpu_memory_utilization": 0.95}, {"memory_utilisation": 0.95}),
+    ],
+)
+def test_what_a_server_says_of_itself_in_a_result(tmp_path, change, wanted):
+    run = SGLANG | {"hardware": "H200", "tp": 8} | change
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    (record,) = read_records(tmp_path / "a.json")
+    point, known = deployment_of(record), facts(record)
+    for name, value in wanted.items():
+        got = known[name] if name in known else float(getattr(point.workload, name))
+        assert got == pytest.approx(value), name
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        # sgl-project/sglang #12389: without a stream the time per token was the whole request's.
+        ({"mean_ttft_ms": 0.0, "mean_itl_ms": 0.0}, "not streamed.*has the first token in it"),
+        ({"server_info": {"device": "cuda", "tp_size": 4}, "model": "m"}, "gpu is missing; add"),
+    ],
+)
+def test_what_a_result_does_not_say_is_told(tmp_path, change, why):
+    run = SGLANG | ({} if "device" in str(change) else {"hardware": "H200"}) | change
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    with pytest.raises(ValueError, match=why):
+        read_records(tmp_path / "a.json")
+
+
+def test_a_distribution_without_a_mean_is_of_its_median(tmp_path):
+    """The whole distribution was the value, which was "not one number"."""
+    run = {**PLACE, "model": "qwen3-32b", "concurrency": 8, "isl": 1024, "osl": 512}
+    (tmp_path / "a.json").write_text(json.dumps(run | {"tpot_ms": {"p50": 8.8, "p99": 14.0}}))
+    (record,) = read_records(tmp_path / "a.json")
+    assert (record["value"], record["unit"], record["statistic"]) == (8.8, "ms", "median")
+    (tmp_path / "a.json").write_text(json.dumps(run | {"tpot_ms": {"p99": 14.0}}))
+    with pytest.raises(ValueError, match="a time per token is missing"):
+        read_records(tmp_path / "a.json")
 
 
 def test_a_time_whose_unit_nothing_tells_is_no_value(tmp_path):
@@ -483,6 +569,25 @@ def test_lengths_of_prompts_and_completions(tmp_path):
     assert (record["isl"], record["osl"]) == (512, 64)
 
 
+def test_thousands_with_a_part_behind_the_point(tmp_path):
+    """1,524.16 was refused; 1,524 may still be 1.524."""
+    text = "model: m\ngpu: h\ntp: 1\nisl: 9\nosl: 9\n| users | TPOT (ms) |\n|---|---|\n| 8 | {} |\n"
+    (tmp_path / "a.md").write_text(text.format("1,524.16"))
+    assert read_records(tmp_path / "a.md")[0]["value"] == 1524.16
+    (tmp_path / "a.md").write_text(text.format("1,524"))
+    with pytest.raises(ValueError, match=r"it may be 1\.524"):
+        read_records(tmp_path / "a.md")
+
+
+@pytest.mark.parametrize(("length", "tokens"), [(2.7, 2.7), (-1.0, 1.0)])
+def test_tokens_of_a_step_of_a_fixed_batch(tmp_path, length, tokens):
+    """`acc_length` of SGLang's bench_one_batch_server was read over; -1 says that there is none."""
+    run = ONE_BATCH_SERVER | PLACE | {"model": "qwen3-32b", "acc_length": length}
+    (tmp_path / "a.jsonl").write_text(json.dumps(run))
+    (record,) = read_records(tmp_path / "a.jsonl")
+    assert float(deployment_of(record).workload.tokens_per_step) == tokens
+
+
 def test_lengths_in_k(tmp_path):
     text = "model,hardware,tp,isl,osl,concurrency,tpot_ms\nqwen3-8b,h100,1,8k,1K,32,16.5\n"
     (tmp_path / "a.csv").write_text(text)
@@ -491,9 +596,9 @@ def test_lengths_in_k(tmp_path):
 
 
 def test_a_column_that_changes_the_meaning_is_still_refused(tmp_path):
-    text = "model,hardware,tp,isl,osl,concurrency,mean_tpot_ms,cache_hit_pct\nm,h,1,1,1,1,1,50\n"
+    text = "model,hardware,tp,isl,osl,concurrency,mean_tpot_ms,lora_rank\nm,h,1,1,1,1,1,16\n"
     (tmp_path / "a.csv").write_text(text)
-    with pytest.raises(ValueError, match="unknown column 'cache_hit_pct'"):
+    with pytest.raises(ValueError, match="unknown column 'lora_rank'"):
         read_records(tmp_path / "a.csv")
 
 
@@ -559,6 +664,77 @@ def test_what_a_benchmark_prints(tmp_path):
     (tmp_path / "a.txt").write_text(PRINTED)
     with pytest.raises(ValueError, match=r"without model, hardware, tp; add a line .*`tp: \.\.\.`"):
         read_records(tmp_path / "a.txt")
+
+
+# Lines of a printed result with what terminals, chats and collectors of logs add, and commands.
+SERVED = "vllm serve Qwen/Qwen3-32B \\\n  --tensor-parallel-size 4 --kv-cache-dtype fp8\n"
+BOTH_SERVED = (
+    f"vllm serve Qwen/Qwen3-8B -tp 2\n{PRINTED}\n"
+    f"python3 -m sglang.launch_server --model-path deepseek-ai/DeepSeek-V3 --tp 8 --dp 8 "
+    f"--enable-dp-attention --max-running-requests 64\n{PRINTED}"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        # Docker, GitHub and MPI set something in front of each line.
+        *(
+            (
+                "".join(
+                    front.format(i % 10) + line for i, line in enumerate(PRINTED.splitlines(True))
+                ),
+                {},
+            )
+            for front in ("bench-1  | ", "2026-04-17T10:00:0{}.1Z ", "[1,0]<stdout>:", "> ")
+        ),
+        # vllm-project/vllm #31826: marks behind numbers; the median was taken for the mean.
+        (PRINTED.replace("13.90", "13.90   <===== was 15.00").replace("P99 T", "Median T"), {}),
+        (PRINTED.replace("13.90", "13.90 (-7.3%)").replace("P99 T", "Median T"), {}),
+        # ovg-project/kvcached #136: a rate with its unit; the cap was how many ran.
+        (
+            "Traffic request rate: 1.0 RPS.\n" + PRINTED.replace(" 15.46", " 0.98"),
+            {"concurrency": pytest.approx(0.98 * (4.49058 + 511 * 0.0139))},
+        ),
+        (PRINTED.replace("Mean TTFT", "Cache Hit Rate: 75.0%\nMean TTFT"), {"cached_tokens": 768}),
+        (PRINTED.replace("Maximum request", "Max reqeuest"), {}),  # SGLang before 0.4.2
+        # vllm-project/vllm #46938 and #51155.
+        (
+            PRINTED.replace("Mean TTFT", "Prefix cache hit rate (%): 75.00\nMean TTFT"),
+            {"cached_tokens": 768},
+        ),
+        (
+            PRINTED.replace("Total gen", "Total cached tokens: 384000\nTotal gen"),
+            {"cached_tokens": 768},
+        ),
+        # The command of the server, which had to be said again, or was not heard.
+        (SERVED + PRINTED, {"tp": 4, "kv_dtype": "fp8", "engine": "vllm"}),
+        (SERVED.replace("fp8", "fp8 --max-num-seqs 8 -dp 2") + PRINTED, {"tp": 4, "dp": 2}),
+    ],
+)
+def test_a_printed_result_as_people_keep_it(tmp_path, text, wanted):
+    own = "hardware: H200\n" + ("" if "serve" in text else "model: qwen3-32b\ntp: 4\n")
+    (tmp_path / "a.txt").write_text(text + own)
+    (record,) = read_records(tmp_path / "a.txt")
+    wanted = {"value": 13.9, "metric": "TPOT", "isl": 1024, "osl": 512, "concurrency": 32} | wanted
+    assert {name: record.get(name) for name in wanted} == wanted
+    assert deployment_of(record).model_name == "qwen3-32b"
+
+
+def test_printed_results_of_several_servers(tmp_path):
+    """Each was of the first model."""
+    (tmp_path / "a.txt").write_text(f"{BOTH_SERVED}\nhardware: H200\n")
+    first, second = map(deployment_of, read_records(tmp_path / "a.txt"))
+    assert (first.model_name, second.model_name) == ("qwen3-8b", "deepseek-v3")
+    assert (first.partition.tp, second.partition.tp, second.partition.dp) == (2, 1, 8)
+    commands = [
+        f"vllm bench serve --model Qwen/{name}\n{PRINTED}" for name in ("Qwen3-8B", "Qwen3-32B")
+    ]
+    (tmp_path / "a.txt").write_text("hardware: H200\ntp: 4\n" + "".join(commands))
+    assert [x["model"] for x in read_records(tmp_path / "a.txt")] == [
+        "Qwen/Qwen3-8B",
+        "Qwen/Qwen3-32B",
+    ]
 
 
 def test_several_printed_results(tmp_path):
@@ -672,6 +848,9 @@ DRAFTS = "model: qwen3-32b\nhardware: H200\ntp: 4\n{}\n| isl | osl | concurrency
         (DRAFTED, "ITL (ms)", "9", "may be that of a step, which yields several tokens; give TPOT"),
         ("", "ITL (ms) | accept_length", "9 | 2.4", "several tokens; give TPOT"),
         (f"{DRAFTED}vllm serve m\n", "TPOT (ms)", "9", "some of its servers have drafts"),
+        # vllm-project/recipes #923: a row's own name, and its change behind the time.
+        ("", "Mean TPOT | Config", "14.3 ms (+32%) | + MTP", "aggregated MTP"),
+        ("", "Mean TPOT | Config", "10.8 ms | Baseline, no MTP", "aggregated"),
     ],
 )
 def test_drafts_that_a_table_tells(tmp_path, server, column, row, phase):
@@ -885,6 +1064,85 @@ GAINS = """\
 """
 
 
+# Tables that tools print: AISBench (its issue #218), evalscope of 2025, tenstorrent's reports.
+AISBENCH = """\
+[2026-03-26 10:19:48,085] [ais_bench] [INFO] Performance Results of task [x]:
+| Performance Parameters | Stage | Average | Min | Max | Median | P75 | N |
++========================+=======+=========+=====+=====+========+=====+===+
+| E2EL | total | 6500.0 ms | 1.0 ms | 9.0 ms | 6.0 ms | 6.0 ms | 128 |
+| TPOT | total | 12.5 ms | 1.0 ms | 9.0 ms | 6.0 ms | 6.0 ms | 128 |
+| InputTokens | total | 1024.0 | 1.0 | 1.0 | 1.0 | 1.0 | 128 |
+| OutputTokens | total | 512.0 | 1.0 | 1.0 | 1.0 | 1.0 | 128 |
+
+| Common Metric | Stage | Value |
++===============+=======+=======+
+| Concurrency | total | 15.5 |
+| Max Concurrency | total | 16 |
+""".replace("|", "\u2502")
+EVALSCOPE_SWEEP = (
+    """\
+#------#------#----------#---------#
+#      # Rate #      Avg #     Avg #
+#Conc. #      #  Lat.(s) # TPOT(s) #
+|------|------|----------|---------|
+|   16 |  INF |   13.512 |  0.0125 |
+""".replace("|", "\u2502")
+    .replace("#", "\u2503")
+    .replace("-", "\u2501")
+)
+# ai-dynamo/dynamo #2552; what is lacking may be said above it.
+GENAI_PERF_TABLE = (
+    """\
+NVIDIA GenAI-Perf # LLM Metrics
+#                        Statistic #      avg #      min #      p90 #
+|----------------------------------|----------|----------|----------|
+|         Inter Token Latency (ms) |    12.50 |    15.43 |    18.79 |
+| Output Token Throughput Per User |    80.25 |    52.87 |    60.04 |
+|                (tokens/sec/user) |          |          |          |
+|   Output Sequence Length (tokens)|   512.00 |   148.00 |   149.00 |
+|   Input Sequence Length (tokens) | 1,024.05 | 3,000.00 | 3,000.00 |
+""".replace("|", "\u2502")
+    .replace("#", "\u2503")
+    .replace("\u2503 LLM", "| LLM")
+)
+RATES = (
+    "| RPS | Median TTFT (ms) | Mean TTFT (ms) | Mean TPOT (ms) |\n|---|---|---|---|\n"
+    "| 2.0 | 600 | 612.5 | 12.5 |\n"
+)
+SPLITS = (
+    "| ISL mean | OSL mean | {} | Concur | Cache Hit % | TPOT Avg (ms) |\n"
+    "|---|---|---|---|---|---|\n"
+    "| 1024 | 512 | {} | 16 (now) | 0.5 | 12.5 |\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("table", "wanted"),
+    [
+        ("concurrency: 16\n" + GENAI_PERF_TABLE, {"tp": 4, "batch": 16, "prompt": 1024.05}),
+        (AISBENCH, {"tp": 4, "batch": 15.5, "prompt": 1024}),
+        ("isl: 1024\nosl: 512\n" + EVALSCOPE_SWEEP, {"tp": 4, "batch": 16}),
+        ("isl: 1024\nosl: 512\n" + RATES, {"tp": 4, "batch": 2.0 * (0.6125 + 511 * 0.0125)}),
+        (SPLITS.format("TP x EP", "4x4"), {"tp": 4, "ep": 4, "dp": 1, "batch": 16}),
+        (SPLITS.format("TP/PP", "2/2"), {"tp": 2, "pp": 2, "batch": 16}),
+    ],
+)
+def test_tables_of_tools_and_of_people(tmp_path, table, wanted):
+    """They were refused, though they say it all."""
+    own = "model: qwen3-30b-a3b\nhardware: 4xH200\n" + ("" if "ISL" in table else "tp: 4\n")
+    (tmp_path / "a.txt").write_text(f"{own}\n{table}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (record,) = read_records(tmp_path / "a.txt")
+    point = deployment_of(record)
+    assert record["value"] * {"ms": 1e-3, "s": 1}[record["unit"]] == pytest.approx(0.0125)
+    got = {"batch": point.workload.batch, "prompt": point.prompt}
+    got |= {name: getattr(point.partition, name) for name in ("tp", "ep", "pp", "dp")}
+    assert {name: float(got[name]) for name in wanted} == pytest.approx(wanted)
+    if "Cache" in table:
+        assert facts(record)["cached_tokens"] == pytest.approx(5.12)
+
+
 def test_columns_that_documents_have_beside(tmp_path):
     """Statistics are no runs; remarks are passed over, and told."""
     own = "model: qwen3-8b\nhardware: h100\ntp: 1\nisl: 512\nosl: 64\n"
@@ -922,6 +1180,12 @@ def test_unknown_columns_are_told_together(tmp_path):
     (tmp_path / "a.csv").write_text("model,hardware,tp,batch,context,tpot_ms,hue,mood\n")
     with pytest.raises(ValueError, match=r"unknown columns 'hue', 'mood'; known: batch"):
         read_records(tmp_path / "a.csv")
+
+
+def test_the_model_of_guidellm_0_2(tmp_path):
+    one = GUIDELLM["benchmarks"][0] | {"worker": {"backend_model": "Qwen/Qwen3-32B"}}
+    (tmp_path / "a.json").write_text(json.dumps(PLACE | {"benchmarks": [one]}))
+    assert read_records(tmp_path / "a.json")[0]["model"] == "Qwen/Qwen3-32B"
 
 
 def test_strategies_of_guidellm(tmp_path):
@@ -1158,12 +1422,42 @@ Mean Time to Output Token (ns) : 27123456
             "what MLX prints, without its model",
         ),
         ("Avg latency: 1.81 seconds\n", "what `vllm bench latency` prints, which times whole"),
+        # vllm-project/vllm #359.
+        (
+            "Average latency: 67.59 s\nAverage latency per output token: 1.10 s\n",
+            "benchmark_serving.py printed in 2023, whose time per token has the prompt's in it",
+        ),
+        *(
+            (line, 'a log of a server that starts.*"metric": "kv_tokens"')
+            for line in (
+                "INFO 12-11 [kv_cache_utils.py] GPU KV cache size: 686,320 tokens\n",
+                "[2026-03-26 10:19:48 TP0] max_total_num_tokens=1234567, context_len=40960\n",
+                "[TRT-LLM] [I] Allocated 71.2 GiB for max tokens in paged KV cache (123456)\n",
+            )
+        ),
+        (as_lines(VLLM | PLACE | {"failed": 300}), "300 of its 550 requests failed"),
+        # The server that decodes is not all of the deployment.
+        (
+            f'vllm serve m -tp 4 --kv-transfer-config \'{{"kv_role": "kv_consumer"}}\'\n{PRINTED}',
+            "without model, hardware, tp",
+        ),
     ],
 )
 def test_reports_that_are_refused_say_what_to_give(tmp_path, text, why):
     (tmp_path / "a.txt").write_text(text)
     with pytest.raises(ValueError, match=why):
         read_records(tmp_path / "a.txt")
+
+
+def test_lines_of_a_log_in_notes_are_no_log(tmp_path):
+    notes = "GPU KV cache size: 686 tokens"
+    one = {"model": "m", "gpu": "h", "tp": 1, "concurrency": 1, "isl": 1, "osl": 1, "tpot_ms": 9}
+    (tmp_path / "a.json").write_text(json.dumps([one | {"notes": notes}], indent=1))
+    (tmp_path / "a.csv").write_text(
+        f"{','.join(one)},notes\n{','.join(map(str, one.values()))},{notes}\n"
+    )
+    for name in ("a.json", "a.csv"):
+        assert read_records(tmp_path / name)[0]["value"] == 9
 
 
 # llama-bench, -o json: the tokens of one sequence a second; prompts are timed apart.

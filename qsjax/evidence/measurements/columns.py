@@ -39,6 +39,8 @@ def column_of(heading: str) -> tuple[str, str, str]:
     unit = UNITS.get(bracket[1].strip().split("/")[0], "") if bracket else ""
     if bracket:
         text = text.replace(bracket[0], "")
+    if "hit" in text:  # of a share, what tells 1 % from all
+        text = f"{text} pct" if "%" in heading else text
     name = re.sub(r"[^\w]+", "_", text).strip("_")
     head, _, tail = name.rpartition("_")
     if not unit and head and tail in UNITS:
@@ -116,6 +118,8 @@ def number(text: str, column: str, *, has_commas: bool) -> float:
     plain = re.sub(r"(?<=\d)[\s'\u00a0\u202f](?=\d{3}(?:\D|$))", "", text.strip().strip("\"'"))
     if has_commas:
         plain = re.sub(r"\.(?=\d{3}(?:\D|$))", "", plain).replace(",", ".")
+    elif re.fullmatch(rf"{_THOUSANDS.pattern}\.\d+", plain):
+        plain = plain.replace(",", "")
     elif _THOUSANDS.fullmatch(plain):
         if column not in COUNTS:
             raise ValueError(f"{text!r}; it may be {plain.replace(',', '.')}: give a decimal point")
@@ -138,8 +142,12 @@ def time_metric(name: str) -> str:
 
 
 # Fields of a record as JSON, by the column that means them.
-_ALIKE = "model tp pp dp ep kvp batch concurrency isl osl engine expert_kernels".split()
+_ALIKE = (
+    "model tp pp dp ep kvp batch concurrency isl osl engine expert_kernels cached_tokens".split()
+)
 _FIELDS: dict[str, str] = {**dict(zip(_ALIKE, _ALIKE, strict=True)), **TABLE["fields"]}
+# What says nothing, of hardware too: what PyTorch calls a kind of device.
+_NOTHING = ("auto", "none", "", "cuda", "gpu", "npu", "xpu", "hpu", "hip", "rocm")
 _NUMBERS = ("value", *(field for column, field in _FIELDS.items() if column in COUNTS))
 
 
@@ -157,10 +165,13 @@ def as_record(given: dict[str, Any], index: int) -> dict[str, Any]:
         known.append((rank, key, (column, name, unit)))
     for _, key, (column, name, unit) in sorted(known, key=lambda one: one[0]):
         field, value = _FIELDS.get(column), given[key]
-        if field is not None and record.get(field) is None and value not in ("auto", "none", ""):
+        if field is not None and record.get(field) is None and value not in _NOTHING:
             record[field] = value
-        if column == "tpot" and unit and record.get("value") is None:
+        is_number = not isinstance(value, dict | list)  # of a distribution without mean or median
+        if column == "tpot" and unit and is_number and record.get("value") is None:
             record |= {"metric": time_metric(name), "unit": unit, "value": value}
+            if re.match("median_|p50_", name):
+                record.setdefault("statistic", "median")
     if (record.get("model") and record.get("gpu")) or record.get("metric"):
         record.setdefault("id", f"record {index + 1}")
         record.setdefault("category", "user")

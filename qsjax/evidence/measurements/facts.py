@@ -86,7 +86,7 @@ def with_facts(text: str, facts: Mapping[str, str]) -> str:
     first = lines[0] if lines else ""
     if not facts:
         return text
-    if first.lstrip()[:1] in ("{", "["):
+    if reports.is_json(text):
         return _in_json(text, facts)
     if first.lower().startswith("metric,"):
         return "".join([first, _written(facts.items()), *lines[1:]])

@@ -12,10 +12,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from qsjax import engines
 from qsjax.catalog.reading import value_at
 from qsjax.evidence.measurements import tables
 from qsjax.evidence.measurements.columns import is_time, known_of
-from qsjax.evidence.measurements.names import TABLE
+from qsjax.evidence.measurements.names import TABLE, find_model
 
 Run = dict[str, Any]
 # What a report does not say, as a user may write it at the top of the file.
@@ -36,6 +37,10 @@ def _in_flight(rate: Any, seconds: Any) -> float | None:
     return _over(seconds, _over(1.0, rate))
 
 
+# Units in a second.
+_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6}
+
+
 def _said(report: Mapping[str, Any], rule: str) -> Any:
     """What a rule of the table `reports` says of a run in its report."""
     path, _, wanted = rule.partition(" = ")
@@ -48,6 +53,10 @@ def _said(report: Mapping[str, Any], rule: str) -> Any:
     path, _, below = rule.partition(" / ")
     if below:
         return _over(_said(report, path), _said(report, below))
+    path, _, unit = path.partition(" in ")
+    if unit:
+        told = str(value_at(report, f"{path.rpartition('.')[0]}.units")).split("/")[0]
+        return _over(value_at(report, path), _SECOND.get(told))
     return float(path) if path[0].isdigit() else value_at(report, path)
 
 
@@ -100,6 +109,7 @@ _LISTED = re.compile(r"(?m)^[ \t]*[-*+][ \t]+([A-Za-z][\w /]*?)[ \t]*:[ \t]+(\w[
 _TOKENS = re.compile(r"(\d[\d,]*k?)(?: tokens?)?(?: (?:per|each)\b.*)?", re.IGNORECASE)
 # The line that begins a result of vLLM's and SGLang's, and the one that ends it.
 _TITLE = re.compile(r"(?m)^.*Serving Benchmark Result.*$")
+_TITLE_AT = re.compile(r"(?m)^(.*?)=+ *Serving Benchmark Result")
 _END = re.compile(r"(?m)^[ \t#]*={20,}[ \t]*$")
 # The model of the command that stands in front of a result, or of what it prints of its arguments.
 _MODEL = re.compile(r"--model[= ]['\"]?([\w./-]+)|\bNamespace\([^\n]*?\bmodel='([^']+)'")
@@ -109,6 +119,18 @@ _TRTLLM = "= PERFORMANCE OVERVIEW"
 # Lengths that a user may write beside what was printed.
 LENGTHS = ("isl", "osl", "context", "batch")
 BOTH = "isl/osl"  # lengths of prompts and of answers, as 1024/256
+
+
+# A command of a server, as long as its lines go on.
+_COMMAND = re.compile(rf"(?m)^.*(?:{_SERVER.pattern})(?=.* --?\w|.*\\[ \t]*$)(?:.*\\[ \t]*\n)*.*$")
+# Of a server that is not all of the deployment.
+_DISAGGREGATED = re.compile(r"disaggregation[-_]mode|kv_(?:producer|consumer)")
+_DEGREES = ("tp", "pp", "dp", "ep", "kvp", "gpus")
+# Columns of what the prefix cache held, and their names in files.
+_CACHED = ("hit_rate", "cached_tokens")
+_CACHED_NAMES = [name for column in _CACHED for name in (column, *TABLE["columns"][column])]
+# A number in front of a unit or a remark: "15.0 RPS.", "13.90 (-7%)"; but none of "8, 16".
+_NUMBER = re.compile(r"\d[\d.,]*(?<=\d)(?=\s)")
 
 
 def _drafter(server: str) -> str:
@@ -127,7 +149,10 @@ def own_lines(text: str) -> dict[str, str]:
     ]
     own = {name: x for name, x in said if name in (*OWN, *LENGTHS, BOTH)}
     told: dict[str, set[str]] = {}
-    for name, x in (*_BOLD.findall(text), *_LISTED.findall(text)):
+    listed = [*_BOLD.findall(text), *_LISTED.findall(text)]
+    # Of all requests AISBench says how many ran and how many might.
+    mean = {known_of(name)[1] for name, _ in listed} >= {"concurrency", "max_concurrency"}
+    for name, x in (one for one in listed if not mean or known_of(one[0])[1] != "max_concurrency"):
         column = BOTH if tables.LENGTHS.fullmatch(name) else known_of(name)[0]
         value = x.rstrip("`]*_ \t")
         if column in LENGTHS:  # "1024 tokens", but no range
@@ -156,19 +181,60 @@ def said_in(text: str) -> dict[str, str]:
     return {_PRINTED.get(name, name): value for name, value in _SAID.findall(text)}
 
 
+def _line(name: str, value: str) -> tuple[str, float | str]:
+    """A line of a printed result under the name of files, its number without what is behind it."""
+    column, own, _ = known_of(name)
+    name = _PRINTED.get(name, own if column in _CACHED else name)
+    if column in _CACHED:  # "75.0%"
+        return name, value.split()[0]
+    number = None if name in _TEXTS else _NUMBER.match(value)
+    return name, _cell(number[0] if number else value)
+
+
+def _served(text: str) -> Run:
+    """What the last command of a server in front of a result says, by column; {} without one."""
+    *_, command = ["", *(one[0] for one in _COMMAND.finditer(text))]
+    if not command or _DISAGGREGATED.search(command):
+        return {}
+    try:
+        flags = engines.read(command)
+        known = find_model(flags.model or "")
+        if known and not known.spec.is_moe:
+            flags = engines.read(command, is_moe=False)
+    except ValueError:  # of another program, or cut
+        return {}
+    said = {
+        **{name: getattr(flags, name) for name in ("tp", "pp", "ep", "kvp", "model", "engine")},
+        "dp": flags.dp * flags.replicas,
+        "weights": flags.weights,
+        "kv": "fp8" if flags.bytes_kv == 1.0 else None,
+        "draft_tokens": flags.verified if flags.drafter else None,
+        "notes": flags.words,
+    }
+    return {name: x for name, x in said.items() if x is not None}
+
+
 def _printed(text: str) -> Run:
-    """A result as it is printed, with a user's own lines."""
-    said = [(_PRINTED.get(name, name), _cell(value)) for name, value in _SAID.findall(text)]
-    kept = (*_PRINTED.values(), *OWN)
+    """A result as it is printed, with a user's own lines and the command of its server."""
+    said = [_line(name, value) for name, value in _SAID.findall(text)]
+    kept = (*_PRINTED.values(), *OWN, *_CACHED_NAMES)
     found: Run = {
         name: value
         for name, value in said
         if (name in kept or _TIMED.fullmatch(name))
         # "not set", "None", "[result]" are no numbers
-        and (isinstance(value, float) or (name in _TEXTS and value not in ("None", "auto")))
+        and (
+            isinstance(value, float)
+            or (name in (*_TEXTS, *_CACHED_NAMES) and value not in ("None", "auto"))
+        )
     }
-    if "model" not in found and (own := _MODEL.search(text)):
-        found["model"] = own[1] or own[2]
+    served, asked = _served(text), [one[1] or one[2] for one in _MODEL.finditer(text)]
+    named = [one for one in (*asked[-1:], served.get("model")) if one]
+    if named:
+        found.setdefault("model", next((one for one in named if find_model(one)), named[0]))
+    if any(name in found for name in _DEGREES):  # of the user's, who knows better
+        served = {name: x for name, x in served.items() if name not in _DEGREES}
+    found = {**served, **found}
     if drafter := _drafter(_SERVER.split(text)[-1]):  # the last server of those in front
         found["phase"] = f"aggregated {drafter}"
     count, most = found.get("completed"), found.get("max_concurrency")
@@ -222,6 +288,18 @@ def _blocks(text: str) -> Iterator[str]:
     for block, end in zip(blocks, ends, strict=True):
         yield "\n".join((last, before, block[:end]))
         before += block[end:]
+
+
+def unfronted(text: str) -> str:
+    """A printed result without what Docker, GitHub or MPI set in front of each of its lines."""
+    front = next((m[1] for m in _TITLE_AT.finditer(text) if m[1].strip(" \t#")), "").rstrip(" \t")
+    pattern = re.sub(r"\d+", r"\\d+", re.escape(front))
+    return re.sub(rf"(?m)^{pattern}[ \t]?", "", text) if front else text
+
+
+def is_json(text: str) -> bool:
+    """Whether a text begins as JSON's objects or lists, and not as a log, "[2026-03-26 ..."."""
+    return bool(re.match(r"\s*(?:\{|\[\s*[\[{\"\]])", text))
 
 
 def is_printed(text: str) -> bool:
@@ -307,10 +385,11 @@ def refuse(text: str) -> None:
     for one in TABLE["without_tokens"] if is_other else ():
         if all(re.search(mark, text[:4096], re.IGNORECASE) for mark in one["marks"]):
             raise ValueError(f"{one['what']}, {one['why']}; {_INSTEAD}")
-    if drawn := re.search(r"(AIPerf|GenAI-Perf) \| LLM Metrics", text[:4096]):
+    drawn = re.search(r"(AIPerf|GenAI-Perf) \| LLM Metrics", text[:4096])
+    if drawn and "concurrency" not in own_lines(text):
         raise ValueError(
-            f"the table that {drawn[1]} prints, without its concurrency; give its "
-            "profile_export JSON, or the CSV beside it"
+            f"the table that {drawn[1]} prints, without its concurrency; add a line "
+            "`concurrency: ...`, or give its profile_export JSON"
         )
     if re.search(r"(?mi)^[ \t]*<(?:!doctype|html|head|body)\b|\A\s*<table\b", text):
         raise ValueError(f"a page of HTML; give the JSON beside it, or {_INSTEAD}")

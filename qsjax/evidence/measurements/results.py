@@ -11,11 +11,25 @@ from typing import Any
 
 from qsjax.catalog.reading import value_at
 from qsjax.evidence.measurements import columns, dialects, reports
+from qsjax.evidence.measurements.names import TABLE
 
 # Sums over a run, and what counts its requests.
 _TOTALS = {"isl": "total_input_tokens", "osl": "total_output_tokens"}
 # Columns that say how many requests are served at once.
 _SERVED = ("batch", "concurrency")
+# What a distribution is read by, the best first.
+_MEANS = ("avg", "mean")
+_MIDDLES = (*_MEANS, "median", "p50")
+# The mean or median time to the first token of answers that came in one piece.
+_FIRST = ("mean_ttft_ms", "median_ttft_ms")
+_UNSTREAMED = (
+    "its first tokens took 0 ms, so its answers were not streamed and its time per token has the "
+    "first token in it; repeat the benchmark with streaming"
+)
+# The longest request that a server takes, in a run that has its lengths.
+_LONGEST = ("context_length", "context_len", "max_context_length")
+_SIXTEEN = ("bfloat16", "bf16", "float16", "fp16", "half", "float32", "torch.bfloat16")
+_SERVER: dict[str, list[str]] = TABLE["server"]
 _REQUESTS = ("completed", "successful_requests", "num_prompts", "num_requests")
 
 
@@ -41,12 +55,13 @@ def leaves(given: Mapping[str, Any]) -> dict[str, Any]:
             found.setdefault(key, value[0])
         if not isinstance(value, Mapping):
             continue
-        mean = next((value[name] for name in ("avg", "mean") if _is_number(value.get(name))), None)
-        if mean is None:
+        which = next((name for name in _MIDDLES if _is_number(value.get(name))), "")
+        name = key if which in _MEANS else f"median_{key}"
+        if not which or not (which in _MEANS or columns.is_time(key)):
             found = leaves(value) | found
         else:
             unit = str(value.get("unit") or value.get("units")).removesuffix("/token")
-            found.setdefault(f"{key}_{unit}" if unit in columns.UNITS else key, mean)
+            found.setdefault(f"{name}_{unit}" if unit in columns.UNITS else name, value[which])
     return found
 
 
@@ -87,7 +102,11 @@ def as_given(given: Mapping[str, Any]) -> dict[str, Any]:
     for field, total in _TOTALS.items():
         if _is_number(flat.get(total)) and requests:
             flat[field] = flat[total] / requests
-    flat = _of_a_request(flat, requests)
+    if _is_number(flat.get("total_cached_tokens")) and requests:
+        flat.setdefault("cached_tokens", flat["total_cached_tokens"] / requests)
+    flat = _server(_of_a_request(flat, requests))
+    if flat.get("unusable"):
+        return flat
     if flat.get("random_range_ratio") == 1:  # SGLang draws lengths from this part of the nominal on
         flat.setdefault("length_ratio", 1.0)
     if "world_info" in given:  # trtllm-bench, whose backend is PyTorch
@@ -126,6 +145,38 @@ def _of_a_request(flat: Mapping[str, Any], requests: float) -> dict[str, Any]:
     return {key: x for key, x in flat.items() if key not in named.values()} | each
 
 
+def _server(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """A run with the facts of its server, without what only sounds like the deployment's."""
+    found = dict(flat)
+    named = {columns.known_of(key)[0] for key in flat if flat[key] is not None}
+    if {"isl", "osl"} <= named:
+        found = {key: x for key, x in found.items() if key not in _LONGEST}
+    if str(found.get("dtype")).lower() in _SIXTEEN:  # what it computes in
+        found.pop("dtype")
+    for fact, flags in _SERVER.items():
+        given = next((flat[flag] for flag in flags if _is_number(flat.get(flag))), None)
+        found |= {fact: given} if given and found.get(fact) is None else {}
+    name, rate = _of(flat, "hit_rate")
+    length = _of(flat, "isl")[1]
+    if (
+        rate is not False
+        and rate not in (None, "", "-", "n/a")
+        and found.get("cached_tokens") is None
+    ):
+        is_percent = str(rate).endswith("%") or name.endswith("_pct")
+        share = _plain(str(rate).rstrip("% "))
+        if not _is_number(share) or not 0 <= share <= 100:
+            return {"unusable": f"{name} is {rate!r}; give a share or percents, as 0.75 or 75%"}
+        share /= 100 if is_percent or share > 1 else 1
+        found |= {"cached_tokens": share * length} if _is_number(length) else {}
+    given = [flat.get(name) for name in ("failed", "completed")]
+    failed, done = (float(one) if one is not None and _is_number(one) else 0.0 for one in given)
+    if failed > done:
+        return {"unusable": f"{failed:g} of its {failed + done:g} requests failed"}
+    ends = [flat[name] for name in _FIRST if _is_number(flat.get(name))]
+    return found | ({"unusable": _UNSTREAMED} if ends and not any(ends) else {})
+
+
 def _of(flat: Mapping[str, Any], column: str) -> tuple[str, Any]:
     """The best name that a run has of a column, and what it holds; "" and None where it has none.
 
@@ -140,10 +191,15 @@ def _of(flat: Mapping[str, Any], column: str) -> tuple[str, Any]:
 def _split(flat: dict[str, Any]) -> dict[str, Any]:
     """A run whose `tp` counts one replica of attention, also where each of its GPUs is one.
 
-    InferenceX and SGLang count all GPUs of a stage as `tp`, of which there are `dp` parts.
+    InferenceX and SGLang count all GPUs of a stage as `tp`, of which there are `dp` parts; the
+    context parallelism of vLLM and SGLang, `dcp`, is of those of `tp`.
     """
     each = str(_of(flat, "dp_attention")[1]).lower() in ("true", "1", "1.0", "yes")
     tp, dp = (_of(flat, name)[1] for name in ("tp", "dp"))
+    called, kvp = _of(flat, "kvp")
+    is_within = called not in ("", "kvp") and _is_number(kvp) and _is_number(tp)
+    if is_within and kvp and not tp % kvp:
+        return {**flat, "kvp": kvp, "tp": tp / kvp}
     if not each or not _is_number(tp) or flat.get("num_gpus") is not None:
         return flat
     replicas = dp if dp and _is_number(dp) else tp
@@ -166,6 +222,8 @@ def _drafting(flat: Mapping[str, Any]) -> dict[str, Any]:
     """A run with the numbers of its drafts, as SGLang writes them, or of all steps."""
     names = {"accepted": _of(flat, "accepted")[0], "draft_tokens": "speculative_num_draft_tokens"}
     more = {name: flat[key] for name, key in names.items() if _is_number(flat.get(key))}
+    if more.get("accepted", 0.0) < 0.0:  # SGLang's -1 of a run without drafts
+        more.pop("accepted", None)
     told = ("acceptance_length", "draft_tokens", "num_drafts", "steps")  # vLLM's; aiperf's
     given = [flat.get(f"spec_decode_{name}", 0.0) for name in told]
     length, tokens, *counts = (one if _is_number(one) else 0.0 for one in given)

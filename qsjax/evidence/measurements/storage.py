@@ -155,7 +155,7 @@ def _problems(index: int, record: Any) -> list[str]:
     if not any(record.get(key) is not None for key in ("metric", "value", "unit")):
         record = {**record, "metric": "TPOT", "unit": "ms", "value": 1.0}
         more = _problems(index, {"id": name, "category": "user", **record})
-        bare = [key for key in record if columns.is_time(str(key))]
+        bare = [x for x in map(str, record) if columns.is_time(x) and not columns.known_of(x)[2]]
         told = f"{bare[0]} has no unit; call it {bare[0]}_ms or {bare[0]}_s" if bare else ""
         rate = columns.rate_in(map(str, record))
         lacks = f"a time per token is missing; {rate or 'give tpot_ms'}"
@@ -182,6 +182,7 @@ CSV_TEXTS = ("model", "hardware", "weights", "kv", "engine", "expert_kernels")
 CSV_NUMBERS = (*columns.COUNTS, "tpot")
 # What says how many requests are served at once where they are sent at a rate.
 _OF_RATE = ("request_rate", "request_throughput", "mean_ttft", "mean_e2el")
+_RATES = {"request_rate", "request_throughput", "rps", "qps", "req_s", "req_per_s", "requests_s"}
 _WHOLE = ("tp", "pp", "dp", "ep", "kvp", "gpus")
 
 
@@ -288,10 +289,10 @@ def read_records(path: str | Path, told: Mapping[str, str] = NOTHING) -> tuple[R
     where = Path(path)
     if where.is_dir():
         return _in_folder(where, told)
-    text = _text_of(where)
+    text = reports.unfronted(_text_of(where))
     with contextlib.suppress(ValueError, RecursionError):  # the reader of JSON says where
         text = facts.with_facts(text, told)
-    is_json = text.lstrip()[:1] in ("[", "{") or str(path).lower().endswith((".json", ".jsonl"))
+    is_json = reports.is_json(text) or str(path).lower().endswith((".json", ".jsonl"))
     try:
         reports.refuse(text)
         runs = None if is_json else dialects.rows_in(text) or reports.runs_in_text(text)
@@ -399,7 +400,7 @@ def _columns(headings: Sequence[str]) -> tuple[list[_Column], list[str], list[st
     problems = [f"column {shown.get(name, name)!r} is missing" for name in missing] + problems
     if "tpot" in missing and (rate := columns.rate_in(headings)):
         problems[missing.index("tpot")] += f"; {rate}"
-    if not {"batch", "concurrency"} & set(given):
+    if not {"batch", "concurrency"} & set(given) and not (_rates(found) and "osl" in given):
         problems.append("column 'batch' is missing, or 'concurrency'")
     if "context" not in given and not {"isl", "osl"} <= set(given):
         problems.append("column 'context' is missing, or both 'isl' and 'osl'")
@@ -421,6 +422,15 @@ def _columns(headings: Sequence[str]) -> tuple[list[_Column], list[str], list[st
     return found, list(dict.fromkeys(unknown)), problems
 
 
+def _rates(found: Sequence[_Column]) -> set[str]:
+    """Names of the rates of requests of a file that has no column of how many are served at once.
+
+    How many that are follows from the rate and from the time of a request.
+    """
+    is_served = any(one.name in ("batch", "concurrency") for one in found)
+    return set() if is_served else _RATES & {one.own for one in found}
+
+
 def _csv_row(
     number: int, found: Sequence[_Column], row: Sequence[str], has_commas: bool
 ) -> tuple[Record, list[str]]:
@@ -431,7 +441,8 @@ def _csv_row(
             f"row {number}: {len(row)} cells for {len(found)} columns; numbers have a decimal point"
         )
     shown = {one.name: one.heading for one in found}
-    needed = {*CSV_REQUIRED, *({"batch"} if "concurrency" not in cells else ())}
+    rates = _rates(found)
+    needed = {*CSV_REQUIRED, *({"batch"} if "concurrency" not in cells and not rates else ())}
     for name in CSV_NUMBERS:
         text = cells.get(name, "")
         if not text and name not in needed:
@@ -445,7 +456,7 @@ def _csv_row(
         if not 0 < values[name] < float("inf") or whole:
             kind = "whole number" if whole else "number"
             problems.append(f"row {number}: {shown[name]} is {text}; give a {kind} above 0")
-    problems += _empty(number, cells, values)
+    problems += [x for x in _empty(number, cells, values) if not (rates and "concurrency" in x)]
     served = "isl" in values and "osl" in values
     given: Record = {"id": f"row {number}", "phase": "aggregated" if served else "decode-only"}
     for one, cell in zip(found, row, strict=False):
@@ -453,6 +464,8 @@ def _csv_row(
         if cell.strip() and ((one.name and is_read) or one.own in _OF_RATE):
             key = f"{one.own}_{one.unit}".rstrip("_")
             given[key] = values.get(one.name, cell.strip())
+        elif one.own in rates:
+            given["request_throughput"] = cell.strip()
     record = columns.as_record(results.as_given(given), number)
     time = next((one for one in found if one.name == "tpot"), None)
     if time and record["phase"] not in ("aggregated", "decode-only") and _STEPS.search(time.own):

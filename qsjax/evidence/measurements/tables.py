@@ -1,5 +1,6 @@
 """Tables as documents and terminals draw them: a bar between cells, a run a row or a column."""
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 
@@ -10,7 +11,16 @@ _LINE = re.compile(r"[ \t]*\|.*\|[ \t]*")
 _RULE = re.compile(r"[\s|:+=\u2500-\u257f-]*")
 _BARS = str.maketrans("\u2502\u2503", "||")  # as terminals draw them
 # What begins a table that has a metric a row and a run a column.
-_METRICS = ("metric", "metrics", "key", "\u6307\u6807", "")
+_METRICS = (
+    "statistic",
+    "metric",
+    "metrics",
+    "key",
+    "\u6307\u6807",
+    "performance parameters",
+    "common metric",
+    "",
+)
 # Of a table with a statistic a column, the first that it has of these counts, and none of others.
 _MEANS = ("mean", "average", "avg", "value", "median", "p50")
 _OTHERS = re.compile(
@@ -28,10 +38,15 @@ LENGTHS = re.compile(
     r"(?: (?:len|lengths?|tokens?))?",
     re.IGNORECASE,
 )
+# Its degrees where the heading names them, as "TP x EP".
+_DEGREES = re.compile(r"(tp|pp|dp|ep)(?: ?[x/,&+\u00d7-] ?(tp|pp|dp|ep))+", re.IGNORECASE)
+_REMARK = re.compile(r"(?<=\d)\s*\([^()\d]*\)$")  # behind a count: "64 (current)"
 # One column for the split, as TP8, tp4dp2 or "TP=8, EP=8"; a deviation behind a mean.
 _SPLIT = re.compile(r"(?:(?:tp|pp|dp|ep)[ =:-]?\d+[ ,;+x_/-]*)+", re.IGNORECASE)
 _DEGREE = re.compile(r"(tp|pp|dp|ep)[ =:-]?(\d+)", re.IGNORECASE)
-_DEVIATION = re.compile(r"(?<=[\d.]) ?(?:\u00b1|\+/-) ?[\d.]+")
+_DEVIATION = re.compile(r"(?<=[\d.]) ?(?:\u00b1|\+/-) ?[\d.]+|\s*\([+\u2212-]?[\d.]+ ?%\)$")
+# What names a row, and may say there who drafts.
+_ROWS = ("config", "configuration", "label", "name", "run", "setup", "variant", "mode", "scenario")
 # A title above a table, as Markdown has it, and what it or the heading of a run says.
 _TITLE = re.compile(r"\s*(?:#{1,6}\s+(.+)|\*\*(.+)\*\*:?\s*)")
 _DRAFTS = re.compile(r"\b(?:mtp|eagle|nextn)|\bspec(?:ulati|[ _-]?dec)", re.IGNORECASE)
@@ -47,7 +62,8 @@ def drawn(text: str) -> list[list[Row]]:
     """The tables of a text; rows of the wrong length are of none."""
     every: list[list[Row]] = []
     rows: list[Row] = []
-    for number, line in enumerate([*text.translate(_BARS).splitlines(), ""], 1):
+    given = [*text.splitlines(), ""]
+    for number, line in enumerate((one.translate(_BARS) for one in given), 1):
         if _LINE.fullmatch(line) and not _RULE.fullmatch(line):
             cells = line.strip().strip("|").split("|")
             plain = [_DRESS.sub("", cell.strip()).strip() for cell in cells]
@@ -55,7 +71,17 @@ def drawn(text: str) -> list[list[Row]]:
         elif not _RULE.fullmatch(line) or not line.strip():
             every += [rows] if len(rows) > 1 else []
             rows = []
-    return every
+    return [_with_one_head(rows, given) for rows in every]
+
+
+def _with_one_head(rows: list[Row], lines: Sequence[str]) -> list[Row]:
+    """A table whose heading is one row, where terminals draw it in thick bars over several."""
+    heads = list(itertools.takewhile(lambda row: "\u2503" in lines[row[0] - 1], rows))
+    widths = {len(cells) for _, cells in heads}
+    if not 1 < len(heads) < len(rows) or len(widths) > 1:
+        return rows
+    cells = [" ".join(filter(None, parts)) for parts in zip(*(x for _, x in heads), strict=True)]
+    return [(heads[0][0], cells), *rows[len(heads) :]]
 
 
 def is_drawn(text: str) -> bool:
@@ -145,13 +171,16 @@ def rows_in(text: str, own: Callable[[str], dict[str, str]]) -> list[Row]:
     given = columns.meant(head[1])
     given |= {"isl", "osl"} if any(map(LENGTHS.fullmatch, head[1])) else set()
     rows, drafters = [head, *(row for table in tables for row in table[1:])], [""]
-    drafters += [who for one in tables for who in [_titled(one, lines)] * (len(one) - 1)]
+    for one in tables:
+        names = [at for at, name in enumerate(one[0][1]) if name.lower() in _ROWS]
+        rest = [" ".join(x[at] for at in names if at < len(x)) for _, x in one[1:]]
+        drafters += [_drafter(name) or _titled(one, lines) for name in rest]
     if "drafter" not in given and any(drafters):
         drafters[0] = "drafter"
         rows = [(n, [*cells, who]) for (n, cells), who in zip(rows, drafters, strict=True)]
         given.add("drafter")
-    settings = (cells for one in every if one not in timed for _, cells in one)
-    listed = (f"- {cells[0]}: {cells[1]}" for cells in settings if len(cells) == 2)
+    settings = (cells for one in every if one not in timed for cells in _settings(one))
+    listed = (f"- {name}: {value}" for name, value in settings)
     outside = "\n".join([*(line for line in lines if not _LINE.fullmatch(line)), *listed])
     more = {name: value for name, value in own(outside).items() if name not in given}
     if {"isl", "osl"} & {*given, *more}:
@@ -161,6 +190,14 @@ def rows_in(text: str, own: Callable[[str], dict[str, str]]) -> list[Row]:
         (first[0], [*first[1], *more]),
         *((number, [*cells, *more.values()]) for number, cells in others),
     ]
+
+
+def _settings(rows: list[Row]) -> list[list[str]]:
+    """Names and values of a table of settings: of two columns, or of one that is headed so."""
+    at = next((i for i, cell in enumerate(rows[0][1]) if cell.lower() == "value"), 1)
+    width = len(rows[0][1])
+    is_one = width == 2 or rows[0][1][at].lower() == "value"
+    return [[x[0], x[at]] for _, x in rows if len(x) == width] if is_one and width > 1 else []
 
 
 def tidied(rows: Sequence[Row]) -> list[Row]:
@@ -181,6 +218,11 @@ def tidied(rows: Sequence[Row]) -> list[Row]:
             two = [(pair[0], pair[-1]) for pair in pairs]
             turned.append(["isl", *map(_length, (one for one, _ in two))])
             turned.append(["osl", *map(_length, (other for _, other in two))])
+        elif _DEGREES.fullmatch(heading.strip()):
+            names = re.findall("tp|pp|dp|ep", heading.lower())
+            parts = [re.split(r"\s*[/:x,&+\u00d7]\s*", cell.strip()) for cell in cells]
+            padded = [[*one, *[""] * len(names)][: len(names)] for one in parts]
+            turned += [[name, *values] for name, *values in zip(names, *padded, strict=True)]
         elif cells and all(_SPLIT.fullmatch(cell.strip()) for cell in cells):
             turned += _degrees(cells)
         else:
@@ -209,6 +251,8 @@ def _without_units(heading: str, cells: Iterable[str]) -> list[str]:
     """A column whose numbers have no unit behind them, but the heading has that of times."""
     name, _, unit = columns.known_of(heading)
     cells = [_DEVIATION.sub("", cell) for cell in cells] if name == "tpot" else list(cells)
+    if name in columns.COUNTS:
+        cells = [_REMARK.sub("", cell.strip()) for cell in cells]
     numbers = [(cell, _COUNTED.fullmatch(cell.strip())) for cell in cells]
     units = {columns.UNITS[found[2].lower()] for _, found in numbers if found and found[2]}
     if name != "tpot" or len(units) > 1 or (unit and units - {unit}):
