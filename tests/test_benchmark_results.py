@@ -85,9 +85,9 @@ LLMPERF = {
     "mean_input_tokens": 1024,
     "mean_output_tokens": 512,
     "num_concurrent_requests": 32,
-    "results_inter_token_latency_s_mean": 0.0139,
+    "results_inter_token_latency_s_mean": 0.014459,  # of all tokens of a request, the first too
     "results_ttft_s_mean": 0.3,
-    "results_end_to_end_latency_s_mean": 7.0,
+    "results_end_to_end_latency_s_mean": 7.4029,
 }
 PLACE = {"hardware": "h200-sxm", "tp": 4}
 
@@ -549,6 +549,7 @@ SWEEPS = [
         "serve,64,1024,512,16.5,0",
     ),
     ("Prompt Length,Max New Tokens,Parallel Requests,Latency per Token [ms]", "1024,512,64,16.5"),
+    ("ISL,OSL,C,decode ms/token,ITL%", "1024,512,64,16.5,-3"),
 ]
 
 
@@ -593,6 +594,72 @@ def test_lengths_in_k(tmp_path):
     (tmp_path / "a.csv").write_text(text)
     (record,) = read_records(tmp_path / "a.csv")
     assert (record["isl"], record["osl"]) == (8192, 1024)
+
+
+LLMPERF_ROW = {x: str(y) for x, y in LLMPERF.items()} | {"hardware": "h200", "tp": "4"}
+
+
+def test_what_llmperf_calls_a_time_between_tokens_has_the_first_in_it(tmp_path):
+    """Its client appends the time to first token to those that it sums: 4 % more here, 16 % more at
+    150 tokens. The lengths that it asks for are not those that it had, either."""
+    had = {"results_number_input_tokens_mean": "990", "results_number_output_tokens_mean": "474.5"}
+    for name, more, tpot, lengths in (
+        ("a", {}, 0.0139, (1024, 512)),
+        ("b", had, 0.0150, (990, 474.5)),
+    ):
+        row = LLMPERF_ROW | more
+        (tmp_path / f"{name}.csv").write_text(f"{','.join(row)}\n{','.join(row.values())}\n")
+        (tmp_path / f"{name}.json").write_text(json.dumps(row))
+        for kind in ("csv", "json"):
+            (record,) = read_records(tmp_path / f"{name}.{kind}")
+            assert (record["value"], record["unit"]) == (pytest.approx(tpot, rel=1e-3), "s")
+            assert tuple(map(float, (record["isl"], record["osl"]))) == lengths
+    for kind in ("csv", "json"):
+        bare = {x: y for x, y in LLMPERF_ROW.items() if "end_to_end" not in x}
+        text = (
+            json.dumps(bare) if kind == "json" else f"{','.join(bare)}\n{','.join(bare.values())}"
+        )
+        (tmp_path / f"c.{kind}").write_text(text)
+        with pytest.raises(ValueError, match=r"has the first in it; give results_end_to_end_laten"):
+            read_records(tmp_path / f"c.{kind}")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"tpot_ms": {"p50": 9.5, "p99": 12}},
+        {"time_per_output_token_ms": {"median": 9.5, "p95": 11}},
+        {"inter_token_latency": {"unit": "ms", "p50": 9.5}},
+    ],
+)
+def test_a_distribution_without_a_mean_has_its_median(tmp_path, told):
+    """Its dictionary was the value of the record, and the run had no prompts in it."""
+    run = {"model": "qwen3-32b", "hardware": "H200", "tp": 4, "concurrency": 8, "isl": 9, "osl": 9}
+    (tmp_path / "a.json").write_text(json.dumps(run | told))
+    (record,) = read_records(tmp_path / "a.json")
+    assert (record["value"], record["unit"], record["phase"]) == (9.5, "ms", "aggregated")
+    assert record["statistic"] == "median"
+    (tmp_path / "a.json").write_text(json.dumps(run | {"tpot_ms": {"p95": 9.5}}))
+    with pytest.raises(ValueError, match="a time per token is missing; give tpot_ms"):
+        read_records(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("name", ["ctx", "kv_len"])
+def test_a_context_beyond_the_lengths_is_a_limit(tmp_path, name):
+    """What the server allows counted as the context of each step: 24,576 tokens, not 1,536."""
+    row = {"model": "qwen3-32b", "hardware": "h200", "tp": 4, "concurrency": 8, "isl": 1024}
+    row |= {"osl": 1024, name: 24576, "mean_tpot_ms": 9.5}
+    (tmp_path / "a.json").write_text(json.dumps(row))
+    (tmp_path / "a.csv").write_text(f"{','.join(row)}\n{','.join(map(str, row.values()))}\n")
+    for kind in ("csv", "json"):
+        (record,) = read_records(tmp_path / f"a.{kind}")
+        assert float(deployment_of(record).workload.context) == 1536
+        (tmp_path / f"a.{kind}").write_text(
+            (tmp_path / f"a.{kind}").read_text().replace("24576", "2000")
+        )
+        assert (
+            float(deployment_of(read_records(tmp_path / f"a.{kind}")[0]).workload.context) == 2000
+        )
 
 
 def test_a_column_that_changes_the_meaning_is_still_refused(tmp_path):
@@ -735,6 +802,46 @@ def test_printed_results_of_several_servers(tmp_path):
         "Qwen/Qwen3-8B",
         "Qwen/Qwen3-32B",
     ]
+
+
+def test_a_told_split_that_is_not_that_of_a_server_in_front_is_told(tmp_path):
+    """All results of a document had it in silence."""
+    text = "".join(
+        f"vllm serve Qwen/Qwen3-32B -tp {tp} --max-num-seqs 2048\n{PRINTED}" for tp in (8, 2)
+    )
+    (tmp_path / "a.md").write_text(text)
+    first, second = read_records(tmp_path / "a.md", {"hardware": "H200"})
+    assert (first["tp"], second["tp"]) == (8, 2)
+    with pytest.warns(UserWarning, match=r"server says tp=[82], not 1, which is taken"):
+        records = read_records(tmp_path / "a.md", {"hardware": "H200", "tp": "1"})
+    assert [one["tp"] for one in records] == [1, 1]
+
+
+def test_names_in_bold_above_a_printed_result(tmp_path):
+    """It was refused as one without model and hardware."""
+    bold = "- **Model:** Qwen/Qwen3-32B\n* **Hardware:** 4x H200\n- TP: 4\n\n"
+    (tmp_path / "a.md").write_text(bold + PRINTED)
+    (record,) = read_records(tmp_path / "a.md")
+    point = deployment_of(record)
+    assert (point.model_name, point.hardware_name) == ("qwen3-32b", "h200-sxm")
+    assert (float(point.partition.tp), point.output) == (4, 512)
+
+
+def test_rates_that_trtllm_bench_prints_say_lengths_and_load(tmp_path):
+    """Older releases print no details of requests; of 22,153.54 tokens/s half are output."""
+    text = (
+        "TP Size:                1\n= PERFORMANCE OVERVIEW\n"
+        "Request Throughput (req/sec):                     86.5373\n"
+        "Total Output Throughput (tokens/sec):             11076.7700\n"
+        "Total Token Throughput (tokens/sec):              22153.5399\n"
+        "Average request latency (ms):                     1093.2284\n"
+        "Average time-per-output-token [TPOT] (ms): 7.3272\n"
+    )
+    (tmp_path / "a.txt").write_text(text)
+    (record,) = read_records(tmp_path / "a.txt", {"model": "llama-3.1-8b", "hardware": "h100"})
+    point = deployment_of(record)
+    assert (point.prompt, point.output) == (pytest.approx(128, 1e-3), pytest.approx(128, 1e-3))
+    assert float(point.workload.batch) == pytest.approx(86.5373 * 1.0932284)
 
 
 def test_several_printed_results(tmp_path):
@@ -888,6 +995,36 @@ def test_drafts_that_a_table_tells(tmp_path, server, column, row, phase):
             [4, 4],
             ["aggregated", "aggregated EAGLE"],
         ),
+        # Runs that a column names, and whose changes are none; a line that begins otherwise.
+        (
+            "isl: 1024\nosl: 512\nconcurrency: 1\n| Config | Notes | Median TPOT |\n|---|---|---|\n"
+            "| MTP off | — | 75.65 ms |\n| Native MTP, 2 tokens | 73.55% | 47.33 ms/token |\n",
+            [1, 1],
+            ["aggregated", "aggregated MTP"],
+        ),
+        (
+            "isl: 1024\nosl: 512\nconcurrency: 2\n"
+            "| 메트릭 | GPU | EAGLE3 | 변화 |\n|---|---|---|---|\n"
+            "| Mean TPOT (ms) | 23.41 | **22.27** | -4.9% |\n",
+            [2, 2],
+            ["aggregated", "aggregated EAGLE"],
+        ),
+        # Tables that differ in columns that mean nothing.
+        (
+            "isl: 1024\nosl: 512\n| concurrency | ITL (ms) | E2EL (ms) |\n|---|---|---|\n"
+            "| 4 | 11.81 | 12293 |\n\n| concurrency | Δ | ITL (ms) | ITL% |\n|---|---|---|---|\n"
+            "| 8 | 1 | 11.0 | -7 |\n",
+            [4, 8],
+            ["aggregated", "aggregated"],
+        ),
+        # What a table beside it says of its drafts.
+        (
+            "isl: 1024\nosl: 512\nconcurrency: 9\n| Metric | Mean | P99 |\n|---|---|---|\n"
+            "| TPOT excl. first token (ms) | 9 | 12 |\n| ITL (ms) | 31 | 90 |\n\n"
+            "| Metric | Value |\n|---|---|\n| Acceptance length | 3.03 |\n",
+            [9],
+            ["aggregated EAGLE"],
+        ),
         # Lengths of the user's own beside a column of both.
         (
             "isl: 9\nosl: 9\n| Input/Output Tokens | concurrency | TPOT (ms) |\n|---|---|---|\n"
@@ -904,6 +1041,94 @@ def test_what_titles_and_headings_of_runs_say(tmp_path, table, sequences, phases
     assert [one["concurrency"] for one in records] == sequences
     assert [one["phase"] for one in records] == phases
     assert {one["isl"] for one in records} == {1024}
+
+
+def test_drafts_that_names_of_runs_say_in_files(tmp_path):
+    """CSV and JSON were read as without drafts."""
+    run = {"config": "eagle3", "model": "qwen3-32b", "hardware": "h200", "tp": "4", "c": "8"}
+    run |= {"isl": "1024", "osl": "512", "mean_tpot_ms": "5.1"}
+    (tmp_path / "a.csv").write_text(f"{','.join(run)}\n{','.join(run.values())}\n")
+    plain = {**run, "concurrency": 8, "config": "no-mtp"}
+    (tmp_path / "a.json").write_text(json.dumps([run | {"config": "mtp3"}, plain]))
+    found = [x["phase"] for kind in ("csv", "json") for x in read_records(tmp_path / f"a.{kind}")]
+    assert found == ["aggregated EAGLE", "aggregated MTP", "aggregated"]
+
+
+def test_lengths_of_which_one_request_would_outlast_the_run_are_sums(tmp_path):
+    """40,960 tokens of 12.1 ms are 496 s of 68: each of 80 requests had 512."""
+    run = {"model": "qwen3-32b", "concurrency": 8, "successful_requests": 80, "duration_s": 68.4}
+    run |= {"input_tokens": 81920, "output_tokens": 40960, "mean_tpot_ms": 12.1, **PLACE}
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    point = deployment_of(read_records(tmp_path / "a.json")[0])
+    assert (point.prompt, point.output) == (1024, 512)
+    (tmp_path / "a.json").write_text(json.dumps(run | {"duration_s": 684.0}))
+    assert deployment_of(read_records(tmp_path / "a.json")[0]).output == 40960
+
+
+def test_percentiles_beside_a_summary_and_means_with_three_digits(tmp_path):
+    """evalscope prints both tables, of which none was read; 153.628 was one of two numbers."""
+    text = (
+        "model: qwen3-8b\nhardware: H100\ntp: 1\n| Key | Value |\n|---|---|\n"
+        "| Number of concurrency | 64 |\n| Average time per output token (s) | 0.0094 |\n"
+        "| Average input tokens per request | 153.628 |\n"
+        "| Average output tokens per request | 256 |\n\n"
+        "| Percentiles | TPOT (s) | Input tokens | Output tokens |\n|---|---|---|---|\n"
+        "| 10% | 0.0093 | 84 | 221 |\n"
+    )
+    (tmp_path / "a.md").write_text(text)
+    (record,) = read_records(tmp_path / "a.md")
+    assert (record["value"], record["isl"], record["concurrency"]) == (0.0094, 153.628, 64)
+
+
+def test_a_printed_result_as_a_list(tmp_path):
+    text = "".join(f"* {line}\n" if ":" in line else f"{line}\n" for line in PRINTED.splitlines())
+    (tmp_path / "a.md").write_text(f"- **Model**: Qwen3-32B\n{text}hardware: H200\ntp: 4\n")
+    point = deployment_of(read_records(tmp_path / "a.md")[0])
+    assert (point.prompt, point.output, float(point.workload.batch)) == (1024, 512, 32)
+
+
+@pytest.mark.parametrize(
+    ("table", "splits"),
+    [
+        (
+            "| Metric | TP8 before | TP8 after | Δ | TP4 after |\n|---|---|---|---|---|\n"
+            "| Mean TPOT (ms) | 9 | 8 | -11% | 7 |\n",
+            [(8, 1), (8, 1), (4, 1)],
+        ),
+        (
+            "| Config | TPOT P50 |\n|---|---|\n| TP=1 | 23.6 ms |\n| TP=2 DP=2 PIX | 17.1 ms |\n",
+            [(1, 1), (2, 2)],
+        ),
+        (
+            "### Low latency (TP=8 + MXFP4)\n| Config | TPOT avg |\n|---|---|\n| a | 6 ms |\n\n"
+            "### More (TP=4, DP=2, MXFP4)\n| Config | TPOT avg |\n|---|---|\n| b | 11 ms |\n",
+            [(8, 1), (4, 2)],
+        ),
+        ("| Metric | a | Over b |\n|---|---|---|\n| TPOT avg | 9.0 ms | **1.02×** |\n", [(2, 1)]),
+        # Of two pools, of which none is told; with a column of its own.
+        ("| Config | TPOT (ms) |\n|---|---|\n| P-TP8 / D-TP4 | 9 |\n", [(2, 1)]),
+        ("| Config | tp | TPOT (ms) |\n|---|---|---|\n| from TP8 | 4 | 9 |\n", [(4, 1)]),
+    ],
+)
+def test_splits_that_names_of_runs_say(tmp_path, table, splits):
+    """All of them were read as the split that stands behind the file."""
+    (tmp_path / "a.md").write_text(f"concurrency: 8\nisl: 1024\nosl: 512\n\n{table}")
+    told = {"model": "qwen3-32b", "hardware": "H200", "tp": "2"}
+    found = [deployment_of(x).partition for x in read_records(tmp_path / "a.md", told)]
+    assert [(float(x.tp), float(x.dp)) for x in found] == splits
+
+
+def test_precisions_that_names_of_runs_say_are_told(tmp_path):
+    """They may be of the weights or of the cache."""
+    head = "model: qwen3-32b\nhardware: H200\ntp: 2\nconcurrency: 8\nisl: 1024\nosl: 512\n\n"
+    one = "\n| Config | TPOT (ms) |\n|---|---|\n| x | 9 |\n"
+    for table in (
+        "| Metric | bf16 | fp8 e4m3 |\n|---|---|---|\n| Mean TPOT (ms) | 38.4 | 39.4 |\n",
+        f"### BF16{one}\n### FP8 (online){one}",
+    ):
+        (tmp_path / "a.md").write_text(head + table)
+        with pytest.warns(UserWarning, match=r"\(bf16, fp8\), which is not read: give a column we"):
+            assert len(read_records(tmp_path / "a.md")) == 2
 
 
 def test_tables_that_differ_in_their_time_alone(tmp_path):
@@ -937,6 +1162,23 @@ def test_gpus_that_nothing_tells_are_told(tmp_path):
         read_records(tmp_path / "a.json")
 
 
+def test_gpus_without_a_split_are_tensor_parallel_as_counted_ones(tmp_path):
+    """2 GPUs were two replicas of one, where "2x H100" is one of two."""
+    run = {"mean_tpot_ms": 9, "model": "qwen3-32b", "concurrency": 8, "isl": 9, "osl": 9}
+    degrees = []
+    for place in ({"gpu_name": "NVIDIA H100", "gpu_count": 2}, {"gpu_name": "2x NVIDIA H100"}):
+        (tmp_path / "a.json").write_text(json.dumps(run | place))
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            (record,) = read_records(tmp_path / "a.json")
+        assert [("tensor parallel over all" in str(x.message)) for x in said] == (
+            [True] if "gpu_count" in place else []
+        )
+        found = deployment_of(record).partition
+        degrees.append((float(found.tp), float(found.dp)))
+    assert degrees == [(2, 1), (2, 1)]
+
+
 def test_sglang_s_mean_in_flight(tmp_path):
     """SGLang prints both; the limit is not what ran."""
     text = PRINTED.replace("Mean TPOT", "Concurrency:                             28.50\nMean TPOT")
@@ -953,6 +1195,30 @@ def test_sglang_s_mean_in_flight(tmp_path):
 
 # What `trtllm-bench --streaming` prints: NVIDIA/TensorRT-LLM,
 # docs/source/developer-guide/perf-benchmarking.md, cut.
+OPTIMUM = {
+    "config": {
+        "backend": {
+            "name": "pytorch",
+            "model": "meta-llama/Llama-3.1-8B",
+            "torch_dtype": "float16",
+        },
+        "environment": {"gpu": ["NVIDIA A10G"], "gpu_count": 1},
+        "scenario": {
+            "input_shapes": {"batch_size": 4, "sequence_length": 256},
+            "generate_kwargs": {"max_new_tokens": 64},
+        },
+    },
+    "report": {"per_token": {"latency": {"unit": "s", "mean": 0.032026, "p50": 0.031}}},
+}
+OPTIMUM_ROW = {
+    "config.backend.model": "meta-llama/Llama-3.1-8B",
+    "config.backend.torch_dtype": "float16",
+    "config.environment.gpu": "['NVIDIA A10G']",
+    "config.scenario.input_shapes.batch_size": "4",
+    "config.scenario.input_shapes.sequence_length": "256.0",
+    "config.scenario.generate_kwargs.max_new_tokens": "64.0",
+    "report.per_token.latency.mean": "0.032026",
+}
 TRTLLM_BENCH = """\
 = PYTORCH BACKEND
 Model:			meta-llama/Llama-3.1-8B
@@ -1618,10 +1884,19 @@ SEPARATE_INFERENCEX = {
             "0  Qwen3-32B      A100   4     16     1152     21.5\n",
             *(0.0215, (4, 1, 1, 1), 16, 1152, ""),
         ),
+        # optimum-benchmark, its JSON, and a table of the LLM-Perf leaderboard of its keys.
+        (
+            json.dumps(OPTIMUM),
+            *(0.032026, (1, 1, 1, 1), 4, 288, ""),
+        ),
+        (
+            f"config.name,{','.join(OPTIMUM_ROW)}\nx,{','.join(OPTIMUM_ROW.values())}\n",
+            *(0.032026, (1, 1, 1, 1), 4, 288, ""),
+        ),
     ],
     ids=["llama", "prints", "batched", "jsonl", "remark", "split", "bars", "chinese", "lines",
          "aic", "aic separate", "batch", "server", "inferencex", "sweep", "one object",
-         "sums", "bold", "listed", "settings", "pandas"],
+         "sums", "bold", "listed", "settings", "pandas", "optimum", "llm-perf"],
 )  # fmt: skip
 def test_runs_under_keys_of_a_program_s_own(
     tmp_path, text, seconds, degrees, batch, context, engine

@@ -20,6 +20,8 @@ _RATE = re.compile(r"\w*(?:tok|tps)[\w /()]*user\W*|\w*(?:interactivity|intvty)\
 _ALL = re.compile(
     r"(?:\w+[ _])?(?:tok(?:en)?s?(?:[ _/]|_?per_?)+s|tps|throughput|tput)\b.*", re.DOTALL
 )
+# "TPOT excl. first token"
+_WITHOUT_FIRST = re.compile(r"(?<=tpot)_(?:excl\w*|without|w_o)_(?:the_)?(?:1st|first)\w*$")
 COLUMNS = {spelled: name for name, others in NAMES.items() for spelled in (name, *others)}
 UNITS = {spelled: unit for unit, every in TABLE["units"].items() for spelled in every}
 # Numbers of which a part behind a point is one thousand of them.
@@ -45,14 +47,17 @@ def column_of(heading: str) -> tuple[str, str, str]:
     head, _, tail = name.rpartition("_")
     if not unit and head and tail in UNITS:
         name, unit = head, UNITS[tail]
-    name = re.sub(r"^med_", "median_", name)
+    name = re.sub(r"^decode_(?=ms_)", "", name)
+    name = _WITHOUT_FIRST.sub("", re.sub(r"^med_", "median_", name))
     if name.endswith("_s_mean"):
         unit = "s"
-    elif name == "ms_per_token":
+    elif name in ("ms_per_token", "ms_token", "ms_tok"):
         unit = "ms"
     elif behind := _BEHIND.fullmatch(name):
         which = "median" if behind[3] == "med" else behind[3]
         name, unit = f"{which}_{behind[1]}", unit or behind[2] or ""
+    if "%" in text and COLUMNS.get(name) == "tpot":  # a change of it
+        return "", name, ""
     if unit and COLUMNS.get(name) in COUNTS:  # "Output tokens/s" is a rate, no length
         return "", name, unit
     if name in COLUMNS:
@@ -104,13 +109,14 @@ def has_decimal_commas(cells: Iterable[str]) -> bool:
     return any(_COMMA.fullmatch(cell) and not _THOUSANDS.fullmatch(cell) for cell in found)
 
 
-def number(text: str, column: str, *, has_commas: bool) -> float:
+def number(text: str, column: str, *, has_commas: bool, is_mean: bool = False) -> float:
     """A number as people write it: 7.5, 7,5 in a file with such commas, 4,608, 4 608 or 4k tokens.
 
     Args:
         text: the cell.
         column: its column; counts have no part behind the point of three digits.
         has_commas: whether the file has decimal commas.
+        is_mean: of a count, which may have a part behind the point.
 
     Raises:
         ValueError: it is none, or may be one of two; with what to write.
@@ -124,7 +130,7 @@ def number(text: str, column: str, *, has_commas: bool) -> float:
         if column not in COUNTS:
             raise ValueError(f"{text!r}; it may be {plain.replace(',', '.')}: give a decimal point")
         plain = plain.replace(",", "")
-    elif column in COUNTS and re.fullmatch(r"[1-9]\d{0,2}(?:\.\d{3})+", plain):
+    elif not is_mean and column in COUNTS and re.fullmatch(r"[1-9]\d{0,2}(?:\.\d{3})+", plain):
         raise ValueError(f"{text!r}; give a number without a point, {plain.replace('.', '')}")
     if column in COUNTS and (binary := re.fullmatch(r"(\d+(?:\.\d+)?)[kK]", plain)):
         return float(binary[1]) * 1024.0

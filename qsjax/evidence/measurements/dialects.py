@@ -2,8 +2,8 @@
 
 Sources of the keys: AIConfigurator (sdk/common.py: ColumnsAgg, ColumnsDisagg), llama.cpp
 (tools/llama-bench, batched-bench), SGLang (bench_one_batch.py, bench_one_batch_server.py),
-InferenceX (utils/process_result.py). vLLM's `bench sweep` writes the keys of its results, a run a
-row.
+InferenceX (utils/process_result.py), llmperf (token_benchmark_ray.py, its OpenAI client), Hugging
+Face's optimum-benchmark. vLLM's `bench sweep` writes the keys of its results, a run a row.
 """
 
 import csv
@@ -15,6 +15,7 @@ from pathlib import PurePath
 from typing import Any
 
 from qsjax import catalog
+from qsjax.catalog.reading import value_at
 from qsjax.cost.laws.params import total_params
 from qsjax.evidence.measurements import reports, tables
 from qsjax.evidence.measurements.columns import is_time
@@ -35,7 +36,10 @@ _LAST_DIGIT = {1e9: 5e6, 1e6: 5e3}  # half a unit of the last digit: 7.24 B, 134
 _SIZES = {"MiB": 2.0**20, "GiB": 2.0**30, "M": 1e6, "B": 1e9}
 _TEST = re.compile(r"tg(?P<count>\d+)(?: @ d(?P<depth>\d+))?")
 # Keys by which a table is one of a program, whose columns are not asked to be known.
-_OF_PROGRAMS = ({"tokens/s/user", "tpot"}, {"avg_ts", "model_filename"})
+_STEP = "report.per_token.latency.mean"  # of optimum-benchmark, in seconds
+_OF_PROGRAMS = ({"tokens/s/user", "tpot"}, {"avg_ts", "model_filename"}, {_STEP})
+_OF_LLMPERF = "results_inter_token_latency_s_mean"
+LLMPERF = ("results_end_to_end_latency_s_mean", "results_ttft_s_mean")  # what corrects it
 # llama-batched-bench's JSON, and the headings of its table.
 _BATCHED = {"pp": "PP", "tg": "TG", "pl": "B", "t_tg": "T_TG s"}
 _TOTALS = {"total_input_tokens", "total_output_tokens"}
@@ -141,6 +145,47 @@ def _decoding(row: Mapping[str, Any]) -> Row:
     return {**row, **degrees, **more, "dp_attention": None, "phase": "decode-only"}
 
 
+def _llmperf(row: Mapping[str, Any]) -> Row:
+    """llmperf: its time between tokens is that of a whole request over its tokens, with the first.
+
+    Its client appends the time to first token to those between tokens, and sums them.
+    """
+    sizes = row.get("results_number_output_tokens_mean") or row.get("mean_output_tokens")
+    whole, first, size = (float(x or 0.0) for x in (*(row.get(x) for x in LLMPERF), sizes))
+    if not (whole > first > 0.0 and size > 1.0):
+        return {"unusable": f"its time between tokens has the first in it; give "
+                f"{' and '.join(LLMPERF)} beside it, or tpot_ms"}  # fmt: skip
+    others = {name: value for name, value in row.items() if name != _OF_LLMPERF}
+    return {**others, "tpot_s": (whole - first) / (size - 1.0)}
+
+
+def _optimum(row: Mapping[str, Any]) -> Row:
+    """optimum-benchmark, or a row of the LLM-Perf leaderboard: the steps of a fixed batch."""
+
+    def said(path: str) -> Any:
+        found = row.get(path, value_at(row, path))
+        return None if found in ("", "nan") else found
+
+    gpus = re.findall(r"[^\[\]'\",]*\w[^\[\]'\",]*", str(said("config.environment.gpu") or ""))
+    shapes = "config.scenario.input_shapes"
+    prompt, size = said(f"{shapes}.sequence_length"), said(f"{shapes}.batch_size")
+    answer = said("config.scenario.generate_kwargs.max_new_tokens")
+    own = {name: row[name] for name in row.keys() & {*reports.OWN}}
+    if None in (said(_STEP), prompt, size, answer):
+        return {"unusable": f"it has no {_STEP}, or no batch_size, sequence_length, max_new_tokens"}
+    found = {
+        "model": said("config.backend.model"),
+        "hardware": gpus[0].strip() if gpus else None,
+        "pp": len(gpus) or None,  # Transformers divides layers
+        "concurrency": float(size),
+        "context": float(prompt) + float(answer) / 2,
+        "tpot_s": float(said(_STEP)),
+        "weights": said("config.backend.quantization_scheme") or said("config.backend.torch_dtype"),
+        "phase": "decode-only",
+    }
+    return {name: x for name, x in found.items() if x is not None} | own
+
+
 def plain(row: Mapping[str, Any]) -> Row:
     """A run of a program that is known here under plain names; any other as it is.
 
@@ -154,6 +199,10 @@ def plain(row: Mapping[str, Any]) -> Row:
         "median_decode_latency" in row or {"latency", "last_ttft"} <= row.keys()
     ):
         return _one_batch(row)
+    if _OF_LLMPERF in row and not any(is_time(name) for name in row if name != _OF_LLMPERF):
+        return _llmperf(row)
+    if _STEP in row or value_at(row, _STEP) is not None:
+        return _optimum(row)
     if {"tokens/s/user", "tpot"} <= row.keys():
         return _configurator(row)
     if _BATCHED.keys() <= row.keys():

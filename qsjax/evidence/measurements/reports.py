@@ -9,6 +9,7 @@ throughput.py), the summary of MLPerf's LoadGen (https://github.com/mlcommons/in
 import csv
 import json
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -106,6 +107,7 @@ _BOLD = re.compile(
 )
 # Or in a list: `- Model: Qwen3-32B`.
 _LISTED = re.compile(r"(?m)^[ \t]*[-*+][ \t]+([A-Za-z][\w /]*?)[ \t]*:[ \t]+(\w[^\n(]*)")
+_ITEM = re.compile(r"(?m)^[ \t]*[*+-][ \t]+(?=[A-Z][^:*\n]*:[ \t]+\d)")
 _TOKENS = re.compile(r"(\d[\d,]*k?)(?: tokens?)?(?: (?:per|each)\b.*)?", re.IGNORECASE)
 # The line that begins a result of vLLM's and SGLang's, and the one that ends it.
 _TITLE = re.compile(r"(?m)^.*Serving Benchmark Result.*$")
@@ -119,6 +121,7 @@ _TRTLLM = "= PERFORMANCE OVERVIEW"
 # Lengths that a user may write beside what was printed.
 LENGTHS = ("isl", "osl", "context", "batch")
 BOTH = "isl/osl"  # lengths of prompts and of answers, as 1024/256
+_OF_LINES = (*OWN, *LENGTHS, BOTH, "accepted")
 
 
 # A command of a server, as long as its lines go on.
@@ -147,7 +150,7 @@ def own_lines(text: str) -> dict[str, str]:
     said = [
         (BOTH if tables.LENGTHS.fullmatch(name) else name, x) for name, x in _SAID.findall(text)
     ]
-    own = {name: x for name, x in said if name in (*OWN, *LENGTHS, BOTH)}
+    own = {name: x for name, x in said if name in _OF_LINES}
     told: dict[str, set[str]] = {}
     listed = [*_BOLD.findall(text), *_LISTED.findall(text)]
     # Of all requests AISBench says how many ran and how many might.
@@ -157,7 +160,7 @@ def own_lines(text: str) -> dict[str, str]:
         value = x.rstrip("`]*_ \t")
         if column in LENGTHS:  # "1024 tokens", but no range
             value = (number[1] if (number := _TOKENS.fullmatch(value)) else "").replace(",", "")
-        if value and column in (*OWN, *LENGTHS, BOTH):
+        if value and column in _OF_LINES:
             told.setdefault(column, set()).add(value)
     return {name: min(x) for name, x in told.items() if len(x) == 1} | own
 
@@ -215,7 +218,12 @@ def _served(text: str) -> Run:
 
 
 def _printed(text: str) -> Run:
-    """A result as it is printed, with a user's own lines and the command of its server."""
+    """A result as it is printed, with a user's own lines and the command of its server.
+
+    Also as a list in Markdown.
+    """
+    beside = {name: _cell(value) for name, value in own_lines(text).items()}
+    text = _ITEM.sub("", text)
     said = [_line(name, value) for name, value in _SAID.findall(text)]
     kept = (*_PRINTED.values(), *OWN, *_CACHED_NAMES)
     found: Run = {
@@ -232,11 +240,17 @@ def _printed(text: str) -> Run:
     named = [one for one in (*asked[-1:], served.get("model")) if one]
     if named:
         found.setdefault("model", next((one for one in named if find_model(one)), named[0]))
+    found = beside | found
+    for name in {*_DEGREES} & served.keys() & found.keys():
+        if served[name] != found[name]:
+            told = f"the command of its server says {name}={served[name]:g}, not {found[name]:g}"
+            warnings.warn(f"{told}, which is taken; give its results as a file", stacklevel=5)
     if any(name in found for name in _DEGREES):  # of the user's, who knows better
         served = {name: x for name, x in served.items() if name not in _DEGREES}
     found = {**served, **found}
     if drafter := _drafter(_SERVER.split(text)[-1]):  # the last server of those in front
         found["phase"] = f"aggregated {drafter}"
+    found = _lengths(found)
     count, most = found.get("completed"), found.get("max_concurrency")
     run = {"osl": count and found.get("total_output_tokens", 0) / count, **found}
     # Requests a second are printed with two digits behind the point.
@@ -245,6 +259,15 @@ def _printed(text: str) -> Run:
         run["request_throughput"] = count / seconds if abs(count / seconds - rate) < 0.01 else rate
     given = found.get("concurrency"), at_rate(run, most), most, in_flight(run)
     return found | {"concurrency": next((one for one in given if one), None)}
+
+
+def _lengths(found: Run) -> Run:
+    """A run with the lengths of its requests, where only its rates say them: as trtllm-bench's."""
+    rates = (found.get(name) for name in ("request_throughput", "output_throughput", "all_rate"))
+    request, output, both = (x if isinstance(x, float) else 0.0 for x in rates)
+    if not (request and output < both) or "total_output_tokens" in found:
+        return found
+    return {"isl": (both - output) / request, "osl": output / request, **found}
 
 
 # Times of a whole request, of its first token, and of its others.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qsjax.catalog.reading import value_at
-from qsjax.evidence.measurements import columns, dialects, reports
+from qsjax.evidence.measurements import columns, dialects, reports, tables
 from qsjax.evidence.measurements.names import TABLE
 
 # Sums over a run, and what counts its requests.
@@ -30,6 +30,8 @@ _UNSTREAMED = (
 _LONGEST = ("context_length", "context_len", "max_context_length")
 _SIXTEEN = ("bfloat16", "bf16", "float16", "fp16", "half", "float32", "torch.bfloat16")
 _SERVER: dict[str, list[str]] = TABLE["server"]
+_DURATIONS = ("duration", "duration_s", "benchmark_duration_s", "benchmark_duration")
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 _REQUESTS = ("completed", "successful_requests", "num_prompts", "num_requests")
 
 
@@ -45,6 +47,8 @@ def _plain(value: Any) -> Any:
 
 def leaves(given: Mapping[str, Any]) -> dict[str, Any]:
     """Keys and values at every depth, the outer ones first; of a distribution its mean.
+
+    Of a time per token its median where it has no mean.
 
     >>> leaves({"info": {"tp_size": 8}, "inter_token_latency": {"unit": "ms", "avg": 7.5}})
     {'tp_size': 8, 'inter_token_latency_ms': 7.5}
@@ -104,7 +108,8 @@ def as_given(given: Mapping[str, Any]) -> dict[str, Any]:
             flat[field] = flat[total] / requests
     if _is_number(flat.get("total_cached_tokens")) and requests:
         flat.setdefault("cached_tokens", flat["total_cached_tokens"] / requests)
-    flat = _server(_of_a_request(flat, requests))
+    step = _SECONDS[unit] * flat[f"{name}_{unit}"] if unit else 0.0
+    flat = _server(_of_a_request(flat, requests, step))
     if flat.get("unusable"):
         return flat
     if flat.get("random_range_ratio") == 1:  # SGLang draws lengths from this part of the nominal on
@@ -123,23 +128,33 @@ def as_given(given: Mapping[str, Any]) -> dict[str, Any]:
         flat |= {"mean_concurrency": mean, "concurrency": most}
     elif not served:
         flat |= {"concurrency": reports.in_flight(flat)}
-    flat = _drafting(_split(flat))
+    flat = _without_limit(_drafting(_split(flat)))
     phase = flat.get("phase") or "aggregated"
     is_plain = phase in ("aggregated", "decode-only")
     return flat | {"phase": f"{phase} {_drafter(flat)}".strip() if is_plain else phase}
 
 
-def _of_a_request(flat: Mapping[str, Any], requests: float) -> dict[str, Any]:
-    """A run whose lengths are of one request, where the rates beside them tell that they are sums.
+def _of_a_request(flat: Mapping[str, Any], requests: float, step: float) -> dict[str, Any]:
+    """A run whose lengths are of one request, where what is beside them tells that they are sums.
 
-    Scripts call the tokens of all requests `prompt_tokens` and `output_tokens` too.
+    Scripts call the tokens of all requests `prompt_tokens` and `output_tokens` too: those of the
+    rates, or so many that one request would have taken longer than the whole run.
+
+    Args:
+        flat: the run.
+        requests: how many it has.
+        step: time per token [s]; 0 where its unit is not known.
     """
     named = {columns.known_of(key)[0]: key for key in flat if columns.known_of(key)[0] in _TOTALS}
     whole, output, rate = (
         float(flat[key]) if _is_number(flat.get(key)) else 0.0
         for key in (named.get("osl", ""), "output_throughput", "request_throughput")
     )
-    if requests <= 1 or not output or abs(whole * rate / (output * requests) - 1.0) > 0.05:
+    seconds = next((flat[name] for name in _DURATIONS if _is_number(flat.get(name))), 0.0)
+    if requests <= 1:
+        return dict(flat)
+    is_of_rates = output and abs(whole * rate / (output * requests) - 1.0) <= 0.05
+    if not (is_of_rates or 0.0 < seconds < whole * step):
         return dict(flat)
     each = {field: flat[key] / requests for field, key in named.items() if _is_number(flat[key])}
     return {key: x for key, x in flat.items() if key not in named.values()} | each
@@ -177,6 +192,14 @@ def _server(flat: Mapping[str, Any]) -> dict[str, Any]:
     return found | ({"unusable": _UNSTREAMED} if ends and not any(ends) else {})
 
 
+def _without_limit(flat: dict[str, Any]) -> dict[str, Any]:
+    """A run without a context that its lengths do not reach: that is the limit of the server."""
+    context, prompt, output = (_of(flat, name)[1] for name in ("context", *_TOTALS))
+    if not all(map(_is_number, (context, prompt, output))) or context <= prompt + output:
+        return flat
+    return {name: x for name, x in flat.items() if columns.COLUMNS.get(name) != "context"}
+
+
 def _of(flat: Mapping[str, Any], column: str) -> tuple[str, Any]:
     """The best name that a run has of a column, and what it holds; "" and None where it has none.
 
@@ -210,9 +233,19 @@ def _split(flat: dict[str, Any]) -> dict[str, Any]:
 _NO_DRAFTS = ("", "-", "0", "no", "none", "off", "false", "n/a", "disabled", "baseline", "base")
 
 
+# What names a run.
+_LABELS = (
+    *("config", "name", "label", "run", "scenario"),
+    *(f"{one}_name" for one in ("run", "case", "test", "benchmark", "experiment")),
+)
+
+
 def _drafter(flat: Mapping[str, Any]) -> str:
     """Who drafts in a run: MTP, or EAGLE for all others; "" for none."""
     name, said = _of(flat, "drafter")
+    if said is None:
+        labels = (tables.drafter_in(x) for x in map(flat.get, _LABELS) if isinstance(x, str))
+        said = next(filter(None, labels), None)
     if said is None or str(said).lower() in _NO_DRAFTS:
         return "EAGLE" if _is_number(flat.get("accepted")) else ""
     return "MTP" if "mtp" in f"{name} {said}".lower() else "EAGLE"

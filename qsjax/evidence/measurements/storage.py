@@ -36,8 +36,10 @@ _MISSING = {
     "hardware=h100-sxm tp=8` writes them into its result), or say them behind the file: `qsjax "
     "validate FILE hardware=h100-sxm tp=8`"
 }
-# What says on how many GPUs a run was.
-_DEGREES = {"tp", "dp", "pp", "ep", "kvp", "n_gpus"}
+_MEANS = ("avg", "average", "mean")  # how headings of means begin
+# What says how a run was split, and on how many GPUs.
+_SPLIT = {"tp", "dp", "pp", "ep", "kvp", "moe_tp"}
+_DEGREES = {*_SPLIT, "n_gpus"}
 # Columns of which benchmarks write several.
 _SEVERAL = ("tpot", "concurrency", "isl", "osl", "engine")
 NOTHING: Mapping[str, str] = {}
@@ -121,6 +123,17 @@ def _of_runs(where: Path, runs: Sequence[Any]) -> tuple[Record, ...]:
             "taken for those of one; if there were more, say so behind the file: tp=8",
             stacklevel=4,
         )
+    counted = [x for x in usable if x["category"] == "user" and x.get("n_gpus") is not None]
+    counted = [x for x in counted if x["n_gpus"] != 1 and not _SPLIT & x.keys()]
+    for record in counted:  # as what "8x H100" counts
+        record["tp"] = record["n_gpus"]
+    if counted:
+        warnings.warn(
+            f"{where.name}: {len(counted)} of {len(found)} runs say how many GPUs, but not their "
+            "split, and were taken as tensor parallel over all; if not, say so behind the file: "
+            "tp=4 dp=2",
+            stacklevel=4,
+        )
     return _usable(where, found)
 
 
@@ -183,6 +196,7 @@ CSV_NUMBERS = (*columns.COUNTS, "tpot")
 # What says how many requests are served at once where they are sent at a rate.
 _OF_RATE = ("request_rate", "request_throughput", "mean_ttft", "mean_e2el")
 _RATES = {"request_rate", "request_throughput", "rps", "qps", "req_s", "req_per_s", "requests_s"}
+_BESIDE = (*_OF_RATE, *dialects.LLMPERF)
 _WHOLE = ("tp", "pp", "dp", "ep", "kvp", "gpus")
 
 
@@ -264,7 +278,7 @@ def _rows(where: Path, text: str) -> list[tables.Row]:
         raise ValueError(
             f"{where}: after line {line}: {error}; close its quotation mark"
         ) from error
-    return rows
+    return tables.labelled(rows) if rows else rows
 
 
 def _text_of(where: Path) -> str:
@@ -448,7 +462,8 @@ def _csv_row(
         if not text and name not in needed:
             continue
         try:
-            values[name] = columns.number(text, name, has_commas=has_commas)
+            is_mean = shown.get(name, "").startswith(_MEANS)
+            values[name] = columns.number(text, name, has_commas=has_commas, is_mean=is_mean)
         except ValueError as error:
             problems.append(f"row {number}: {shown.get(name, name)} is {error}")
             continue
@@ -461,12 +476,15 @@ def _csv_row(
     given: Record = {"id": f"row {number}", "phase": "aggregated" if served else "decode-only"}
     for one, cell in zip(found, row, strict=False):
         is_read = one.name != "concurrency" or "batch" not in values
-        if cell.strip() and ((one.name and is_read) or one.own in _OF_RATE):
-            key = f"{one.own}_{one.unit}".rstrip("_")
+        if cell.strip() and ((one.name and is_read) or one.own in _BESIDE):
+            has_unit = not one.unit or one.own.endswith("_s_mean")  # of llmperf
+            key = one.own if has_unit else f"{one.own}_{one.unit}"
             given[key] = values.get(one.name, cell.strip())
         elif one.own in rates:
             given["request_throughput"] = cell.strip()
     record = columns.as_record(results.as_given(given), number)
+    if record.get("unusable"):
+        return record, [*problems, f"row {number}: {record['unusable']}"]
     time = next((one for one in found if one.name == "tpot"), None)
     if time and record["phase"] not in ("aggregated", "decode-only") and _STEPS.search(time.own):
         problems.append(

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 
 from qsjax.evidence.measurements import columns
@@ -10,17 +11,6 @@ Row = tuple[int, list[str]]  # the number of its line, and its cells
 _LINE = re.compile(r"[ \t]*\|.*\|[ \t]*")
 _RULE = re.compile(r"[\s|:+=\u2500-\u257f-]*")
 _BARS = str.maketrans("\u2502\u2503", "||")  # as terminals draw them
-# What begins a table that has a metric a row and a run a column.
-_METRICS = (
-    "statistic",
-    "metric",
-    "metrics",
-    "key",
-    "\u6307\u6807",
-    "performance parameters",
-    "common metric",
-    "",
-)
 # Of a table with a statistic a column, the first that it has of these counts, and none of others.
 _MEANS = ("mean", "average", "avg", "value", "median", "p50")
 _OTHERS = re.compile(
@@ -31,7 +21,9 @@ _OTHERS = re.compile(
 # Emphasis, marks of footnotes, `c=` in front of a count, and units behind a number.
 _DRESS = re.compile(r"\*+|`|<br ?/?>")
 _NAMED = re.compile(r"^(?![TtPpDdEe][Pp]=)[A-Za-z]+=(?=\d)")  # "c=8" below a heading
-_COUNTED = re.compile(r"([\d.,]+) ?(?:(ms|us|\u00b5s|s)|tok(?:ens)?/s|req/s)", re.IGNORECASE)
+_COUNTED = re.compile(
+    r"([\d.,]+) ?(?:(ms|us|\u00b5s|s)(?:/tok(?:en)?)?|tok(?:ens)?/s|req/s)", re.IGNORECASE
+)
 # One column for the lengths of prompt and answer, as 1024/1024 or 1k/8k.
 LENGTHS = re.compile(
     r"(?:isl|in(?:put)?)(?: (?:len|length|tokens?))? ?[/:x_] ?(?:osl|out(?:put)?)"
@@ -45,8 +37,17 @@ _REMARK = re.compile(r"(?<=\d)\s*\([^()\d]*\)$")  # behind a count: "64 (current
 _SPLIT = re.compile(r"(?:(?:tp|pp|dp|ep)[ =:-]?\d+[ ,;+x_/-]*)+", re.IGNORECASE)
 _DEGREE = re.compile(r"(tp|pp|dp|ep)[ =:-]?(\d+)", re.IGNORECASE)
 _DEVIATION = re.compile(r"(?<=[\d.]) ?(?:\u00b1|\+/-) ?[\d.]+|\s*\([+\u2212-]?[\d.]+ ?%\)$")
-# What names a row, and may say there who drafts.
-_ROWS = ("config", "configuration", "label", "name", "run", "setup", "variant", "mode", "scenario")
+# The same within the name of a run, as in "TP4 before".
+_NAMED_DEGREE = re.compile(r"(?<![a-z])(tp|pp|dp|ep)[ =:-]?(\d+)(?![\d.])", re.IGNORECASE)
+# A change from one run to the other, which is no run.
+_CHANGE = re.compile(r"[-+\u2212]?[\d.,]+ ?(?:[%\u00d7]|x\b).*")
+# What the name of a run says of its precision, of the weights or of the cache.
+_PRECISION = re.compile(
+    r"(?<![a-z0-9])(?:bf16|fp16|fp8|int8|int4|nvfp4|mxfp4|fp4|w8a8|w4a16|w4a8|[48]-?bit)(?![a-z0-9])"
+)
+# The first heading of a table of parts of a distribution, beside one of its mean.
+_PARTS = re.compile(r"percentiles?$", re.IGNORECASE)
+_DEGREE_NAMES = ("tp", "pp", "dp", "ep")
 # A title above a table, as Markdown has it, and what it or the heading of a run says.
 _TITLE = re.compile(r"\s*(?:#{1,6}\s+(.+)|\*\*(.+)\*\*:?\s*)")
 _DRAFTS = re.compile(r"\b(?:mtp|eagle|nextn)|\bspec(?:ulati|[ _-]?dec)", re.IGNORECASE)
@@ -89,7 +90,7 @@ def is_drawn(text: str) -> bool:
     return bool(drawn(text))
 
 
-def _drafter(text: str) -> str:
+def drafter_in(text: str) -> str:
     """Who drafts by a heading: "none" where it says that nobody does, "" where it says nothing."""
     if not _DRAFTS.search(text):
         return ""
@@ -99,38 +100,107 @@ def _drafter(text: str) -> str:
 
 
 def _titled(rows: list[Row], lines: Sequence[str]) -> str:
-    """Who drafts by the title above a table, as `_drafter`."""
+    """The title above a table; "" where none is."""
     above = (_TITLE.fullmatch(line) for line in reversed(lines[: rows[0][0] - 1]))
-    return next((_drafter(found[1] or found[2]) for found in above if found), "")
+    return next((found[1] or found[2] for found in above if found), "")
 
 
-def _runs_told(heads: Sequence[str]) -> dict[str, list[str]]:
-    """What the headings of runs say of each: how many are served at once, and who drafts."""
+def _has_splits(rows: list[Row]) -> bool:
+    """Whether a table says the degrees of its runs: a column for one, or for all of them."""
+    if {*_DEGREE_NAMES} & columns.meant(rows[0][1]):
+        return True
+    cells = zip(*(cells for _, cells in rows[1:]), strict=False)
+    return any(all(map(_SPLIT.fullmatch, one)) for one in cells)
+
+
+def _names_told(names: Sequence[Sequence[str]], given: set[str]) -> dict[str, list[str]]:
+    """What the names of runs say of each: who drafts, and its split where each name has one.
+
+    Args:
+        names: of each run.
+        given: columns that say it already.
+    """
+    told = {"drafter": [next(filter(None, map(drafter_in, one)), "") for one in names]}
+    bits = {" ".join(_PRECISION.findall(" | ".join(one).lower())) for one in names}
+    if len(bits) > 1 and not given & {"weights", "kv"}:
+        warnings.warn(
+            f"names of runs differ in a precision ({', '.join(sorted(bits - {''}))}), which is not "
+            "read: give a column weights or kv",
+            stacklevel=4,
+        )
+    found = [_NAMED_DEGREE.findall(" | ".join(one).lower()) for one in names]
+    splits = [dict(one) for one in found]
+    if all(splits) and all(map(lambda one, each: len(one) == len(each), found, splits)):
+        every = dict.fromkeys(name for split in splits for name in split)
+        told |= {name: [split.get(name, "1") for split in splits] for name in every}
+    return {name: x for name, x in told.items() if any(x) and name not in given}
+
+
+def _runs_told(heads: Sequence[str], given: set[str]) -> dict[str, list[str]]:
+    """What the headings of runs say of each: how many are served at once, and as `_names_told`."""
     served = [_AT_ONCE.fullmatch(head) for head in heads]
     told = {"concurrency": [x[1] or x[2] if x else "" for x in served]}
-    told["drafter"] = [_drafter(head) for head in heads]
-    return {name: cells for name, cells in told.items() if any(cells)}
+    told = told if any(served) and "concurrency" not in given else {}
+    return told | _names_told([[head] for head in heads], given)
+
+
+def labelled(rows: list[Row]) -> list[Row]:
+    """A table with what its columns of names say of each run, unless a column has it."""
+    given = columns.meant(rows[0][1])
+    if any(len(cells) != len(rows[0][1]) for _, cells in rows):
+        return rows
+    every = {head: [cells[i] for _, cells in rows[1:]] for i, head in enumerate(rows[0][1])}
+    given |= {*_DEGREE_NAMES} if _has_splits(rows) else set()
+    names = [cells for head, cells in every.items() if not columns.known_of(head)[0]]
+    told = _names_told([*zip(*names, strict=True)], given) if names else {}
+    if not told:
+        return rows
+    more = [[*told], *zip(*told.values(), strict=True)]
+    return [(n, [*cells, *x]) for (n, cells), x in zip(rows, more, strict=True)]
 
 
 def _turned(rows: list[Row]) -> list[Row]:
     """A table that has a run a row, of one that has a run a column as well."""
-    lead, named = rows[0][1][0].lower(), [cells[0] for _, cells in rows[1:]]
-    if lead not in _METRICS or not any(map(columns.is_time, named)):
+    named = [cells[0] for _, cells in rows[1:]]
+    if any(map(columns.is_time, rows[0][1])) or not any(map(columns.is_time, named)):
         return rows
     width = min(len(cells) for _, cells in rows)
     heads = [cell.lower() for cell in rows[0][1][:width]]
-    kept = [at for at in range(1, width) if not _OTHERS.fullmatch(heads[at])]
+    times = [cells for _, cells in rows[1:] if columns.is_time(cells[0])]
+    kept = [
+        at
+        for at in range(1, width)
+        if not _OTHERS.fullmatch(heads[at]) and not any(_CHANGE.fullmatch(x[at]) for x in times)
+    ]
     mean = next((name for name in _MEANS if name in heads[1:]), "")
     if mean:
         kept = [heads.index(mean)]
         named = [f"{mean} {name}" if mean in ("median", "p50") else name for name in named]
-    told = _runs_told([heads[at] for at in kept])
-    told = {name: x for name, x in told.items() if name not in columns.meant(named)}
+    told = _runs_told([heads[at] for at in kept], columns.meant(named))
     runs = [
         (rows[0][0], [*(cells[at] for _, cells in rows[1:]), *more])
         for at, *more in zip(kept, *told.values(), strict=True)
     ]
     return [(rows[0][0], [*named, *told]), *runs]
+
+
+def _alike(timed: list[list[Row]]) -> list[list[Row]]:
+    """Tables that differ in columns that mean nothing, or in who drafts, without the former."""
+    if len({tuple(rows[0][1]) for rows in timed}) < 2:
+        return timed
+    lacks = any("drafter" in rows[0][1] for rows in timed)
+    found = []
+    for rows in timed:
+        heads = rows[0][1]
+        at = [i for i, x in enumerate(heads) if columns.known_of(x)[0] or LENGTHS.fullmatch(x)]
+        drafter = ["drafter", *[""] * (len(rows) - 1)] if lacks and "drafter" not in heads else None
+        kept = [(n, [cells[i] for i in at if i < len(cells)]) for n, cells in rows]
+        found.append(
+            [(n, [*cells, x]) for (n, cells), x in zip(kept, drafter, strict=True)]
+            if drafter
+            else kept
+        )
+    return found
 
 
 def _best(timed: list[list[Row]]) -> list[list[Row]]:
@@ -157,11 +227,11 @@ def rows_in(text: str, own: Callable[[str], dict[str, str]]) -> list[Row]:
     >>> rows_in("| Key | Value |\n|---|---|\n| Mean TPOT (ms) | **9.5** |", lambda _: {"tp": "2"})
     [(1, ['Mean TPOT (ms)', 'tp']), (1, ['9.5', '2'])]
     """
-    every = [_turned(rows) for rows in drawn(text)]
+    every = [labelled(_turned(rows)) for rows in drawn(text)]
     timed = [rows for rows in every if any(map(columns.is_time, rows[0][1]))]
     if not every:
         return []
-    timed = _best(timed)
+    timed = _alike(_best([x for x in timed if not _PARTS.match(x[0][1][0])] or timed))
     heads = {tuple(rows[0][1]) for rows in timed}
     if len(heads) > 1:
         shown = "; ".join(" | ".join(head) for head in heads)
@@ -170,15 +240,13 @@ def rows_in(text: str, own: Callable[[str], dict[str, str]]) -> list[Row]:
     tables, head = timed or every[:1], (timed or every)[0][0]
     given = columns.meant(head[1])
     given |= {"isl", "osl"} if any(map(LENGTHS.fullmatch, head[1])) else set()
-    rows, drafters = [head, *(row for table in tables for row in table[1:])], [""]
-    for one in tables:
-        names = [at for at, name in enumerate(one[0][1]) if name.lower() in _ROWS]
-        rest = [" ".join(x[at] for at in names if at < len(x)) for _, x in one[1:]]
-        drafters += [_drafter(name) or _titled(one, lines) for name in rest]
-    if "drafter" not in given and any(drafters):
-        drafters[0] = "drafter"
-        rows = [(n, [*cells, who]) for (n, cells), who in zip(rows, drafters, strict=True)]
-        given.add("drafter")
+    rows = [head, *(row for table in tables for row in table[1:])]
+    titles = [[_titled(one, lines)] for one in tables]
+    given |= {*_DEGREE_NAMES} if _has_splits(rows) else set()
+    for name, told in _names_told(titles, given).items():
+        cells = [x for x, one in zip(told, tables, strict=True) for _ in one[1:]]
+        rows = [(n, [*row, x]) for (n, row), x in zip(rows, [name, *cells], strict=True)]
+        given.add(name)
     settings = (cells for one in every if one not in timed for cells in _settings(one))
     listed = (f"- {name}: {value}" for name, value in settings)
     outside = "\n".join([*(line for line in lines if not _LINE.fullmatch(line)), *listed])
@@ -186,9 +254,14 @@ def rows_in(text: str, own: Callable[[str], dict[str, str]]) -> list[Row]:
     if {"isl", "osl"} & {*given, *more}:
         more.pop("isl/osl", None)
     first, *others = rows
+    at = first[1].index("drafter") if "drafter" in first[1] else None
+    plain = [at is not None and cells[at] == "none" for _, cells in others]
     return [
         (first[0], [*first[1], *more]),
-        *((number, [*cells, *more.values()]) for number, cells in others),
+        *(
+            (n, [*cells, *("" if own and x == "accepted" else more[x] for x in more)])
+            for (n, cells), own in zip(others, plain, strict=True)
+        ),
     ]
 
 
