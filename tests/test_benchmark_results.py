@@ -812,9 +812,17 @@ def test_a_told_split_that_is_not_that_of_a_server_in_front_is_told(tmp_path):
     (tmp_path / "a.md").write_text(text)
     first, second = read_records(tmp_path / "a.md", {"hardware": "H200"})
     assert (first["tp"], second["tp"]) == (8, 2)
-    with pytest.warns(UserWarning, match=r"server says tp=[82], not 1, which is taken"):
+    with pytest.warns(UserWarning, match=r"^tp=1 is taken, though .* server says tp=[82]$") as told:
         records = read_records(tmp_path / "a.md", {"hardware": "H200", "tp": "1"})
     assert [one["tp"] for one in records] == [1, 1]
+    assert [str(one.message)[-4:] for one in told] == ["tp=8", "tp=2"]
+
+
+def test_a_line_that_leaves_the_split_open_is_that_of_the_server(tmp_path):
+    """`tp: auto` ended in "Unknown format code 'g' for object of type 'str'"."""
+    (tmp_path / "a.md").write_text(f"vllm serve Qwen/Qwen3-32B -tp 8\ntp: auto\n{PRINTED}")
+    (record,) = read_records(tmp_path / "a.md", {"hardware": "H200"})
+    assert record["tp"] == 8
 
 
 def test_names_in_bold_above_a_printed_result(tmp_path):

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from prompt import qsjax
 
 import qsjax as qs
 from qsjax.cli import VERBS
@@ -514,6 +515,10 @@ def test_conventions_and_other_words_of_options_in_capitals():
     for name in ("Paper", "PAPER", "Both"):
         stated = qs.Problem(**MIXTRAL, convention=name).stated
         assert stated == qs.Problem(**MIXTRAL, convention=name.lower()).stated
+    small = ("explore", "llama-3.1-8b", "--gpus", "1", "--context", "8k")
+    words = ("--convention", "physical", "--engine", "vllm", "--format", "csv")
+    capitals = (word if word.startswith("--") else word.upper() for word in words)
+    assert qsjax(*small, *capitals, code=0).stdout == qsjax(*small, *words, code=0).stdout
 
 
 def test_fields_of_the_workload_replace_those_of_each_model():

@@ -23,6 +23,7 @@ _ALL = re.compile(
 # "TPOT excl. first token"
 _WITHOUT_FIRST = re.compile(r"(?<=tpot)_(?:excl\w*|without|w_o)_(?:the_)?(?:1st|first)\w*$")
 COLUMNS = {spelled: name for name, others in NAMES.items() for spelled in (name, *others)}
+SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}  # of each unit of times
 UNITS = {spelled: unit for unit, every in TABLE["units"].items() for spelled in every}
 # Numbers of which a part behind a point is one thousand of them.
 COUNTS = tuple("tp pp dp ep kvp gpus batch concurrency context isl osl".split())

@@ -153,8 +153,8 @@ def _llmperf(row: Mapping[str, Any]) -> Row:
     sizes = row.get("results_number_output_tokens_mean") or row.get("mean_output_tokens")
     whole, first, size = (float(x or 0.0) for x in (*(row.get(x) for x in LLMPERF), sizes))
     if not (whole > first > 0.0 and size > 1.0):
-        return {"unusable": f"its time between tokens has the first in it; give "
-                f"{' and '.join(LLMPERF)} beside it, or tpot_ms"}  # fmt: skip
+        wanted = f"give {' and '.join(LLMPERF)} beside it, or tpot_ms"
+        return {"unusable": f"its time between tokens has the first in it; {wanted}"}
     others = {name: value for name, value in row.items() if name != _OF_LLMPERF}
     return {**others, "tpot_s": (whole - first) / (size - 1.0)}
 

@@ -16,7 +16,7 @@ from typing import Any
 from qsjax import engines
 from qsjax.catalog.reading import value_at
 from qsjax.evidence.measurements import tables
-from qsjax.evidence.measurements.columns import is_time, known_of
+from qsjax.evidence.measurements.columns import SECONDS, is_time, known_of
 from qsjax.evidence.measurements.names import TABLE, find_model
 
 Run = dict[str, Any]
@@ -38,10 +38,6 @@ def _in_flight(rate: Any, seconds: Any) -> float | None:
     return _over(seconds, _over(1.0, rate))
 
 
-# Units in a second.
-_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6}
-
-
 def _said(report: Mapping[str, Any], rule: str) -> Any:
     """What a rule of the table `reports` says of a run in its report."""
     path, _, wanted = rule.partition(" = ")
@@ -57,7 +53,8 @@ def _said(report: Mapping[str, Any], rule: str) -> Any:
     path, _, unit = path.partition(" in ")
     if unit:
         told = str(value_at(report, f"{path.rpartition('.')[0]}.units")).split("/")[0]
-        return _over(value_at(report, path), _SECOND.get(told))
+        seconds = SECONDS.get(told)
+        return _over(value_at(report, path), seconds and 1.0 / seconds)
     return float(path) if path[0].isdigit() else value_at(report, path)
 
 
@@ -107,6 +104,7 @@ _BOLD = re.compile(
 )
 # Or in a list: `- Model: Qwen3-32B`.
 _LISTED = re.compile(r"(?m)^[ \t]*[-*+][ \t]+([A-Za-z][\w /]*?)[ \t]*:[ \t]+(\w[^\n(]*)")
+# What begins a line of a result that is printed as a list.
 _ITEM = re.compile(r"(?m)^[ \t]*[*+-][ \t]+(?=[A-Z][^:*\n]*:[ \t]+\d)")
 _TOKENS = re.compile(r"(\d[\d,]*k?)(?: tokens?)?(?: (?:per|each)\b.*)?", re.IGNORECASE)
 # The line that begins a result of vLLM's and SGLang's, and the one that ends it.
@@ -122,8 +120,7 @@ _TRTLLM = "= PERFORMANCE OVERVIEW"
 LENGTHS = ("isl", "osl", "context", "batch")
 BOTH = "isl/osl"  # lengths of prompts and of answers, as 1024/256
 _OF_LINES = (*OWN, *LENGTHS, BOTH, "accepted")
-
-
+_UNSAID = ("None", "auto")  # values of lines that say nothing
 # A command of a server, as long as its lines go on.
 _COMMAND = re.compile(rf"(?m)^.*(?:{_SERVER.pattern})(?=.* --?\w|.*\\[ \t]*$)(?:.*\\[ \t]*\n)*.*$")
 # Of a server that is not all of the deployment.
@@ -218,11 +215,9 @@ def _served(text: str) -> Run:
 
 
 def _printed(text: str) -> Run:
-    """A result as it is printed, with a user's own lines and the command of its server.
-
-    Also as a list in Markdown.
-    """
-    beside = {name: _cell(value) for name, value in own_lines(text).items()}
+    """A result as it is printed, with a user's own lines and the command of its server."""
+    own = own_lines(text).items()
+    beside = {name: _cell(value) for name, value in own if value not in _UNSAID}
     text = _ITEM.sub("", text)
     said = [_line(name, value) for name, value in _SAID.findall(text)]
     kept = (*_PRINTED.values(), *OWN, *_CACHED_NAMES)
@@ -232,8 +227,7 @@ def _printed(text: str) -> Run:
         if (name in kept or _TIMED.fullmatch(name))
         # "not set", "None", "[result]" are no numbers
         and (
-            isinstance(value, float)
-            or (name in (*_TEXTS, *_CACHED_NAMES) and value not in ("None", "auto"))
+            isinstance(value, float) or (name in (*_TEXTS, *_CACHED_NAMES) and value not in _UNSAID)
         )
     }
     served, asked = _served(text), [one[1] or one[2] for one in _MODEL.finditer(text)]
@@ -241,11 +235,14 @@ def _printed(text: str) -> Run:
     if named:
         found.setdefault("model", next((one for one in named if find_model(one)), named[0]))
     found = beside | found
-    for name in {*_DEGREES} & served.keys() & found.keys():
-        if served[name] != found[name]:
-            told = f"the command of its server says {name}={served[name]:g}, not {found[name]:g}"
-            warnings.warn(f"{told}, which is taken; give its results as a file", stacklevel=5)
-    if any(name in found for name in _DEGREES):  # of the user's, who knows better
+    split = {name: found[name] for name in _DEGREES if name in found}
+    if other := [name for name in split if served.get(name, split[name]) != split[name]]:
+        taken, there = (
+            " ".join(f"{n}={str(x[n]).removesuffix('.0')}" for n in other) for x in (split, served)
+        )
+        told = f"{taken} is taken, though the command of its server says {there}"
+        warnings.warn(told, stacklevel=5)
+    if split:  # of the user, who knows better
         served = {name: x for name, x in served.items() if name not in _DEGREES}
     found = {**served, **found}
     if drafter := _drafter(_SERVER.split(text)[-1]):  # the last server of those in front

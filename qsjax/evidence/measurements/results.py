@@ -26,12 +26,17 @@ _UNSTREAMED = (
     "its first tokens took 0 ms, so its answers were not streamed and its time per token has the "
     "first token in it; repeat the benchmark with streaming"
 )
-# The longest request that a server takes, in a run that has its lengths.
+# The longest request that a server takes.
 _LONGEST = ("context_length", "context_len", "max_context_length")
+# What a server computes in: a quantised checkpoint keeps its own precision.
 _SIXTEEN = ("bfloat16", "bf16", "float16", "fp16", "half", "float32", "torch.bfloat16")
 _SERVER: dict[str, list[str]] = TABLE["server"]
 _DURATIONS = ("duration", "duration_s", "benchmark_duration_s", "benchmark_duration")
-_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+# What names a run.
+_LABELS = (
+    *("config", "name", "label", "run", "scenario"),
+    *(f"{one}_name" for one in ("run", "case", "test", "benchmark", "experiment")),
+)
 _REQUESTS = ("completed", "successful_requests", "num_prompts", "num_requests")
 
 
@@ -108,10 +113,10 @@ def as_given(given: Mapping[str, Any]) -> dict[str, Any]:
             flat[field] = flat[total] / requests
     if _is_number(flat.get("total_cached_tokens")) and requests:
         flat.setdefault("cached_tokens", flat["total_cached_tokens"] / requests)
-    step = _SECONDS[unit] * flat[f"{name}_{unit}"] if unit else 0.0
-    flat = _server(_of_a_request(flat, requests, step))
-    if flat.get("unusable"):
-        return flat
+    step = columns.SECONDS[unit] * flat[f"{name}_{unit}"] if unit else 0.0
+    flat = _cached(_server(_of_a_request(flat, requests, step)))
+    if why := _unusable(flat):
+        return flat | {"unusable": why}
     if flat.get("random_range_ratio") == 1:  # SGLang draws lengths from this part of the nominal on
         flat.setdefault("length_ratio", 1.0)
     if "world_info" in given:  # trtllm-bench, whose backend is PyTorch
@@ -161,40 +166,52 @@ def _of_a_request(flat: Mapping[str, Any], requests: float, step: float) -> dict
 
 
 def _server(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """A run with the facts of its server, without what only sounds like the deployment's."""
+    """A run with the facts of its server, without the type that this computes in."""
     found = dict(flat)
-    named = {columns.known_of(key)[0] for key in flat if flat[key] is not None}
-    if {"isl", "osl"} <= named:
-        found = {key: x for key, x in found.items() if key not in _LONGEST}
-    if str(found.get("dtype")).lower() in _SIXTEEN:  # what it computes in
+    if str(found.get("dtype")).lower() in _SIXTEEN:
         found.pop("dtype")
     for fact, flags in _SERVER.items():
         given = next((flat[flag] for flag in flags if _is_number(flat.get(flag))), None)
         found |= {fact: given} if given and found.get(fact) is None else {}
+    return found
+
+
+def _cached(flat: dict[str, Any]) -> dict[str, Any]:
+    """A run with the tokens of a prompt that the prefix cache held, where it says their share."""
     name, rate = _of(flat, "hit_rate")
+    if rate in (None, "", "-", "n/a") or rate is False or flat.get("cached_tokens") is not None:
+        return flat
+    is_percent = str(rate).endswith("%") or name.endswith("_pct")
+    share = _plain(str(rate).rstrip("% "))
+    if not _is_number(share) or not 0 <= share <= 100:
+        return {"unusable": f"{name} is {rate!r}; give a share or percents, as 0.75 or 75%"}
+    share /= 100 if is_percent or share > 1 else 1
     length = _of(flat, "isl")[1]
-    if (
-        rate is not False
-        and rate not in (None, "", "-", "n/a")
-        and found.get("cached_tokens") is None
-    ):
-        is_percent = str(rate).endswith("%") or name.endswith("_pct")
-        share = _plain(str(rate).rstrip("% "))
-        if not _is_number(share) or not 0 <= share <= 100:
-            return {"unusable": f"{name} is {rate!r}; give a share or percents, as 0.75 or 75%"}
-        share /= 100 if is_percent or share > 1 else 1
-        found |= {"cached_tokens": share * length} if _is_number(length) else {}
+    return flat | ({"cached_tokens": share * length} if _is_number(length) else {})
+
+
+def _unusable(flat: Mapping[str, Any]) -> str:
+    """Why a run tells nothing of a time per token; "" where it does."""
+    if flat.get("unusable"):
+        return str(flat["unusable"])
     given = [flat.get(name) for name in ("failed", "completed")]
     failed, done = (float(one) if one is not None and _is_number(one) else 0.0 for one in given)
     if failed > done:
-        return {"unusable": f"{failed:g} of its {failed + done:g} requests failed"}
+        return f"{failed:g} of its {failed + done:g} requests failed"
     ends = [flat[name] for name in _FIRST if _is_number(flat.get(name))]
-    return found | ({"unusable": _UNSTREAMED} if ends and not any(ends) else {})
+    return _UNSTREAMED if ends and not any(ends) else ""
 
 
 def _without_limit(flat: dict[str, Any]) -> dict[str, Any]:
-    """A run without a context that its lengths do not reach: that is the limit of the server."""
-    context, prompt, output = (_of(flat, name)[1] for name in ("context", *_TOTALS))
+    """A run without the limit of its server where its lengths say its context.
+
+    A limit is what is called one, or a context that the lengths do not reach.
+    """
+    prompt, output = (_of(flat, name)[1] for name in _TOTALS)
+    if None in (prompt, output):
+        return flat
+    flat = {name: x for name, x in flat.items() if name not in _LONGEST}
+    context = _of(flat, "context")[1]
     if not all(map(_is_number, (context, prompt, output))) or context <= prompt + output:
         return flat
     return {name: x for name, x in flat.items() if columns.COLUMNS.get(name) != "context"}
@@ -231,13 +248,6 @@ def _split(flat: dict[str, Any]) -> dict[str, Any]:
 
 # What says "no drafts".
 _NO_DRAFTS = ("", "-", "0", "no", "none", "off", "false", "n/a", "disabled", "baseline", "base")
-
-
-# What names a run.
-_LABELS = (
-    *("config", "name", "label", "run", "scenario"),
-    *(f"{one}_name" for one in ("run", "case", "test", "benchmark", "experiment")),
-)
 
 
 def _drafter(flat: Mapping[str, Any]) -> str:

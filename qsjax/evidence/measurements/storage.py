@@ -471,14 +471,14 @@ def _csv_row(
         if not 0 < values[name] < float("inf") or whole:
             kind = "whole number" if whole else "number"
             problems.append(f"row {number}: {shown[name]} is {text}; give a {kind} above 0")
-    problems += [x for x in _empty(number, cells, values) if not (rates and "concurrency" in x)]
+    problems += _empty(number, cells, values, has_rate=bool(rates))
     served = "isl" in values and "osl" in values
     given: Record = {"id": f"row {number}", "phase": "aggregated" if served else "decode-only"}
     for one, cell in zip(found, row, strict=False):
         is_read = one.name != "concurrency" or "batch" not in values
         if cell.strip() and ((one.name and is_read) or one.own in _BESIDE):
-            has_unit = not one.unit or one.own.endswith("_s_mean")  # of llmperf
-            key = one.own if has_unit else f"{one.own}_{one.unit}"
+            is_whole = not one.unit or one.own.endswith("_s_mean")  # llmperf's has its unit within
+            key = one.own if is_whole else f"{one.own}_{one.unit}"
             given[key] = values.get(one.name, cell.strip())
         elif one.own in rates:
             given["request_throughput"] = cell.strip()
@@ -494,15 +494,17 @@ def _csv_row(
     return record, problems
 
 
-def _empty(number: int, cells: Mapping[str, str], values: Mapping[str, float]) -> list[str]:
-    """Cells of a row that must not be empty."""
+def _empty(
+    number: int, cells: Mapping[str, str], values: Mapping[str, float], *, has_rate: bool
+) -> list[str]:
+    """Cells of a row that must not be empty; how many are served at once may follow from a rate."""
     problems = [
         f"row {number}: {name} is empty" for name in ("model", "hardware") if not cells.get(name)
     ]
     served = "isl" in values and "osl" in values
     if not served and not cells.get("context"):
         problems.append(f"row {number}: context is empty; give it, or isl and osl")
-    if "batch" not in cells and not cells.get("concurrency"):
+    if not has_rate and "batch" not in cells and not cells.get("concurrency"):
         problems.append(f"row {number}: concurrency is empty")
     named = gpus_in(cells.get("hardware", ""))
     gpus = values.get("gpus", math.prod(values.get(n, 1.0) for n in ("tp", "pp", "dp", "kvp")))

@@ -255,12 +255,12 @@ def rows_in(text: str, own: Callable[[str], dict[str, str]]) -> list[Row]:
         more.pop("isl/osl", None)
     first, *others = rows
     at = first[1].index("drafter") if "drafter" in first[1] else None
-    plain = [at is not None and cells[at] == "none" for _, cells in others]
+    is_plain = [at is not None and cells[at] == "none" for _, cells in others]
     return [
         (first[0], [*first[1], *more]),
         *(
-            (n, [*cells, *("" if own and x == "accepted" else more[x] for x in more)])
-            for (n, cells), own in zip(others, plain, strict=True)
+            (n, [*cells, *("" if no_drafts and x == "accepted" else more[x] for x in more)])
+            for (n, cells), no_drafts in zip(others, is_plain, strict=True)
         ),
     ]
 
