@@ -390,15 +390,33 @@ def test_what_a_reader_fills_in_counts_as_not_given():
 
 def test_flags_are_sorted_by_what_they_can_change():
     """One line for those without effect, one for those that may have one; the result goes on."""
-    got = read(VLLM + "--port 1 --enforce-eager --brand-new 3 4 --seed 0 --async-scheduling")
+    got = read(VLLM + "--port 1 --enforce-eager --brand-new 3 4 --seed 0 --enable-lora")
     assert got.notes == (
         "without effect here: --port, --seed",
         "not read, though it may change memory or time: --enforce-eager, --brand-new, "
-        "--async-scheduling; all numbers are without it",
+        "--enable-lora; all numbers are without it",
     )
     got = read(VLLM + "--dtype float32 --enable-eplb")
     assert "--enable-eplb, --dtype;" in got.notes[0]
     assert "Partition.redundant_experts" in got.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("command", "release", "overlapped"),
+    [
+        ("docker run vllm/vllm-openai:v0.11.0 --model m", "0.11.0", None),
+        ("docker run vllm/vllm-openai:latest --model m --no-async-scheduling", "", False),
+        ("docker run vllm/vllm-openai-rocm:v0.14.1-x --model m --async-scheduling", "0.14.1", True),
+        ("docker run rocm/vllm:rocm6.4.1_vllm_0.9.1_20250702 vllm serve m", "0.9.1", None),
+        ("pip install vllm[flashinfer]==0.10.2 && vllm serve m", "0.10.2", None),
+        ("docker run nvcr.io/nvidia/ai-dynamo/vllm-runtime:0.5.1 vllm serve m", "", None),
+        ("docker run lmsysorg/sglang:v0.5.3.post1 sglang serve --model-path m", "0.5.3", None),
+        ("vllm serve m", "", None),
+    ],
+)
+def test_images_and_packages_tell_the_release(command, release, overlapped):
+    got = read(command)
+    assert (got.release, got.overlapped) == (release, overlapped)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -421,7 +439,8 @@ def test_a_settings_file_gives_way_to_the_line(tmp_path):
     got = read(f"vllm serve --config {path} -tp 8")
     assert _said(got) == {"tp": 8, "c": 10240}
     assert got.model == "m"
-    assert "--async-scheduling, --compilation-config" in got.notes[-1]
+    assert got.overlapped
+    assert "--compilation-config" in got.notes[-1]
     assert read(f"vllm serve other --config={path}").tp == 4
     # A map over several lines was left out.
     path.write_text("kv_cache_config: {\n  dtype: fp8,\n  free_gpu_memory_fraction: 0.85}\n")

@@ -15,6 +15,7 @@ from qsjax.catalog.lookup import model_entry
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import collectives, overheads
 from qsjax.cost.prefill import Prompts, prefill_step
+from qsjax.engines.releases import is_overlapped
 from qsjax.engines.rules import load_kernels
 from qsjax.engines.tuning import (
     Formats,
@@ -330,12 +331,46 @@ def test_older_layers_of_quantised_weights_on_amd(name, since):
     def layer(formats, release, engine="sglang"):
         return 1e6 * tune(entry, engine, formats, release).spec.layer_overhead
 
-    new, old = (pytest.approx(amd[kind][made], rel=EXACT) for kind in ("layer", "older"))
+    new, old = (pytest.approx(x, rel=EXACT) for x in (amd["layer"][made], amd["older"]))
     assert layer(QUANTISED, since) == layer(QUANTISED, None) == new
     assert layer(QUANTISED, (0, 5, 6)) == layer(QUANTISED, ()) == old
     assert layer(dataclasses.replace(BF16, experts="mxfp4"), ()) == old
     assert layer(BF16, ()) == new
     assert layer(QUANTISED, (), "atom") == new
+
+
+@pytest.mark.parametrize("name", ["h100-sxm", "b200-sxm", "a100-sxm", "mi300x"])
+def test_steps_wait_for_the_host_where_scheduling_is_not_asynchronous(name):
+    """By hand: so many times the host's own times of a step and of a sequence, on any accelerator."""
+    served, entry = load_kernels()["served"], catalog.hardware_entry(name)
+
+    def host(release, is_overlapped=None, engine="vllm"):
+        spec = tune(entry, engine, BF16, release, is_overlapped=is_overlapped).spec
+        return 1e6 * np.array([spec.step_overhead, spec.sequence_overhead])
+
+    newer = host((0, 14))
+    older = newer + served["serial"] * np.array([served["step"]["vllm"], served["sequence"]])
+    for release, flag in (((0, 13, 1), None), ((0, 8), False), (None, False), ((), False)):
+        assert host(release, flag) == pytest.approx(older, rel=EXACT)
+    for release, flag in ((None, None), ((), None), ((0, 11), True), ((0, 21), None)):
+        assert host(release, flag) == pytest.approx(newer, rel=EXACT)
+    # SGLang's scheduler overlaps in all releases that are known here.
+    assert host((0, 5, 3), engine="sglang") == pytest.approx(host(None, engine="sglang"), rel=EXACT)
+    assert "--async-scheduling hides" in tune(entry, "vllm", BF16, (0, 13)).notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("notes", "category", "model", "overlapped"),
+    [
+        ("--async-scheduling", "user", "qwen3-32b", True),
+        ("no_async_scheduling: true", "user", "qwen3-32b", False),
+        ("", "user", "gpt-oss-120b", None),
+        ("", "inferencex_agg", "gpt-oss-120b", True),  # its scripts give the flag
+        ("", "inferencex_agg", "qwen3-32b", None),
+    ],
+)
+def test_what_records_say_of_asynchronous_scheduling(notes, category, model, overlapped):
+    assert is_overlapped({"notes": notes, "category": category}, model) is overlapped
 
 
 def test_experts_of_four_bits_multiply_in_sixteen_without_units():

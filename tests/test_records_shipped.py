@@ -147,6 +147,7 @@ def test_requests_wait_for_an_engine_that_looks_for_them_now_and_then():
         ("TensorRT-LLM 1.0", "", 1.0, 0.0), ("SGLang 0.5.9", "", 0.0, 0.0),
         ("vLLM 0.11", "", 1.0, 0.0), ("vLLM 0.11", "range-ratio 0.8", 0.0, 0.0),
         ("vLLM 0.11", "range-ratio 1", 1.0, 1.0), ("SGLang 0.5.9", "range-ratio 1", 1.0, 1.0),
+        ("SGLang 0.5.9", "1 run; lengths exact", 1.0, 1.0),
     ],
 )  # fmt: skip
 def test_requests_of_one_length_start_together(engine, notes, rules, of_first_tokens):

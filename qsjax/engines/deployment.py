@@ -35,6 +35,8 @@ class Deployment:
         model: name or path of the model.
         expert_kernels: what multiplies the experts, as the engine calls it.
         engine: whose command line it is.
+        release: of the engine, as an image or a package says it; "" where none does.
+        overlapped: whether a flag has the host work while steps run; None where none says.
         words: the command line itself, with the words of a settings file: these tell the kernels.
         notes: what the flags mean differently here, one sentence each.
     """
@@ -64,6 +66,8 @@ class Deployment:
     model: str | None = None
     expert_kernels: str | None = None
     engine: str | None = None
+    release: str = ""
+    overlapped: bool | None = None
     words: str = ""
     notes: tuple[str, ...] = ()
 

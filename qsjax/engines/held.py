@@ -8,7 +8,7 @@ from typing import NamedTuple
 from qsjax.catalog import HardwareEntry, ModelEntry
 from qsjax.catalog.quantisation import MXFP4
 from qsjax.cost.laws.memory import kv_bytes_per_sequence
-from qsjax.engines import kernels, memory
+from qsjax.engines import kernels, memory, releases
 from qsjax.engines.deployment import Deployment
 from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
@@ -138,6 +138,14 @@ class _Experts(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+def _record(deployment: Deployment) -> dict[str, str]:
+    """The command line as a record that states its engine's release and its flags."""
+    return {
+        "engine": f"{deployment.engine or ''} {deployment.release}",
+        "notes": deployment.words,
+    }
+
+
 def _experts(
     deployment: Deployment, entry: ModelEntry, hardware: HardwareEntry, part: Partition, own: float
 ) -> _Experts:
@@ -145,7 +153,7 @@ def _experts(
     model = entry.spec
     if own != MXFP4 or not model.is_moe:
         return _Experts(own)
-    rule = kernels.kernels_of({"notes": deployment.words}, deployment.engine or "", hardware)
+    rule = kernels.kernels_of(_record(deployment), deployment.engine or "", hardware)
     factor = padding(entry, rule, part)
     note = f"the experts' kernels are those of {rule.name}"
     if factor > 1:
@@ -210,10 +218,18 @@ def _tuned(
 ) -> Tuned:
     """The accelerator with the constants of the engine's kernels, and which they are."""
     engine = deployment.engine or ""
-    asked = kernels.remarked({"notes": deployment.words})
+    record = _record(deployment)
+    asked = kernels.remarked(record)
     run_by = experts.kernels or asked or ""
     formats = formats_of(entry, work, is_mxfp4=bool(experts.kernels), kernels=run_by)
-    tuned = tune(hardware, engine, formats, launches=experts.launches)
+    tuned = tune(
+        hardware,
+        engine,
+        formats,
+        releases.version(record),
+        experts.launches,
+        is_overlapped=deployment.overlapped,
+    )
     spec, notes = tuned.spec, tuned.notes
     if deployment.words and not notes:
         name = NAMES[engine]
@@ -231,7 +247,7 @@ def _tuned(
 
 def _left_behind(deployment: Deployment, entry: ModelEntry, hardware: str) -> tuple[str, ...]:
     """What is said of an engine that ran on an accelerator earlier; an error where none does."""
-    engine = deployment.engine or ""
+    engine, release = deployment.engine or "", releases.version(_record(deployment))
     if refuses(engine, hardware):
         raise ValueError(f"{NAMES[engine]} does not run on {hardware}; give another --hardware")
     lacking, made = load_engines(), generation_of(hardware)
@@ -246,9 +262,9 @@ def _left_behind(deployment: Deployment, entry: ModelEntry, hardware: str) -> tu
             "write --dtype half"
         )
     since = left_behind(engine, hardware)
-    return (
-        (f"older releases alone run on {hardware}: not {NAMES[engine]} {since}",) if since else ()
-    )
+    if not since or (release and release < tuple(map(int, since.split(".")))):
+        return ()
+    return (f"older releases alone run on {hardware}: not {NAMES[engine]} {since}",)
 
 
 def held(
@@ -301,6 +317,7 @@ def held(
         partition=partition,
         workload=work,
         engine=engine,
+        release=memory.release_of(_record(deployment)) if engine == "vllm" else "",
     )
     spec, beside, kept, most, about = _divided(deployment, one)
     notes = (*notes, *tuned.notes, *about)

@@ -6,6 +6,7 @@ from typing import Any
 
 from qsjax.engines.deployment import Deployment
 from qsjax.engines.flags import Parsed, engine_of, parse, split
+from qsjax.engines.releases import stated
 from qsjax.engines.rules import ENGINES, NOT_READ, Engine, load_flags
 
 
@@ -306,6 +307,7 @@ def read(
     rules, named = load_flags(), said.get("quantization") or ""
     speculation, more = _speculation(said, engine, command.words)
     notes += more
+    words = " ".join([*([flags] if isinstance(flags, str) else flags), *parsed.settings])
     return Deployment(
         pp=said.get("pp", 1.0),
         context=said.get("context"),
@@ -320,7 +322,9 @@ def read(
         model=said.get("model"),
         expert_kernels=said.get("expert_kernels"),
         engine=engine,
-        words=" ".join([*([flags] if isinstance(flags, str) else flags), *parsed.settings]),
+        release=stated(words, engine),
+        overlapped=said.get("overlapped"),
+        words=words,
         notes=tuple(notes),
         **speculation,
         **meaning,

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from qsjax.engines.rules import load_engines, load_spellings
+from qsjax.engines.rules import load_engines, load_kernels, load_spellings
 from qsjax.records.checks import LARGEST
 
 _NUMBER = r"(\d*\.?\d+)"
@@ -19,6 +19,10 @@ _IS = r"['\"]?(?: ?[=:] ?| \(| )"
 PATTERNS = {
     fact: [one.replace("<number>", _NUMBER).replace("<is>", _IS) for one in patterns]
     for fact, patterns in load_spellings()["notes"].items()
+}
+_STATED = {
+    engine: [one.replace("<release>", r"(\d+\.\d+(?:\.\d+)*)") for one in patterns]
+    for engine, patterns in load_spellings()["releases"].items()
 }
 # Fields of a deployment that are numbers, of which missing ones follow from the others.
 NUMBERS = (
@@ -62,6 +66,8 @@ def facts(record: Mapping[str, Any]) -> dict[str, float]:
             known[name] = float(match.group(1))
     if record.get("category") in load_engines()["sglang"]["running"]["scripted"]:
         known["scripted"] = 1.0
+    if re.search("lengths? exact|exact lengths?", notes):
+        known.setdefault("length_ratio", 1.0)
     if "scripted" in known or re.search("disable[-_]radix[-_]cache", notes):
         known["prefix_cache"] = 0.0
     return known
@@ -87,10 +93,33 @@ def speculation(record: Mapping[str, Any], facts: Mapping[str, float]) -> tuple[
     return facts.get("draft_tokens", max(2.0, math.ceil(accepted))), accepted
 
 
+def is_overlapped(record: Mapping[str, Any], model: str) -> bool | None:
+    """Whether flags in the notes, or a source's known scripts, have the host work beside steps.
+
+    None where neither says so; `model` is its name in the catalogue.
+    """
+    flag = re.search(r"\b(no[-_])?async[-_]scheduling\b", str(record.get("notes") or ""))
+    if flag:
+        return not flag[1]
+    scripted = load_kernels()["scripted"]
+    is_scripted = record.get("category") in scripted["categories"]
+    return True if is_scripted and model.startswith(tuple(scripted["families"])) else None
+
+
 def release(record: Mapping[str, Any]) -> str:
     """Release of the engine as it is written, "0.5.1.post1"; "" if it is not stated."""
     match = re.search(r"\b\d+\.\d+\S*|\bnightly\S*", str(record.get("engine") or ""))
     return match[0].rstrip(")") if match else ""
+
+
+def stated(words: str, engine: str) -> str:
+    """Release of an engine by the images and packages that a text names; "" if it names none.
+
+    >>> stated("docker run vllm/vllm-openai:v0.11.0 --model m", "vllm")
+    '0.11.0'
+    """
+    found = (re.search(pattern, words) for pattern in _STATED.get(engine, ()))
+    return next((match[1] for match in found if match), "")
 
 
 def version(record: Mapping[str, Any]) -> tuple[int, ...] | None:

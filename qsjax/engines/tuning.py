@@ -34,13 +34,15 @@ class Formats:
 class Entries:
     """Which entries of the table serve a deployment.
 
-    `is_newer`: the engine is of a release from which on its constants differ.
+    `is_newer`: the engine is of a release from which on its constants differ. `is_serial`: its
+    steps wait for the host.
     """
 
     generation: str
     engine: str
     formats: Formats
     is_newer: bool = False
+    is_serial: bool = False
 
     @property
     def has_tables(self) -> bool:
@@ -155,8 +157,28 @@ def first_release(engine: str, model: str) -> tuple[int, ...]:
     return next((tuple(since) for name, since in known.items() if model.startswith(name)), ())
 
 
+def waits_for_host(
+    engine: str, release: tuple[int, ...] | None, is_overlapped: bool | None = None
+) -> bool:
+    """Whether the steps of an engine wait for its host, which works between them.
+
+    Args:
+        engine: as in `find`.
+        release: as in `find`.
+        is_overlapped: what a flag says of it; None where none does.
+    """
+    since = load_kernels()["overlapped"].get(engine)
+    if since is None or is_overlapped is not None:
+        return since is not None and not is_overlapped
+    return bool(release and release < tuple(since))
+
+
 def find(
-    name: str, engine: str, formats: Formats, release: tuple[int, ...] | None
+    name: str,
+    engine: str,
+    formats: Formats,
+    release: tuple[int, ...] | None,
+    is_overlapped: bool | None = None,
 ) -> Entries | None:
     """The entries nearest to a deployment; None where the plain form stands.
 
@@ -165,16 +187,20 @@ def find(
         engine: "vllm", "sglang", "trtllm", "atom", or "" if it is not stated.
         formats: of weights and cache.
         release: of the engine, its numbers; None is the current one, () one that is not known.
+        is_overlapped: as in `waits_for_host`.
     """
     kernels = load_kernels()
     generation = "" if name in kernels["unlike"] else generation_of(name)
     if not engine or (release and release < tuple(kernels["since"].get(engine, release))):
         return None
     since = newer_since(generation, engine)
-    is_newer = since is not None and (release is None or release >= since)
+    of_release = {
+        "is_newer": since is not None and (release is None or release >= since),
+        "is_serial": waits_for_host(engine, release, is_overlapped),
+    }
     if generation in kernels["served"]["amd"]["layer"]:
         nearest = _nearest_engine(kernels["amd"], engine)
-        return Entries(generation=generation, engine=nearest, formats=formats, is_newer=is_newer)
+        return Entries(generation=generation, engine=nearest, formats=formats, **of_release)
     if generation not in kernels["gemm"]:
         return None
     nearest = _nearest_engine(kernels["gemm"][generation], engine)
@@ -183,7 +209,7 @@ def find(
         experts=_nearest_format(kernels["experts"][generation][nearest], formats.experts),
         cache=_nearest_format(kernels["attention"][generation][nearest], formats.cache),
     )
-    return Entries(generation=generation, engine=nearest, formats=used, is_newer=is_newer)
+    return Entries(generation=generation, engine=nearest, formats=used, **of_release)
 
 
 def fields(
@@ -200,16 +226,40 @@ def fields(
     served = served or kernels["served"]
     # Kernels widen weights of four bits to 16 where no units multiply them.
     units = {} if has_fp4_units(spec) else {"flops_fp4": scalar(spec.flops_bf16)}
-    if not entries.has_tables:
-        return {**units, **_allreduce_fields(entries), **_amd_fields(entries, served)}
-    return {
-        **units,
-        **_dense_fields(entries, served),
-        **_expert_fields(entries, served, scalar(spec.hbm_bw)),
-        **_attention_fields(entries, served),
-        **_allreduce_fields(entries),
-        **_host_fields(entries, served),
-    }
+    own = {**units, **_allreduce_fields(entries)}
+    if entries.has_tables:
+        own |= {
+            **_dense_fields(entries, served),
+            **_expert_fields(entries, served, scalar(spec.hbm_bw)),
+            **_attention_fields(entries, served),
+            **_host_fields(entries, served),
+        }
+    else:
+        own |= _amd_fields(entries, served)
+    return own | _waits(entries.engine, own, spec, served) if entries.is_serial else own
+
+
+def _hidden(engine: str, served: Mapping[str, Any]) -> dict[str, float]:
+    """What overlap hides of an engine's host, of a step and of a sequence [s]."""
+    times = {"step_overhead": served["step"][engine], "sequence_overhead": served["sequence"]}
+    return {name: served["serial"] * US * time for name, time in times.items()}
+
+
+def _waits(
+    engine: str, own: Mapping[str, float], spec: HardwareSpec, served: Mapping[str, Any]
+) -> dict[str, float]:
+    """Overheads where steps wait for an engine's host, over those in `own` or else the record."""
+    hidden = _hidden(engine, served)
+    return {name: own.get(name, scalar(getattr(spec, name))) + hidden[name] for name in hidden}
+
+
+def _waiting(engine: str, served: Mapping[str, Any]) -> str:
+    step, sequence = _hidden(engine, served).values()
+    since = ".".join(map(str, load_kernels()["overlapped"][engine]))
+    return (
+        f"steps wait for the host, {step * 1e3:.1f} ms each and {sequence / US:.0f} us a sequence, "
+        f"which --async-scheduling hides, the default from {since} on"
+    )
 
 
 def tune(
@@ -218,19 +268,28 @@ def tune(
     formats: Formats,
     release: tuple[int, ...] | None = None,
     launches: float = 0.0,
+    *,
+    is_overlapped: bool | None = None,
 ) -> Tuned:
     """The accelerator as the kernels of an engine use it.
 
     Arguments as in `find`; `launches` of a layer with experts are beyond those of the table [s].
     """
-    entries = find(entry.name, engine, formats, release)
-    changes: dict[str, Any] = {} if entries is None else fields(entries, entry.spec)
+    entries, served = (
+        find(entry.name, engine, formats, release, is_overlapped),
+        load_kernels()["served"],
+    )
+    waits = waits_for_host(engine, release, is_overlapped)
+    changes: dict[str, Any] = _waits(engine, {}, entry.spec, served) if waits else {}
+    if entries is not None:
+        changes = fields(entries, entry.spec)
     if launches:
         startup = changes.get("expert_startup", scalar(entry.spec.expert_startup))
         changes["expert_startup"] = startup + launches
     spec = dataclasses.replace(entry.spec, **changes)
+    waiting = (_waiting(engine, served),) if waits else ()
     if entries is None:
-        return Tuned(spec=spec)
+        return Tuned(spec=spec, notes=waiting)
     asked = [(engine, entries.engine)]
     asked += [(formats.dense, entries.formats.dense), (formats.experts, entries.formats.experts)]
     stand_ins = [
@@ -242,7 +301,7 @@ def tune(
         spec=spec,
         entries=entries,
         expert_balance="skewed",
-        notes=(f"constants of the kernels: {entries}", *stand_ins),
+        notes=(f"constants of the kernels: {entries}", *stand_ins, *waiting),
     )
 
 
@@ -259,7 +318,7 @@ def _amd_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]
     if entries.engine == "vllm":
         layer = amd["vllm"] * layer
     if entries.engine == "sglang" and is_quantised and not entries.is_newer:
-        layer = amd["older"][entries.generation]
+        layer = amd["older"]
     fields = {
         "eff_weight_read": amd["read"],
         "eff_gemm": scalar(defaults_of(HardwareSpec)["eff_gemm"]),

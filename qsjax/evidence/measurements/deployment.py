@@ -273,7 +273,8 @@ def _tuned(
     formats = formats_of(model, workload, is_mxfp4=model.weight_dtype == "fp4", kernels=run_by)
     engine = engine_of(record)
     release = read.version(record) or first_release(engine, model.name)
-    return tune(hardware, engine, formats, release)
+    is_overlapped = read.is_overlapped(record, model.name)
+    return tune(hardware, engine, formats, release, is_overlapped=is_overlapped)
 
 
 def _served(
