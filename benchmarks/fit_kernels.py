@@ -341,6 +341,7 @@ def left_out(data: Data, start: Constants, name: str) -> np.ndarray:
         errors[here] = np.expm1(data.fitter.errors([constants])[0, here])
         print(f"  without {value:<34} {summary(errors[scored & here])}", flush=True)
     print(f"  each {name} left out in turn: {summary(errors[scored])}", flush=True)
+    print(f"  those of AMD: {summary(errors[scored & (data.apart() == 'amd')])}", flush=True)
     return errors
 
 

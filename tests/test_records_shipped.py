@@ -81,7 +81,7 @@ def test_reasons_why_shipped_records_are_not_scored(by_id):
     reasons = collections.Counter(r["not_scored"] for r in by_id.values() if r["not_scored"])
     assert reasons == {
         "speculation is not stated": 565,
-        "precision of the weights is not stated": 90,
+        "precision of the weights is not stated": 1,
         "labelled tp=2, ep=4, dp=2 on 4 GPUs; its times are those of tp=2, ep=2 on 2": 7,
         "speculation without the number of accepted tokens": 4,
         "throughput stalls from 128 requests on, 2 to 4 times slower than the same on B200: the "
@@ -146,7 +146,7 @@ def test_requests_wait_for_an_engine_that_looks_for_them_now_and_then():
     [
         ("TensorRT-LLM 1.0", "", 1.0, 0.0), ("SGLang 0.5.9", "", 0.0, 0.0),
         ("vLLM 0.11", "", 1.0, 0.0), ("vLLM 0.11", "range-ratio 0.8", 0.0, 0.0),
-        ("vLLM 0.11", "range-ratio 1", 1.0, 1.0), ("SGLang 0.5.9", "range-ratio 1", 1.0, 1.0),
+        ("vLLM 0.11", "range-ratio 1", 1.0, 0.0), ("SGLang 0.5.9", "range-ratio 1", 1.0, 1.0),
         ("SGLang 0.5.9", "1 run; lengths exact", 1.0, 1.0),
     ],
 )  # fmt: skip

@@ -19,9 +19,8 @@ from qsjax import catalog
 from qsjax.cli import cli
 from qsjax.cost.decode import decode_step
 from qsjax.cost.shared import shared_steps
-from qsjax.engines.rules import load_schedulers
+from qsjax.engines.rules import ENGINES, load_schedulers
 from qsjax.engines.schedulers import (
-    SCHEDULED,
     Scheduler,
     check_scheduler,
     default_scheduler,
@@ -995,7 +994,7 @@ def test_defaults_of_the_engines():
     assert default_scheduler("sglang", 192 * GIB).budget == 16_384
     assert default_scheduler("sglang", 80 * GIB).mixed == 0
     assert default_scheduler("trtllm", 80 * GIB).reserve == 1
-    for rules in (load_schedulers()[engine] for engine in SCHEDULED):
+    for rules in (load_schedulers()[engine] for engine in ENGINES):
         assert rules["source"]
         assert len(rules["budget"]) == len(rules["sequences"]) == len(rules["below"]) + 1
     with pytest.raises(ValueError, match="unknown engine"):

@@ -5,7 +5,7 @@ from typing import Any
 
 from qsjax.cli.options import Engines, flag, options
 from qsjax.cli.serving_options import Duration, prefix_option
-from qsjax.engines.schedulers import SCHEDULED
+from qsjax.engines.rules import ENGINES
 from qsjax.questions.simulation.traffic import LENGTH
 
 demand_options = options(
@@ -25,7 +25,7 @@ limit_options = options(*(flag(f"--{name}", Duration(), LATENCY) for name in ("t
 ENGINE = "Whose scheduler and kernels run.  [default: vllm's scheduler, what fits all kernels]"
 _STEP = "Most tokens of a step, most running requests.  [default: the engine's]"
 engine_options = options(
-    flag("--engine", Engines(SCHEDULED), ENGINE),
+    flag("--engine", Engines(ENGINES), ENGINE),
     *(flag(f"--{name}", float, _STEP) for name in ("budget", "sequences")),
     flag(
         "--mixed/--prompts-first",

@@ -13,7 +13,14 @@ from qsjax.engines.deployment import Deployment
 from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.precision import expert_width
-from qsjax.engines.rules import NOT_READ, generation_of, left_behind, load_engines, refuses
+from qsjax.engines.rules import (
+    NOT_READ,
+    generation_of,
+    left_behind,
+    load_engines,
+    load_schedulers,
+    refuses,
+)
 from qsjax.engines.tuning import Balance, Tuned, formats_of, has_fp4_units, tune
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
@@ -172,7 +179,10 @@ def _facts(deployment: Deployment) -> dict[str, float]:
         "max_sequences": deployment.batch,
         "max_model_len": deployment.context,
     }
-    own = load_engines()["atom"]["profiled"] if deployment.engine == "atom" else {}
+    own: dict[str, float] = {}
+    if deployment.engine == "atom":  # has the share of vLLM and profiles it with its own sizes
+        rules = load_schedulers()["atom"]
+        own = {"max_batched_tokens": rules["budget"][0], "max_sequences": rules["sequences"][0]}
     return own | {name: value for name, value in said.items() if value is not None}
 
 

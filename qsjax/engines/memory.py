@@ -13,8 +13,8 @@ from qsjax.cost.laws.memory import kv_bytes_per_sequence, weights_bytes
 from qsjax.cost.laws.sharding import layout
 from qsjax.engines import releases
 from qsjax.engines.operating_point import OperatingPoint
-from qsjax.engines.rules import load_engines
-from qsjax.engines.schedulers import SCHEDULED, Scheduler, default_scheduler
+from qsjax.engines.rules import ENGINES, load_engines
+from qsjax.engines.schedulers import Scheduler, default_scheduler
 from qsjax.numerics.namespace import Array
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
@@ -320,7 +320,7 @@ def limit(one: OperatingPoint, facts: Facts, free: float, *, drafts: bool = Fals
     """
     rules = load_engines()["sglang"]["running"]
     most = of_server = facts.get("max_sequences", math.inf)
-    if one.engine in SCHEDULED and not facts.keys() & {"max_sequences", "scripted"}:
+    if one.engine in ENGINES and not facts.keys() & {"max_sequences", "scripted"}:
         capacity = scalar(one.hardware.hbm_bytes)
         most = scalar(default_scheduler(one.engine, capacity, one.hardware_name).sequences)
         own = (n for family, n in rules["families"].items() if one.model_name.startswith(family))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from qsjax.cost.shared import Filling
-from qsjax.engines.rules import Engine, load_engines, load_schedulers
+from qsjax.engines.rules import ENGINES, Engine, load_schedulers
 from qsjax.numerics import trees
 from qsjax.numerics.namespace import ArrayLike
 from qsjax.numerics.safe import scalar
@@ -14,9 +14,6 @@ from qsjax.records.checks import check_rules
 from qsjax.records.fields import COUNT, FLAG, NOT_NEGATIVE, SHARE, Rule
 from qsjax.records.specs import ModelSpec, Partition
 from qsjax.records.units import GIB, MS
-
-# Engines whose schedulers are known; of others commands are read.
-SCHEDULED: tuple[Engine, ...] = ("vllm", "sglang", "trtllm")
 
 
 @trees.record
@@ -60,7 +57,7 @@ def default_scheduler(engine: Engine, hbm_bytes: float, hardware_name: str = "")
     """The rules that an engine starts with on an accelerator.
 
     Args:
-        engine: "vllm", "sglang" or "trtllm".
+        engine: one of `ENGINES`.
         hbm_bytes: its memory [B].
         hardware_name: its name; engines treat some by name.
 
@@ -70,8 +67,8 @@ def default_scheduler(engine: Engine, hbm_bytes: float, hardware_name: str = "")
     >>> default_scheduler("vllm", 80 * GIB).budget
     8192.0
     """
-    if engine not in SCHEDULED:
-        raise ValueError(f"unknown engine {engine!r}; give {', '.join(SCHEDULED)}")
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}; give {', '.join(ENGINES)}")
     rules = load_schedulers()[engine]
     tier = int(np.searchsorted(rules["below"], hbm_bytes / GIB, side="right"))
     if hardware_name.startswith(tuple(rules["small"])):
@@ -110,7 +107,7 @@ def filling_of(
 ) -> Filling:
     """How an attention replica fills its steps, by its engine's rules as shipped.
 
-    vLLM's way for an engine whose rules are not known; ATOM fills as many tokens as it profiles.
+    vLLM's way for an engine whose rules are not known.
 
     Args:
         engine: its name; "" for none.
@@ -118,10 +115,8 @@ def filling_of(
         hardware_name: its name.
         replicas: attention replicas that share experts.
     """
-    name: Any = engine if engine in SCHEDULED else "vllm"
+    name: Any = engine if engine in ENGINES else "vllm"
     rules = default_scheduler(name, hbm_bytes, hardware_name)
-    profiled = load_engines().get(engine, {}).get("profiled", {})
-    rules = dataclasses.replace(rules, budget=profiled.get("max_batched_tokens", rules.budget))
     budget = scalar(of_replica(rules, replicas).budget)
     ways = (budget, rules.mixed, rules.whole, float(load_schedulers()[name]["lockstep"]))
     return Filling(*ways, rules.stream_steps, rules.frontend)

@@ -11,7 +11,7 @@ from qsjax.cost.decode import StepCost, evaluate
 from qsjax.cost.disaggregation import busy_seconds
 from qsjax.cost.feasibility import REASONS
 from qsjax.engines.rules import Engine
-from qsjax.engines.schedulers import SCHEDULED, Scheduler, check_scheduler, default_scheduler
+from qsjax.engines.schedulers import Scheduler, check_scheduler, default_scheduler
 from qsjax.grid.case import best_partition, records_at
 from qsjax.grid.cells import Cells, label_of, one_cell
 from qsjax.grid.problem import Problem, fixed_question, pairs_of, with_batch
@@ -350,7 +350,7 @@ def busy_of(records: Records, convention: Convention, outcome: Outcome, rate: fl
 
 def scheduled(problem: Problem) -> Engine:
     """The engine whose scheduler is followed: the problem's, or vLLM."""
-    engine: Any = problem.engine if problem.engine in SCHEDULED else "vllm"
+    engine: Any = problem.engine or "vllm"
     return engine
 
 
