@@ -12,6 +12,7 @@ r"""`python -m benchmarks.simulation`: how fast serving is simulated, and how ne
 import dataclasses
 import itertools
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -49,8 +50,8 @@ from qsjax.records.units import MS
 DEPLOYMENTS, REQUESTS = 1_000, 1_000
 DEMAND = traffic.Demand("800-1024", "800-1024", requests=REQUESTS)
 MODELS = ("qwen3-8b", "llama-3.1-8b", "gpt-oss-20b", "mistral-nemo-12b")
-# Of the nominal length, where none is stated or all are: equal ones keep users in step for ever, as
-# no engine and client do.
+# Of the nominal length, where none is stated, or all are and prompts ride in decode steps: equal
+# ones keep users in step for ever, as only engines do that read all prompts first.
 UNSTATED = 0.9, 1.1
 PER_USER = 10  # requests of a record, as the benchmark sends them
 APART = 0.05  # of the two averages, from which the budget of a step shows
@@ -192,8 +193,9 @@ def _deployment(case: Case, record: Mapping[str, Any]) -> events.Lane:
     if waits := polls(case):
         waits *= predict([case])[0].value * case.unit
         rules = dataclasses.replace(rules, frontend=rules.frontend + waits)
-    least = case.facts.get("length_ratio", 1.0)
-    least, most = (least, 1.0) if least < 1.0 else UNSTATED
+    stated = case.facts.get("length_ratio", math.inf)
+    is_drawn = stated < 1.0 or (stated == 1.0 and not scalar(rules.mixed))
+    least, most = (stated, 1.0) if is_drawn else UNSTATED
     isl, osl = (f"{int(least * record[n])}-{int(most * record[n])}" for n in ("isl", "osl"))
     work = traffic.closed_loop(users, traffic.Demand(isl, osl, requests=users * PER_USER))
     return serving.deploy(records_of(one), one.convention, rules, work)

@@ -31,6 +31,7 @@ QUANTITIES = {
     "pcp": "prefill context parallelism (1 alone)",
     "ep": "expert parallelism",
     "expert_parallel": "expert parallelism over all GPUs of a stage",
+    "overlapped": "whether steps wait for the host",
     "expert_backend": "expert parallelism that the backend sets",
     "expert_kernels": "kernels of the experts",
     "dp_attention": "attention replicas that share the experts",

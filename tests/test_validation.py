@@ -471,12 +471,12 @@ def test_as_many_requests_as_fit(report):
     assert len(dense) == 117
     assert np.median(np.abs(dense)) < 6
     assert np.percentile(np.abs(dense), 90) < 20
-    assert abs(np.median(dense)) < 1
+    assert abs(np.median(dense)) < 1.2
     every = errors(report, **wanted)
     assert len(every) == 263
-    assert np.median(np.abs(every)) < 11
-    assert np.percentile(np.abs(every), 90) < 43
-    assert abs(np.median(every)) < 4
+    assert np.median(np.abs(every)) < 10
+    assert np.percentile(np.abs(every), 90) < 37
+    assert abs(np.median(every)) < 3
 
 
 def test_wide_expert_parallelism(report):
