@@ -226,14 +226,12 @@ def fields(
     served = served or kernels["served"]
     # Kernels widen weights of four bits to 16 where no units multiply them.
     units = {} if has_fp4_units(spec) else {"flops_fp4": scalar(spec.flops_bf16)}
-    own = {**units, **_allreduce_fields(entries)}
+    own = units | _allreduce_fields(entries)
     if entries.has_tables:
-        own |= {
-            **_dense_fields(entries, served),
-            **_expert_fields(entries, served, scalar(spec.hbm_bw)),
-            **_attention_fields(entries, served),
-            **_host_fields(entries, served),
-        }
+        own |= _dense_fields(entries, served)
+        own |= _expert_fields(entries, served, scalar(spec.hbm_bw))
+        own |= _attention_fields(entries, served)
+        own |= _host_fields(entries, served)
     else:
         own |= _amd_fields(entries, served)
     return own | _waits(entries.engine, own, spec, served) if entries.is_serial else own
@@ -275,10 +273,8 @@ def tune(
 
     Arguments as in `find`; `launches` of a layer with experts are beyond those of the table [s].
     """
-    entries, served = (
-        find(entry.name, engine, formats, release, is_overlapped),
-        load_kernels()["served"],
-    )
+    entries = find(entry.name, engine, formats, release, is_overlapped)
+    served = load_kernels()["served"]
     waits = waits_for_host(engine, release, is_overlapped)
     changes: dict[str, Any] = _waits(engine, {}, entry.spec, served) if waits else {}
     if entries is not None:
