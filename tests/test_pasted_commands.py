@@ -121,6 +121,30 @@ COATS = {
     "sbatch": f"sbatch -p gpu --gres=gpu:h100:4 --wrap='{LINE}'",
     "Slurm's variables": "#!/bin/bash\n#SBATCH --nodes=1\n#SBATCH --gres=gpu:h100:4 # of a node\n"
     + LINE.replace("4", "$SLURM_GPUS_ON_NODE"),
+    "an alias of YAML": "x-args: &args [org/m, --tensor-parallel-size=4, --max-model-len=8192]\n"
+    + IMAGE
+    + "    command: *args\n",
+    "a mapping of YAML that is merged": "x-base: &base\n  image: vllm/vllm-openai:v0.11\n"
+    "  command: --model org/n -tp 2\nservices:\n  v:\n    <<: *base\n"
+    "    command: >\n      --model org/m -tp 4\n      --max-model-len 8192\n",
+    "variables of YAML that are merged": "x-env: &env {TP: 4, M: org/m}\n"
+    + IMAGE
+    + "    environment:\n      <<: *env\n    entrypoint: [/bin/sh, -c]\n"
+    "    command: ['vllm serve $$M -tp $${TP} --max-model-len 8192']\n",
+    "an arm of a script's default": 'K=${1:-small}\ncase "$K" in\n  large|big) M=org/n; TP=8 ;;\n'
+    '  "tiny" | s*)\n    M=org/m\n    if [ -n "$A" ]; then echo; fi\n    TP=4;;\n'
+    "  *) M=org/o TP=1\n  ;;\nesac\nvllm serve $M -tp $TP --max-model-len 8192\n",
+    "a patch of Kustomize": "kind: Kustomization\npatches:\n- target: {kind: Deployment}\n"
+    "  patch: |-\n    - op: replace\n      path: /spec/template/spec/containers/0/args\n"
+    "      value:\n      - --model=org/m\n      - --tensor-parallel-size=4\n    - op: add\n"
+    "      path: /spec/template/spec/containers/0/args/-\n      value: --max-model-len=8192\n",
+    # https://github.com/llm-d-incubation/llm-d-modelservice, templates/_helpers.tpl
+    "variables of llm-d's chart": "decode:\n  parallelism:\n    tensor: 4\n    data: 1\n"
+    "  containers:\n  - image: ghcr.io/llm-d/llm-d-cuda:v0.4\n    modelCommand: custom\n"
+    f"    command: [sh, -c]\n    args:\n    - |\n      exec {LINE.replace('4', '$TP_SIZE')} -dp $DP_SIZE\n",
+    "a text of Python with its defaults": "import os, subprocess\n"
+    "tp = int(os.environ.get('TP', 4))\nmodel = os.getenv('M', 'org/m')\n"
+    "subprocess.run(f'vllm serve {model} -tp {tp} --max-model-len {8 * 1024}', shell=True)\n",
     "GPUs that a script counts": "#SBATCH -N 2\n#SBATCH --gpus-per-node=4\n"
     "N=$(nvidia-smi --list-gpus | wc -l)\n" + LINE.replace("4", "${N}"),
     "a batch file": "@echo off\nset TP=4\nset MODEL=org/m\ndocker run --gpus all ^\n  "
@@ -643,6 +667,7 @@ def test_arguments_that_are_no_pairs_name_no_model(given):
     "text",
     [
         "a: &a {b: *a}\nc: 1\n",
+        "services:\n  a: &a\n    image: vllm/vllm-openai\n    b: *a\n",
         "a0: &a0 {x: 1}\n"
         + "".join(f"a{n + 1}: &a{n + 1} {{x: *a{n}, y: *a{n}}}\n" for n in range(40)),
     ],
@@ -1330,6 +1355,29 @@ def test_of_several_models_of_ray_each_has_its_own_flags():
     got = read(f"args:\n  llm_configs:\n{one.format('a')}{one.format('b')}{flags}")
     assert (got.model, got.tp) == ("org/b", 4)
     assert any("serves 2 models; this is one of them" in note for note in got.notes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "vllm serve org/m -dp 16 -dpl 8\nvllm serve org/m -dp 16 --data-parallel-start-rank 8 "
+        "--headless\n",
+        "sglang serve --model-path org/m --tp 16 --nnodes 2 --node-rank 1\n"
+        "sglang serve --model-path org/m --tp 16 --nnodes 2 --node-rank 0\n",
+        "services:\n  a:\n    image: lmsysorg/sglang\n    command: sglang serve --model-path org/m "
+        "--tp 16 --nnodes 2 --node-rank 0\n  b:\n    image: lmsysorg/sglang\n    command: sglang "
+        "serve --model-path org/m --tp 16 --nnodes 2 --node-rank=1\n",
+    ],
+)
+def test_nodes_of_one_server_are_no_servers_of_their_own(text):
+    got = read(text)
+    assert (got.model, got.tp * got.dp * got.replicas) == ("org/m", 16)
+    assert not any("servers" in note for note in got.notes)
+
+
+def test_an_arm_whose_pattern_is_not_known_may_be_taken():
+    arms = 'case small in\n  "$A") TP=8 ;;\n  *) TP=4 ;;\nesac\nvllm serve org/m -tp $TP'
+    assert any(note.startswith("no value is known of -tp $TP,") for note in read(arms).notes)
 
 
 def test_services_whose_images_start_servers_are_counted():

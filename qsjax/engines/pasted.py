@@ -61,6 +61,8 @@ _LITERAL = re.compile(
     re.MULTILINE,
 )
 _SPAN = re.compile(r"`([^`\n]+)`")
+# A server on a further node that another command, on the first node, belongs to.
+JOINS = re.compile(r"--headless\b|--node[-_]rank(?:[= ]|' ')?['\"]?[1-9]")
 PREFILLS = re.compile(
     r"--disaggregation-mode(?:[= ]|' ')?['\"]?prefill|--is-prefill-worker|kv_producer"
     r"|ec_producer|--encoder-only"
@@ -80,6 +82,8 @@ _ACCELERATORS = re.compile(r"^[ \t]*accelerators:[ \t]*(.+)$", re.MULTILINE)
 _NODES = re.compile(r"^num_nodes:[ \t]*(\d+)", re.MULTILINE)
 # What dstack is asked for, and tells its commands: `gpu: H100:80GB:4`, one without a count.
 _GPU = re.compile(r"^[ \t]*gpu:[ \t]*([^\s#]+)", re.MULTILINE)
+# What llm-d's modelservice chart tells its workers of their parallelism (templates/_helpers.tpl).
+_OF_CHART = {"TP_SIZE": "tensor", "DP_SIZE": "data", "DP_SIZE_LOCAL": "dataLocal"}
 # HCL of Terraform and Nomad, and Nix, in which the same keys have an equals sign.
 _HCL = re.compile(
     r"^[ \t]*(?:(?:job|resource|module|task|config|container)\b[^\n=]*\{[ \t]*$"
@@ -96,6 +100,12 @@ _RUNTIME = re.compile(r"^kind:[ \t]*(?:Cluster)?ServingRuntime[ \t]*$", re.MULTI
 _STORED = re.compile(r"^[ \t]*storageUri:[ \t]*['\"]?(?:hf://)?([\w.:/-]+)", re.MULTILINE)
 # KServe's own runtime, which an InferenceService names by a format and not by an image.
 _MOUNTED = "/mnt/models"
+# What an operation of Kustomize's patches does to a container's command or arguments.
+_PATCH = re.compile(
+    r"^(?P<indent>[ \t]*)path:[ \t]*['\"]?[^\s'\"]*/(?P<key>args|command)(?P<item>/[-\d]+)?['\"]?"
+    r"[ \t]*\n(?P=indent)value:(?P<rest>.*)",
+    re.MULTILINE,
+)
 _KSERVE = re.compile(r"modelFormat:\s*\n\s*name:\s*['\"]?huggingface")
 
 
@@ -193,15 +203,16 @@ def _containers(text: str) -> list[_Container]:
 
 
 def _laid_out(text: str) -> str:
-    """JSON with one key or item a line, as manifests in YAML have them; another text as it is."""
+    """JSON, and YAML with aliases, with one key or item a line; another text as it is."""
     try:
-        tree = json.loads(text) if text.lstrip()[:1] in ("{", "[") else None
+        is_json = text.lstrip()[:1] in ("{", "[")
+        tree = json.loads(text) if is_json else settings.without_aliases(text)
     except (ValueError, RecursionError):
         tree = None
     if not tree:
         return text
     lead = '"args": ' if isinstance(tree[0] if isinstance(tree, list) else None, str) else ""
-    return lead + json.dumps(tree, indent=1, ensure_ascii=False)
+    return lead + json.dumps(tree, indent=1, ensure_ascii=False, default=str)
 
 
 def _rank(container: _Container) -> int:
@@ -253,6 +264,11 @@ def _told(text: str) -> list[str]:
     if asked := _GPU.search(text):
         count = asked[1].rpartition(":")[2]
         told.append(f"DSTACK_GPUS_NUM={count if count.isdigit() else 1}")
+    split = yaml_text.under(text, "decode", "parallelism")
+    ranks = {name: yaml_text.text_at(split, key) for name, key in _OF_CHART.items()}
+    told += [f"{name}={count}" for name, count in ranks.items() if count]
+    if all(ranks[name].isdigit() and int(ranks[name]) for name in ("DP_SIZE", "DP_SIZE_LOCAL")):
+        told.append(f"LWS_GROUP_SIZE={int(ranks['DP_SIZE']) // int(ranks['DP_SIZE_LOCAL'])}")
     return told
 
 
@@ -354,7 +370,7 @@ def _servers(every: list[_Container], rank: int) -> list[_Container]:
     """The servers among containers, of which the first has a rank: 2 where images start them."""
     if rank == 2:
         return [one for one in every if _rank(one) == 2 and "--model" in one.text()]
-    return [one for one in every if _rank(one) < 2]
+    return [one for one in every if _rank(one) < 2 and not JOINS.search(one.text())]
 
 
 def _meant(text: str, every: list[_Container]) -> Held:
@@ -388,6 +404,20 @@ def _in_quadlet(text: str) -> Held | None:
     """The image and arguments of a container that is a unit of systemd."""
     unit = dict(_QUADLET_KEY.findall(text)) if _QUADLET.search(text) else {}
     return Held(unit.get("Exec", ""), unit["Image"]) if unit.get("Image") else None
+
+
+def _in_patch(text: str) -> Held | None:
+    """What the operations of a patch of Kustomize's for one target make of a command."""
+    operations = [*_PATCH.finditer(text)]
+    if not operations or len(re.findall(r"\btarget:", text)) > 1:
+        return None
+    words: dict[str, list[str]] = {"command": [], "args": []}
+    for one in operations:
+        more = text[one.end() + 1 :].splitlines()
+        value = yaml_text.given(one["rest"], more, len(one["indent"]))
+        words[one["key"]].append(shlex.quote(value.strip()) if one["item"] else value)
+    note = "a patch by itself: what else the command that it changes says is not known"
+    return Held(" ".join([*words["command"], *words["args"]]), "", (note,))
 
 
 # Where tools say what stands for a name in braces: Taskfile and Ansible, recipes, workflows.
@@ -447,7 +477,7 @@ def command_in(text: str) -> Held:
     if _HCL.search(text):
         text = _HCL_KEY.sub(r"\1: ", text)
     manifest = _laid_out(text)
-    readers: list[Callable[[str], Held | None]] = [_in_property_list, _in_ecosystem]
+    readers: list[Callable[[str], Held | None]] = [_in_property_list, _in_ecosystem, _in_patch]
     readers += [] if manifest != text else [_in_python]
     readers += [_in_quadlet] if SERVER.search(text) else [_in_quadlet, jobs.described]
     if held := next((held for read in readers if (held := read(text))), None):
