@@ -121,6 +121,15 @@ COATS = {
     "sbatch": f"sbatch -p gpu --gres=gpu:h100:4 --wrap='{LINE}'",
     "Slurm's variables": "#!/bin/bash\n#SBATCH --nodes=1\n#SBATCH --gres=gpu:h100:4 # of a node\n"
     + LINE.replace("4", "$SLURM_GPUS_ON_NODE"),
+    "defaults of Jinja": "[Service]\nExecStart=/opt/vllm/bin/vllm serve {{ m | default('org/m') }} "
+    "-tp {{ v.tp | default(4, true) | int }} --max-model-len {{ len | default(8192) }}\n",
+    "defaults of Helm": POD + '    args: ["{{ .Values.m | default \\"org/m\\" }}", -tp, '
+    '"{{ default 4 .Values.tp }}",\n      --max-model-len, '
+    '"{{ .Values.len | default 8192 | quote }}"]\n',
+    "variables of Terraform": 'variable "tp" {\n  type = number\n  default = 4\n}\nlocals {\n'
+    '  model = "org/m" # ours\n}\nresource "docker_container" "v" {\n'
+    '  image   = "vllm/vllm-openai"\n  command = ["--model", local.model, "-tp",\n'
+    '    tostring(var.tp), "--max-model-len=8192", "--seed=${var.tp}"]\n}\n',
     "an alias of YAML": "x-args: &args [org/m, --tensor-parallel-size=4, --max-model-len=8192]\n"
     + IMAGE
     + "    command: *args\n",
@@ -141,7 +150,8 @@ COATS = {
     # https://github.com/llm-d-incubation/llm-d-modelservice, templates/_helpers.tpl
     "variables of llm-d's chart": "decode:\n  parallelism:\n    tensor: 4\n    data: 1\n"
     "  containers:\n  - image: ghcr.io/llm-d/llm-d-cuda:v0.4\n    modelCommand: custom\n"
-    f"    command: [sh, -c]\n    args:\n    - |\n      exec {LINE.replace('4', '$TP_SIZE')} -dp $DP_SIZE\n",
+    "    command: [sh, -c]\n    args:\n    - |\n"
+    f"      exec {LINE.replace('4', '$TP_SIZE')} -dp $DP_SIZE\n",
     "a text of Python with its defaults": "import os, subprocess\n"
     "tp = int(os.environ.get('TP', 4))\nmodel = os.getenv('M', 'org/m')\n"
     "subprocess.run(f'vllm serve {model} -tp {tp} --max-model-len {8 * 1024}', shell=True)\n",
@@ -1171,6 +1181,9 @@ def test_an_llm_inference_service_of_kserve(uri, more):
     got = read(SERVICE % (uri, more))
     assert (got.engine, got.model, got.tp, got.dp, got.ep) == ("vllm", "org/m", 2, 32, 64)
     assert (got.usable_fraction, got.context, got.drafts, got.drafter) == (0.95, 8192, 6, "eagle")
+    # Arguments of its template come on top.
+    args = "        args: [serve, /mnt/models, --max-num-seqs, '16']\n  prefill:\n"
+    assert read((SERVICE % (uri, more)).replace("  prefill:\n", args)).batch == 16
 
 
 @pytest.mark.parametrize(

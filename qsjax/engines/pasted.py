@@ -90,6 +90,15 @@ _HCL = re.compile(
     r"|(?:virtualisation\.)?oci-containers\b)",
     re.M,
 )
+# Values of its variables and locals, and where they are used.
+_HCL_DEFAULT = re.compile(
+    r"^variable[ \t]+\"(\w+)\"\s*\{[^{}]*?\bdefault[ \t]*=[ \t]*(\"?)([^\"\s{}\[(]+)\2", re.M
+)
+_HCL_LOCALS = re.compile(r"^locals[ \t]*\{([^{}]*)\}", re.M)
+_HCL_LOCAL = re.compile(r"^[ \t]*(\w+)[ \t]*=[ \t]*(\"?)([^\"\s{}\[(]+)\2[ \t]*(?:#.*)?$", re.M)
+_HCL_USED = re.compile(
+    r"(\$\{\s*)?(tostring\(\s*)?\b(var|local)\.(\w+)(?(2)\s*\))(?(1)\s*\})", re.M
+)
 _HCL_KEY = re.compile(r"^([ \t]*(?:image|command|args|entrypoint|cmd))[ \t]*=[ \t]*", re.M)
 # A container as a unit of systemd, by Podman.
 _QUADLET = re.compile(r"^\[Container\][ \t]*$", re.M)
@@ -420,9 +429,23 @@ def _in_patch(text: str) -> Held | None:
     return Held(" ".join([*words["command"], *words["args"]]), "", (note,))
 
 
+def _of_hcl(text: str) -> str:
+    """A text of HCL with its keys as YAML has them, and the values that it tells of variables."""
+    told = {f"var.{name}": value for name, _, value in _HCL_DEFAULT.findall(text)}
+    for block in _HCL_LOCALS.findall(text):
+        told |= {f"local.{name}": value for name, _, value in _HCL_LOCAL.findall(block)}
+    text = _HCL_USED.sub(lambda x: told.get(f"{x[3]}.{x[4]}", f"${{{x[3]}.{x[4]}}}"), text)
+    return _HCL_KEY.sub(r"\1: ", text)
+
+
 # Where tools say what stands for a name in braces: Taskfile and Ansible, recipes, workflows.
 _TELLS = re.compile(r"^[ \t]*(?:vars|defaults|matrix|parameters)[ \t]*:", re.MULTILINE)
 _BRACED = re.compile(r"\{\{-?\s*(?:[\w.-]*\.)?(\w+)\s*-?\}\}|\$?(?<!\{)\{(\w+)\}(?!\})")
+# A default of Jinja's and of Helm's.
+_DEFAULT = re.compile(
+    r"\{\{-?\s*(?:[\w.]*?(\w+)\s*\|\s*)?default\b[\s(]*(\\?['\"]?)([^'\"(){}|,\s\\]+)\2(?:\s+[\w.]+)?"
+    r"(?:,\s*\w+)?[\s)]*(?:\|[^{}|]*)*-?\}\}"
+)
 
 
 def _filled(text: str) -> str:
@@ -440,10 +463,12 @@ def _filled(text: str) -> str:
             scalars = {str(x) for x in values if not isinstance(x, dict | list)}
             told.setdefault(str(name), set()).update(scalars)
     known = {name: next(iter(values)) for name, values in told.items() if len(values) == 1}
+    text = _DEFAULT.sub(lambda x: known.get(x[1] or "", x[3]), text)
     filled = _BRACED.sub(lambda x: known.get(x[1] or x[2], x[0]), text) if known else text
     if known and '{{"' in filled:
         filled = filled.replace("{{", "{").replace("}}", "}")
-    return re.sub(r"\{\{-?\s*([\w.$]+)\s*-?\}\}", r"{{\1}}", filled)  # one word where not known
+    # One word where it is not known.
+    return re.sub(r"\{\{-?\s*([\w.$]+)\s*(?:\|[^{}]*)?-?\}\}", r"{{\1}}", filled)
 
 
 def _refuse_settings(text: str) -> None:
@@ -475,7 +500,7 @@ def command_in(text: str) -> Held:
     if whole := _in_keywords(text) or _in_recipe(text):
         return whole
     if _HCL.search(text):
-        text = _HCL_KEY.sub(r"\1: ", text)
+        text = _of_hcl(text)
     manifest = _laid_out(text)
     readers: list[Callable[[str], Held | None]] = [_in_property_list, _in_ecosystem, _in_patch]
     readers += [] if manifest != text else [_in_python]
