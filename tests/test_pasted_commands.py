@@ -130,6 +130,16 @@ COATS = {
     '  model = "org/m" # ours\n}\nresource "docker_container" "v" {\n'
     '  image   = "vllm/vllm-openai"\n  command = ["--model", local.model, "-tp",\n'
     '    tostring(var.tp), "--max-model-len=8192", "--seed=${var.tp}"]\n}\n',
+    "variables of dstack": "type: service\nenv:\n  TOKEN:\n  M: org/m\n  TP: 4\ncommands:\n"
+    "- uv pip install vllm\n- |\n  vllm serve $M \\\n    -tp $TP --max-model-len 8192\n",
+    "a template of RunPod": json.dumps(
+        {"imageName": "vllm/vllm-openai:v0.11", "dockerArgs": LINE[11:], "env": {"A": "b"}}
+    ),
+    "Ray's models from a bucket": "applications:\n- args:\n    llm_configs:\n"
+    "    - model_loading_config:\n        model_id: a\n        model_source: {bucket_uri: org/m}\n"
+    "      engine_kwargs: {tensor_parallel_size: 4, max_model_len: 8192}\n",
+    "AWS's options with JSON": "option.model_id=org/m\noption.tensor_parallel_degree=4\n"
+    'option.max_model_len=8192\noption.speculative_config={"method": "mtp", "a": 2}\n',
     "an alias of YAML": "x-args: &args [org/m, --tensor-parallel-size=4, --max-model-len=8192]\n"
     + IMAGE
     + "    command: *args\n",
@@ -1391,6 +1401,15 @@ def test_nodes_of_one_server_are_no_servers_of_their_own(text):
 def test_an_arm_whose_pattern_is_not_known_may_be_taken():
     arms = 'case small in\n  "$A") TP=8 ;;\n  *) TP=4 ;;\nesac\nvllm serve org/m -tp $TP'
     assert any(note.startswith("no value is known of -tp $TP,") for note in read(arms).notes)
+
+
+def test_of_several_images_of_a_manifest_it_is_the_one_that_decodes():
+    one = "metadata: {{labels: {{}}, name: {}}}\n" + POD + "    args: [--model, org/m, -tp, '{}']\n"
+    got = read(f"{one.format('a-prefill', 1)}---\n{one.format('a-decode', 2)}")
+    assert got.tp == 2
+    assert any(
+        "the manifest starts 2 servers; this is the first of them that" in x for x in got.notes
+    )
 
 
 def test_services_whose_images_start_servers_are_counted():

@@ -59,7 +59,7 @@ _RUNPOD = re.compile(r"runpod/worker-v1-vllm|worker-vllm")
 # A variable of a container or an option of a file, in any spelling, and its value.
 _ENGINE_ARG = re.compile(
     r"""\b(option\.\w+|[A-Z][A-Z_]{3,}\w*)['"]?[ \t]*(?:[:=]|\n[ \t]*value:)[ \t]*"""
-    r"""(['"]?)([^\s'",]+)\2"""
+    r"""(['"]?)(\{[^\n]*\}|[^\s'",]+)\2"""
 )
 # What options of AWS's containers for large models begin with, and variables that are some:
 # https://docs.djl.ai/master/docs/serving/serving/docs/lmi

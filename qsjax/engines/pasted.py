@@ -16,7 +16,7 @@ from qsjax.engines.rules import load_spellings
 _HELD = re.compile(
     r"^(?P<indent>[ \t]*)(?P<item>-[ \t]+)?['\"]?"
     r"(?P<key>[cC]ommand|args|entrypoint|EntryPoint|run|cmd|CMD|ENTRYPOINT"
-    r"|(?<=\")(?i:cmd|program|args|arguments|docker(?:Entrypoint|StartCmd)|entrypoint))['\"]?"
+    r"|(?<=\")(?i:cmd|program|args|arguments|docker(?:Entrypoint|StartCmd|Args)|entrypoint))['\"]?"
     r"(?:[ \t]*:|(?=[ \t]*\[)|(?<=CMD)(?=[ \t])|(?<=ENTRYPOINT)(?=[ \t]))[ \t]*(?P<rest>.*)$"
 )
 # A list of words in Python, of which the first is a program of an engine.
@@ -69,7 +69,8 @@ PREFILLS = re.compile(
 )
 # What names a role of a manifest's workers.
 _ROLE = re.compile(
-    r"[ \t]*(?:-[ \t]+)?['\"]?(?:[\w./-]*(?:name|role|type)['\"]?:[ \t]*['\"]?"
+    r"[ \t]*(?:-[ \t]+)?(?:\w+:[ \t]*\{(?:.*[,{])?[ \t]*)?['\"]?"
+    r"(?:[\w./-]*(?:name|role|type)['\"]?:[ \t]*['\"]?"
     r"([\w.-]*(?:prefill|decode)[\w.-]*)|((?:prefill|decode)\w*)['\"]?:[ \t]*$)",
     re.IGNORECASE,
 )
@@ -166,7 +167,13 @@ def _enter(container: _Container, line: str, more: list[str]) -> None:
     elif _VARIABLES.match(line):
         container.variables += _pairs(more, container.depth)
     elif key := _HELD.match(line):
-        is_behind = key["key"].lower() in ("args", "arguments", "cmd", "dockerstartcmd")
+        is_behind = key["key"].lower() in (
+            "args",
+            "arguments",
+            "cmd",
+            "dockerstartcmd",
+            "dockerargs",
+        )
         parts = container.args if is_behind else container.parts
         indent = len(key["indent"] + (key["item"] or ""))
         text = yaml_text.given(key["rest"], more, indent)
@@ -224,13 +231,17 @@ def _laid_out(text: str) -> str:
     return lead + json.dumps(tree, indent=1, ensure_ascii=False, default=str)
 
 
+_BY_IMAGE = 2  # the rank of a container whose image starts a server; what only prefills is next
+
+
 def _rank(container: _Container) -> int:
     """Which of several containers is meant: a server, and rather one that decodes."""
     words = " ".join(container.parts + container.args)
+    prefills = bool(PREFILLS.search(words)) or container.role == "prefill"
     if SERVER.search(words):
-        return 1 if PREFILLS.search(words) or container.role == "prefill" else 0
+        return int(prefills)
     runs = _ENGINE.search(f"{container.image} {words}") and not _BESIDE.search(words)
-    return 2 if runs else 3
+    return _BY_IMAGE + prefills if runs else _BY_IMAGE + 2
 
 
 # A recipe of vLLM's: one file for a model, of which its site makes a command for each system.
@@ -376,10 +387,11 @@ _SOURCE = re.compile(r"\bmodel_source['\"]?[ \t]*[:=][ \t]*['\"]?([\w./-]+)")
 
 
 def _servers(every: list[_Container], rank: int) -> list[_Container]:
-    """The servers among containers, of which the first has a rank: 2 where images start them."""
-    if rank == 2:
-        return [one for one in every if _rank(one) == 2 and "--model" in one.text()]
-    return [one for one in every if _rank(one) < 2 and not JOINS.search(one.text())]
+    """The servers among containers, of which the first has a rank."""
+    if rank >= _BY_IMAGE:
+        by_image = (_BY_IMAGE, _BY_IMAGE + 1)
+        return [one for one in every if _rank(one) in by_image and "--model" in one.text()]
+    return [one for one in every if _rank(one) < _BY_IMAGE and not JOINS.search(one.text())]
 
 
 def _meant(text: str, every: list[_Container]) -> Held:
@@ -394,8 +406,8 @@ def _meant(text: str, every: list[_Container]) -> Held:
     stored = _STORED.search(text)
     if stored and ("--model" not in container.text() or _MOUNTED in container.text()):
         container.args.append(shlex.quote(f"--model={stored[1]}"))
-    servers = _servers(every, _rank(container))
-    decodes = _rank(container) == 0 and any(map(_rank, servers))
+    servers = _servers(every, rank := _rank(container))
+    decodes = any(_rank(one) == rank + 1 for one in servers)
     image = container.image or ("kserve/huggingfaceserver" if _KSERVE.search(text) else "")
     return Held(container.text(), image, others("manifest", len(servers), decodes=decodes))
 
@@ -510,7 +522,9 @@ def command_in(text: str) -> Held:
     if not _MAKE.search(text) and (every := _containers(manifest)):
         return _meant(text, every)
     _refuse_settings(text)
-    return Held("\n".join([*_told(text), text]))
+    # The commands of dstack are lines of a list, and its variables stand outermost.
+    stated = _pairs(yaml_text.under(text, "env").splitlines(), -1)
+    return Held("\n".join([*_told(text), *map(shlex.quote, stated), text]))
 
 
 # What Slurm is asked for in a batch script, and the variables that tell it to the script.
