@@ -1412,6 +1412,25 @@ def test_of_several_images_of_a_manifest_it_is_the_one_that_decodes():
     )
 
 
+def test_a_model_that_drafts_for_itself_does_so_by_its_own_heads():
+    json_of = '{"model": "%s", "num_speculative_tokens": 3}'
+    got = read(f"{LINE} --speculative-config '{json_of % 'org/m'}'")
+    assert (got.drafter, got.drafts) == ("mtp", 3)
+    assert read(f"{LINE} --speculative-config '{json_of % 'org/small'}'").drafter is None
+
+
+def test_helix_of_tensorrt_llm_takes_further_gpus():
+    """NVIDIA/TensorRT-LLM, tensorrt_llm/mapping.py: FFN layers use all of these ranks."""
+    line = "trtllm-serve org/m --config a.yaml --ep_size 8"
+    settings = "cat > a.yaml <<EOF\ntensor_parallel_size: 2\ncontext_parallel_size: 4\n%sEOF\n"
+    got = read(settings % "cp_config: {cp_type: HELIX}\n" + line)
+    assert (got.tp, got.kvp, got.ep, got.gpus) == (2, 4, 8, 8)
+    with pytest.raises(ValueError, match=r"--cp_size: it takes 4 times the GPUs"):
+        read(settings % "" + line)
+    with pytest.raises(ValueError, match=r"does not divide the 8 ranks of --tp_size times --cp_si"):
+        read(settings % "cp_config: {cp_type: HELIX}\n" + line.replace("8", "16"))
+
+
 def test_services_whose_images_start_servers_are_counted():
     one = "  {}:\n    image: vllm/vllm-openai\n    command: --model org/{} -tp {}\n"
     got = read(f"services:\n{one.format('a', 'a', 2)}{one.format('b', 'b', 4)}")
