@@ -29,6 +29,8 @@ QUANTITIES = {
     "attention_dp": "data parallelism of attention",
     "dcp": "decode context parallelism",
     "pcp": "prefill context parallelism (1 alone)",
+    "cp": "Helix (kvp) where the type of context parallelism is HELIX (1 alone elsewhere)",
+    "cp_type": "type of context parallelism (HELIX alone)",
     "ep": "expert parallelism",
     "expert_parallel": "expert parallelism over all GPUs of a stage",
     "overlapped": "whether steps wait for the host",

@@ -316,6 +316,7 @@ def test_a_variable_of_two_branches_is_not_read():
         ("", "mtp"),
         ("--speculative-draft-model-path org/m", "mtp"),
         ("--speculative-draft-model-path org/d", "eagle"),
+        ("--speculative-draft-model-path lmsys/DeepSeek-V3-NextN", "mtp"),
     ],
 )
 def test_what_drafts_and_how_many_where_no_number_is_said(path, drafter):

@@ -121,6 +121,50 @@ COATS = {
     "sbatch": f"sbatch -p gpu --gres=gpu:h100:4 --wrap='{LINE}'",
     "Slurm's variables": "#!/bin/bash\n#SBATCH --nodes=1\n#SBATCH --gres=gpu:h100:4 # of a node\n"
     + LINE.replace("4", "$SLURM_GPUS_ON_NODE"),
+    "defaults of Jinja": "[Service]\nExecStart=/opt/vllm/bin/vllm serve {{ m | default('org/m') }} "
+    "-tp {{ v.tp | default(4, true) | int }} --max-model-len {{ len | default(8192) }}\n",
+    "defaults of Helm": POD + '    args: ["{{ .Values.m | default \\"org/m\\" }}", -tp, '
+    '"{{ default 4 .Values.tp }}",\n      --max-model-len, '
+    '"{{ .Values.len | default 8192 | quote }}"]\n',
+    "variables of Terraform": 'variable "tp" {\n  type = number\n  default = 4\n}\nlocals {\n'
+    '  model = "org/m" # ours\n}\nresource "docker_container" "v" {\n'
+    '  image   = "vllm/vllm-openai"\n  command = ["--model", local.model, "-tp",\n'
+    '    tostring(var.tp), "--max-model-len=8192", "--seed=${var.tp}"]\n}\n',
+    "variables of dstack": "type: service\nenv:\n  TOKEN:\n  M: org/m\n  TP: 4\ncommands:\n"
+    "- uv pip install vllm\n- |\n  vllm serve $M \\\n    -tp $TP --max-model-len 8192\n",
+    "a template of RunPod": json.dumps(
+        {"imageName": "vllm/vllm-openai:v0.11", "dockerArgs": LINE[11:], "env": {"A": "b"}}
+    ),
+    "Ray's models from a bucket": "applications:\n- args:\n    llm_configs:\n"
+    "    - model_loading_config:\n        model_id: a\n        model_source: {bucket_uri: org/m}\n"
+    "      engine_kwargs: {tensor_parallel_size: 4, max_model_len: 8192}\n",
+    "AWS's options with JSON": "option.model_id=org/m\noption.tensor_parallel_degree=4\n"
+    'option.max_model_len=8192\noption.speculative_config={"method": "mtp", "a": 2}\n',
+    "an alias of YAML": "x-args: &args [org/m, --tensor-parallel-size=4, --max-model-len=8192]\n"
+    + IMAGE
+    + "    command: *args\n",
+    "a mapping of YAML that is merged": "x-base: &base\n  image: vllm/vllm-openai:v0.11\n"
+    "  command: --model org/n -tp 2\nservices:\n  v:\n    <<: *base\n"
+    "    command: >\n      --model org/m -tp 4\n      --max-model-len 8192\n",
+    "variables of YAML that are merged": "x-env: &env {TP: 4, M: org/m}\n"
+    + IMAGE
+    + "    environment:\n      <<: *env\n    entrypoint: [/bin/sh, -c]\n"
+    "    command: ['vllm serve $$M -tp $${TP} --max-model-len 8192']\n",
+    "an arm of a script's default": 'K=${1:-small}\ncase "$K" in\n  large|big) M=org/n; TP=8 ;;\n'
+    '  "tiny" | s*)\n    M=org/m\n    if [ -n "$A" ]; then echo; fi\n    TP=4;;\n'
+    "  *) M=org/o TP=1\n  ;;\nesac\nvllm serve $M -tp $TP --max-model-len 8192\n",
+    "a patch of Kustomize": "kind: Kustomization\npatches:\n- target: {kind: Deployment}\n"
+    "  patch: |-\n    - op: replace\n      path: /spec/template/spec/containers/0/args\n"
+    "      value:\n      - --model=org/m\n      - --tensor-parallel-size=4\n    - op: add\n"
+    "      path: /spec/template/spec/containers/0/args/-\n      value: --max-model-len=8192\n",
+    # https://github.com/llm-d-incubation/llm-d-modelservice, templates/_helpers.tpl
+    "variables of llm-d's chart": "decode:\n  parallelism:\n    tensor: 4\n    data: 1\n"
+    "  containers:\n  - image: ghcr.io/llm-d/llm-d-cuda:v0.4\n    modelCommand: custom\n"
+    "    command: [sh, -c]\n    args:\n    - |\n"
+    f"      exec {LINE.replace('4', '$TP_SIZE')} -dp $DP_SIZE\n",
+    "a text of Python with its defaults": "import os, subprocess\n"
+    "tp = int(os.environ.get('TP', 4))\nmodel = os.getenv('M', 'org/m')\n"
+    "subprocess.run(f'vllm serve {model} -tp {tp} --max-model-len {8 * 1024}', shell=True)\n",
     "GPUs that a script counts": "#SBATCH -N 2\n#SBATCH --gpus-per-node=4\n"
     "N=$(nvidia-smi --list-gpus | wc -l)\n" + LINE.replace("4", "${N}"),
     "a batch file": "@echo off\nset TP=4\nset MODEL=org/m\ndocker run --gpus all ^\n  "
@@ -643,6 +687,7 @@ def test_arguments_that_are_no_pairs_name_no_model(given):
     "text",
     [
         "a: &a {b: *a}\nc: 1\n",
+        "services:\n  a: &a\n    image: vllm/vllm-openai\n    b: *a\n",
         "a0: &a0 {x: 1}\n"
         + "".join(f"a{n + 1}: &a{n + 1} {{x: *a{n}, y: *a{n}}}\n" for n in range(40)),
     ],
@@ -1146,6 +1191,9 @@ def test_an_llm_inference_service_of_kserve(uri, more):
     got = read(SERVICE % (uri, more))
     assert (got.engine, got.model, got.tp, got.dp, got.ep) == ("vllm", "org/m", 2, 32, 64)
     assert (got.usable_fraction, got.context, got.drafts, got.drafter) == (0.95, 8192, 6, "eagle")
+    # Arguments of its template come on top.
+    args = "        args: [serve, /mnt/models, --max-num-seqs, '16']\n  prefill:\n"
+    assert read((SERVICE % (uri, more)).replace("  prefill:\n", args)).batch == 16
 
 
 @pytest.mark.parametrize(
@@ -1330,6 +1378,57 @@ def test_of_several_models_of_ray_each_has_its_own_flags():
     got = read(f"args:\n  llm_configs:\n{one.format('a')}{one.format('b')}{flags}")
     assert (got.model, got.tp) == ("org/b", 4)
     assert any("serves 2 models; this is one of them" in note for note in got.notes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "vllm serve org/m -dp 16 -dpl 8\nvllm serve org/m -dp 16 --data-parallel-start-rank 8 "
+        "--headless\n",
+        "sglang serve --model-path org/m --tp 16 --nnodes 2 --node-rank 1\n"
+        "sglang serve --model-path org/m --tp 16 --nnodes 2 --node-rank 0\n",
+        "services:\n  a:\n    image: lmsysorg/sglang\n    command: sglang serve --model-path org/m "
+        "--tp 16 --nnodes 2 --node-rank 0\n  b:\n    image: lmsysorg/sglang\n    command: sglang "
+        "serve --model-path org/m --tp 16 --nnodes 2 --node-rank=1\n",
+    ],
+)
+def test_nodes_of_one_server_are_no_servers_of_their_own(text):
+    got = read(text)
+    assert (got.model, got.tp * got.dp * got.replicas) == ("org/m", 16)
+    assert not any("servers" in note for note in got.notes)
+
+
+def test_an_arm_whose_pattern_is_not_known_may_be_taken():
+    arms = 'case small in\n  "$A") TP=8 ;;\n  *) TP=4 ;;\nesac\nvllm serve org/m -tp $TP'
+    assert any(note.startswith("no value is known of -tp $TP,") for note in read(arms).notes)
+
+
+def test_of_several_images_of_a_manifest_it_is_the_one_that_decodes():
+    one = "metadata: {{labels: {{}}, name: {}}}\n" + POD + "    args: [--model, org/m, -tp, '{}']\n"
+    got = read(f"{one.format('a-prefill', 1)}---\n{one.format('a-decode', 2)}")
+    assert got.tp == 2
+    assert any(
+        "the manifest starts 2 servers; this is the first of them that" in x for x in got.notes
+    )
+
+
+def test_a_model_that_drafts_for_itself_does_so_by_its_own_heads():
+    json_of = '{"model": "%s", "num_speculative_tokens": 3}'
+    got = read(f"{LINE} --speculative-config '{json_of % 'org/m'}'")
+    assert (got.drafter, got.drafts) == ("mtp", 3)
+    assert read(f"{LINE} --speculative-config '{json_of % 'org/small'}'").drafter is None
+
+
+def test_helix_of_tensorrt_llm_takes_further_gpus():
+    """NVIDIA/TensorRT-LLM, tensorrt_llm/mapping.py: FFN layers use all of these ranks."""
+    line = "trtllm-serve org/m --config a.yaml --ep_size 8"
+    settings = "cat > a.yaml <<EOF\ntensor_parallel_size: 2\ncontext_parallel_size: 4\n%sEOF\n"
+    got = read(settings % "cp_config: {cp_type: HELIX}\n" + line)
+    assert (got.tp, got.kvp, got.ep, got.gpus) == (2, 4, 8, 8)
+    with pytest.raises(ValueError, match=r"--cp_size: it takes 4 times the GPUs"):
+        read(settings % "" + line)
+    with pytest.raises(ValueError, match=r"does not divide the 8 ranks of --tp_size times --cp_si"):
+        read(settings % "cp_config: {cp_type: HELIX}\n" + line.replace("8", "16"))
 
 
 def test_services_whose_images_start_servers_are_counted():

@@ -344,7 +344,8 @@ def _servers(words: list[str], engine: Engine | None, at: int) -> list[_Server]:
         own = after[: _end(after[: more or None])]
         found.setdefault((engine, *own), _Server(engine, at, own))
         engine, at = following, at + more
-    return list(found.values())
+    every = list(found.values())
+    return [one for one in every if not pasted.JOINS.search(" ".join(one.words))] or every
 
 
 def _notes(variables: shell.Variables, servers: list[_Server]) -> tuple[str, ...]:

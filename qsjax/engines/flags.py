@@ -151,7 +151,7 @@ def _value(name: str, flag: str, text: str) -> Any:
         return text.lower() if name == "quantization" else float(allowed[name][text.lower()])
     if name in ("model", "draft_model", "expert_backend", "expert_kernels", "dtype"):
         return text
-    if name == "drafter":
+    if name in ("drafter", "cp_type"):
         return text.lower()
     if name == "speculative":
         return _speculative(flag, text)

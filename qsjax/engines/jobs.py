@@ -6,6 +6,7 @@ AWS's; files of LLaMA-Factory, Truss and TensorRT-LLM's pools; values of charts;
 of an engine by itself.
 """
 
+import itertools
 import json
 import re
 import shlex
@@ -45,6 +46,8 @@ _EXTRA = re.compile(
     r"(?=(?:\n[ \t]*(?:#.*)?)*\n[ \t]*(?:-[ \t]+)?['\"]?--?[A-Za-z]))$",
     re.MULTILINE | re.IGNORECASE,
 )
+# The arguments of a container.
+_ARGS = re.compile(r"^(?P<lead>[ \t]*)(?:-[ \t]+)?args:[ \t]*(?P<rest>.*)$", re.MULTILINE)
 _MODEL = re.compile(
     r"^[ \t-]*(?:model(?:_?name|_?id|uri|url)?|name|url|repo_id|(?:huggingface|hf)_\w+):[ \t]*"
     r"['\"]?(?:hf://)?(\w[\w.-]*/\w[\w.-]*|(?:(?<=model: ['\"])|(?<=model: ))/[\w./-]+)['\"]?"
@@ -56,7 +59,7 @@ _RUNPOD = re.compile(r"runpod/worker-v1-vllm|worker-vllm")
 # A variable of a container or an option of a file, in any spelling, and its value.
 _ENGINE_ARG = re.compile(
     r"""\b(option\.\w+|[A-Z][A-Z_]{3,}\w*)['"]?[ \t]*(?:[:=]|\n[ \t]*value:)[ \t]*"""
-    r"""(['"]?)([^\s'",]+)\2"""
+    r"""(['"]?)(\{[^\n]*\}|[^\s'",]+)\2"""
 )
 # What options of AWS's containers for large models begin with, and variables that are some:
 # https://docs.djl.ai/master/docs/serving/serving/docs/lmi
@@ -198,7 +201,11 @@ def _service(text: str) -> Held | None:
     if not name.startswith("hf://"):
         name = text_at(model, "name")
     command = started("vllm", name.removeprefix("hf://"), flags)
-    if more := _MORE_ARGS.search(under(spec, "template")):
+    template = under(spec, "template")
+    own = _passed(template, head) if (head := _ARGS.search(template)) else []
+    own = [*itertools.dropwhile(lambda word: not word.startswith("-"), own)]  # behind the model
+    command = " ".join([command, *map(shlex.quote, own)])
+    if more := _MORE_ARGS.search(template):
         command += " " + " ".join((more["block"] or more["line"]).split())
     note = "the service's template and parallelism, without those of its prefill workers"
     return Held(command, "", (note,))

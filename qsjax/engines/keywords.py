@@ -31,7 +31,9 @@ _MAPPING = re.compile(
     r"^(?P<indent>[ \t]*)(?:-[ \t]+)?(?:engine_(?:kw)?args|vllm_args|vllmConfig):[ \t]*(?:#.*)?$",
     re.M,
 )
-_SERVED = re.compile(r"^[ \t-]*(model_source|model_id|modelURL)\s*:\s*['\"]?([^\s'\"#]+)", re.M)
+_SERVED = re.compile(
+    r"^[ \t-]*(model_source|model_id|modelURL)\s*:\s*(?:bucket_uri:[ \t]*)?['\"]?([^\s'\"#]+)", re.M
+)
 
 
 def _call_at(text: str, start: int) -> str:
@@ -233,6 +235,7 @@ def _beside_url(text: str) -> dict[str, Any]:
 
 
 def _in_mapping(text: str) -> str:
+    text = text if _MAPPING.search(text) else settings.in_blocks(text)
     found = _MAPPING.search(text)
     given = settings.mapping(below(text[found.end() :], len(found["indent"]))) if found else {}
     if not found or not given:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from qsjax.engines.conditions import COMPARED
+from qsjax.engines.conditions import COMPARED, computed
 
 # Helpers that start a server: its command, and the argument of further words behind the model.
 _HELPERS = {
@@ -107,7 +107,10 @@ class _Reader:
     def _word(self, node: ast.expr) -> str:
         """The word that an expression is, `$NAME` where its value is not known."""
         value = self._value(node)
-        named = ast.unparse(node).split(".")[-1].split("[")[0]
+        if isinstance(node, ast.BinOp):
+            names = {name: str(known) for name, known in self._names.items()}
+            value = computed(ast.unparse(node), lambda name: names.get(name, ""))
+        named = "".join(ast.unparse(node).split()).split(".")[-1].split("[")[0]
         return f"${named}" if value is None else str(value)
 
     def _called(self, node: ast.Call) -> Iterator[str]:
@@ -165,6 +168,7 @@ class _Reader:
             for one in given:
                 is_text = isinstance(getattr(one, "value", None), str)
                 if isinstance(one, ast.JoinedStr) or is_text:
+                    self._look_back(one.lineno)
                     yield from self._words(one)
 
     def launched(self) -> Iterator[Words]:

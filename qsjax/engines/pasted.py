@@ -16,7 +16,7 @@ from qsjax.engines.rules import load_spellings
 _HELD = re.compile(
     r"^(?P<indent>[ \t]*)(?P<item>-[ \t]+)?['\"]?"
     r"(?P<key>[cC]ommand|args|entrypoint|EntryPoint|run|cmd|CMD|ENTRYPOINT"
-    r"|(?<=\")(?i:cmd|program|args|arguments|docker(?:Entrypoint|StartCmd)|entrypoint))['\"]?"
+    r"|(?<=\")(?i:cmd|program|args|arguments|docker(?:Entrypoint|StartCmd|Args)|entrypoint))['\"]?"
     r"(?:[ \t]*:|(?=[ \t]*\[)|(?<=CMD)(?=[ \t])|(?<=ENTRYPOINT)(?=[ \t]))[ \t]*(?P<rest>.*)$"
 )
 # A list of words in Python, of which the first is a program of an engine.
@@ -61,13 +61,16 @@ _LITERAL = re.compile(
     re.MULTILINE,
 )
 _SPAN = re.compile(r"`([^`\n]+)`")
+# A server on a further node that another command, on the first node, belongs to.
+JOINS = re.compile(r"--headless\b|--node[-_]rank(?:[= ]|' ')?['\"]?[1-9]")
 PREFILLS = re.compile(
     r"--disaggregation-mode(?:[= ]|' ')?['\"]?prefill|--is-prefill-worker|kv_producer"
     r"|ec_producer|--encoder-only"
 )
 # What names a role of a manifest's workers.
 _ROLE = re.compile(
-    r"[ \t]*(?:-[ \t]+)?['\"]?(?:[\w./-]*(?:name|role|type)['\"]?:[ \t]*['\"]?"
+    r"[ \t]*(?:-[ \t]+)?(?:\w+:[ \t]*\{(?:.*[,{])?[ \t]*)?['\"]?"
+    r"(?:[\w./-]*(?:name|role|type)['\"]?:[ \t]*['\"]?"
     r"([\w.-]*(?:prefill|decode)[\w.-]*)|((?:prefill|decode)\w*)['\"]?:[ \t]*$)",
     re.IGNORECASE,
 )
@@ -80,11 +83,22 @@ _ACCELERATORS = re.compile(r"^[ \t]*accelerators:[ \t]*(.+)$", re.MULTILINE)
 _NODES = re.compile(r"^num_nodes:[ \t]*(\d+)", re.MULTILINE)
 # What dstack is asked for, and tells its commands: `gpu: H100:80GB:4`, one without a count.
 _GPU = re.compile(r"^[ \t]*gpu:[ \t]*([^\s#]+)", re.MULTILINE)
+# What llm-d's modelservice chart tells its workers of their parallelism (templates/_helpers.tpl).
+_OF_CHART = {"TP_SIZE": "tensor", "DP_SIZE": "data", "DP_SIZE_LOCAL": "dataLocal"}
 # HCL of Terraform and Nomad, and Nix, in which the same keys have an equals sign.
 _HCL = re.compile(
     r"^[ \t]*(?:(?:job|resource|module|task|config|container)\b[^\n=]*\{[ \t]*$"
     r"|(?:virtualisation\.)?oci-containers\b)",
     re.M,
+)
+# Values of its variables and locals, and where they are used.
+_HCL_DEFAULT = re.compile(
+    r"^variable[ \t]+\"(\w+)\"\s*\{[^{}]*?\bdefault[ \t]*=[ \t]*(\"?)([^\"\s{}\[(]+)\2", re.M
+)
+_HCL_LOCALS = re.compile(r"^locals[ \t]*\{([^{}]*)\}", re.M)
+_HCL_LOCAL = re.compile(r"^[ \t]*(\w+)[ \t]*=[ \t]*(\"?)([^\"\s{}\[(]+)\2[ \t]*(?:#.*)?$", re.M)
+_HCL_USED = re.compile(
+    r"(\$\{\s*)?(tostring\(\s*)?\b(var|local)\.(\w+)(?(2)\s*\))(?(1)\s*\})", re.M
 )
 _HCL_KEY = re.compile(r"^([ \t]*(?:image|command|args|entrypoint|cmd))[ \t]*=[ \t]*", re.M)
 # A container as a unit of systemd, by Podman.
@@ -96,6 +110,12 @@ _RUNTIME = re.compile(r"^kind:[ \t]*(?:Cluster)?ServingRuntime[ \t]*$", re.MULTI
 _STORED = re.compile(r"^[ \t]*storageUri:[ \t]*['\"]?(?:hf://)?([\w.:/-]+)", re.MULTILINE)
 # KServe's own runtime, which an InferenceService names by a format and not by an image.
 _MOUNTED = "/mnt/models"
+# What an operation of Kustomize's patches does to a container's command or arguments.
+_PATCH = re.compile(
+    r"^(?P<indent>[ \t]*)path:[ \t]*['\"]?[^\s'\"]*/(?P<key>args|command)(?P<item>/[-\d]+)?['\"]?"
+    r"[ \t]*\n(?P=indent)value:(?P<rest>.*)",
+    re.MULTILINE,
+)
 _KSERVE = re.compile(r"modelFormat:\s*\n\s*name:\s*['\"]?huggingface")
 
 
@@ -147,7 +167,13 @@ def _enter(container: _Container, line: str, more: list[str]) -> None:
     elif _VARIABLES.match(line):
         container.variables += _pairs(more, container.depth)
     elif key := _HELD.match(line):
-        is_behind = key["key"].lower() in ("args", "arguments", "cmd", "dockerstartcmd")
+        is_behind = key["key"].lower() in (
+            "args",
+            "arguments",
+            "cmd",
+            "dockerstartcmd",
+            "dockerargs",
+        )
         parts = container.args if is_behind else container.parts
         indent = len(key["indent"] + (key["item"] or ""))
         text = yaml_text.given(key["rest"], more, indent)
@@ -193,24 +219,29 @@ def _containers(text: str) -> list[_Container]:
 
 
 def _laid_out(text: str) -> str:
-    """JSON with one key or item a line, as manifests in YAML have them; another text as it is."""
+    """JSON, and YAML with aliases, with one key or item a line; another text as it is."""
     try:
-        tree = json.loads(text) if text.lstrip()[:1] in ("{", "[") else None
+        is_json = text.lstrip()[:1] in ("{", "[")
+        tree = json.loads(text) if is_json else settings.without_aliases(text)
     except (ValueError, RecursionError):
         tree = None
     if not tree:
         return text
     lead = '"args": ' if isinstance(tree[0] if isinstance(tree, list) else None, str) else ""
-    return lead + json.dumps(tree, indent=1, ensure_ascii=False)
+    return lead + json.dumps(tree, indent=1, ensure_ascii=False, default=str)
+
+
+_BY_IMAGE = 2  # the rank of a container whose image starts a server; what only prefills is next
 
 
 def _rank(container: _Container) -> int:
     """Which of several containers is meant: a server, and rather one that decodes."""
     words = " ".join(container.parts + container.args)
+    prefills = bool(PREFILLS.search(words)) or container.role == "prefill"
     if SERVER.search(words):
-        return 1 if PREFILLS.search(words) or container.role == "prefill" else 0
+        return int(prefills)
     runs = _ENGINE.search(f"{container.image} {words}") and not _BESIDE.search(words)
-    return 2 if runs else 3
+    return _BY_IMAGE + prefills if runs else _BY_IMAGE + 2
 
 
 # A recipe of vLLM's: one file for a model, of which its site makes a command for each system.
@@ -253,6 +284,11 @@ def _told(text: str) -> list[str]:
     if asked := _GPU.search(text):
         count = asked[1].rpartition(":")[2]
         told.append(f"DSTACK_GPUS_NUM={count if count.isdigit() else 1}")
+    split = yaml_text.under(text, "decode", "parallelism")
+    ranks = {name: yaml_text.text_at(split, key) for name, key in _OF_CHART.items()}
+    told += [f"{name}={count}" for name, count in ranks.items() if count]
+    if all(ranks[name].isdigit() and int(ranks[name]) for name in ("DP_SIZE", "DP_SIZE_LOCAL")):
+        told.append(f"LWS_GROUP_SIZE={int(ranks['DP_SIZE']) // int(ranks['DP_SIZE_LOCAL'])}")
     return told
 
 
@@ -351,10 +387,11 @@ _SOURCE = re.compile(r"\bmodel_source['\"]?[ \t]*[:=][ \t]*['\"]?([\w./-]+)")
 
 
 def _servers(every: list[_Container], rank: int) -> list[_Container]:
-    """The servers among containers, of which the first has a rank: 2 where images start them."""
-    if rank == 2:
-        return [one for one in every if _rank(one) == 2 and "--model" in one.text()]
-    return [one for one in every if _rank(one) < 2]
+    """The servers among containers, of which the first has a rank."""
+    if rank >= _BY_IMAGE:
+        by_image = (_BY_IMAGE, _BY_IMAGE + 1)
+        return [one for one in every if _rank(one) in by_image and "--model" in one.text()]
+    return [one for one in every if _rank(one) < _BY_IMAGE and not JOINS.search(one.text())]
 
 
 def _meant(text: str, every: list[_Container]) -> Held:
@@ -369,8 +406,8 @@ def _meant(text: str, every: list[_Container]) -> Held:
     stored = _STORED.search(text)
     if stored and ("--model" not in container.text() or _MOUNTED in container.text()):
         container.args.append(shlex.quote(f"--model={stored[1]}"))
-    servers = _servers(every, _rank(container))
-    decodes = _rank(container) == 0 and any(map(_rank, servers))
+    servers = _servers(every, rank := _rank(container))
+    decodes = any(_rank(one) == rank + 1 for one in servers)
     image = container.image or ("kserve/huggingfaceserver" if _KSERVE.search(text) else "")
     return Held(container.text(), image, others("manifest", len(servers), decodes=decodes))
 
@@ -390,9 +427,37 @@ def _in_quadlet(text: str) -> Held | None:
     return Held(unit.get("Exec", ""), unit["Image"]) if unit.get("Image") else None
 
 
+def _in_patch(text: str) -> Held | None:
+    """What the operations of a patch of Kustomize's for one target make of a command."""
+    operations = [*_PATCH.finditer(text)]
+    if not operations or len(re.findall(r"\btarget:", text)) > 1:
+        return None
+    words: dict[str, list[str]] = {"command": [], "args": []}
+    for one in operations:
+        more = text[one.end() + 1 :].splitlines()
+        value = yaml_text.given(one["rest"], more, len(one["indent"]))
+        words[one["key"]].append(shlex.quote(value.strip()) if one["item"] else value)
+    note = "a patch by itself: what else the command that it changes says is not known"
+    return Held(" ".join([*words["command"], *words["args"]]), "", (note,))
+
+
+def _of_hcl(text: str) -> str:
+    """A text of HCL with its keys as YAML has them, and the values that it tells of variables."""
+    told = {f"var.{name}": value for name, _, value in _HCL_DEFAULT.findall(text)}
+    for block in _HCL_LOCALS.findall(text):
+        told |= {f"local.{name}": value for name, _, value in _HCL_LOCAL.findall(block)}
+    text = _HCL_USED.sub(lambda x: told.get(f"{x[3]}.{x[4]}", f"${{{x[3]}.{x[4]}}}"), text)
+    return _HCL_KEY.sub(r"\1: ", text)
+
+
 # Where tools say what stands for a name in braces: Taskfile and Ansible, recipes, workflows.
 _TELLS = re.compile(r"^[ \t]*(?:vars|defaults|matrix|parameters)[ \t]*:", re.MULTILINE)
 _BRACED = re.compile(r"\{\{-?\s*(?:[\w.-]*\.)?(\w+)\s*-?\}\}|\$?(?<!\{)\{(\w+)\}(?!\})")
+# A default of Jinja's and of Helm's.
+_DEFAULT = re.compile(
+    r"\{\{-?\s*(?:[\w.]*?(\w+)\s*\|\s*)?default\b[\s(]*(\\?['\"]?)([^'\"(){}|,\s\\]+)\2(?:\s+[\w.]+)?"
+    r"(?:,\s*\w+)?[\s)]*(?:\|[^{}|]*)*-?\}\}"
+)
 
 
 def _filled(text: str) -> str:
@@ -410,10 +475,12 @@ def _filled(text: str) -> str:
             scalars = {str(x) for x in values if not isinstance(x, dict | list)}
             told.setdefault(str(name), set()).update(scalars)
     known = {name: next(iter(values)) for name, values in told.items() if len(values) == 1}
+    text = _DEFAULT.sub(lambda x: known.get(x[1] or "", x[3]), text)
     filled = _BRACED.sub(lambda x: known.get(x[1] or x[2], x[0]), text) if known else text
     if known and '{{"' in filled:
         filled = filled.replace("{{", "{").replace("}}", "}")
-    return re.sub(r"\{\{-?\s*([\w.$]+)\s*-?\}\}", r"{{\1}}", filled)  # one word where not known
+    # One word where it is not known.
+    return re.sub(r"\{\{-?\s*([\w.$]+)\s*(?:\|[^{}]*)?-?\}\}", r"{{\1}}", filled)
 
 
 def _refuse_settings(text: str) -> None:
@@ -445,9 +512,9 @@ def command_in(text: str) -> Held:
     if whole := _in_keywords(text) or _in_recipe(text):
         return whole
     if _HCL.search(text):
-        text = _HCL_KEY.sub(r"\1: ", text)
+        text = _of_hcl(text)
     manifest = _laid_out(text)
-    readers: list[Callable[[str], Held | None]] = [_in_property_list, _in_ecosystem]
+    readers: list[Callable[[str], Held | None]] = [_in_property_list, _in_ecosystem, _in_patch]
     readers += [] if manifest != text else [_in_python]
     readers += [_in_quadlet] if SERVER.search(text) else [_in_quadlet, jobs.described]
     if held := next((held for read in readers if (held := read(text))), None):
@@ -455,7 +522,9 @@ def command_in(text: str) -> Held:
     if not _MAKE.search(text) and (every := _containers(manifest)):
         return _meant(text, every)
     _refuse_settings(text)
-    return Held("\n".join([*_told(text), text]))
+    # The commands of dstack are lines of a list, and its variables stand outermost.
+    stated = _pairs(yaml_text.under(text, "env").splitlines(), -1)
+    return Held("\n".join([*_told(text), *map(shlex.quote, stated), text]))
 
 
 # What Slurm is asked for in a batch script, and the variables that tell it to the script.

@@ -132,11 +132,22 @@ def _sglang(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
 
 def _trtllm(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
     tp, ep = found.get("tp_total", 1.0), found.get("ep", 1.0)
-    shared, notes = found.get("dp_attention", False), []
-    if tp % ep:
+    shared, cp, notes = found.get("dp_attention", False), found.get("cp", 1.0), []
+    if cp > 1 and found.get("cp_type") != "helix":
         raise ValueError(
-            f"trtllm flags:\n  --ep_size: {ep:g} does not divide the {tp:g} ranks of --tp_size"
+            f"trtllm flags:\n  --cp_size: it takes {cp:g} times the GPUs and is modelled as Helix "
+            "alone; add `cp_config: {cp_type: HELIX}` to the settings, or leave it out"
+        )
+    if tp * cp % ep:
+        by = "--tp_size times --cp_size" if cp > 1 else "--tp_size"
+        raise ValueError(
+            f"trtllm flags:\n  --ep_size: {ep:g} does not divide the {tp * cp:g} ranks of {by}"
             f"{_untold(found)}"
+        )
+    if cp > 1:
+        notes.append(
+            f"TensorRT-LLM's Helix splits sequences over {cp:g} ranks and the experts over those "
+            f"of tensor parallelism too: kvp={cp:g} here"
         )
     if shared and tp > 1:
         notes.append(
@@ -146,6 +157,7 @@ def _trtllm(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
     return {
         "tp": 1.0 if shared else tp,
         "dp": tp if shared else 1.0,
+        "kvp": cp,
         "ep": ep if is_moe else 1.0,
         "batch": found.get("sequences"),
         "kv_block": found.get("kv_block", 32.0),
@@ -238,16 +250,22 @@ def _has_own_head(words: list[str], model: str | None) -> bool:
     So do the models that have such heads (`_handle_eagle_family`); others need that path.
     """
     path = _DRAFT_MODEL.search(" ".join(words).replace("_", "-"))
-    return path is None or path[1] == (model or "").replace("_", "-")
+    return path is None or _drafts_by(path[1], (model or "").replace("_", "-")) == "mtp"
 
 
-def _drafts_by(model: str | None) -> str | None:
+def _drafts_by(model: str | None, target: str | None) -> str | None:
     """Who drafts where vLLM is told a model and no method: n-grams ("[ngram]") or a head.
+
+    A model that drafts for itself does so by its own heads, which may be files of their own too.
 
     Source: vLLM, config/speculative.py.
     """
     name = (model or "").strip("[]").lower()
-    if name == "ngram" or re.search("nextn|-mtp", name):
+    if (
+        name == "ngram"
+        or re.search("nextn|-mtp", name)
+        or (name and name == (target or "").lower())
+    ):
         return name if name == "ngram" else "mtp"
     return "eagle" if re.search("eagle-|eagle3", name) else None
 
@@ -256,14 +274,14 @@ def _speculation(
     said: dict[str, Any], engine: Engine, words: list[str]
 ) -> tuple[dict[str, Any], list[str]]:
     """Who drafts how many tokens, and what a step runs; nothing where that is not known."""
-    named = said.get("drafter") or _drafts_by(said.get("draft_model"))
+    named = said.get("drafter") or _drafts_by(said.get("draft_model"), said.get("model"))
     verified = said.get("verified")
     if named is None and said.get("drafts") is None:
         return {}, []
     notes = []
     if engine == "sglang" and named == "eagle" and _has_own_head(words, said.get("model")):
         named = "mtp"
-        notes.append("SGLang's EAGLE drafts by the model's own heads where no model is given: mtp")
+        notes.append("SGLang's EAGLE drafts by the model's own heads here: mtp")
     # vLLM names the head after its model too: `qwen3_5_mtp`, `mimo_mtp`.
     known = load_flags()["drafters"]
     drafter = known.get("mtp" if named and named.endswith("_mtp") else named or "")

@@ -86,6 +86,31 @@ def in_blocks(text: str) -> str:
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=float("inf"))
 
 
+_ALIAS = re.compile(r"(?::|^[ \t]*-)[ \t]+\*\w", re.MULTILINE)
+
+
+def _size(node: Any, sizes: dict[int, float]) -> float:
+    """How many values a tree has where each alias is written out, infinite where it is endless."""
+    if not isinstance(node, dict | list):
+        return 1.0
+    if id(node) not in sizes:
+        sizes[id(node)] = float("inf")
+        inner = node.values() if isinstance(node, dict) else node
+        sizes[id(node)] = 1.0 + sum(_size(one, sizes) for one in inner)
+    return sizes[id(node)]
+
+
+def without_aliases(text: str) -> dict[str, Any]:
+    """The mapping of a text of YAML that has aliases, without Compose's extensions (`x-...`).
+
+    It is empty where the text is another one, or would be too long with every alias written out.
+    """
+    tree = mapping(text) if len(text) <= _LONGEST and _ALIAS.search(text) else {}
+    if _size(tree, {}) > _LONGEST:
+        return {}
+    return {key: value for key, value in tree.items() if not key.startswith("x-")}
+
+
 def read(path: str, text: str | None = None) -> list[str]:
     """Flags of a settings file: `--key=value`, `--outer.key=value` where nested; as `texts`."""
     return [f"--{name}={value}" for name, value in texts(path, text).items()]

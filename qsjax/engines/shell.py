@@ -1,5 +1,6 @@
 """What a shell makes of a script: words, where lines begin, and what its variables stand for."""
 
+import fnmatch
 import re
 import reprlib
 import shlex
@@ -267,8 +268,11 @@ class _Branches:
 
     def __init__(self, variables: Variables) -> None:
         self._variables = variables
-        # Of each that is open: its kind, whether this branch is taken, whether one before it was.
+        # Of each that is open: its kind, whether this branch is taken, whether one so far is.
         self._open: list[tuple[str, bool | None, bool | None]] = []
+        self._subjects: list[
+            str
+        ] = []  # what a `case` tests, "" of `if` and where that is not known
 
     def _holds(self, words: Sequence[str]) -> bool | None:
         full = [" ".join(self._variables.expand(word)) for word in words]
@@ -280,17 +284,41 @@ class _Branches:
             self._variables.forked()
         elif word in ("fi", "esac"):
             self._variables.joined()
-        kind, taken, before = self._open[-1] if self._open else ("", True, False)
-        if word in ("if", "case"):
-            self._open.append((word, self._test(words[at:]) if word == "if" else None, False))
+        kind = self._open[-1][0] if self._open else ""
+        if kind == "case" and self._subjects[-1] and word != "esac":
+            self._arm(words, at)
+        if word == "if":
+            holds = self._test(words[at:])
+            self._open.append((word, holds, holds))
+            self._subjects.append("")
+        elif word == "case":
+            subject = " ".join(x for one in words[at : at + 1] for x in self._variables.expand(one))
+            self._subjects.append("" if re.search(r"[$`]", subject) else subject)
+            self._open.append((word, None, False))
         elif word in ("elif", "else") and kind == "if":
-            before = True if True in (taken, before) else None if None in (taken, before) else False
-            taken = self._test(words[at:]) if word == "elif" else True
-            if before is not False:
-                taken = False if before or taken is False else None
-            self._open[-1] = (kind, taken, before)
+            self._turn(self._test(words[at:]) if word == "elif" else True)
         elif word in ("fi", "esac") and self._open:
             self._open.pop()
+            self._subjects.pop()
+
+    def _turn(self, holds: bool | None) -> None:
+        """Enter the next branch, which is taken if it holds and none before it does."""
+        kind, _, before = self._open[-1]
+        taken = holds if before is False else False if before or holds is False else None
+        before = True if True in (holds, before) else None if None in (holds, before) else False
+        self._open[-1] = (kind, taken, before)
+
+    def _arm(self, words: Sequence[str], at: int) -> None:
+        """Enter the arm of a `case` whose pattern begins in front of a place, if one does."""
+        behind = words[at - 2] if at > 1 else ""
+        is_first = behind == "in" and words[at - 4 : at - 3] == ["case"]
+        if not (is_first or behind.endswith(";;")):
+            return
+        ends = (end for end in range(at - 1, len(words)) if ")" in words[end])
+        pattern = "".join(words[at - 1 : next(ends, at - 1) + 1]).partition(")")[0].strip("(")
+        full = "".join(self._variables.expand(pattern))
+        matches = any(fnmatch.fnmatchcase(self._subjects[-1], one) for one in full.split("|"))
+        self._turn(None if "$" in full else matches)
 
     def _test(self, after: Sequence[str]) -> bool | None:
         ends = (at for at, word in enumerate(after) if word == "then")
