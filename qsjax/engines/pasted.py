@@ -19,6 +19,8 @@ _HELD = re.compile(
     r"|(?<=\")(?i:cmd|program|args|arguments|docker(?:Entrypoint|StartCmd|Args)|entrypoint))['\"]?"
     r"(?:[ \t]*:|(?=[ \t]*\[)|(?<=CMD)(?=[ \t])|(?<=ENTRYPOINT)(?=[ \t]))[ \t]*(?P<rest>.*)$"
 )
+# Those of its keys that hold what stands behind the command.
+_BEHIND = ("args", "arguments", "cmd", "dockerstartcmd", "dockerargs")
 # A list of words in Python, of which the first is a program of an engine.
 _CALL = re.compile(
     r"(?:[=(]|return)\s*(\[\s*(?:f?['\"](?:vllm|sglang|trtllm-serve|python[\d.]*)['\"]"
@@ -167,14 +169,7 @@ def _enter(container: _Container, line: str, more: list[str]) -> None:
     elif _VARIABLES.match(line):
         container.variables += _pairs(more, container.depth)
     elif key := _HELD.match(line):
-        is_behind = key["key"].lower() in (
-            "args",
-            "arguments",
-            "cmd",
-            "dockerstartcmd",
-            "dockerargs",
-        )
-        parts = container.args if is_behind else container.parts
+        parts = container.args if key["key"].lower() in _BEHIND else container.parts
         indent = len(key["indent"] + (key["item"] or ""))
         text = yaml_text.given(key["rest"], more, indent)
         # The lines of llama-swap's are one.

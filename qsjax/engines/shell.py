@@ -270,9 +270,8 @@ class _Branches:
         self._variables = variables
         # Of each that is open: its kind, whether this branch is taken, whether one so far is.
         self._open: list[tuple[str, bool | None, bool | None]] = []
-        self._subjects: list[
-            str
-        ] = []  # what a `case` tests, "" of `if` and where that is not known
+        # What each of them tests that is a `case`; "" of `if`, and where it is not known.
+        self._subjects: list[str] = []
 
     def _holds(self, words: Sequence[str]) -> bool | None:
         full = [" ".join(self._variables.expand(word)) for word in words]
