@@ -79,9 +79,9 @@ def test_a_size_without_a_limit_on_ttft_says_how_many_users_queue(found, limit, 
 @pytest.mark.parametrize(
     ("users", "waiting", "limit", "told"),
     [
-        (40.0, 31, inf, "1 GPU serves 40 users with no limits, but of 40 users 31 wait for a first"),
+        (40.0, 31, inf, "1 GPU serves 40 users with no limits, but of 40 users 31 wait for a"),
         (1.0, 1, inf, "1 GPU serves 1 user with no limits, but of 1 user 1 waits for a first"),
-        (1.0, 1, 0.02, "1 GPU keeps TPOT <= 20 ms for 95 % of the requests, but of 1 user 1 waits"),
+        (1.0, 1, 0.02, "GPU keeps TPOT <= 20 ms for 95 % of the requests, but of 1 user 1 waits"),
     ],
 )
 def test_users_who_queue_without_limits_break_none(found, users, waiting, limit, told):
