@@ -76,6 +76,22 @@ def test_a_size_without_a_limit_on_ttft_says_how_many_users_queue(found, limit, 
     assert (first.count(told), first.count(" 40 users with T")) == (queues, 1 - queues)
 
 
+@pytest.mark.parametrize(
+    ("users", "waiting", "limit", "told"),
+    [
+        (40.0, 31, inf, "1 GPU serves 40 users with no limits, but of 40 users 31 wait for a"),
+        (1.0, 1, inf, "1 GPU serves 1 user with no limits, but of 1 user 1 waits for a first"),
+        (1.0, 1, 0.02, "GPU keeps TPOT <= 20 ms for 95 % of the requests, but of 1 user 1 waits"),
+    ],
+)
+def test_users_who_queue_without_limits_break_none(found, users, waiting, limit, told):
+    """`keeps no limits` would say that one was broken; one user waits, 31 users wait."""
+    row = found.decode.rows()[0] | {"gpus": 1, "replica_gpus": 1, "binds": []}
+    row |= {"waiting": waiting, "decoding": 0}
+    first, _ = sentences(row, Target(users=users, ttft=inf, tpot=limit, quantile=0.95))
+    assert told in first
+
+
 def test_a_transfer_longer_than_the_limit_is_told(found, monkeypatch):
     monkeypatch.setattr(pools, "size", lambda *_, **__: found.decode)
     with pytest.raises(ValueError, match=r"ttft: 0\.001 s is over before the cache of a prompt"):

@@ -152,11 +152,14 @@ def _serves(row: Row, target: Target, load: str, limits: str) -> str:
     """What so many GPUs do: without a limit on TTFT a replica may serve any few users at a time."""
     s = "s" * (row["gpus"] == 1)
     few = MOST_WAITING * (row["waiting"] + row["decoding"])
+    served = f"serve{s} {load} with {limits}"
     if not target.users or math.isfinite(target.ttft) or row["waiting"] <= few:
-        return f"serve{s} {load} with {limits}"
+        return served
+    told = f"keep{s} {limits}" if math.isfinite(target.tpot) else served
+    waiting = f"{row['waiting']:,.0f}"
     return (
-        f"keep{s} {limits}, but of {load} {row['waiting']:,.0f} wait for a first token on average: "
-        "give a limit on TTFT to size for them too"
+        f"{told}, but of {load} {waiting} wait{'s' * (waiting == '1')} for a first token on "
+        "average: give a limit on TTFT to size for them too"
     )
 
 
