@@ -254,6 +254,14 @@ def test_answers_are_tables_figures_and_files(hardware, tmp_path):
         design(asked(hardware), cost, budget=100.0, variant=1)
 
 
+@pytest.mark.parametrize(("budget", "said"), [(1.0, "just the"), (1.2, "1.2 times the")])
+def test_what_hardware_should_have_is_said_of_the_reference(hardware, budget, said):
+    found = design(
+        asked(hardware, [4096.0]), CostModel({"hbm_bw": Price(1)}), budget=budget, parts=0
+    )
+    assert f"should have {said} HBM bandwidth of " in found.summary()
+
+
 @pytest.mark.parametrize(
     "how", [{}, {"budget": 9.0, "tpot": 1.0}, {"tpot": 1.0, "tokens_per_s": 1.0}, {"tpots": 1.0}]
 )

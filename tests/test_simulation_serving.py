@@ -978,6 +978,8 @@ def test_targets_are_checked():
         qs.size(ONE, users=1, rate=1, isl=5, osl=5)
     with pytest.raises(ValueError, match=r"size:\n  ttft: 0 is .*\n  quantile 1 is not"):
         qs.size(ONE, users=1, isl=5, osl=5, ttft=0, quantile=1)
+    with pytest.raises(ValueError, match="tpot: answers of one token have no time between"):
+        qs.size(ONE, users=1, isl=5, osl=1, ttft=1, tpot=0.03)
 
 
 # The engines' rules.

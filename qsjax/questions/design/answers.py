@@ -108,8 +108,10 @@ class HardwareDesign(Result):
     def _said(self, design: Design) -> list[str]:
         first, objective = design.labels[0], self.problem.objective
         twin = words.twin(first["q"])
+        shown = {name: f"{factor:.2g}" for name, factor in design.factors.items()}
         fields = [
-            f"{factor:.2g} times the {_called(name)}" for name, factor in design.factors.items()
+            f"{'just' if factor == '1' else f'{factor} times'} the {_called(name)}"
+            for name, factor in shown.items()
         ]
         unit = METRICS[objective].unit
         gain = design.objective / design.reference

@@ -43,7 +43,7 @@ from qsjax.questions.simulation.screening import (
     options,
 )
 from qsjax.questions.simulation.searching import fewest
-from qsjax.questions.simulation.traffic import Demand
+from qsjax.questions.simulation.traffic import Demand, draw_lengths
 from qsjax.records.units import MS
 
 # Sizes of a replica that are tried [GPUs].
@@ -392,6 +392,12 @@ def size(
     target = _target(problem, loads, limits, quantile)
     given = Demand(isl, osl, prefix_hit_rate, think=think, seed=seed)  # type: ignore[arg-type]  # read
     demand = read_demand(given)
+    answers = draw_lengths(demand.osl, MEASURED, np.random.default_rng(seed))
+    if math.isfinite(target.tpot) and answers.max() <= 1:
+        raise ValueError(
+            "size:\n  tpot: answers of one token have no time between tokens; leave it out, or "
+            "give longer answers (osl)"
+        )
     sizes = [int(count) for count in loads_of("replica_gpus", replica_gpus)]
     engine = scheduled(problem)
     rules = (engine, scheduler)
