@@ -11,6 +11,6 @@ def table(path: str) -> dict[str, Any]:
     """A table by its path in the package; nobody changes what all share.
 
     >>> sorted(table("engines/schedulers.toml"))[:2]
-    ['sglang', 'trtllm']
+    ['atom', 'sglang']
     """
     return tomllib.loads((resources.files("qsjax") / path).read_text("utf-8"))
