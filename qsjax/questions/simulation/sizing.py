@@ -340,6 +340,15 @@ def _target(problem: Problem, loads: Row, limits: Row, quantile: Any) -> Target:
     return Target(**given, quantile=share)
 
 
+def _check_answers(target: Target, demand: Demand) -> None:
+    answers = draw_lengths(demand.osl, MEASURED, np.random.default_rng(demand.seed))
+    if math.isfinite(target.tpot) and answers.max() <= 1:
+        raise ValueError(
+            "size:\n  tpot: answers of one token have no time between tokens; leave it out, or "
+            "give longer answers (osl)"
+        )
+
+
 @fixed_question("looks for the fewest GPUs")
 def size(
     problem: Problem,
@@ -392,12 +401,7 @@ def size(
     target = _target(problem, loads, limits, quantile)
     given = Demand(isl, osl, prefix_hit_rate, think=think, seed=seed)  # type: ignore[arg-type]  # read
     demand = read_demand(given)
-    answers = draw_lengths(demand.osl, MEASURED, np.random.default_rng(seed))
-    if math.isfinite(target.tpot) and answers.max() <= 1:
-        raise ValueError(
-            "size:\n  tpot: answers of one token have no time between tokens; leave it out, or "
-            "give longer answers (osl)"
-        )
+    _check_answers(target, demand)
     sizes = [int(count) for count in loads_of("replica_gpus", replica_gpus)]
     engine = scheduled(problem)
     rules = (engine, scheduler)
