@@ -137,7 +137,7 @@ class Fitter:
         ones = [case.deployments[0] for case in cases]
         self.measured = np.array([case.measured * case.unit for case in cases])
         keys = [(one.kernels, one.hardware_name) for one in ones]
-        specs = {key: hardware_entry(key[1]).spec for key in keys}
+        specs = {key: hardware_entry(key[1]).spec for key in dict.fromkeys(keys)}
         self._entries = [(key[0], spec) for key, spec in specs.items()]
         own = np.array([list(specs).index(key) for key in keys])
         built, position = batches(cases)
@@ -238,9 +238,6 @@ def _is_usable(case: Case, record: Record) -> bool:
         return False
     if not one.kernels.has_tables:
         return not unscored
-    if one.kernels.is_serial:
-        # Qwen3-32B's precision is not stated; times on 2, 4 and 8 GPUs differ as 16 bits do.
-        return True
     if record["category"] not in CATEGORIES:
         return False
     engine, name = str(record.get("engine")), one.model_name

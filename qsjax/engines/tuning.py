@@ -174,11 +174,7 @@ def waits_for_host(
 
 
 def find(
-    name: str,
-    engine: str,
-    formats: Formats,
-    release: tuple[int, ...] | None,
-    is_overlapped: bool | None = None,
+    name: str, engine: str, formats: Formats, release: tuple[int, ...] | None
 ) -> Entries | None:
     """The entries nearest to a deployment; None where the plain form stands.
 
@@ -187,20 +183,16 @@ def find(
         engine: "vllm", "sglang", "trtllm", "atom", or "" if it is not stated.
         formats: of weights and cache.
         release: of the engine, its numbers; None is the current one, () one that is not known.
-        is_overlapped: as in `waits_for_host`.
     """
     kernels = load_kernels()
     generation = "" if name in kernels["unlike"] else generation_of(name)
     if not engine or (release and release < tuple(kernels["since"].get(engine, release))):
         return None
     since = newer_since(generation, engine)
-    of_release = {
-        "is_newer": since is not None and (release is None or release >= since),
-        "is_serial": waits_for_host(engine, release, is_overlapped),
-    }
+    is_newer = since is not None and (release is None or release >= since)
     if generation in kernels["served"]["amd"]["layer"]:
         nearest = _nearest_engine(kernels["amd"], engine)
-        return Entries(generation=generation, engine=nearest, formats=formats, **of_release)
+        return Entries(generation=generation, engine=nearest, formats=formats, is_newer=is_newer)
     if generation not in kernels["gemm"]:
         return None
     nearest = _nearest_engine(kernels["gemm"][generation], engine)
@@ -209,7 +201,7 @@ def find(
         experts=_nearest_format(kernels["experts"][generation][nearest], formats.experts),
         cache=_nearest_format(kernels["attention"][generation][nearest], formats.cache),
     )
-    return Entries(generation=generation, engine=nearest, formats=used, **of_release)
+    return Entries(generation=generation, engine=nearest, formats=used, is_newer=is_newer)
 
 
 def fields(
@@ -271,13 +263,14 @@ def tune(
 ) -> Tuned:
     """The accelerator as the kernels of an engine use it.
 
-    Arguments as in `find`; `launches` of a layer with experts are beyond those of the table [s].
+    Arguments as in `find` and `waits_for_host`; `launches` of a layer with experts are beyond those
+    of the table [s].
     """
-    entries = find(entry.name, engine, formats, release, is_overlapped)
-    served = load_kernels()["served"]
+    entries, served = find(entry.name, engine, formats, release), load_kernels()["served"]
     waits = waits_for_host(engine, release, is_overlapped)
     changes: dict[str, Any] = _waits(engine, {}, entry.spec, served) if waits else {}
     if entries is not None:
+        entries = dataclasses.replace(entries, is_serial=waits)
         changes = fields(entries, entry.spec)
     if launches:
         startup = changes.get("expert_startup", scalar(entry.spec.expert_startup))

@@ -145,7 +145,7 @@ class Asked(NamedTuple):
         where prompts ride in decode steps; where decoding waits they do not: `sglang.bench_serving`
         draws them from one token on unless told otherwise. First tokens of prompts that ride in
         decode steps come one after the other whatever the lengths: who is read first decodes and
-        ends first (125 records of one length are 21 % off so, 42 % as if they came together).
+        ends first.
         """
         one = self.one
         device = scalar(one.hardware.hbm_bytes), one.hardware_name
